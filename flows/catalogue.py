@@ -1,0 +1,35 @@
+"""The studies that come with the project."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from flows.data_files import data_dir
+from pipeline.grid import expand
+from pipeline.plan import cost_classes
+from pipeline.study import load_study
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """One row per study: name, paper, figure, cells and the rough seconds that its experiment declares."""
+    rows = []
+    for file in sorted((data_dir() / "studies").glob("*.yaml")):
+        study = load_study(file)
+        cells = expand(study)
+        classes = Counter(cost_classes(cells, np.arange(len(cells.index))))
+        rough = getattr(study.experiment, "rough_seconds", None)
+        rows.append(
+            {
+                "study": study.name,
+                "title": study.title,
+                "paper": study.paper or "",
+                "figure": study.figure or "",
+                "experiment": study.experiment.name,
+                "cells": len(cells.index),
+                "rough_seconds": None if rough is None else sum(n * rough(c) for c, n in classes.items()),
+            }
+        )
+    return rows

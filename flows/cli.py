@@ -1,0 +1,220 @@
+"""The command line: ``disac studies | plan | run | status | report | claims``.
+
+Exit codes: 0 done, 1 some cells failed, 2 the input cannot be used as written, 3 cells are still missing (3 wins over 1).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.settings import prepare_environment
+from pipeline.errors import UsageError
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INCOMPLETE = 1, 2, 3
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown",
+    help="Studies of distributed integrated sensing and communication: certified designs, resumable sweeps, labelled cubes.",
+)  # fmt: skip
+
+StudyName = Annotated[str, typer.Argument(help="A study of data/studies by name, or a path to a study file.")]
+StoreFolder = Annotated[str, typer.Option("--store", help="Folder that holds ledger, cubes, surfaces and reports.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a value, e.g. --set service.sinr_db=20 or --set axes.sinr_db=0:40:10."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def _emit(data: Any) -> None:
+    print(json.dumps(data, indent=2, default=str))
+
+
+def _exit_code(summary: dict[str, Any]) -> int:
+    if summary["planned"] > summary["reuse"]:
+        return EXIT_INCOMPLETE
+    return EXIT_FAILED if summary["reused_by_status"].get("failed") else 0
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "not known yet"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+@app.command()
+def studies(as_json: AsJson = False) -> None:
+    """List the studies with paper, figure, cells and rough cost."""
+    from flows.catalogue import catalogue
+
+    rows = catalogue()
+    if as_json:
+        _emit(rows)
+        return
+    table = Table("study", "paper", "figure", "cells", "rough cost, one core", "title", box=None)
+    for row in rows:
+        cost = _duration(row["rough_seconds"])
+        table.add_row(row["study"], row["paper"], row["figure"], str(row["cells"]), cost, row["title"])
+    Console().print(table)
+
+
+@app.command()
+def plan(
+    study: StudyName, store: StoreFolder = "results", set_: Overrides = None, as_json: AsJson = False
+) -> None:  # fmt: skip
+    """Say what a run would compute, and why, without running anything."""
+    from flows.run import Run
+
+    summary = Run(study, store, set_ or ()).plan.summary()
+    _emit(summary) if as_json else _print_plan(Console(), summary)
+
+
+def _print_plan(console: Console, summary: dict[str, Any]) -> None:
+    axes = " x ".join(f"{name} {size}" for name, size in summary["axes"].items())
+    console.print(f"[bold]{summary['study']}[/bold] ({summary['experiment']}): {axes}", highlight=False)
+    console.print(
+        f"  planned {summary['planned']}, reuse {summary['reuse']}, compute {summary['compute']}; "
+        f"dense cube {summary['dense_bytes'] / 1e6:.3g} MB",
+        highlight=False,
+    )
+    if summary["compute"]:
+        console.print(f"  worker time from past cells: {_duration(summary['expected_seconds'])}", highlight=False)
+    for sentence, count in sorted(summary["reasons"].items(), key=lambda item: -item[1]):
+        console.print(f"  {count:6d}  {sentence}", highlight=False, markup=False)
+    for status, count in summary["reused_by_status"].items():
+        if status == "failed":
+            console.print(f"  {count} cells failed and are kept as failed; see `disac status`", highlight=False)
+    for sentence in (*summary["damaged"], *(f"computed by {e}" for e in summary["environment_changes"])):
+        console.print(f"  note: {sentence}", highlight=False, markup=False)
+
+
+@app.command()
+def run(
+    study: StudyName,
+    store: StoreFolder = "results",
+    set_: Overrides = None,
+    cluster: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, e.g. tcp://10.0.0.1:8786.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Local worker processes; default one per core.")] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Only a thin slice: ends and middle of each axis.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compute what is missing, publish the cube, its surfaces and the report."""
+    from flows.run import Run
+
+    console = Console(stderr=as_json)
+    current = Run(study, store, set_ or (), preview=preview)
+    summary = current.plan.summary()
+    stale = current.stale()
+    if not as_json:
+        _print_plan(console, summary)
+    if summary["compute"] or stale:
+        from flows import lifecycle
+        from flows.execute import execute
+
+        lifecycle.end_on_signals(
+            f"Stopping. Finished cells are kept; run `disac run {study}` again to go on where it stopped."
+        )
+        execute(current, cluster, workers, console)
+        summary = current.plan.summary()
+    else:
+        console.print("Nothing to be done: cells, cube, surfaces and report are up to date.")
+    for sentence in current.nondeterminism():
+        console.print(f"nondeterminism: {sentence}", style="red")
+    _finish(current, summary, console, as_json)
+
+
+def _finish(current: Any, summary: dict[str, Any], console: Console, as_json: bool) -> None:
+    if as_json:
+        _emit(summary | {"report": str(current.report_file)})
+    else:
+        counts = ", ".join(f"{name} {count}" for name, count in summary["reused_by_status"].items())
+        console.print(f"{summary['reuse']} of {summary['planned']} cells present: {counts}", highlight=False)
+        console.print(f"Report: {current.report_file}", soft_wrap=True, highlight=False)
+    sys.stdout.flush()
+    raise typer.Exit(_exit_code(summary))
+
+
+@app.command()
+def status(study: StudyName, store: StoreFolder = "results", set_: Overrides = None, as_json: AsJson = False) -> None:
+    """Say where a study stands, and show the failed cells with their sentences."""
+    from flows.run import Run
+    from pipeline.failures import failed_cells
+
+    current = Run(study, store, set_ or ())
+    summary = current.plan.summary()
+    failed = failed_cells(current.plan)
+    if as_json:
+        _emit(summary | {"failed_cells": failed, "stale": current.stale()})
+    else:
+        console = Console()
+        counts = ", ".join(f"{name} {count}" for name, count in summary["reused_by_status"].items()) or "none yet"
+        console.print(
+            f"{summary['study']}: {summary['reuse']} of {summary['planned']} cells present ({counts})", highlight=False
+        )
+        console.print(f"out of date: {', '.join(current.stale()) or 'nothing'}", highlight=False)
+        for cell in failed:
+            where = " ".join(f"{k}={v}" for k, v in cell["coordinates"].items())
+            console.print(f"  failed {where}: {cell['message']}", highlight=False, markup=False)
+    raise typer.Exit(_exit_code(summary))
+
+
+@app.command()
+def report(study: StudyName, store: StoreFolder = "results", set_: Overrides = None, as_json: AsJson = False) -> None:
+    """Write the report of what is in the store now and print its path; computes no cell."""
+    from flows.run import Run
+
+    current = Run(study, store, set_ or ())
+    if not current.plan.choice.present.any():
+        raise UsageError(f"no cell of '{current.study.name}' is in '{store}' yet: run `disac run {study}` first")
+    if current.stale():
+        current.publish()
+        current.aggregate()
+        current.report()
+    summary = current.plan.summary()
+    _emit(summary | {"report": str(current.report_file)}) if as_json else print(current.report_file)
+    raise typer.Exit(_exit_code(summary))
+
+
+@app.command()
+def claims(study: StudyName, store: StoreFolder = "results", set_: Overrides = None, as_json: AsJson = False) -> None:
+    """Show the paper's statements beside what the study found."""
+    from flows.derive import published_claims
+    from flows.run import Run
+
+    current = Run(study, store, set_ or ())
+    rows = published_claims(current)
+    if as_json:
+        _emit(rows)
+        return
+    table = Table("verdict", "statement", "ours", "reading", show_lines=True)
+    for row in rows:
+        table.add_row(
+            row["verdict"], f"{row['statement']} ({row['paper']}, {row['figure']})", str(row["ours"]), row["reading"]
+        )
+    Console().print(table)
+
+
+def main() -> None:
+    """Entry point: a usage error is one message and exit code 2, never a traceback."""
+    prepare_environment()
+    try:
+        app(standalone_mode=True)
+    except UsageError as error:
+        print(f"disac: {error}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What is made from a published cube: surfaces with claims, and the report. Kept apart since it imports xarray."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from pipeline.surfaces import compute_surfaces
+
+from flows.claims import evaluate_claims
+from flows.report import build_report
+from pipeline.cube import cube_folder, publish_group, published_key
+from pipeline.store import Store
+from pipeline.zarrio import Labelled, read_group
+
+if TYPE_CHECKING:
+    from flows.run import Run
+
+
+def load_published(store: Store, folder: str) -> xr.Dataset:
+    """Read a published cube or surface whole; ``latest`` is resolved once, so the answer is of one version (rule C4).
+
+    Raises
+    ------
+    KeyError
+        If nothing has been published there.
+    """
+    version = store.read_pointer(f"{folder}latest")
+    if version is None:
+        raise KeyError(f"nothing is published under {folder}")
+    files = {entry.name.removeprefix(f"{version}/"): store.get(entry.name) for entry in store.list(f"{version}/")}
+    attributes: dict[str, Any] = json.loads(files["zarr.json"])["attributes"]
+    arrays = read_group(files)
+    coordinates = {name for name, a in arrays.items() if a.dims == (name,)}
+    coordinates |= set(str(attributes.pop("coordinates", "")).split())
+    variables = {name: (a.dims, _plain(a.data), dict(a.attributes)) for name, a in arrays.items()}
+    return xr.Dataset(
+        {n: v for n, v in variables.items() if n not in coordinates},
+        {n: v for n, v in variables.items() if n in coordinates},
+        attributes,
+    )
+
+
+def _plain(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Variable-length strings as objects, which every part of xarray and pandas accepts."""
+    return data.astype(object) if isinstance(data.dtype, np.dtypes.StringDType) else data
+
+
+def labelled(dataset: xr.Dataset) -> dict[str, Labelled]:
+    """A dataset's variables as labelled arrays, strings in the stored form."""
+    arrays = {}
+    for name, variable in dataset.variables.items():
+        data = variable.values
+        if data.dtype.kind in "OU":
+            data = data.astype(np.dtypes.StringDType())
+        arrays[str(name)] = Labelled(tuple(map(str, variable.dims)), data, dict(variable.attrs))
+    return arrays
+
+
+def publish_surfaces(run: Run) -> str:
+    """Compute the surfaces and claims of the latest cube and publish them."""
+    name = run.study.name
+    folder = f"surfaces/{name}/"
+    if published_key(run.store, folder) == run.surface_key:
+        return run.surface_key
+    cube = load_published(run.store, cube_folder(name))
+    spec = run.study.surfaces
+    surfaces = compute_surfaces(cube, over=spec.over, edge=spec.edge, paired=spec.paired)
+    claims = evaluate_claims(name, cube, surfaces)
+    surfaces.attrs.update(
+        study=name, cube_key=cube.attrs["cube_key"], surface_key=run.surface_key, claims=json.dumps(claims)
+    )
+    publish_group(run.store, folder, run.surface_key, labelled(surfaces), surfaces.attrs)
+    return run.surface_key
+
+
+def write_report(run: Run) -> Path:
+    """Draw the report of the latest cube and surfaces and turn ``index.html`` to it."""
+    name = run.study.name
+    cube = load_published(run.store, cube_folder(name))
+    surfaces = load_published(run.store, f"surfaces/{name}/")
+    claims = json.loads(surfaces.attrs["claims"])
+    html = build_report(cube, surfaces, claims, report_spec=run.study.report)
+    version = f"reports/{name}/versions/{run.report_key}.html"
+    run.store.put_if_absent(version, html.encode(), durable=False)
+    run.store.publish_pointer(f"reports/{name}/index.html", version)
+    run.store.publish_pointer(f"reports/{name}/latest", version)
+    for entry in run.store.list(f"reports/{name}/versions/"):
+        if entry.name != version:
+            run.store.delete(entry.name)
+    return run.report_file

@@ -1,0 +1,32 @@
+"""Run a study's flow in this process: Prefect's server, the flow, and an orderly end of every process started."""
+
+from __future__ import annotations
+
+from prefect.utilities.annotations import quote
+from rich.console import Console
+
+from flows import lifecycle, prefect_server
+from flows.run import Run
+
+
+def execute(run: Run, cluster: str | None, workers: int | None, console: Console) -> None:
+    """Run the study's flow to its end; ``run`` then holds the plan as the ledger stands.
+
+    Raises
+    ------
+    UsageError
+        If no cluster answers at the address.
+    SurroundingsError
+        If disk, network or scheduler failed; running again goes on.
+    """
+    for pid in prefect_server.end_orphans():
+        console.print(f"Ended the Prefect server {pid} that a killed run had left behind.", highlight=False)
+    try:
+        with console.status("Starting Prefect") if console.is_terminal else _quiet():
+            prefect_server.start()
+            from flows.study_flow import study_flow
+        study_flow(quote(run), cluster, workers, quote(console))
+    finally:
+        lifecycle.end_children()
+        prefect_server.forget()
+    run.refresh()

@@ -1,0 +1,79 @@
+"""Progress for people: a bar in a terminal, plain lines elsewhere, an artifact in Prefect."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from pipeline.experiment import STATUS_CODES
+from pipeline.sweep import Progress
+
+_LINE_EVERY_S = 10.0
+_ARTIFACT_EVERY_S = 2.0
+
+
+class Display:
+    """Shows a sweep's progress until closed."""
+
+    def __init__(self, console: Console, reused: int, total: int) -> None:
+        self._console, self._reused, self._total = console, reused, total
+        self._started = self._lined = time.monotonic()
+        self._bar: Bar | None = None
+        if console.is_terminal:
+            self._bar = Bar(
+                SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                TextColumn("{task.fields[detail]}"), TimeRemainingColumn(), console=console,
+            )  # fmt: skip
+            self._task = self._bar.add_task("cells", total=total, detail="starting")
+            self._bar.start()
+
+    def show(self, progress: Progress) -> None:
+        """Update the display; lines are at most one in ten seconds."""
+        now = time.monotonic()
+        detail = self._detail(progress, now)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=progress.done, detail=detail)
+        elif now - self._lined >= _LINE_EVERY_S or progress.done == progress.total:
+            self._lined = now
+            self._console.print(f"  {progress.done}/{progress.total} cells, {detail}", highlight=False)
+
+    def _detail(self, progress: Progress, now: float) -> str:
+        rate = progress.done / max(now - self._started, 1e-9)
+        infeasible = progress.by_status[STATUS_CODES["infeasible"]]
+        failed = progress.by_status[STATUS_CODES["failed"]]
+        left = (progress.total - progress.done) / rate if rate > 0 else float("nan")
+        lines = f"reused {self._reused}, infeasible {infeasible}, failed {failed}, {rate:.3g} cells/s"
+        return lines if self._bar is not None or left != left else f"{lines}, about {left:.0f} s left"
+
+    def close(self) -> None:
+        """Take the bar down."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class Artifact:
+    """A Prefect progress artifact, updated at most every two seconds; a server that is away stops no sweep."""
+
+    def __init__(self, study: str) -> None:
+        self._key, self._id, self._last = f"sweep-{study.lower().replace('_', '-')}", None, 0.0
+
+    def show(self, progress: Progress) -> None:
+        """Send the share that is done."""
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+        now = time.monotonic()
+        if now - self._last < _ARTIFACT_EVERY_S and progress.done < progress.total:
+            return
+        self._last = now
+        percent = 100.0 * progress.done / max(1, progress.total)
+        with contextlib.suppress(Exception):
+            if self._id is None:
+                created: Any = create_progress_artifact(progress=percent, key=self._key, description="cells computed")
+                self._id = created
+            else:
+                update_progress_artifact(artifact_id=self._id, progress=percent)

@@ -1,0 +1,147 @@
+"""One study, from plan to report: the parts that the Prefect flow calls, usable without it.
+
+A :class:`Run` holds a study, a store and the current plan. What is up to date is decided from keys alone, before Prefect,
+Dask or xarray is imported.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.cube import cube_folder, nondeterminism, publish_cube, published_key
+from pipeline.digest import code_digest
+from pipeline.inputs import put_inputs
+from pipeline.ledger import write_index
+from pipeline.plan import Plan, make_plan, refreshed, write_record
+from pipeline.store import Store, open_store_backend
+from pipeline.study import load_study
+
+_MEANINGFUL = ("flows.report", "flows.claims")
+
+
+def surface_folder(study: str) -> str:
+    """Store name of a study's surfaces."""
+    return f"surfaces/{study}/"
+
+
+class Run:
+    """A study set against a store."""
+
+    def __init__(self, source: str | Path, store: str, overrides: Sequence[str] = (), *, preview: bool = False) -> None:
+        self.study = load_study(source, overrides=overrides)
+        self.store: Store = open_store_backend(store)
+        self.plan: Plan = make_plan(self.study, self.store)
+        if preview:
+            self.plan = replace(self.plan, within=preview_mask(self.plan))
+
+    def refresh(self) -> None:
+        """Look at the ledger again."""
+        self.plan = refreshed(self.plan, self.store)
+
+    @property
+    def surface_key(self) -> str:
+        """Digest of what the surfaces show: the cube, what is computed from it, and the code that does so."""
+        return _key(
+            self.plan.cube_key,
+            self.study.surfaces.model_dump_json(),
+            *_digests("pipeline.surfaces", "flows.claims"),
+            *_claims_text(),
+        )
+
+    @property
+    def report_key(self) -> str:
+        """Digest of what the report shows."""
+        return _key(
+            self.surface_key, json.dumps(self.study.report, sort_keys=True, default=str), *_digests("flows.report.page")
+        )
+
+    @property
+    def report_file(self) -> Path:
+        """Where a person opens the report."""
+        path = self.store.path(f"reports/{self.study.name}/index.html")
+        if path is None:
+            raise TypeError("this store has no local files to open a report from")
+        return path
+
+    def stale(self) -> list[str]:
+        """Which derived things are not up to date: cube, surfaces, report."""
+        name = self.study.name
+        checks = {
+            "cube": published_key(self.store, cube_folder(name)) == self.plan.cube_key,
+            "surfaces": published_key(self.store, surface_folder(name)) == self.surface_key,
+            "report": self.store.read_pointer(f"reports/{name}/latest") == self._report_version()
+            and self.report_file.is_file(),
+        }
+        return [what for what, fresh in checks.items() if not fresh]
+
+    def begin(self) -> None:
+        """Store what the workers need and remember what is being run."""
+        put_inputs(self.plan.cells, self.store)
+        write_record(self.plan, self.store)
+
+    def publish(self) -> str:
+        """Publish the cube from the ledger as it stands."""
+        self.refresh()
+        write_index(self.plan.ledger)
+        if published_key(self.store, cube_folder(self.study.name)) == self.plan.cube_key:
+            return self.plan.cube_key
+        return publish_cube(self.plan, self.store)
+
+    def publish_partial(self) -> None:
+        """Publish while a sweep goes on, from a fresh look at the ledger that leaves the sweep's plan alone."""
+        plan = refreshed(self.plan, self.store)
+        write_index(plan.ledger)
+        publish_cube(plan, self.store)
+
+    def aggregate(self) -> str:
+        """Compute and publish the surfaces and claims of the latest cube."""
+        from flows.derive import publish_surfaces
+
+        return publish_surfaces(self)
+
+    def report(self) -> Path:
+        """Write the report of the latest surfaces."""
+        from flows.derive import write_report
+
+        return write_report(self)
+
+    def _report_version(self) -> str:
+        return f"reports/{self.study.name}/versions/{self.report_key}.html"
+
+    def nondeterminism(self) -> list[str]:
+        """Sentences on cells whose copies differ (rule S3)."""
+        return nondeterminism(self.plan)
+
+
+def preview_mask(plan: Plan) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """A thin slice: ends and middle of each axis, and one realisation where the surfaces average over an axis."""
+    mask = np.ones(len(plan.keys), dtype=bool)
+    for a, axis in enumerate(plan.cells.axes):
+        count = len(axis.labels)
+        kept = [0] if axis.name == plan.study.surfaces.over else sorted({0, count // 2, count - 1})
+        mask &= np.isin(plan.cells.index[:, a], kept)
+    return mask
+
+
+def _digests(*modules: str) -> list[str]:
+    return [code_digest(modules).digest]
+
+
+def _claims_text() -> list[str]:
+    from flows.data_files import data_dir
+
+    return [file.read_text(encoding="utf-8") for file in sorted((data_dir() / "claims").glob("*.yaml"))]
+
+
+def _key(*parts: str) -> str:
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,26 @@
+"""Settings that must stand before Prefect or Dask is imported: no telemetry, a patient start, one BLAS thread."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_DEFAULTS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # On a busy machine the default limit was too short for Prefect's temporary server.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    "PREFECT_LOGGING_LEVEL": "ERROR",
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}
+
+
+def prepare_environment() -> None:
+    """Set defaults for this process and its children; what the user has set stays as it is."""
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache")
+    os.environ.setdefault("PREFECT_HOME", str(cache / "disac" / "prefect"))

@@ -1,0 +1,274 @@
+"""Cubes: the dense labelled view of one study, always rebuilt whole (rules C1-C4).
+
+A version is an immutable folder of plain Zarr v3; ``latest`` is a link to the newest. Nothing here is the truth: delete
+every cube and the next run writes them again from the ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.environment import environment
+from pipeline.experiment import STATUS_CODES, Variable
+from pipeline.identity import canonical_options
+from pipeline.ledger import Choice, DamagedSegmentError, read_segment
+from pipeline.plan import Plan
+from pipeline.segment import Segment
+from pipeline.store import Store
+from pipeline.zarrio import Labelled, group_files, missing_value, numpy_dtype
+
+KEPT_VERSIONS = 3
+GRACE_SECONDS = 24 * 3600.0
+
+
+class SchemaError(Exception):
+    """A stored variable's dtype or unit differs from what the experiment declares now (rule S5)."""
+
+
+def cube_folder(study: str) -> str:
+    """Store name of a study's cubes."""
+    return f"cubes/{study}/"
+
+
+def build_cube(plan: Plan) -> tuple[dict[str, Labelled], dict[str, Any]]:
+    """Assemble the dense cube of a plan from the ledger.
+
+    Returns
+    -------
+    arrays
+        Axis coordinates, ``status``, ``message`` and every kept variable of kind ``cube``.
+    attributes
+        Provenance: scenario, options, manifest, environments, counts.
+    """
+    axes = tuple(axis.name for axis in plan.cells.axes)
+    shape = plan.cells.shape
+    variables = {v.name: v for v in plan.study.experiment.variables if v.name in plan.keep and v.kind == "cube"}
+    segments = _read_segments(plan, variables)
+    arrays = _coordinates(plan)
+    status = np.full(int(np.prod(shape)), STATUS_CODES["not_planned"], dtype=np.uint8)
+    status[plan.cells.flat] = STATUS_CODES["missing"]
+    here = plan.choice.present
+    status[plan.cells.flat[here]] = plan.choice.status[here]
+    arrays["status"] = Labelled(axes, status.reshape(shape), _status_attributes())
+    message = np.full(status.shape, "", dtype=numpy_dtype("str"))
+    _scatter(message, "message", plan, plan.choice, segments)
+    arrays["message"] = Labelled(axes, message.reshape(shape), {"long_name": "what happened, where it needs words"})
+    for name, variable in variables.items():
+        holding = plan.ledger.holding(name)
+        choice = plan.choice if holding.all() else plan.ledger.choose(plan.keys, holding)
+        own = tuple(_own_size(segments, variable, i) for i in range(len(variable.dims)))
+        dense = np.full((status.size, *own), missing_value(variable.dtype), dtype=numpy_dtype(variable.dtype))
+        _scatter(dense, name, plan, choice, segments)
+        attributes = {"units": variable.unit, "long_name": variable.long_name, "volatile": int(variable.volatile)}
+        arrays[name] = Labelled((*axes, *variable.dims), dense.reshape(*shape, *own), attributes)
+        for dim in variable.dims:
+            _own_dimension(arrays, dim, variable, plan, choice, segments)
+    return arrays, _attributes(plan, arrays)
+
+
+def _read_segments(plan: Plan, variables: Mapping[str, Variable]) -> dict[int, Segment]:
+    """Decode the segments that some choice points into, limited to the cube's variables."""
+    masks = {plan.ledger.holding(name).tobytes(): plan.ledger.holding(name) for name in variables}
+    used = [plan.choice.segment, *(plan.ledger.choose(plan.keys, m).segment for m in masks.values() if not m.all())]
+    segments: dict[int, Segment] = {}
+    for number in np.unique(np.concatenate(used)):
+        if number < 0:
+            continue
+        name = plan.ledger.segments[number].name
+        segments[int(number)] = read_segment(plan.ledger.store, name, variables)
+        _check_schema(name, segments[int(number)], variables)
+    return segments
+
+
+def _check_schema(name: str, segment: Segment, variables: Mapping[str, Variable]) -> None:
+    for variable, stored in segment.attributes["schema"].items():
+        if variable in variables:
+            now = variables[variable]
+            for what, old, new in (("dtype", stored["dtype"], now.dtype), ("unit", stored["units"], now.unit)):
+                if old != new:
+                    raise SchemaError(
+                        f"variable '{variable}': segment {name} stores the {what} '{old}', the experiment declares "
+                        f"'{new}'; give the changed variable a new name"
+                    )
+
+
+def _scatter(
+    dense: NDArray[Any], name: str, plan: Plan, choice: Choice, segments: Mapping[int, Segment]
+) -> None:  # fmt: skip
+    """Copy one variable's rows from the chosen copies to their places in the dense array."""
+    order = np.argsort(choice.segment, kind="stable")
+    numbers, starts = np.unique(choice.segment[order], return_index=True)
+    for number, rows in zip(numbers, np.split(order, starts[1:]), strict=True):
+        if number >= 0 and name in segments[int(number)].arrays:
+            values = segments[int(number)].arrays[name][choice.row[rows]]
+            dense[(plan.cells.flat[rows], *(slice(n) for n in values.shape[1:]))] = values
+
+
+def _own_size(segments: Mapping[int, Segment], variable: Variable, axis: int) -> int:
+    """Length of an own dimension: its labels, else the largest that any segment holds (rule C3)."""
+    dim = variable.dims[axis]
+    if dim in variable.coords:
+        return len(variable.coords[dim])
+    return max(
+        (s.arrays[variable.name].shape[axis + 1] for s in segments.values() if variable.name in s.arrays), default=0
+    )
+
+
+def _own_dimension(
+    arrays: dict[str, Labelled],
+    dim: str,
+    variable: Variable,
+    plan: Plan,
+    choice: Choice,
+    segments: Mapping[int, Segment],
+) -> None:
+    """Add the labels of an own dimension, or the count of used entries per cell where its length varies."""
+    if dim in variable.coords:
+        arrays[dim] = Labelled((dim,), _label_array(variable.coords[dim]))
+    elif f"n_{dim}" not in arrays:
+        shape = plan.cells.shape
+        counts = np.full(int(np.prod(shape)), -1, dtype=np.int64)
+        _scatter(counts, f"n_{dim}", plan, choice, segments)
+        axes = tuple(axis.name for axis in plan.cells.axes)
+        arrays[f"n_{dim}"] = Labelled(axes, counts.reshape(shape), {"long_name": f"entries used along {dim}"})
+
+
+def _label_array(labels: Iterable[Any]) -> NDArray[Any]:
+    values = list(labels)
+    text = any(isinstance(v, str) for v in values)
+    return np.array([str(v) for v in values] if text else values, dtype=numpy_dtype("str") if text else None)
+
+
+def _coordinates(plan: Plan) -> dict[str, Labelled]:
+    arrays: dict[str, Labelled] = {}
+    for axis in plan.cells.axes:
+        attributes = {"units": axis.unit, "long_name": axis.long_name, "path": ", ".join(axis.paths)}
+        arrays[axis.name] = Labelled((axis.name,), _label_array(axis.labels), attributes)
+        for member, values in axis.members.items():
+            arrays[member] = Labelled((axis.name,), _label_array(values), {"along": axis.name})
+    return arrays
+
+
+def _status_attributes() -> dict[str, Any]:
+    return {
+        "long_name": "status of the cell",
+        "flag_values": list(STATUS_CODES.values()),
+        "flag_meanings": " ".join(STATUS_CODES),
+    }
+
+
+def _attributes(plan: Plan, arrays: Mapping[str, Labelled]) -> dict[str, Any]:
+    study = plan.study
+    members = [member for axis in plan.cells.axes for member in axis.members]
+    used = np.unique(plan.choice.segment[plan.choice.present])
+    environments = {json.dumps(dict(plan.ledger.segments[s].environment), sort_keys=True) for s in used}
+    attributes = {
+        "study": study.name,
+        "title": study.title,
+        "paper": study.paper,
+        "figure": study.figure,
+        "experiment": study.experiment.name,
+        "scenario": study.scenario.model_dump_json(),
+        "options": canonical_options(study.options),
+        "manifest": json.dumps(dict(plan.code.manifest), sort_keys=True),
+        "code_digest": plan.code.digest,
+        "environment": json.dumps(environment(), sort_keys=True),
+        "environments_of_cells": json.dumps(sorted(environments)),
+        "cube_key": plan.cube_key,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "planned": len(plan.keys),
+        "present": int(plan.complete.sum()),
+        "cells_by_status": json.dumps(plan.by_status()),
+        "disac_version": environment().get("disac", "unknown"),
+    }
+    # Without this CF attribute xarray would show the members of a coupled axis as data.
+    return attributes | ({"coordinates": " ".join(members)} if members else {})
+
+
+def publish_group(
+    store: Store, folder: str, key: str, arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]
+) -> str:
+    """Write one immutable version of a cube or surface and turn ``latest`` to it (rule C4); returns its name.
+
+    The group's root metadata is written last, so a version that a kill left half written never opens, and the next
+    publication of the same content completes it.
+    """
+    version = f"{folder}versions/{key}"
+    files = group_files(arrays, attributes)
+    for name in sorted(files, key=lambda n: (n == "zarr.json", n)):
+        store.put_if_absent(f"{version}/{name}", files[name], durable=False)
+    store.publish_pointer(f"{folder}latest", version)
+    remove_old_versions(store, folder)
+    return version
+
+
+def publish_cube(plan: Plan, store: Store) -> str:
+    """Build and publish the cube of a plan as it stands; returns the version's name.
+
+    A segment damaged since the plan was made is left out by planning again.
+    """
+    arrays, attributes = build_cube(plan)
+    return publish_group(store, cube_folder(plan.study.name), plan.cube_key, arrays, attributes)
+
+
+def published_key(store: Store, folder: str) -> str | None:
+    """Key of the version that ``latest`` names."""
+    target = store.read_pointer(f"{folder}latest")
+    return None if target is None else target.rstrip("/").rsplit("/", 1)[-1]
+
+
+def remove_old_versions(store: Store, folder: str, *, now: float | None = None) -> list[str]:
+    """Remove versions that are not the latest, beyond the kept number, and older than 24 h (rule C4)."""
+    now = time.time() if now is None else now
+    latest = published_key(store, folder)
+    versions: dict[str, list[Any]] = {}
+    for entry in store.list(f"{folder}versions/"):
+        versions.setdefault(entry.name.removeprefix(f"{folder}versions/").split("/", 1)[0], []).append(entry)
+    newest = {key: max(e.mtime_ns for e in entries) / 1e9 for key, entries in versions.items()}
+    ranked = sorted((key for key in versions if key != latest), key=lambda key: -newest[key])
+    removed = [key for key in ranked[KEPT_VERSIONS:] if now - newest[key] > GRACE_SECONDS]
+    for key in removed:
+        for entry in versions[key]:
+            store.delete(entry.name)
+    return removed
+
+
+def nondeterminism(plan: Plan) -> list[str]:
+    """Sentences on planned cells whose copies differ in a non-volatile bit (rule S3)."""
+    sentences = []
+    cache: dict[str, Segment] = {}
+    for key, copies in plan.ledger.duplicates(plan.keys):
+        images = set()
+        for name, row in copies:
+            try:
+                segment = cache.setdefault(name, read_segment(plan.ledger.store, name))
+            except (KeyError, DamagedSegmentError):
+                continue
+            images.add(_image(segment, row))
+        shared = set.intersection(*({n for n, _ in image} for image in images)) if images else set()
+        if len({frozenset(item for item in image if item[0] in shared) for image in images}) > 1:
+            sentences.append(f"cell {key.hex()}: {len(copies)} copies differ, in segments {[n for n, _ in copies]}")
+    return sentences
+
+
+def _image(segment: Segment, row: int) -> frozenset[tuple[str, bytes]]:
+    """The non-volatile content of one cell, comparable bit for bit."""
+    schema = segment.attributes["schema"]
+    items = [("status", segment.arrays["status"][row].tobytes())]
+    for name, spec in schema.items():
+        if not spec["volatile"]:
+            value = segment.arrays[name][row]
+            used = [
+                int(segment.arrays[f"n_{d}"][row]) if d not in spec["coords"] else len(spec["coords"][d])
+                for d in spec["dims"]
+            ]
+            cut = value[tuple(slice(n) for n in used)] if used else value
+            items.append((name, str(cut).encode() if spec["dtype"] == "str" else np.asarray(cut).tobytes()))
+    return frozenset(items)

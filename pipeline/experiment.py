@@ -1,0 +1,95 @@
+"""What the engine asks of an experiment, and how it finds one.
+
+The engine meets experiments through these Protocols only; it imports no science. An experiment is found by its entry
+point in the group ``disac.experiments``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from pydantic import BaseModel
+
+from pipeline.errors import UsageError, near_miss
+
+STATUS_CODES: dict[str, int] = {
+    "missing": 0,
+    "not_planned": 1,
+    "ok": 2,
+    "inaccurate": 3,
+    "infeasible": 4,
+    "failed": 5,
+}
+"""Status of a cell (rule C1). These numbers never change."""
+
+ENTRY_POINT_GROUP = "disac.experiments"
+
+
+class Variable(Protocol):
+    """One variable of an experiment's output schema (rule C2)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dims(self) -> tuple[str, ...]: ...  # own dimensions of one cell; () for a scalar
+    @property
+    def coords(self) -> Mapping[str, tuple[Any, ...]]: ...  # labels of own dimensions of fixed length, may be empty
+    @property
+    def dtype(self) -> str: ...  # numpy name, or "str" for variable-length UTF-8
+    @property
+    def unit(self) -> str: ...
+    @property
+    def long_name(self) -> str: ...
+    @property
+    def kind(self) -> Literal["cube", "detail"]: ...
+    @property
+    def volatile(self) -> bool: ...  # seconds, host: outside the promise of equal bits (rule R2)
+
+
+@runtime_checkable
+class Experiment(Protocol):
+    """Scenario in, labelled result out."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def scenario_model(self) -> type[BaseModel]: ...
+    @property
+    def options_model(self) -> type[BaseModel]: ...
+    @property
+    def line_axes(self) -> tuple[str, ...]: ...  # dotted scenario paths that run() may see together in one call
+    @property
+    def variables(self) -> tuple[Variable, ...]: ...
+    @property
+    def modules(self) -> tuple[str, ...]: ...  # modules whose code defines the result (roots of the code digest)
+
+    def run(self, scenarios: Sequence[Any], options: Any) -> Sequence[Mapping[str, Any]]:
+        """Evaluate one line of cells.
+
+        The scenarios differ along ``line_axes`` only. Returns one mapping per scenario with ``status`` (a name of
+        :data:`STATUS_CODES`), ``message`` (a sentence, may be empty for ``ok``) and a value per variable name; a
+        variable left out of the mapping takes its missing value.
+        """
+        ...
+
+
+def experiment_names() -> list[str]:
+    """Names of all installed experiments."""
+    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+
+
+def load_experiment(name: str) -> Experiment:
+    """Find an experiment by its entry point.
+
+    Raises
+    ------
+    UsageError
+        If no installed distribution offers the name.
+    """
+    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        experiment: Experiment = point.load()
+        return experiment
+    names = experiment_names()
+    raise UsageError(f"experiment '{name}' is not installed; known: {', '.join(names)}{near_miss(name, names)}")

@@ -1,0 +1,30 @@
+"""Failed cells of a plan, with their sentences (rule W3: a failure is data and is shown each time)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.experiment import STATUS_CODES
+from pipeline.ledger import read_segment
+from pipeline.plan import Plan
+
+
+def failed_cells(plan: Plan) -> list[dict[str, Any]]:
+    """Coordinates, sentence and traceback of every planned cell whose result is a failure."""
+    rows = np.flatnonzero(plan.choice.present & (plan.choice.status == STATUS_CODES["failed"]))
+    found = []
+    for number in np.unique(plan.choice.segment[rows]):
+        segment = read_segment(plan.ledger.store, plan.ledger.segments[number].name, names=())
+        for i in rows[plan.choice.segment[rows] == number]:
+            row = plan.choice.row[i]
+            found.append(
+                {
+                    "coordinates": plan.cells.coordinates(int(i)),
+                    "key": plan.keys[i].tobytes().hex(),
+                    "message": str(segment.arrays["message"][row]),
+                    "traceback": str(segment.arrays["traceback"][row]),
+                }
+            )
+    return found

@@ -1,0 +1,171 @@
+"""The identity of a cell (rules I1, I4).
+
+Canonical form: the scenario with current defaults filled in, every field equal to its ``identity_default`` left out,
+renamed fields under their first name, files by the digest of their content, numbers in one text. With the experiment's
+name and options it makes the *scenario key*; with the code digest, the *key*.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from pipeline.errors import UsageError
+from pipeline.grid import OPTIONS, Cells
+from pipeline.values import canonical_text, extra, leaf_fields, leaf_value
+
+_KEY_BYTES = 16
+
+
+def _entry(path: str, info: FieldInfo, value: Any) -> tuple[str, str | None]:
+    """Identity path and text of one leaf; no text when the leaf equals its identity default."""
+    notes = extra(info)
+    name = notes.get("identity_name")
+    identity_path = path if name is None else ".".join([*path.split(".")[:-1], str(name)])
+    if "identity_default" in notes and canonical_text(value) == canonical_text(notes["identity_default"]):
+        return identity_path, None
+    if notes.get("content_file"):
+        return identity_path, canonical_text(f"blake2b:{file_digest(Path(value))}") if value else canonical_text(value)
+    return identity_path, canonical_text(value)
+
+
+def file_digest(path: Path) -> str:
+    """128-bit blake2b of a file's content.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read.
+    """
+    try:
+        stat = path.stat()
+        return _file_digest(path, stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        raise UsageError(f"{path}: a scenario refers to this file and it cannot be read: {error}") from error
+
+
+@functools.lru_cache(maxsize=4096)
+def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
+    return blake2b(path.read_bytes(), digest_size=_KEY_BYTES).hexdigest()
+
+
+def canonical_scenario(model: BaseModel) -> dict[str, str]:
+    """Identity path -> canonical text of every leaf that differs from its identity default."""
+    entries = (_entry(path, info, leaf_value(model, path)) for path, info in leaf_fields(type(model)))
+    return {path: text for path, text in sorted(entries) if text is not None}
+
+
+def canonical_options(options: BaseModel) -> str:
+    """Canonical text of an experiment's options."""
+    return _object(canonical_scenario(options))
+
+
+def _object(entries: Mapping[str, str]) -> str:
+    return "{" + ",".join(f"{canonical_text(path)}:{text}" for path, text in sorted(entries.items())) + "}"
+
+
+def identity_text(experiment: str, scenario: BaseModel, options: BaseModel) -> str:
+    """Canonical text of one cell, by way of its validated models: the definition that the fast path must equal."""
+    entries = {f"scenario.{p}": t for p, t in canonical_scenario(scenario).items()}
+    entries |= {f"options.{p}": t for p, t in canonical_scenario(options).items()}
+    return _object(entries | {"experiment": canonical_text(experiment)})
+
+
+class _Template:
+    """The cells' canonical texts as constant stretches and one fragment per axis leaf, in sorted order of the paths.
+
+    Leaves are independent, so a leaf set by an axis is canonicalised once per axis value and not once per cell.
+    """
+
+    def __init__(self, cells: Cells) -> None:
+        fields = {f"scenario.{p}": i for p, i in leaf_fields(type(cells.study.scenario))}
+        fields |= {f"options.{p}": i for p, i in leaf_fields(type(cells.study.options))}
+        entries = {f"scenario.{p}": t for p, t in canonical_scenario(cells.study.scenario).items()}
+        entries |= {f"options.{p}": t for p, t in canonical_scenario(cells.study.options).items()}
+        entries["experiment"] = canonical_text(cells.study.experiment.name)
+        varied: dict[str, tuple[int, list[str]]] = {}
+        for a, axis in enumerate(cells.axes):
+            for path in axis.paths:
+                full = path if path.startswith(OPTIONS) else f"scenario.{path}"
+                head = full.split(".", 1)[0]
+                texts = []
+                for entry in axis.entries:
+                    identity_path, text = _entry(full.removeprefix(f"{head}."), fields[full], entry[path])
+                    name = f"{head}.{identity_path}"
+                    texts.append("" if text is None else f"{canonical_text(name)}:{text},")
+                entries.pop(name, None)
+                varied[name] = (a, texts)
+        # Pieces in sorted order of the paths; each ends with a comma, the last of which is cut off when joined.
+        self.pieces: list[str | tuple[int, list[str]]] = []
+        for path in sorted({*entries, *varied}):
+            piece = varied[path] if path in varied else f"{canonical_text(path)}:{entries[path]},"
+            if self.pieces and isinstance(piece, str) and isinstance(self.pieces[-1], str):
+                self.pieces[-1] += piece
+            else:
+                self.pieces.append(piece)
+
+    def text(self, row: NDArray[np.int32]) -> str:
+        """Canonical text of one cell."""
+        return "{" + "".join(p if isinstance(p, str) else p[1][row[p[0]]] for p in self.pieces)[:-1] + "}"
+
+    def columns(self, index: NDArray[np.int32]) -> list[str | list[str]]:
+        """Per piece the constant, or the fragment of every cell."""
+        return [p if isinstance(p, str) else np.array(p[1], dtype=object)[index[:, p[0]]].tolist() for p in self.pieces]
+
+
+def _template(cells: Cells) -> _Template:
+    """The template of these cells, built once."""
+    cache = vars(cells)
+    if "_template" not in cache:
+        cache["_template"] = _Template(cells)
+    template: _Template = cache["_template"]
+    return template
+
+
+def cell_text(cells: Cells, i: int) -> str:
+    """Canonical text of scenario, experiment and options of planned cell ``i``."""
+    return _template(cells).text(cells.index[i])
+
+
+def cell_keys(cells: Cells, code_digest: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Keys and scenario keys of all planned cells.
+
+    Returns
+    -------
+    keys, scenario_keys
+        Each (n, 16) uint8. The scenario key is the 128-bit blake2b of the canonical text; the key is that of the
+        scenario key followed by the code digest.
+    """
+    count = len(cells.index)
+    code = code_digest.encode()
+    keys, scenario_keys = bytearray(), bytearray()
+    columns = _template(cells).columns(cells.index)
+    rows = zip(*(iter([c] * count) if isinstance(c, str) else c for c in columns), strict=True)
+    join = "".join
+    for parts in rows:
+        text = "{" + join(parts)[:-1] + "}"
+        scenario_key = blake2b(text.encode("ascii"), digest_size=_KEY_BYTES).digest()
+        scenario_keys += scenario_key
+        keys += blake2b(scenario_key + code, digest_size=_KEY_BYTES).digest()
+    shape = (count, _KEY_BYTES)
+    return (
+        np.frombuffer(bytes(keys), dtype=np.uint8).reshape(shape),
+        np.frombuffer(bytes(scenario_keys), dtype=np.uint8).reshape(shape),
+    )
+
+
+def input_files(cells: Cells) -> dict[str, Path]:
+    """Files that the cells refer to: value as written -> path (rule I4)."""
+    study = cells.study
+    marked = [p for p, info in leaf_fields(type(study.scenario)) if extra(info).get("content_file")]
+    values = {leaf_value(study.scenario, path) for path in marked}
+    values |= {entry[p] for axis in cells.axes for entry in axis.entries for p in entry if p in marked}
+    return {str(value): Path(value) for value in values if value}

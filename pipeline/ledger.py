@@ -1,0 +1,309 @@
+"""The ledger: all segments of a store, the truth (rules S2-S5, I5).
+
+Nothing in it is ever edited. Which copy of a cell counts is decided by content alone: a result over a failure, then the
+smallest segment name (rule S3), so that every reader decides alike.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.experiment import STATUS_CODES
+from pipeline.segment import KEY_BYTES, Segment, SegmentError, decode_segment
+from pipeline.store import Entry, Store, content_name
+
+SEGMENTS = "ledger/segments/"
+INDEX = "ledger/index/"
+_INDEX_FORMAT = 1
+_FAILED = STATUS_CODES["failed"]
+_RESULTS = (STATUS_CODES["ok"], STATUS_CODES["inaccurate"], STATUS_CODES["infeasible"])
+
+
+class DamagedSegmentError(SegmentError):
+    """A file of the ledger whose content does not match its name or cannot be read; it counts as absent."""
+
+
+def segment_file(name: str) -> str:
+    """Store name of a segment."""
+    return f"{SEGMENTS}{name}.zip"
+
+
+def put_segment(store: Store, data: bytes) -> str:
+    """Write a segment under the digest of its content (rule S2) and return its name."""
+    name = content_name(data)
+    store.put_if_absent(segment_file(name), data)
+    return name
+
+
+def read_segment(store: Store, name: str, names: Iterable[str] | None = None) -> Segment:
+    """Read and check one segment.
+
+    Raises
+    ------
+    DamagedSegmentError
+        If its content does not match its name.
+    KeyError
+        If it is gone.
+    """
+    data = store.get(segment_file(name))
+    if content_name(data) != name:
+        raise DamagedSegmentError(f"segment {name}: the content does not match the name; it counts as absent")
+    return decode_segment(data, names)
+
+
+@dataclass(frozen=True)
+class SegmentInfo:
+    """What the ledger remembers of one segment without opening it."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    cells: int
+    variables: tuple[str, ...]
+    schema: Mapping[str, Any]
+    experiment: str
+    code_digest: str
+    manifest: Mapping[str, str]
+    environment: Mapping[str, str]
+    cost: Mapping[str, tuple[int, float]]
+    """Per cost class (options text): number of cells and seconds spent."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """For planned cells the copy that counts: ``segment`` (-1 where absent), ``row`` in it, ``status``."""
+
+    segment: NDArray[np.int32]
+    row: NDArray[np.int32]
+    status: NDArray[np.uint8]
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Where a copy exists."""
+        return self.segment >= 0
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """A snapshot of the segments of a store."""
+
+    store: Store
+    segments: tuple[SegmentInfo, ...]
+    keys: NDArray[np.uint8]
+    scenario_keys: NDArray[np.uint8]
+    segment: NDArray[np.int32]
+    row: NDArray[np.int32]
+    status: NDArray[np.uint8]
+    damaged: tuple[str, ...] = field(default=())
+    """Sentences on files that count as absent."""
+
+    @cached_property
+    def _order(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """Rows sorted by key, then results before failures, then segment name; and the sorted keys."""
+        view = as_words(self.keys)
+        failed = (self.status == _FAILED).astype(np.uint8)
+        order = np.lexsort((self.row, self.segment, failed, view["lo"], view["hi"]))
+        return order, view[order]
+
+    def choose(self, keys: NDArray[np.uint8], segments: NDArray[np.bool_] | None = None) -> Choice:
+        """The copies that count for ``keys`` (n, 16), optionally among a subset of the segments (rule S3)."""
+        order, ordered = self._order
+        if segments is not None:
+            inside = segments[self.segment[order]]
+            order, ordered = order[inside], ordered[inside]
+        return self._look_up(as_words(keys), order, ordered)
+
+    def _look_up(self, wanted: NDArray[Any], order: NDArray[np.int64], ordered: NDArray[Any]) -> Choice:
+        segment = np.full(len(wanted), -1, dtype=np.int32)
+        row, status = np.zeros(len(wanted), dtype=np.int32), np.zeros(len(wanted), dtype=np.uint8)
+        if len(order):
+            place = np.minimum(np.searchsorted(ordered["hi"], wanted["hi"]), len(order) - 1)
+            # Different keys with equal leading words are next to impossible, yet never wrong: walk on to the match.
+            while True:
+                later = (ordered["hi"][place] == wanted["hi"]) & (ordered["lo"][place] < wanted["lo"])
+                later &= place < len(order) - 1
+                if not later.any():
+                    break
+                place = place + later
+            found = (ordered["hi"][place] == wanted["hi"]) & (ordered["lo"][place] == wanted["lo"])
+            chosen = order[place[found]]
+            segment[found], row[found] = self.segment[chosen], self.row[chosen]
+            status[found] = self.status[chosen]
+        return Choice(segment, row, status)
+
+    def holding(self, variable: str) -> NDArray[np.bool_]:
+        """Which segments hold a variable."""
+        return np.array([variable in info.variables for info in self.segments], dtype=bool)
+
+    def present(self, keys: NDArray[np.uint8], keep: Sequence[str]) -> tuple[Choice, dict[str, NDArray[np.bool_]]]:
+        """Where each planned cell stands, and per kept variable the cells that lack it (rule I5).
+
+        A cell is present when valid segments hold every variable in ``keep``; a failure of the cell itself holds all.
+        """
+        best = self.choose(keys)
+        lacking: dict[str, NDArray[np.bool_]] = {}
+        for variable in keep:
+            holding = self.holding(variable)
+            if holding.all():
+                continue
+            lacks = best.present & (best.status != _FAILED) & ~self.choose(keys, holding).present
+            if lacks.any():
+                lacking[variable] = lacks
+        return best, lacking
+
+    def duplicates(self, keys: NDArray[np.uint8]) -> list[tuple[bytes, list[tuple[str, int]]]]:
+        """Planned cells that have several results, each with all its (segment name, row) (rule S3)."""
+        order, ordered = self._order
+        kept = np.isin(self.status[order], _RESULTS)
+        order, ordered = order[kept], ordered[kept]
+        same = np.zeros(len(order), dtype=bool)
+        same[1:] = ordered[1:] == ordered[:-1]
+        wanted = {k.tobytes() for k in keys} if same.any() else set()
+        groups: list[tuple[bytes, list[tuple[str, int]]]] = []
+        for i in np.flatnonzero(same):
+            copy = (self.segments[self.segment[order[i]]].name, int(self.row[order[i]]))
+            key = self.keys[order[i]].tobytes()
+            if groups and groups[-1][0] == key:
+                groups[-1][1].append(copy)
+            elif key in wanted:
+                first = order[i - 1]
+                groups.append((key, [(self.segments[self.segment[first]].name, int(self.row[first])), copy]))
+        return groups
+
+    def cost_per_cell(self) -> dict[str, float]:
+        """Mean seconds per cell of the past, by cost class."""
+        total: dict[str, tuple[int, float]] = {}
+        for info in self.segments:
+            for cost_class, (cells, seconds) in info.cost.items():
+                n, s = total.get(cost_class, (0, 0.0))
+                total[cost_class] = (n + cells, s + seconds)
+        return {cost_class: s / n for cost_class, (n, s) in total.items() if n}
+
+
+def as_words(keys: NDArray[np.uint8]) -> NDArray[Any]:
+    """View 16-byte keys as two big-endian words, which sort as the bytes do."""
+    words = np.ascontiguousarray(keys).reshape(-1, KEY_BYTES).view(">u8").astype(np.uint64).reshape(-1, 2)
+    return np.rec.fromarrays([words[:, 0], words[:, 1]], names="hi,lo")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """One segment's rows for the index."""
+
+    info: SegmentInfo
+    keys: NDArray[np.uint8]
+    scenario_keys: NDArray[np.uint8]
+    status: NDArray[np.uint8]
+
+
+def _rows_of(store: Store, entry: Entry, name: str) -> _Rows:
+    segment = read_segment(store, name, names=())
+    a = segment.attributes
+    info = SegmentInfo(
+        name=name, size=entry.size, mtime_ns=entry.mtime_ns, cells=len(segment.arrays["status"]),
+        variables=segment.variables, schema=a["schema"], experiment=a["experiment"], code_digest=a["code_digest"],
+        manifest=a["manifest"], environment=a["environment"],
+        cost={cost_class: (int(n), float(s)) for cost_class, (n, s) in a["cost"].items()},
+    )  # fmt: skip
+    return _Rows(info, segment.arrays["key"], segment.arrays["scenario_key"], segment.arrays["status"])
+
+
+def open_ledger(store: Store) -> Ledger:
+    """List the segments and load their keys, from the key index where it is fresh (rule S4: it may be deleted).
+
+    A segment is read again whenever its size or time stamp differs from the index's, so a changed file is noticed.
+    """
+    known = {rows.info.name: rows for rows in _read_index(store)}
+    rows: list[_Rows] = []
+    damaged: list[str] = []
+    for entry in store.list(SEGMENTS):
+        name = entry.name.removeprefix(SEGMENTS).removesuffix(".zip")
+        cached = known.get(name)
+        if cached is not None and (cached.info.size, cached.info.mtime_ns) == (entry.size, entry.mtime_ns):
+            rows.append(cached)
+            continue
+        try:
+            rows.append(_rows_of(store, entry, name))
+        except KeyError:
+            continue
+        except SegmentError as error:
+            damaged.append(str(error))
+    return _assemble(store, rows, tuple(damaged))
+
+
+def _assemble(store: Store, rows: Sequence[_Rows], damaged: tuple[str, ...]) -> Ledger:
+    counts = [r.info.cells for r in rows]
+    blank = np.empty((0, KEY_BYTES), dtype=np.uint8)
+    return Ledger(
+        store=store,
+        segments=tuple(r.info for r in rows),
+        keys=np.concatenate([r.keys for r in rows] or [blank]),
+        scenario_keys=np.concatenate([r.scenario_keys for r in rows] or [blank]),
+        segment=np.repeat(np.arange(len(rows), dtype=np.int32), counts),
+        row=np.concatenate([np.arange(n, dtype=np.int32) for n in counts] or [np.empty(0, dtype=np.int32)]),
+        status=np.concatenate([r.status for r in rows] or [np.empty(0, dtype=np.uint8)]),
+        damaged=damaged,
+    )
+
+
+def write_index(ledger: Ledger) -> None:
+    """Store the key index of a ledger; only a cache."""
+    infos = [
+        {k: v for k, v in vars(info).items() if k not in ("schema", "manifest", "environment")}
+        | {k: _shared(getattr(info, k)) for k in ("schema", "manifest", "environment")}
+        for info in ledger.segments
+    ]
+    shared = {_shared(v): v for info in ledger.segments for v in (info.schema, info.manifest, info.environment)}
+    head = json.dumps({"format": _INDEX_FORMAT, "segments": infos, "shared": shared}).encode()
+    buffer = io.BytesIO()
+    np.savez(
+        buffer, head=np.frombuffer(head, dtype=np.uint8), keys=ledger.keys, scenario_keys=ledger.scenario_keys,
+        status=ledger.status,
+    )  # fmt: skip
+    data = buffer.getvalue()
+    name = f"{INDEX}{content_name(data)}.npz"
+    old = ledger.store.read_pointer(f"{INDEX}latest")
+    ledger.store.put_if_absent(name, data, durable=False)
+    ledger.store.publish_pointer(f"{INDEX}latest", name)
+    if old is not None and old != name:
+        ledger.store.delete(old)
+
+
+def _shared(value: Mapping[str, Any]) -> str:
+    return content_name(json.dumps(value, sort_keys=True).encode())
+
+
+def _read_index(store: Store) -> list[_Rows]:
+    """Rows of the key index; none when it is absent, damaged or of another format."""
+    target = store.read_pointer(f"{INDEX}latest")
+    if target is None:
+        return []
+    try:
+        data = store.get(target)
+        if content_name(data) != target.removeprefix(INDEX).removesuffix(".npz"):
+            return []
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            head = json.loads(arrays["head"].tobytes())
+            keys, scenario_keys, status = arrays["keys"], arrays["scenario_keys"], arrays["status"]
+    except (KeyError, ValueError, OSError):
+        return []
+    if head["format"] != _INDEX_FORMAT:
+        return []
+    rows, start = [], 0
+    for info in head["segments"]:
+        for part in ("schema", "manifest", "environment"):
+            info[part] = head["shared"][info[part]]
+        info["variables"] = tuple(info["variables"])
+        info["cost"] = {k: (int(n), float(s)) for k, (n, s) in info["cost"].items()}
+        stop = start + info["cells"]
+        rows.append(_Rows(SegmentInfo(**info), keys[start:stop], scenario_keys[start:stop], status[start:stop]))
+        start = stop
+    return rows

@@ -1,0 +1,265 @@
+"""The plan: which cells of a study are there, which must be computed, and why (rules G4, I5, I7).
+
+Made from the study, the code digest and the ledger's keys alone: no result is read, no cluster is started.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.digest import CodeDigest, code_digest, explain_change
+from pipeline.experiment import STATUS_CODES
+from pipeline.grid import Cells, check_dense_size, dense_bytes, expand
+from pipeline.identity import canonical_options, canonical_scenario, cell_keys
+from pipeline.ledger import Choice, Ledger, as_words, open_ledger
+from pipeline.store import Store, content_name
+from pipeline.study import Study
+
+CUBE_FORMAT = 1
+STATUS_NAMES = {code: name for name, code in STATUS_CODES.items()}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study's cells set against a ledger."""
+
+    study: Study
+    cells: Cells
+    code: CodeDigest
+    keep: tuple[str, ...]
+    keys: NDArray[np.uint8]
+    scenario_keys: NDArray[np.uint8]
+    ledger: Ledger
+    choice: Choice
+    lacking: Mapping[str, NDArray[np.bool_]]
+    within: NDArray[np.bool_] | None = None
+    """Cells that this run may compute; None for all (a preview is a thin slice)."""
+
+    @cached_property
+    def complete(self) -> NDArray[np.bool_]:
+        """Which planned cells valid segments hold with every kept variable (rule I5)."""
+        complete = self.choice.present
+        for lacks in self.lacking.values():
+            complete = complete & ~lacks
+        return complete
+
+    @cached_property
+    def todo(self) -> NDArray[np.int64]:
+        """Positions of the planned cells that must be computed."""
+        needed = ~self.complete
+        if self.within is not None:
+            needed = needed & self.within
+        return np.flatnonzero(needed)
+
+    def by_status(self) -> dict[str, int]:
+        """Number of present cells by status, in words."""
+        codes, counts = np.unique(self.choice.status[self.choice.present], return_counts=True)
+        return {STATUS_NAMES[int(c)]: int(n) for c, n in zip(codes, counts, strict=True)}
+
+    @cached_property
+    def cost_classes(self) -> NDArray[np.object_]:
+        """Cost class (text of the options) of each cell to compute."""
+        return cost_classes(self.cells, self.todo)
+
+    def expected_seconds(self) -> float | None:
+        """Worker seconds for what is to be computed, from past cells; None when a class has no past."""
+        past = self.ledger.cost_per_cell()
+        total = 0.0
+        for cost_class, count in Counter(self.cost_classes).items():
+            if cost_class not in past:
+                return None
+            total += count * past[cost_class]
+        return total
+
+    @cached_property
+    def cube_key(self) -> str:
+        """Digest of everything that the published cube shows: grid, identity and the copy chosen for every cell."""
+        digest = blake2b(digest_size=16)
+        head = {
+            "format": CUBE_FORMAT,
+            "study": self.study.name,
+            "title": self.study.title,
+            "axes": [[axis.name, list(axis.labels)] for axis in self.cells.axes],
+            "keep": self.keep,
+        }
+        digest.update(json.dumps(head, sort_keys=True, default=str).encode())
+        names = b"".join(bytes.fromhex(info.name) for info in self.ledger.segments)
+        table = np.frombuffer(names, dtype=np.uint8).reshape(-1, 16)
+        masks = {self.ledger.holding(v).tobytes(): self.ledger.holding(v) for v in self.keep}
+        choices = [self.choice] + [self.ledger.choose(self.keys, mask) for mask in masks.values() if not mask.all()]
+        for part in (self.cells.flat, self.keys):
+            digest.update(np.ascontiguousarray(part).tobytes())
+        for choice in choices:
+            digest.update(table[choice.segment[choice.present]].tobytes())
+            digest.update(choice.present.tobytes())
+        return digest.hexdigest()
+
+    def dense_bytes(self) -> int:
+        """Size of the dense cube in bytes."""
+        return dense_bytes(self.cells, self.keep)
+
+    def summary(self) -> dict[str, Any]:
+        """The plan as plain data, for people and machines."""
+        return {
+            "study": self.study.name,
+            "experiment": self.study.experiment.name,
+            "axes": {axis.name: len(axis.labels) for axis in self.cells.axes},
+            "planned": len(self.keys),
+            "reuse": int(self.complete.sum()),
+            "compute": len(self.todo),
+            "reused_by_status": self.by_status(),
+            "reasons": reasons(self),
+            "expected_seconds": self.expected_seconds() if len(self.todo) else 0.0,
+            "dense_bytes": self.dense_bytes(),
+            "environment_changes": environment_changes(self),
+            "damaged": list(self.ledger.damaged),
+        }
+
+
+def make_plan(study: Study, store: Store) -> Plan:
+    """Expand the study, key its cells and look them up in the ledger.
+
+    Raises
+    ------
+    UsageError
+        If the dense cube would be larger than the study allows.
+    """
+    cells = expand(study)
+    keep = study.keep or tuple(v.name for v in study.experiment.variables)
+    check_dense_size(cells, keep)
+    code = code_digest(study.experiment.modules)
+    keys, scenario_keys = cell_keys(cells, code.digest)
+    ledger = open_ledger(store)
+    choice, lacking = ledger.present(keys, keep)
+    return Plan(study, cells, code, keep, keys, scenario_keys, ledger, choice, lacking)
+
+
+def refreshed(plan: Plan, store: Store) -> Plan:
+    """The same plan against the ledger as it is now."""
+    ledger = open_ledger(store)
+    choice, lacking = ledger.present(plan.keys, plan.keep)
+    return replace(plan, ledger=ledger, choice=choice, lacking=lacking)
+
+
+def cost_classes(cells: Cells, positions: NDArray[np.int64]) -> NDArray[np.object_]:
+    """Text of the options of the given cells: cells of one class are expected to cost alike."""
+    option_axes = [a for a, axis in enumerate(cells.axes) if any(p.startswith("options.") for p in axis.paths)]
+    if not len(positions):
+        return np.empty(0, dtype=object)
+    index = cells.index[positions][:, option_axes]
+    unique, first, inverse = np.unique(index, axis=0, return_index=True, return_inverse=True)
+    texts = np.array([canonical_options(cells.options(int(positions[i]))) for i in first], dtype=object)
+    return texts[inverse.reshape(-1)] if len(unique) else np.empty(0, dtype=object)
+
+
+def record_of(plan: Plan) -> dict[str, Any]:
+    """What a later plan needs to say why cells are new: base scenario, options, axes and manifest."""
+    return {
+        "scenario": canonical_scenario(plan.study.scenario),
+        "options": json.loads(canonical_options(plan.study.options)),
+        "axes": {axis.name: {"paths": list(axis.paths), "labels": [str(x) for x in axis.labels]} for axis in plan.cells.axes},
+        "manifest": dict(plan.code.manifest),
+    }  # fmt: skip
+
+
+def write_record(plan: Plan, store: Store) -> None:
+    """Remember the plan of a run under ``plans/<study>/latest``."""
+    data = json.dumps(record_of(plan), sort_keys=True).encode()
+    name = f"plans/{plan.study.name}/{content_name(data)}.json"
+    store.put_if_absent(name, data, durable=False)
+    store.publish_pointer(f"plans/{plan.study.name}/latest", name)
+
+
+def _last_record(plan: Plan) -> dict[str, Any] | None:
+    target = plan.ledger.store.read_pointer(f"plans/{plan.study.name}/latest")
+    if target is None:
+        return None
+    record: dict[str, Any] = json.loads(plan.ledger.store.get(target))
+    return record
+
+
+def reasons(plan: Plan) -> dict[str, int]:
+    """Why cells must be computed: sentence -> number of cells (rule I7)."""
+    counts: Counter[str] = Counter()
+    explained = np.zeros(len(plan.keys), dtype=bool)
+    for variable, lacks in plan.lacking.items():
+        fresh = lacks & ~explained
+        if fresh.any():
+            counts[f"variable {variable} not kept"] += int(fresh.sum())
+        explained |= lacks
+    missing = np.flatnonzero(~plan.choice.present)
+    older = _same_scenario(plan, missing)
+    for segment in np.unique(older[older >= 0]):
+        change = explain_change(dict(plan.ledger.segments[segment].manifest), dict(plan.code.manifest))
+        counts["code: " + "; ".join(change)] += int((older == segment).sum())
+    fresh_cells = missing[older < 0]
+    if len(fresh_cells):
+        counts.update(_why_new(plan, fresh_cells))
+    return dict(counts)
+
+
+def _same_scenario(plan: Plan, missing: NDArray[np.int64]) -> NDArray[np.int32]:
+    """For missing cells, a segment that holds the same scenario under other code, or -1."""
+    if not len(plan.ledger.keys) or not len(missing):
+        return np.full(len(missing), -1, dtype=np.int32)
+    stored = as_words(plan.ledger.scenario_keys)
+    order = np.lexsort((plan.ledger.segment, stored["lo"], stored["hi"]))
+    stored = stored[order]
+    wanted = as_words(plan.scenario_keys[missing])
+    # The last of equal keys: the newest the order offers.
+    place = np.maximum(np.searchsorted(stored["hi"], wanted["hi"], side="right") - 1, 0)
+    found = stored[place] == wanted
+    return np.where(found, plan.ledger.segment[order][place], -1).astype(np.int32)
+
+
+def _why_new(plan: Plan, cells: NDArray[np.int64]) -> Counter[str]:
+    """Compare with the last run of the study: changed base fields, new axes, new axis values."""
+    last = _last_record(plan)
+    if last is None:
+        return Counter({"not computed yet": len(cells)})
+    now = record_of(plan)
+    on_axis = {path for axis in plan.cells.axes for path in axis.paths}
+    changed = [
+        f"{path} {last['scenario'].get(path, '(absent)')} -> {now['scenario'].get(path, '(absent)')}"
+        for path in sorted({*last["scenario"], *now["scenario"]} - on_axis)
+        if last["scenario"].get(path) != now["scenario"].get(path)
+    ]
+    if changed:
+        return Counter({"field: " + "; ".join(changed): len(cells)})
+    counts: Counter[str] = Counter()
+    left = np.ones(len(cells), dtype=bool)
+    for a, axis in enumerate(plan.cells.axes):
+        known = set(last["axes"].get(axis.name, {"labels": []})["labels"])
+        new = np.array([str(label) not in known for label in axis.labels])
+        fresh = new[plan.cells.index[cells, a]] & left
+        left &= ~fresh
+        kind = "new value on axis" if axis.name in last["axes"] else "new axis"
+        for value, count in zip(*np.unique(plan.cells.index[cells[fresh], a], return_counts=True), strict=True):
+            counts[f"{kind} {axis.name}: {axis.labels[value]}"] += int(count)
+    if left.any():
+        counts["not computed yet"] += int(left.sum())
+    return counts
+
+
+def environment_changes(plan: Plan) -> list[str]:
+    """Sentences on reused cells that other versions computed (rule I6: reported, not identity)."""
+    from pipeline.environment import environment
+
+    now = environment()
+    used = np.unique(plan.choice.segment[plan.choice.present])
+    found = {
+        f"{name} {then[name]} (now {now.get(name, 'absent')})"
+        for then in (plan.ledger.segments[s].environment for s in used)
+        for name in then
+        if then[name] != now.get(name)
+    }
+    return sorted(found)

@@ -1,0 +1,90 @@
+"""How a person opens results in Python: ``pipeline.open_store("results").cube("quick")``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UsageError, near_miss
+from pipeline.ledger import open_ledger, read_segment
+from pipeline.store import Store, open_store_backend
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Results:
+    """A store opened for reading."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def studies(self) -> list[str]:
+        """Names of the studies with a published cube."""
+        names = {entry.name.split("/")[1] for entry in self._store.list("cubes/")}
+        return sorted(n for n in names if self._store.read_pointer(f"cubes/{n}/latest"))
+
+    def cube(self, study: str) -> xr.Dataset:
+        """The latest cube of a study, lazily; the link is resolved once, so all of it is of one version (rule C4).
+
+        Raises
+        ------
+        UsageError
+            If the study has no published cube.
+        """
+        return self._open("cubes", study)
+
+    def surfaces(self, study: str) -> xr.Dataset:
+        """The latest surfaces of a study, lazily.
+
+        Raises
+        ------
+        UsageError
+            If the study has no published surfaces.
+        """
+        return self._open("surfaces", study)
+
+    def _open(self, kind: str, study: str) -> xr.Dataset:
+        import xarray as xr
+
+        version = self._store.read_pointer(f"{kind}/{study}/latest")
+        path = None if version is None else self._store.path(version)
+        if path is None:
+            known = self.studies()
+            raise UsageError(
+                f"no {kind} of '{study}' in {self._store.location()}{near_miss(study, known)}; there are {known}"
+            )
+        return xr.open_zarr(path)
+
+    def detail(self, key: str) -> Mapping[str, NDArray[Any]]:
+        """Everything stored of one cell, detail variables included, by the hexadecimal key or its beginning.
+
+        Raises
+        ------
+        UsageError
+            If no cell or more than one has such a key.
+        """
+        ledger = open_ledger(self._store)
+        found = sorted({row.tobytes() for row in ledger.keys if row.tobytes().hex().startswith(key.lower())})
+        if len(found) != 1:
+            raise UsageError(f"{len(found)} cells have a key that begins with '{key}'")
+        choice = ledger.choose(np.frombuffer(found[0], dtype=np.uint8).reshape(1, -1))
+        segment = read_segment(self._store, ledger.segments[choice.segment[0]].name)
+        return {name: np.asarray(array[choice.row[0]]) for name, array in segment.arrays.items()}
+
+
+def open_store(location: str | Path) -> Results:
+    """Open a store for reading.
+
+    Raises
+    ------
+    UsageError
+        If the folder does not exist.
+    """
+    if not Path(location).is_dir():
+        raise UsageError(f"no store at '{location}'")
+    return Results(open_store_backend(str(location)))

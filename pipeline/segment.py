@@ -1,0 +1,186 @@
+"""Segments: the results of one task as one immutable, labelled file (rule S1).
+
+A segment is a zip archive, built in memory with every entry stored once under a fixed date, that holds a Zarr v3 group
+with a ``cell`` dimension. ``xarray.open_zarr(zarr.storage.ZipStore(path))`` reads it without this project.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.experiment import STATUS_CODES, Variable
+from pipeline.zarrio import Labelled, group_files, missing_value, numpy_dtype, read_group
+
+FORMAT_VERSION = 1
+KEY_BYTES = 16
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class SegmentError(Exception):
+    """The bytes are not a segment that this version can read."""
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """The outcome of one cell as a worker hands it over.
+
+    ``values`` maps variable names to the cell's arrays; a name left out takes the variable's missing value.
+    """
+
+    key: bytes
+    scenario_key: bytes
+    canonical: str
+    status: int
+    message: str
+    traceback: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A decoded segment: arrays over ``cell`` and the attributes that explain them."""
+
+    attributes: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+    dims: dict[str, tuple[str, ...]]
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the experiment's variables that this segment keeps."""
+        return tuple(self.attributes["schema"])
+
+
+def schema_of(variables: Iterable[Variable]) -> dict[str, dict[str, Any]]:
+    """The declared schema as plain data, in the order of the names."""
+    return {
+        v.name: {
+            "dims": list(v.dims),
+            "coords": {dim: list(labels) for dim, labels in v.coords.items()},
+            "dtype": v.dtype,
+            "units": v.unit,
+            "long_name": v.long_name,
+            "kind": v.kind,
+            "volatile": bool(v.volatile),
+        }
+        for v in sorted(variables, key=lambda v: v.name)
+    }
+
+
+def _own_sizes(records: Sequence[CellRecord], schema: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """Length of each own dimension: the number of its labels, else the largest among the cells."""
+    sizes: dict[str, int] = {}
+    for name, spec in schema.items():
+        for axis, dim in enumerate(spec["dims"]):
+            found = [np.shape(r.values[name]) for r in records if name in r.values]
+            if any(len(shape) != len(spec["dims"]) for shape in found):
+                raise ValueError(f"variable '{name}' must have the dimensions {spec['dims']}, found shapes {found[:3]}")
+            largest = max((shape[axis] for shape in found), default=0)
+            labels = spec["coords"].get(dim)
+            if labels is not None and largest > len(labels):
+                raise ValueError(f"variable '{name}': dimension '{dim}' has {len(labels)} labels but length {largest}")
+            sizes[dim] = max(sizes.get(dim, 0), largest if labels is None else len(labels))
+    return sizes
+
+
+def _stack(
+    records: Sequence[CellRecord], name: str, spec: Mapping[str, Any], sizes: Mapping[str, int]
+) -> tuple[NDArray[Any], dict[str, NDArray[np.int64]]]:
+    """Pad one variable's values to a common shape; also return each cell's true lengths (rule C3)."""
+    dtype = numpy_dtype(spec["dtype"])
+    stacked = np.full((len(records), *(sizes[d] for d in spec["dims"])), missing_value(spec["dtype"]), dtype=dtype)
+    lengths = {d: np.zeros(len(records), dtype=np.int64) for d in spec["dims"] if d not in spec["coords"]}
+    for row, record in enumerate(records):
+        if name in record.values:
+            value = np.asarray(record.values[name], dtype=dtype)
+            stacked[(row, *(slice(n) for n in value.shape))] = value
+            for axis, dim in enumerate(spec["dims"]):
+                if dim in lengths:
+                    lengths[dim][row] = value.shape[axis]
+    return stacked, lengths
+
+
+def encode_segment(
+    records: Sequence[CellRecord], variables: Sequence[Variable], attributes: Mapping[str, Any]
+) -> bytes:
+    """Build the bytes of a segment (rule S1).
+
+    Parameters
+    ----------
+    records
+        Cells of one task, in any order.
+    variables
+        The declared variables to keep.
+    attributes
+        Experiment, options, code digest, manifest and environment: JSON-compatible.
+    """
+    schema = schema_of(variables)
+    sizes = _own_sizes(records, schema)
+    arrays: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {
+        "key": (("cell", "key_byte"), _key_rows(r.key for r in records)),
+        "scenario_key": (("cell", "key_byte"), _key_rows(r.scenario_key for r in records)),
+        "canonical": (("cell",), np.array([r.canonical for r in records], dtype=np.dtypes.StringDType())),
+        "status": (("cell",), np.array([r.status for r in records], dtype=np.uint8)),
+        "message": (("cell",), np.array([r.message for r in records], dtype=np.dtypes.StringDType())),
+        "traceback": (("cell",), np.array([r.traceback for r in records], dtype=np.dtypes.StringDType())),
+    }
+    counts: dict[str, NDArray[np.int64]] = {}
+    for name, spec in schema.items():
+        stacked, lengths = _stack(records, name, spec, sizes)
+        arrays[name] = (("cell", *spec["dims"]), stacked)
+        for dim, length in lengths.items():
+            counts[f"n_{dim}"] = np.maximum(counts.get(f"n_{dim}", length), length)
+    for name, count in counts.items():
+        arrays[name] = (("cell",), count)
+    content = {"format": "disac-segment", "format_version": FORMAT_VERSION, "schema": schema, **attributes}
+    return _zip(group_files({n: Labelled(dims, data) for n, (dims, data) in arrays.items()}, content))
+
+
+def _key_rows(keys: Iterable[bytes]) -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
+
+
+def _zip(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), data)
+    return buffer.getvalue()
+
+
+def decode_segment(data: bytes, names: Iterable[str] | None = None) -> Segment:
+    """Read a segment's bytes; ``names`` limits the experiment's variables that are decoded.
+
+    Raises
+    ------
+    SegmentError
+        If the bytes are not a segment or come from a later format.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
+        attributes = json.loads(files["zarr.json"])["attributes"]
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise SegmentError(f"not a segment: {error}") from error
+    if attributes.get("format") != "disac-segment":
+        raise SegmentError("not a segment: the group does not say so")
+    if attributes["format_version"] > FORMAT_VERSION:
+        raise SegmentError(
+            f"segment format {attributes['format_version']} is newer than {FORMAT_VERSION}: update disac to read it"
+        )
+    skipped = frozenset() if names is None else frozenset(attributes["schema"]) - frozenset(names)
+    stored = {name.split("/", 1)[0] for name in files if "/" in name}
+    arrays = read_group(files, frozenset(stored - skipped))
+    return Segment(attributes, {n: a.data for n, a in arrays.items()}, {n: a.dims for n, a in arrays.items()})
+
+
+def failed_record(key: bytes, scenario_key: bytes, canonical: str, message: str, traceback: str = "") -> CellRecord:
+    """A failure of the cell itself, as a result for its identity (rule W3)."""
+    return CellRecord(key, scenario_key, canonical, STATUS_CODES["failed"], message, traceback, {})

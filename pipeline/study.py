@@ -1,0 +1,387 @@
+"""Studies: a YAML file that names a scenario, axes and an experiment (rules G1, G2).
+
+Loading is safe (YAML 1.2, no code) and every error names file, line, key path, value, what is accepted and the near miss.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from pipeline.errors import UsageError, near_miss
+from pipeline.experiment import Experiment, load_experiment
+from pipeline.values import canonical_text, leaf_fields, plain
+
+KeyPath = tuple[str | int, ...]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SpacedValues(_Part):
+    """Values with exact ends, equally spaced on a linear or logarithmic scale."""
+
+    start: float
+    stop: float
+    points: int = Field(ge=2)
+    scale: Literal["linear", "log"] = "linear"
+
+
+class AxisEntry(_Part):
+    """One entry of a coupled axis: a label and the values that move together."""
+
+    label: str
+    set: dict[str, Any] = Field(description="dotted path -> value")
+
+
+class AxisFile(_Part):
+    """An axis in its long form: a path with values, or labelled entries that move several paths together."""
+
+    path: str | None = Field(None, description="dotted path into the scenario, or options.<name>")
+    values: str | list[Any] | SpacedValues | None = Field(
+        None, description="list, 'start:stop:step', or start/stop/points"
+    )
+    entries: list[AxisEntry] | None = None
+
+
+class Bounds(_Part):
+    """Keep axis values within these bounds, ends included."""
+
+    min: float | None = None
+    max: float | None = None
+
+
+Axes = dict[str, AxisFile | str | list[Any] | SpacedValues | int | float | bool]
+Condition = dict[str, Any]
+
+
+class GridFile(_Part):
+    """One grid: axes and what to leave out."""
+
+    axes: Axes
+    where: Condition = Field(default_factory=dict, description="axis -> value, list, or {min, max}: keep only these")
+    exclude: list[Condition] = Field(
+        default_factory=list, description="drop the cells that match all entries of an item"
+    )
+
+
+class SurfaceSpec(_Part):
+    """What the surfaces average over, where they look for the feasibility edge, and which axis they pair."""
+
+    over: str | None = Field(None, description="axis to average over; default: realisation, if there is one")
+    edge: str | None = Field(None, description="axis along which the largest feasible value is sought")
+    paired: str | None = Field(None, description="axis whose values are compared on the cells feasible for all")
+
+
+class ReportSpec(_Part):
+    """How the report draws the trade-off."""
+
+    x: str | None = None
+    y: str | None = None
+    colour: str | None = None
+    style: str | None = None
+    log_y: bool = False
+
+
+class StudyFile(_Part):
+    """The content of a study file."""
+
+    study: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name: lower case, digits, hyphens")
+    title: str = ""
+    paper: Literal["robust", "noncoherent", "ofdm", "network", "dmimo"] | None = None
+    figure: str | None = None
+    experiment: str
+    scenario: dict[str, Any] = Field(default_factory=dict, description="what differs from the scenario's defaults")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the experiment")
+    grids: list[GridFile] | None = Field(None, min_length=1, description="the study is the union of these")
+    axes: Axes | None = Field(None, description="short form of a single grid")
+    where: Condition = Field(default_factory=dict)
+    exclude: list[Condition] = Field(default_factory=list)
+    keep: list[str] | None = Field(None, min_length=1, description="variables to keep; default all")
+    surfaces: SurfaceSpec = SurfaceSpec()
+    report: ReportSpec = ReportSpec()
+    cell_timeout_s: float = Field(600.0, gt=0)
+    max_dense_bytes: int = Field(2_000_000_000, gt=0, description="a larger dense cube is refused")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a study's text came from, to name lines in errors."""
+
+    name: str
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
+
+    def error(self, path: KeyPath, message: str) -> UsageError:
+        """An error that names file, line and key path."""
+        line = next((self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), None)
+        where = f"{self.name}, line {line}" if line is not None else self.name
+        return UsageError(f"{where}, {dotted(path)}: {message}" if path else f"{where}: {message}")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study, validated; its grids are expanded by :func:`pipeline.grid.expand`."""
+
+    name: str
+    title: str
+    paper: str
+    figure: str
+    experiment: Experiment
+    scenario: BaseModel
+    options: BaseModel
+    grids: tuple[GridFile, ...]
+    keep: tuple[str, ...] | None
+    surfaces: SurfaceSpec
+    report: Mapping[str, Any]
+    cell_timeout_s: float
+    max_dense_bytes: int
+    source: Source
+    grid_paths: tuple[KeyPath, ...]
+
+
+def dotted(path: KeyPath) -> str:
+    """Key path as people write it: ``grids[0].axes.sinr_db``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def load_study(
+    source: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    experiment_loader: Callable[[str], Experiment] = load_experiment,
+) -> Study:
+    """Load and validate a study file.
+
+    Parameters
+    ----------
+    source
+        Path of the file.
+    overrides
+        ``key=value`` texts, the value in YAML: a scenario or options path, ``axes.<name>``, or a key of the file.
+    experiment_loader
+        Finds the experiment by name.
+
+    Raises
+    ------
+    UsageError
+        If anything in it cannot be used as written.
+    """
+    path = Path(source)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from error
+    content, lines = _parse(text, str(path))
+    origin = Source(str(path), lines)
+    if not isinstance(content, dict):
+        raise origin.error((), "a study is a mapping that begins with 'study: <name>'")
+    for override in overrides:
+        _override(content, override)
+    file = validate(StudyFile, content, origin, ())
+    return _resolve(file, origin, experiment_loader)
+
+
+def _parse(text: str, name: str) -> tuple[Any, dict[KeyPath, int]]:
+    """Parse YAML 1.2 without running anything; also the line of every key path."""
+    loader = YAML(typ="rt", pure=True)
+    loader.version = (1, 2)
+    try:
+        tree = loader.load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise UsageError(f"{name}{line}: not valid YAML: {error.problem or error.context}") from error
+    except YAMLError as error:
+        raise UsageError(f"{name}: not valid YAML: {error}") from error
+    lines: dict[KeyPath, int] = {}
+
+    def walk(node: Any, path: KeyPath) -> Any:
+        if getattr(node, "tag", None) is not None and node.tag.value not in (None, ""):
+            raise UsageError(
+                f"{name}, {dotted(path) or 'top'}: the tag {node.tag.value} is not accepted; write plain values"
+            )
+        if isinstance(node, CommentedMap):
+            for key in node:
+                lines[(*path, str(key))] = node.lc.key(key)[0] + 1
+            return {str(key): walk(value, (*path, str(key))) for key, value in node.items()}
+        if isinstance(node, CommentedSeq):
+            for i in range(len(node)):
+                lines[(*path, i)] = node.lc.item(i)[0] + 1
+            return [walk(value, (*path, i)) for i, value in enumerate(node)]
+        if isinstance(node, bool) or node is None:
+            return node
+        for kind in (int, float, str):
+            if isinstance(node, kind):
+                return kind(node)
+        raise UsageError(f"{name}, {dotted(path)}: {node!r} is not a number, text, list or mapping")
+
+    return walk(tree, ()), lines
+
+
+def _override(content: dict[str, Any], text: str) -> None:
+    """Apply one ``key=value`` of ``--set``."""
+    key, equals, value_text = text.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise UsageError(f"--set {text}: expected key=value, e.g. --set service.sinr_db=20")
+    value, _ = _parse(value_text, f"--set {key}")
+    head, _, rest = key.partition(".")
+    if head == "axes" and rest:
+        grids = content.get("grids") if isinstance(content.get("grids"), list) else [content]
+        found = [grid["axes"] for grid in grids or [] if isinstance(grid, dict) and rest in (grid.get("axes") or {})]
+        if not found:
+            known = sorted({name for grid in grids or [] for name in (grid.get("axes") or {})})
+            raise UsageError(f"--set {key}: no such axis{near_miss(rest, known)}; axes: {', '.join(known)}")
+        for axes in found:
+            old = axes[rest]
+            axes[rest] = (
+                {**old, "values": _listed(value)} if isinstance(old, dict) and "path" in old else _listed(value)
+            )
+        return
+    if head not in ("scenario", "options") and (rest or head not in StudyFile.model_fields):
+        if not rest:
+            raise UsageError(f"--set {key}: unknown key{near_miss(key, StudyFile.model_fields)}")
+        key = f"scenario.{key}"
+    *parents, last = key.split(".")
+    node = content
+    for parent in parents:
+        node = node.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise UsageError(f"--set {key}: '{parent}' holds no fields")
+    node[last] = value
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list | str | dict) else [value]
+
+
+def validate(model: type[BaseModel], content: Any, origin: Source, prefix: KeyPath) -> Any:
+    """Validate plain content strictly (no text for a number, no fraction for a whole number) with errors by line."""
+    try:
+        return model.model_validate_json(json.dumps(plain(content)), strict=True)
+    except ValidationError as error:
+        first = _deepest(error)
+        raise origin.error((*prefix, *_real_path(first["loc"], content)), _sentence(model, first)) from error
+    except ValueError as error:
+        raise origin.error(prefix, str(error)) from error
+
+
+def _deepest(error: ValidationError) -> Any:
+    """The error that got furthest, which for a union is the one about the form that was meant."""
+    return max(error.errors(), key=lambda e: (len(e["loc"]), e["type"] != "extra_forbidden"))
+
+
+def _real_path(location: tuple[int | str, ...], content: Any) -> Iterator[int | str]:
+    """Leave out the parts of a pydantic location that name union members instead of keys."""
+    node = content
+    for part in location:
+        if isinstance(node, Mapping) and part in node:
+            node = node[str(part)]
+        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
+            node = node[part]
+        elif part == location[-1] and isinstance(node, Mapping):
+            node = None
+        else:
+            continue
+        yield part
+
+
+def _sentence(model: type[BaseModel], error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        name, accepted = str(error["loc"][-1]), _accepted_names(model, error["loc"][:-1])
+        return f"unknown key '{name}'{near_miss(name, accepted)}; accepted: {', '.join(accepted)}"
+    if error["type"] == "missing":
+        return "this key is required"
+    return f"found {error['input']!r}; {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _accepted_names(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    for part in location:
+        info = model.model_fields.get(str(part))
+        if info is not None:
+            for kind in (info.annotation, *getattr(info.annotation, "__args__", ())):
+                for candidate in (kind, *getattr(kind, "__args__", ())):
+                    if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                        model = candidate
+        elif part == "AxisFile":
+            model = AxisFile
+    return sorted(model.model_fields)
+
+
+def _resolve(file: StudyFile, origin: Source, experiment_loader: Callable[[str], Experiment]) -> Study:
+    try:
+        experiment = experiment_loader(file.experiment)
+    except UsageError as error:
+        raise origin.error(("experiment",), str(error)) from error
+    if (file.grids is None) == (file.axes is None):
+        raise origin.error((), "give either 'grids' (a list) or 'axes' (a single grid)")
+    if file.grids is not None and (file.where or file.exclude):
+        raise origin.error(("where",) if file.where else ("exclude",), "write it inside the grid that it belongs to")
+    names = [v.name for v in experiment.variables]
+    for i, name in enumerate(file.keep or []):
+        if name not in names:
+            raise origin.error(
+                ("keep", i), f"no variable '{name}'{near_miss(name, names)}; there are {', '.join(names)}"
+            )
+    grids = tuple(file.grids or [GridFile(axes=file.axes or {}, where=file.where, exclude=file.exclude)])
+    return Study(
+        name=file.study,
+        title=file.title or file.study,
+        paper=file.paper or "",
+        figure=file.figure or "",
+        experiment=experiment,
+        scenario=validate(experiment.scenario_model, file.scenario, origin, ("scenario",)),
+        options=validate(experiment.options_model, file.options, origin, ("options",)),
+        grids=grids,
+        keep=None if file.keep is None else tuple(n for n in names if n in file.keep),
+        surfaces=file.surfaces,
+        report=file.report.model_dump(),
+        cell_timeout_s=file.cell_timeout_s,
+        max_dense_bytes=file.max_dense_bytes,
+        source=origin,
+        grid_paths=tuple(("grids", i) if file.grids else () for i in range(len(grids))),
+    )
+
+
+def study_json_schema(scenario_models: Mapping[str, type[BaseModel]]) -> str:
+    """JSON schema of study files, for editors; ``scenario_models`` maps experiment names to scenario models."""
+    schema = StudyFile.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "disac study"
+    schema["properties"]["experiment"]["enum"] = sorted(scenario_models)
+    definitions = schema.setdefault("$defs", {})
+    for experiment, model in sorted(scenario_models.items()):
+        scenario = model.model_json_schema(ref_template=f"#/$defs/{experiment}.scenario/$defs/{{model}}")
+        definitions[f"{experiment}.scenario"] = scenario
+    choices = [
+        {
+            "if": {"properties": {"experiment": {"const": experiment}}},
+            "then": {"properties": {"scenario": {"$ref": f"#/$defs/{experiment}.scenario"}}},
+        }
+        for experiment in sorted(scenario_models)
+    ]
+    schema["allOf"] = choices
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
+
+
+def known_paths(study: Study) -> list[str]:
+    """All paths an axis may name."""
+    scenario = [path for path, _ in leaf_fields(study.experiment.scenario_model)]
+    return scenario + [f"options.{path}" for path, _ in leaf_fields(study.experiment.options_model)]
+
+
+def same_value(a: Any, b: Any) -> bool:
+    """Whether two values are one value of a study (-0.0 is 0.0, lists equal tuples)."""
+    return canonical_text(a) == canonical_text(b)

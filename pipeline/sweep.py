@@ -1,0 +1,257 @@
+"""The sweep: a sliding window of tasks over whatever executor is given (rules W1-W4).
+
+This file carries the cell semantics of execution: how cells become tasks, how a task that kills its worker is split
+until the guilty cell is alone, and when a cell counts as finished (its segment has its name; the receipt only says so).
+Scheduling, transport and restarting workers are the executor's: any ``concurrent.futures.Executor`` will do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.experiment import STATUS_CODES
+from pipeline.identity import cell_text
+from pipeline.inputs import relocate
+from pipeline.ledger import open_ledger
+from pipeline.plan import Plan
+from pipeline.store import Store
+from pipeline.values import plain
+from pipeline.worker import CellInput, Receipt, TaskInput, compute_task, record_failure
+
+TARGET_SECONDS = 2.5
+FIRST_CELLS = 4
+MOST_CELLS = 4096
+GROWTH = 8
+KILLS_ALONE = 2
+PUBLISH_SHARE = 0.05
+PUBLISH_EVERY_S = 30.0
+
+
+class SurroundingsError(Exception):
+    """Disk, network or scheduler failed: nothing is recorded about any cell, and running again goes on."""
+
+
+@dataclass
+class Progress:
+    """Counts for a progress display; ``by_status`` uses the codes of rule C1."""
+
+    total: int
+    done: int = 0
+    by_status: Counter[int] = field(default_factory=Counter)
+    started: float = field(default_factory=time.monotonic)
+
+    def add(self, receipt: Receipt) -> None:
+        """Count a finished task."""
+        self.done += receipt.cells
+        self.by_status.update(receipt.by_status)
+
+
+@dataclass
+class _Task:
+    """Positions of cells, line by line, and how often the task has killed its worker."""
+
+    lines: list[NDArray[np.int64]]
+    cost_class: str
+    kills: int = 0
+
+    @property
+    def cells(self) -> int:
+        return sum(len(line) for line in self.lines)
+
+    def halves(self) -> list[_Task]:
+        flat = np.concatenate(self.lines)
+        cut = len(flat) // 2
+        left, right = [], []
+        seen = 0
+        for line in self.lines:
+            at = min(max(cut - seen, 0), len(line))
+            left += [line[:at]] if at else []
+            right += [line[at:]] if at < len(line) else []
+            seen += len(line)
+        return [_Task(left, self.cost_class), _Task(right, self.cost_class)]
+
+
+class _Lines:
+    """Cells to compute, as lines per cost class, handed out in pieces of about the target duration."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._seconds: dict[str, float] = dict(plan.ledger.cost_per_cell())
+        self._last: dict[str, int] = {}
+        self._queues: dict[str, deque[NDArray[np.int64]]] = {}
+        for cost_class, line in _lines(plan):
+            self._queues.setdefault(cost_class, deque()).append(line)
+        # The dearest class first, so that no long task is left alone at the end.
+        self._order = deque(sorted(self._queues, key=lambda c: -self._seconds.get(c, float("inf"))))
+
+    def learn(self, cost_class: str, receipt: Receipt) -> None:
+        """Update the seconds per cell, newer measurements counting more."""
+        now = receipt.seconds / max(1, receipt.cells)
+        old = self._seconds.get(cost_class, now)
+        self._seconds[cost_class] = 0.5 * old + 0.5 * now
+
+    def _size(self, cost_class: str) -> int:
+        if cost_class not in self._seconds:
+            return FIRST_CELLS
+        size = int(TARGET_SECONDS / max(self._seconds[cost_class], 1e-9))
+        grown = GROWTH * self._last.get(cost_class, FIRST_CELLS)
+        return max(1, min(size, grown, MOST_CELLS))
+
+    def take(self) -> _Task | None:
+        """The next task, or None when no cell is left."""
+        while self._order and not self._queues[self._order[0]]:
+            self._order.popleft()
+        if not self._order:
+            return None
+        cost_class = self._order[0]
+        if cost_class not in self._seconds:
+            # Until the first measurement is in, let the other classes measure theirs too.
+            self._order.rotate(-1)
+        queue, size = self._queues[cost_class], self._size(cost_class)
+        self._last[cost_class] = size
+        lines: list[NDArray[np.int64]] = []
+        while queue and size > 0:
+            line = queue.popleft()
+            lines.append(line[:size])
+            if len(line) > size:
+                queue.appendleft(line[size:])
+            size -= len(lines[-1])
+        return _Task(lines, cost_class)
+
+
+def _lines(plan: Plan) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Group the cells to compute into lines: equal in everything but the axes the experiment vectorises over."""
+    todo, index = plan.todo, plan.cells.index[plan.todo]
+    along = set(plan.study.experiment.line_axes)
+    fixed = [a for a, axis in enumerate(plan.cells.axes) if not set(axis.paths) <= along]
+    order = np.lexsort(tuple(index[:, a] for a in reversed(fixed))) if fixed else np.arange(len(todo))
+    rest = index[order][:, fixed]
+    starts = np.flatnonzero(np.concatenate([[True], (rest[1:] != rest[:-1]).any(axis=1)])) if len(todo) else []
+    for part in np.split(order, starts[1:]) if len(todo) else []:
+        yield plan.cost_classes[part[0]], todo[part]
+
+
+def task_input(plan: Plan, store: Store, lines: list[NDArray[np.int64]], cost_class: str) -> TaskInput:
+    """Make a task self-contained: what a worker needs, as plain data."""
+    first = int(lines[0][0])
+    replace = relocate(plan.cells, store)
+    return TaskInput(
+        store=store.location(),
+        experiment=plan.study.experiment.name,
+        code_digest=plan.code.digest,
+        manifest=dict(plan.code.manifest),
+        scenario=replace(plain(plan.study.scenario)),
+        options=plain(plan.cells.options(first)),
+        cost_class=cost_class,
+        keep=plan.keep,
+        cell_timeout_s=plan.study.cell_timeout_s,
+        lines=tuple(tuple(_cell(plan, int(i), replace) for i in line) for line in lines),
+    )
+
+
+@dataclass
+class Sweep:
+    """One pass over a plan's missing cells.
+
+    ``workers`` is asked again and again, so that the window follows a cluster that grows or shrinks.
+    """
+
+    plan: Plan
+    store: Store
+    executor: Executor
+    workers: Callable[[], int]
+    on_progress: Callable[[Progress], None] = lambda progress: None
+    publish: Callable[[], None] | None = None
+    killed_worker: Callable[[BaseException], bool] = lambda error: False
+
+    def run(self) -> Progress:
+        """Compute everything that is missing; returns the final counts.
+
+        Raises
+        ------
+        SurroundingsError
+            If a task could not be carried out for a reason outside its cells.
+        """
+        source = _Lines(self.plan)
+        again: deque[_Task] = deque()
+        flying: dict[Future[Receipt], _Task] = {}
+        progress = Progress(total=len(self.plan.todo))
+        self._published = time.monotonic()
+        try:
+            while True:
+                while len(flying) < 2 * max(1, self.workers()):
+                    task = again.popleft() if again else source.take()
+                    if task is None:
+                        break
+                    flying[self._submit(task)] = task
+                if not flying:
+                    return progress
+                done, _ = wait(flying, timeout=0.5, return_when=FIRST_COMPLETED)
+                for future in done:
+                    task = flying.pop(future)
+                    again.extend(self._settle(task, future, source, progress))
+                self.on_progress(progress)
+                self._publish_now_and_then()
+        finally:
+            for future in flying:
+                future.cancel()
+
+    def _submit(self, task: _Task) -> Future[Receipt]:
+        return self.executor.submit(compute_task, task_input(self.plan, self.store, task.lines, task.cost_class))
+
+    def _settle(self, task: _Task, future: Future[Receipt], source: _Lines, progress: Progress) -> list[_Task]:
+        """Count a finished task; return the tasks to try again."""
+        try:
+            receipt = future.result()
+        except CancelledError as error:
+            raise SurroundingsError("the scheduler went away; run again to go on where it stopped") from error
+        except Exception as error:
+            if not self.killed_worker(error):
+                raise SurroundingsError(f"a task could not be carried out: {type(error).__name__}: {error}") from error
+            return self._after_kill(task, progress)
+        source.learn(task.cost_class, receipt)
+        progress.add(receipt)
+        return []
+
+    def _after_kill(self, task: _Task, progress: Progress) -> list[_Task]:
+        """Split a task whose worker died; a cell that did it twice while alone has failed (rules W3, W4)."""
+        if task.cells > 1:
+            return task.halves()
+        task.kills += 1
+        cell = int(task.lines[0][0])
+        stored = open_ledger(self.store).choose(self.plan.keys[cell : cell + 1])
+        if not stored.present[0]:
+            if task.kills < KILLS_ALONE:
+                return [task]
+            inputs = task_input(self.plan, self.store, task.lines, task.cost_class)
+            record_failure(
+                inputs, inputs.lines[0][0], f"The cell ended its worker process {task.kills} times while alone."
+            )
+        progress.add(Receipt("", 1, {STATUS_CODES["failed"]: 1}, 0.0))
+        return []
+
+    def _publish_now_and_then(self) -> None:
+        """Publish while the run goes on, for at most a twentieth of its time."""
+        now = time.monotonic()
+        if self.publish is None or now - self._published < PUBLISH_EVERY_S:
+            return
+        self.publish()
+        took = time.monotonic() - now
+        # The next publication waits until this one's duration is within its share.
+        self._published = time.monotonic() + max(0.0, took / PUBLISH_SHARE - PUBLISH_EVERY_S)
+
+
+def _cell(plan: Plan, i: int, replace: Callable[[Mapping[str, Any]], dict[str, Any]]) -> CellInput:
+    return CellInput(
+        plan.keys[i].tobytes(),
+        plan.scenario_keys[i].tobytes(),
+        cell_text(plan.cells, i),
+        replace(plan.cells.scenario_values(i)),
+    )

@@ -1,0 +1,53 @@
+"""One shared test that every experiment passes (rule R2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pipeline.grid import expand
+from pipeline.study import Study
+
+
+def check_line_independence(study: Study, *, cells: int = 7) -> None:
+    """Run a line of the study whole, in pieces of 1 and 2, and permuted: no non-volatile bit may differ.
+
+    Raises
+    ------
+    AssertionError
+        Naming the first variable and cell that differ.
+    """
+    planned = expand(study)
+    along = [a for a, axis in enumerate(planned.axes) if set(axis.paths) <= set(study.experiment.line_axes)]
+    others = [a for a in range(len(planned.axes)) if a not in along]
+    first = planned.index[0, others]
+    line = np.flatnonzero((planned.index[:, others] == first).all(axis=1))[:cells]
+    scenarios = [planned.scenario(int(i)) for i in line]
+    options = planned.options(int(line[0]))
+    run, count = study.experiment.run, len(scenarios)
+    whole = run(scenarios, options)
+    back = np.random.default_rng(0).permutation(count)
+    permuted = run([scenarios[i] for i in back], options)
+    for size in (1, 2, 7):
+        cut = [r for start in range(0, count, size) for r in run(scenarios[start : start + size], options)]
+        _compare(study, whole, cut, f"pieces of {size}")
+    _compare(study, [whole[i] for i in back], permuted, "permuted")
+
+
+def _compare(study: Study, expected: Any, found: Any, how: str) -> None:
+    for number, (a, b) in enumerate(zip(expected, found, strict=True)):
+        assert a["status"] == b["status"], f"{how}: cell {number}: status {a['status']} became {b['status']}"
+        for variable in study.experiment.variables:
+            if not variable.volatile:
+                assert _bits(a, variable.name) == _bits(b, variable.name), (
+                    f"{how}: cell {number}: '{variable.name}' differs"
+                )
+
+
+def _bits(result: Mapping[str, Any], name: str) -> bytes | None:
+    if name not in result:
+        return None
+    value = np.asarray(result[name])
+    return str(value).encode() if value.dtype.kind in "UOT" else value.tobytes()

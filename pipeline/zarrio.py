@@ -1,0 +1,108 @@
+"""Labelled arrays to and from the files of a plain Zarr v3 group, in memory."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_CHUNK_BYTES = 64 * 2**20
+_COMPRESS_FROM_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """An array with its dimension names and attributes."""
+
+    dims: tuple[str, ...]
+    data: NDArray[Any]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def missing_value(dtype: str) -> Any:
+    """Return the missing value of a declared dtype: NaN, NaN+NaNj, -1 or '' (rule C3).
+
+    Raises
+    ------
+    TypeError
+        If the dtype has none (unsigned integers, booleans).
+    """
+    if dtype == "str":
+        return ""
+    kind = np.dtype(dtype).kind
+    if kind == "f":
+        return np.dtype(dtype).type(np.nan)
+    if kind == "c":
+        return np.dtype(dtype).type(complex(np.nan, np.nan))
+    if kind == "i":
+        return np.dtype(dtype).type(-1)
+    raise TypeError(f"dtype '{dtype}' has no missing value; use a float, complex, signed integer or 'str'")
+
+
+def numpy_dtype(dtype: str) -> Any:
+    """NumPy dtype of a declared dtype; ``"str"`` is variable-length UTF-8."""
+    return np.dtypes.StringDType() if dtype == "str" else np.dtype(dtype)
+
+
+def _fill_value(dtype: np.dtype[Any]) -> Any:
+    """Zarr fill value: the missing value, or 0 for the unsigned status and key bytes."""
+    if isinstance(dtype, np.dtypes.StringDType):
+        return ""
+    return dtype.type(0) if dtype.kind in "ub" else missing_value(dtype.name)
+
+
+def _chunks(data: NDArray[Any]) -> tuple[int, ...]:
+    """The whole array as one chunk, or slabs along the leading dimension when it is large."""
+    shape = tuple(max(1, n) for n in data.shape)
+    if data.nbytes <= _CHUNK_BYTES or not shape:
+        return shape
+    rows = max(1, math.floor(shape[0] * _CHUNK_BYTES / data.nbytes))
+    return (rows, *shape[1:])
+
+
+def group_files(arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) -> dict[str, bytes]:
+    """Files of a Zarr v3 group with consolidated metadata, by their name inside the group."""
+    import zarr
+    from zarr.storage import MemoryStore
+
+    entries: dict[str, Any] = {}
+    store = MemoryStore(entries)
+    group = zarr.create_group(store, zarr_format=3, attributes=dict(attributes))
+    for name, labelled in arrays.items():
+        data = labelled.data
+        array = group.create_array(
+            name, shape=data.shape, dtype=data.dtype, chunks=_chunks(data), dimension_names=labelled.dims,
+            fill_value=_fill_value(data.dtype), attributes=dict(labelled.attributes),
+            compressors="auto" if data.nbytes >= _COMPRESS_FROM_BYTES else None,
+        )  # fmt: skip
+        array[...] = data
+    files = {name: buffer.to_bytes() for name, buffer in sorted(entries.items())}
+    return files | {"zarr.json": _consolidated(files)}
+
+
+def _consolidated(files: Mapping[str, bytes]) -> bytes:
+    """The root's metadata with every array's inside, so that a plain `xarray.open_zarr(path)` opens at once."""
+    root = json.loads(files["zarr.json"])
+    metadata = {n.removesuffix("/zarr.json"): json.loads(d) for n, d in files.items() if n.endswith("/zarr.json")}
+    root["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": metadata}
+    return json.dumps(root, sort_keys=True).encode()
+
+
+def read_group(files: Mapping[str, bytes], names: frozenset[str] | None = None) -> dict[str, Labelled]:
+    """Arrays of a Zarr v3 group; ``names`` limits which are decoded."""
+    import zarr
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.storage import MemoryStore
+
+    make = default_buffer_prototype().buffer.from_bytes
+    group = zarr.open_group(MemoryStore({name: make(data) for name, data in files.items()}), mode="r")
+    return {
+        name: Labelled(tuple(array.metadata.dimension_names), np.asarray(array[...]), dict(array.attrs))
+        for name, array in group.arrays()
+        if names is None or name in names
+    }

@@ -1,0 +1,178 @@
+"""From study to cube with threads in place of a cluster: what runs, what is reused, and why (rules I1-I7, W1-W3, C1-C4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toy
+import xarray as xr
+
+from pipeline.cube import nondeterminism, publish_cube
+from pipeline.experiment import STATUS_CODES
+from pipeline.plan import Plan, make_plan, write_record
+from pipeline.store import LocalStore, Store
+from pipeline.study import load_study
+from pipeline.sweep import Sweep
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture(params=["local"])
+def store(tmp_path: Path) -> Store:
+    return LocalStore(tmp_path / "results")
+
+
+def sweep(file: Path, store: Store, *overrides: str) -> tuple[Plan, int]:
+    """Run what is missing; returns the plan afterwards and the number of cells executed."""
+    plan = make_plan(load_study(file, overrides=overrides), store)
+    write_record(plan, store)
+    toy.COUNTED.clear()
+    with ThreadPoolExecutor(2) as pool:
+        Sweep(plan, store, pool, lambda: 2).run()
+    return make_plan(load_study(file, overrides=overrides), store), len(set(toy.COUNTED))
+
+
+def opened(plan: Plan, store: Store) -> xr.Dataset:
+    path = store.path(publish_cube(plan, store))
+    assert path is not None
+    return xr.open_zarr(path).load()
+
+
+def test_a_study_becomes_a_labelled_cube(study_file: Write, store: Store) -> None:
+    plan, executed = sweep(study_file(), store)
+    assert executed == 5 * 2 * 3
+    assert len(plan.todo) == 0
+    cube = opened(plan, store)
+    assert dict(cube.sizes) == {"level": 5, "count": 2, "realisation": 3, "tap": 2}
+    assert cube["error_m"].attrs["units"] == "m"
+    assert cube["status"].dtype == np.uint8
+    assert (cube["status"].sel(level=[30, 40]) == STATUS_CODES["infeasible"]).all()
+    assert (cube["status"].sel(level=[0, 10, 20]) == STATUS_CODES["ok"]).all()
+    assert cube["message"].sel(level=40, count=1, realisation=0).item() == "The level is out of reach."
+    assert cube["n_tap"].sel(level=0, count=1, realisation=0).item() == 1
+    assert "samples" not in cube
+
+
+def test_c3_missing_values_keep_their_dtypes(study_file: Write, store: Store) -> None:
+    plan, _ = sweep(study_file(), store)
+    cube = opened(plan, store)
+    out_of_reach = cube.sel(level=40)
+    assert out_of_reach["steps"].dtype == np.int64
+    assert (out_of_reach["steps"] == -1).all()
+    assert np.isnan(out_of_reach["error_m"]).all()
+    assert (out_of_reach["note"] == "").all()
+    assert np.isnan(out_of_reach["gain"].values.imag).all()
+    assert "_FillValue" not in cube["status"].attrs
+    assert "_FillValue" not in cube["status"].encoding or cube["status"].dtype == np.uint8
+
+
+def test_g1_what_no_grid_plans_is_not_planned(study_file: Write, store: Store) -> None:
+    file = study_file(("surfaces:", "  - axes:\n      level: {path: signal.level_db, values: [25]}\nsurfaces:"))
+    plan, executed = sweep(file, store)
+    assert executed == 31
+    cube = opened(plan, store)
+    statuses, counts = np.unique(cube["status"], return_counts=True)
+    assert dict(zip(statuses.tolist(), counts.tolist(), strict=True)) == {1: 5, 2: 19, 4: 12}
+    assert cube.attrs["planned"] == 31
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "executed"),
+    [
+        ('"0:40:10"', "[0, 10, 15, 20, 30, 40]", 6),
+        ('"0:40:10"', '"0:40:5"', 4 * 6),
+        ('"0:2:1"', '"0:4:1"', 5 * 2 * 2),
+        ("[1, 2]", "[1, 2, 3]", 5 * 3),
+        ("size.count: [1, 2]", "size.count: [1, 2]\n      shape: {path: signal.shape, values: [flat]}", 0),
+        ("size.count: [1, 2]", "size.count: [1, 2]\n      shape: {path: signal.shape, values: [flat, round]}", 30),
+        ("experiment: toy", "experiment: toy\nscenario: {draw: {seed: 2}}", 30),
+        ("experiment: toy", "experiment: toy\nscenario: {draw: {seed: 1}}", 0),
+        ("[1, 2]", "[2, 1]", 0),
+        ("surfaces:", "cell_timeout_s: 5\nsurfaces:", 0),
+    ],
+)  # fmt: skip
+def test_i1_a_change_runs_what_it_touches(study_file: Write, store: Store, old: str, new: str, executed: int) -> None:
+    sweep(study_file(), store)
+    plan, count = sweep(study_file((old, new)), store)
+    assert count == executed
+    assert len(plan.todo) == 0
+
+
+def test_i5_keeping_another_variable_runs_again_with_its_reason(study_file: Write, store: Store) -> None:
+    sweep(study_file(("surfaces:", "keep: [error_m]\nsurfaces:")), store)
+    wider = study_file(("surfaces:", "keep: [error_m, steps]\nsurfaces:"))
+    plan = make_plan(load_study(wider), store)
+    assert plan.summary()["reasons"] == {"variable steps not kept": 30}
+    plan, count = sweep(wider, store)
+    assert (count, len(plan.todo)) == (30, 0)
+    assert (opened(plan, store)["steps"].sel(level=0) > 0).all()
+    assert not nondeterminism(plan)
+    plan, count = sweep(study_file(("surfaces:", "keep: [steps]\nsurfaces:")), store)
+    assert count == 0
+
+
+def test_i7_reasons_name_the_field_and_the_new_values(study_file: Write, store: Store) -> None:
+    assert make_plan(load_study(study_file()), store).summary()["reasons"] == {"not computed yet": 30}
+    sweep(study_file(), store)
+    changed = make_plan(load_study(study_file(), overrides=["draw.seed=2"]), store)
+    assert changed.summary()["reasons"] == {"field: draw.seed 1 -> 2": 30}
+    grown = make_plan(load_study(study_file(("[1, 2]", "[1, 2, 3]"))), store)
+    assert grown.summary()["reasons"] == {"new value on axis count: 3": 15}
+
+
+def test_w3_a_cell_that_raises_fails_alone_and_is_not_run_again(study_file: Write, store: Store) -> None:
+    file = study_file(('"0:40:10"', "[0, 13, 20]"))
+    plan, executed = sweep(file, store)
+    assert executed == 18
+    assert plan.by_status() == {"ok": 12, "failed": 6}
+    cube = opened(plan, store)
+    assert "thirteen is refused" in cube["message"].sel(level=13, count=1, realisation=0).item()
+    _, again = sweep(file, store)
+    assert again == 0
+
+
+def test_s5_a_cube_is_the_same_whatever_the_order_and_the_interruptions(study_file: Write, tmp_path: Path) -> None:
+    whole, pieces = LocalStore(tmp_path / "whole"), LocalStore(tmp_path / "pieces")
+    plan, _ = sweep(study_file(), whole)
+    sweep(study_file(('"0:40:10"', "[40, 0]")), pieces)
+    sweep(study_file(('"0:2:1"', "[2]")), pieces)
+    grown, _ = sweep(study_file(), pieces)
+    a, b = opened(plan, whole), opened(grown, pieces)
+    for name in a.variables:
+        if not a[name].attrs.get("volatile"):
+            xr.testing.assert_identical(a[name], b[name])
+
+
+def test_s2_a_damaged_segment_counts_as_absent_and_is_reported(study_file: Write, store: Store) -> None:
+    plan, _ = sweep(study_file(), store)
+    name = plan.ledger.segments[0].name
+    path = store.path(f"ledger/segments/{name}.zip")
+    assert path is not None
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    plan = make_plan(load_study(study_file()), store)
+    assert 0 < len(plan.todo) <= 30
+    assert name in plan.summary()["damaged"][0]
+    healed, executed = sweep(study_file(), store)
+    assert executed == len(plan.todo)
+    assert len(healed.todo) == 0
+
+
+def test_s3_copies_that_differ_are_reported(study_file: Write, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = study_file(("surfaces:", "keep: [error_m]\nsurfaces:"))
+    plan, _ = sweep(file, store)
+    assert not nondeterminism(plan)
+    monkeypatch.setattr(toy.np.random, "default_rng", lambda seed: np.random.Generator(np.random.PCG64(99)))
+    plan, _ = sweep(study_file(("surfaces:", "keep: [error_m, steps]\nsurfaces:")), store)
+    assert len(nondeterminism(plan)) == 18
+
+
+def test_w1_the_shared_experiment_test_holds_for_any_cut_of_a_line(study_file: Write) -> None:
+    from pipeline.testing import check_line_independence
+
+    check_line_independence(load_study(study_file()))
