@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from flows.data_files import study_path
 from pipeline.cube import cube_folder, nondeterminism, publish_cube, published_key
 from pipeline.digest import code_digest
 from pipeline.inputs import put_inputs
@@ -35,7 +36,7 @@ class Run:
     """A study set against a store."""
 
     def __init__(self, source: str | Path, store: str, overrides: Sequence[str] = (), *, preview: bool = False) -> None:
-        self.study = load_study(source, overrides=overrides)
+        self.study = load_study(study_path(str(source)), overrides=overrides)
         self.store: Store = open_store_backend(store)
         self.plan: Plan = make_plan(self.study, self.store)
         if preview:

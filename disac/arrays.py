@@ -1,0 +1,62 @@
+"""Steering vectors of half-wavelength uniform linear arrays and of OFDM subcarriers, with their derivatives.
+
+Phases are counted from the first element and the first subcarrier. The location bound does not depend on that choice, as
+the complex amplitudes are unknown nuisances.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Complex = NDArray[np.complex128]
+
+
+def steering_vector(angle_rad: ArrayLike, elements: int) -> Complex:
+    """Array response ``a_m(theta) = exp(j pi m sin theta)``, m = 0..M-1 (002, below (5), with d_0 = lambda/2).
+
+    Parameters
+    ----------
+    angle_rad
+        Angles from boresight, shape [...], rad.
+    elements
+        Number of antennas M.
+
+    Returns
+    -------
+    complex128, shape [..., M]
+    """
+    angle = np.asarray(angle_rad, dtype=np.float64)[..., np.newaxis]
+    return np.exp(1j * np.pi * np.arange(elements) * np.sin(angle))
+
+
+def steering_derivative(angle_rad: ArrayLike, elements: int) -> Complex:
+    """Derivative ``da/dtheta`` of :func:`steering_vector`, shape [..., M], per rad."""
+    angle = np.asarray(angle_rad, dtype=np.float64)[..., np.newaxis]
+    return 1j * np.pi * np.arange(elements) * np.cos(angle) * steering_vector(angle_rad, elements)
+
+
+def delay_vector(delay_s: ArrayLike, subcarriers: int, bandwidth_hz: float) -> Complex:
+    """Subcarrier response ``d_l(tau) = exp(-j 2 pi (B/L) l tau)``, l = 0..L-1 (002, below (5)).
+
+    Parameters
+    ----------
+    delay_s
+        Delays, shape [...], s.
+    subcarriers
+        Number of subcarriers L.
+    bandwidth_hz
+        Signal bandwidth B, Hz.
+
+    Returns
+    -------
+    complex128, shape [..., L]
+    """
+    delay = np.asarray(delay_s, dtype=np.float64)[..., np.newaxis]
+    return np.exp(-2j * np.pi * (bandwidth_hz / subcarriers) * np.arange(subcarriers) * delay)
+
+
+def delay_derivative(delay_s: ArrayLike, subcarriers: int, bandwidth_hz: float) -> Complex:
+    """Derivative ``dd/dtau`` of :func:`delay_vector`, shape [..., L], per s."""
+    rate = -2j * np.pi * (bandwidth_hz / subcarriers) * np.arange(subcarriers)
+    return rate * delay_vector(delay_s, subcarriers, bandwidth_hz)

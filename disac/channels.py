@@ -1,0 +1,51 @@
+"""Random channels and target amplitudes of a scenario, entity by entity (rule R1)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from disac.scenario import Scenario
+from disac.streams import complex_normal, stream
+from disac.units import db_to_linear
+
+Complex = NDArray[np.complex128]
+
+
+def user_channels(scenario: Scenario) -> Complex:
+    """Rayleigh channels ``h_{n,u,l}`` (002, V: normalised gain).
+
+    Returns
+    -------
+    complex128, shape [N, U, L, M_t]
+    """
+    layout, antennas = scenario.layout, scenario.arrays.transmit_antennas
+    shape = (len(layout.nodes_m), layout.user_count, scenario.waveform.subcarriers)
+    channels = np.empty((*shape, antennas), dtype=np.complex128)
+    for node, user, subcarrier in np.ndindex(shape):
+        random = stream(
+            scenario.channel.seed, "user-channel", realisation=scenario.channel.realisation, node=node, user=user,
+            subcarrier=subcarrier,
+        )  # fmt: skip
+        channels[node, user, subcarrier] = complex_normal(random, antennas)
+    if scenario.channel.gain == "unit-norm":
+        channels /= np.linalg.norm(channels, axis=-1, keepdims=True)
+    return channels
+
+
+def target_amplitudes(scenario: Scenario) -> Complex:
+    """Bistatic amplitudes ``b_{n,m}^k`` of equal power and independent uniform phases (002, V).
+
+    Returns
+    -------
+    complex128, shape [N, N, K]: receiving node, transmitting node, target
+    """
+    nodes, targets = len(scenario.layout.nodes_m), scenario.layout.target_count
+    phases = np.empty((nodes, nodes, targets))
+    for receiver, transmitter, target in np.ndindex(phases.shape):
+        random = stream(
+            scenario.channel.seed, "target-phase", realisation=scenario.channel.realisation, receiver=receiver,
+            transmitter=transmitter, target=target,
+        )  # fmt: skip
+        phases[receiver, transmitter, target] = random.uniform(0.0, 2.0 * np.pi)
+    return np.sqrt(db_to_linear(scenario.sensing.amplitude_db)) * np.exp(1j * phases)

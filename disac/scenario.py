@@ -1,0 +1,112 @@
+"""The typed description of one deployment. Defaults are those of 002, section V."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Point = tuple[float, float]
+
+
+class Section(BaseModel):
+    """A frozen part of a scenario; unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Layout(Section):
+    """Where nodes and targets stand, and how many users there are."""
+
+    nodes_m: tuple[Point, ...] = Field(
+        ((-46.19, -19.13), (46.19, -19.13)), min_length=1, description="positions (x, y) of the nodes, m"
+    )
+    orientation: Literal["origin", "global"] = Field(
+        "origin", description="boresight of the arrays: towards the origin, or along the x axis"
+    )
+    target_count: int = Field(1, ge=1, le=16, description="number of targets")
+    target_span_m: float = Field(
+        30.0, gt=0, description="targets stand on the x axis from -span to +span; one target stands at the origin; m"
+    )
+    user_count: int = Field(1, ge=1, le=16, description="number of users")
+
+    @property
+    def nodes(self) -> NDArray[np.float64]:
+        """Node positions, shape [N, 2], m."""
+        return np.array(self.nodes_m, dtype=np.float64)
+
+    @property
+    def targets(self) -> NDArray[np.float64]:
+        """Target positions, shape [K, 2], m (002, V-B)."""
+        if self.target_count == 1:
+            return np.zeros((1, 2))
+        x = np.linspace(-self.target_span_m, self.target_span_m, self.target_count)
+        return np.stack([x, np.zeros_like(x)], axis=1)
+
+
+class Arrays(Section):
+    """Antennas of each node: half-wavelength uniform linear arrays."""
+
+    transmit_antennas: int = Field(6, ge=1, le=64, description="transmit antennas per node")
+    receive_antennas: int = Field(6, ge=1, le=64, description="receive antennas per node")
+
+
+class Waveform(Section):
+    """The OFDM signal."""
+
+    bandwidth_hz: float = Field(20.0e6, gt=0, description="signal bandwidth, Hz")
+    subcarriers: int = Field(16, ge=1, le=1024, description="number of subcarriers")
+
+
+class Channel(Section):
+    """The channel between nodes and users, and the random draw."""
+
+    gain: Literal["unit-variance", "unit-norm"] = Field(
+        "unit-variance", description="Rayleigh entries of unit variance, or channel vectors of unit norm"
+    )
+    seed: int = Field(1, ge=0, description="seed of every random stream")
+    realisation: int = Field(0, ge=0, description="number of the random draw")
+
+
+class Sensing(Section):
+    """The echoes and what the receiver makes of them."""
+
+    amplitude_db: float = Field(10.0, description="mean power of the bistatic target amplitudes, dB")
+    localization: Literal["hybrid", "tof", "aoa", "tof_nui", "aoa_nui"] = Field(
+        "hybrid", description="which measurements locate: delays and angles, delays, angles (_nui: the other is unknown)"
+    )
+
+
+class Power(Section):
+    """Power and noise; the ratio alone matters."""
+
+    power_to_noise_db: float = Field(
+        20.0, description="per-antenna power over all subcarriers to noise over all subcarriers, at users and nodes, dB"
+    )
+
+
+class Service(Section):
+    """What the users are promised."""
+
+    sinr_db: float = Field(20.0, ge=-60, le=120, description="least SINR of each user on each subcarrier, dB")
+
+
+class Scenario(Section):
+    """One deployment: everything that defines a result."""
+
+    layout: Layout = Layout()
+    arrays: Arrays = Arrays()
+    waveform: Waveform = Waveform()
+    channel: Channel = Channel()
+    sensing: Sensing = Sensing()
+    power: Power = Power()
+    service: Service = Service()
+
+    @model_validator(mode="after")
+    def _every_node_has_a_subcarrier(self) -> Scenario:
+        nodes, subcarriers = len(self.layout.nodes_m), self.waveform.subcarriers
+        if subcarriers < nodes:
+            raise ValueError(f"waveform.subcarriers {subcarriers} is less than the number of nodes {nodes}")
+        return self

@@ -1,0 +1,182 @@
+"""Surfaces: statistics over a cube's realisations, labelled like the cube (rule C5).
+
+A statistic over feasible cells only says ``_feasible`` in its name and stands beside ``feasible_count``; designs are
+compared on the realisations feasible for all of them (``_paired``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.stats import t as student_t
+
+from pipeline.experiment import STATUS_CODES
+
+QUANTILES = {"q05": 0.05, "q50": 0.50, "q95": 0.95}
+CONFIDENCE = 0.95
+_FEASIBLE = (STATUS_CODES["ok"], STATUS_CODES["inaccurate"])
+
+Float = NDArray[np.float64]
+
+
+def compute_surfaces(cube: xr.Dataset, *, over: str | None, edge: str | None, paired: str | None) -> xr.Dataset:
+    """Statistics over the axis ``over`` of every real, non-volatile variable of a cube.
+
+    Parameters
+    ----------
+    cube
+        A cube with ``status``; its dimensions are the study's axes.
+    over
+        Axis to average over; None gives the cube's own values with counts of 0 or 1.
+    edge
+        Numeric axis along which the largest feasible value is sought, per realisation.
+    paired
+        Axis whose values are compared on the realisations feasible for all that are planned.
+
+    Returns
+    -------
+    xarray.Dataset
+        Per variable ``v``: ``v_mean_feasible``, quantiles ``v_q05_feasible`` ... (linear between order statistics), a
+        Student-t 95 % band of the mean (``v_ci_low_feasible``, ``v_ci_high_feasible``; NaN below two values),
+        ``v_mean_paired``; counts, the feasible fraction, and the feasibility edge.
+    """
+    axes = tuple(str(d) for d in cube["status"].dims)
+    rest = tuple(d for d in axes if d != over)
+    status = _over_last(cube["status"], over, rest)
+    feasible, planned = np.isin(status, _FEASIBLE), status != STATUS_CODES["not_planned"]
+    surfaces = xr.Dataset(coords={n: c for n, c in cube.coords.items() if set(c.dims) <= set(rest)})
+    _add_counts(surfaces, rest, status, feasible, planned)
+    common = _paired_mask(rest, paired, feasible, planned)
+    if common is not None:
+        surfaces["paired_count"] = (rest, common.sum(-1), {"long_name": f"realisations feasible for every {paired}"})
+    for name, variable in cube.data_vars.items():
+        if variable.dims == axes and variable.dtype.kind == "f" and not variable.attrs.get("volatile"):
+            values = _over_last(variable, over, rest).astype(np.float64)
+            _add_statistics(surfaces, str(name), rest, values, feasible, common, variable.attrs)
+    _add_cost(surfaces, cube, over, rest)
+    if edge is not None:
+        _add_edge(surfaces, cube[edge], edge, rest, feasible)
+    surfaces.attrs.update({"over": over or "", "edge": edge or "", "paired": paired or "", "confidence": CONFIDENCE})
+    return surfaces
+
+
+def _over_last(variable: xr.DataArray, over: str | None, rest: tuple[str, ...]) -> NDArray[Any]:
+    """Values with the averaged axis last; one of length 1 where there is none."""
+    if over is None:
+        return np.asarray(variable.transpose(*rest).values)[..., np.newaxis]
+    return np.asarray(variable.transpose(*rest, over).values)
+
+
+def _add_counts(
+    surfaces: xr.Dataset, rest: tuple[str, ...], status: NDArray[Any], feasible: NDArray[Any], planned: NDArray[Any]
+) -> None:
+    counts = {"planned_count": planned.sum(-1), "feasible_count": feasible.sum(-1)}
+    for name in ("inaccurate", "infeasible", "failed", "missing"):
+        counts[f"{name}_count"] = (status == STATUS_CODES[name]).sum(-1)
+    for name, count in counts.items():
+        words = name.removesuffix("_count").replace("_", " ")
+        surfaces[name] = (rest, count.astype(np.int64), {"long_name": f"{words} realisations", "units": "1"})
+    known = counts["planned_count"] - counts["missing_count"] - counts["failed_count"]
+    fraction = np.full(known.shape, np.nan)
+    np.divide(counts["feasible_count"], known, out=fraction, where=known > 0)
+    attributes = {"long_name": "feasible share of the decided realisations", "units": "1"}
+    surfaces["feasible_fraction"] = (rest, fraction, attributes)
+
+
+def _paired_mask(
+    rest: tuple[str, ...], paired: str | None, feasible: NDArray[np.bool_], planned: NDArray[np.bool_]
+) -> NDArray[np.bool_] | None:
+    """Realisations at which every value of the paired axis that is planned anywhere along it is feasible."""
+    if paired is None:
+        return None
+    axis = rest.index(paired)
+    common: NDArray[np.bool_] = (feasible | ~planned).all(axis=axis, keepdims=True) & feasible
+    return common
+
+
+def _add_statistics(
+    surfaces: xr.Dataset, name: str, rest: tuple[str, ...], values: Float, feasible: NDArray[np.bool_],
+    common: NDArray[np.bool_] | None, attributes: dict[str, Any],
+) -> None:  # fmt: skip
+    units = attributes.get("units", "1")
+    label = attributes.get("long_name", name)
+    usable = feasible & np.isfinite(values)
+    count = usable.sum(-1)
+    mean = _mean(values, usable)
+    half = _half_width(values, usable, mean, count)
+    found = {"mean_feasible": mean, "ci_low_feasible": mean - half, "ci_high_feasible": mean + half}
+    found |= {f"{q}_feasible": _quantile(values, usable, share) for q, share in QUANTILES.items()}
+    if common is not None:
+        found["mean_paired"] = _mean(values, common & np.isfinite(values))
+    for suffix, value in found.items():
+        words = suffix.replace("_", " ")
+        surfaces[f"{name}_{suffix}"] = (rest, value, {"units": units, "long_name": f"{label}, {words}"})
+
+
+def _mean(values: Float, usable: NDArray[np.bool_]) -> Float:
+    count = usable.sum(-1)
+    mean = np.full(count.shape, np.nan)
+    np.divide(np.where(usable, values, 0.0).sum(-1), count, out=mean, where=count > 0)
+    return mean
+
+
+def _half_width(values: Float, usable: NDArray[np.bool_], mean: Float, count: NDArray[np.int64]) -> Float:
+    """Half width of the Student-t band of the mean; NaN below two values."""
+    enough = count > 1
+    deviations = np.where(usable, values - np.where(count > 0, mean, 0.0)[..., np.newaxis], 0.0)
+    freedom = np.where(enough, count - 1, 1)
+    deviation = np.sqrt((deviations**2).sum(-1) / freedom)
+    width = student_t.ppf(0.5 + CONFIDENCE / 2, freedom) * deviation / np.sqrt(np.where(enough, count, 1))
+    return np.where(enough, width, np.nan)
+
+
+def _quantile(values: Float, usable: NDArray[np.bool_], share: float) -> Float:
+    """Quantile of the usable values, linear between order statistics; NaN where there is none."""
+    ordered = np.sort(np.where(usable, values, np.nan), axis=-1)
+    count = usable.sum(-1)
+    place = share * np.maximum(count - 1, 0)
+    low = np.floor(place).astype(np.int64)
+    high = np.minimum(low + 1, np.maximum(count - 1, 0))
+    at_low = np.take_along_axis(ordered, low[..., np.newaxis], -1)[..., 0]
+    at_high = np.take_along_axis(ordered, high[..., np.newaxis], -1)[..., 0]
+    between: Float = at_low + (place - low) * (at_high - at_low)
+    return np.where(count > 0, between, np.nan)
+
+
+def _add_cost(surfaces: xr.Dataset, cube: xr.Dataset, over: str | None, rest: tuple[str, ...]) -> None:
+    """Total of ``solve_seconds`` where the cube has it: cost, outside the promise of equal bits."""
+    if "solve_seconds" not in cube or cube["solve_seconds"].dims != cube["status"].dims:
+        return
+    seconds = _over_last(cube["solve_seconds"], over, rest).astype(np.float64)
+    total = np.where(np.isfinite(seconds), seconds, 0.0).sum(-1)
+    attributes = {"units": "s", "long_name": "solver seconds, summed", "volatile": 1}
+    surfaces["solve_seconds_total"] = (rest, total, attributes)
+
+
+def _add_edge(
+    surfaces: xr.Dataset, labels: xr.DataArray, edge: str, rest: tuple[str, ...], feasible: NDArray[np.bool_]
+) -> None:
+    """Largest feasible value along the edge axis per realisation, then its mean, least and greatest."""
+    if edge not in rest or labels.dtype.kind not in "iuf":
+        raise ValueError(f"the edge axis '{edge}' must be a numeric axis other than the averaged one")
+    axis = rest.index(edge)
+    others = tuple(d for d in rest if d != edge)
+    shape = [1] * feasible.ndim
+    shape[axis] = -1
+    values = np.asarray(labels.values, dtype=np.float64).reshape(shape)
+    largest = np.where(feasible, values, -np.inf).max(axis=axis)
+    has = np.isfinite(largest)
+    count = has.sum(-1)
+    found = {
+        "mean": _mean(largest, has),
+        "min": np.where(count > 0, np.where(has, largest, np.inf).min(-1), np.nan),
+        "max": np.where(count > 0, np.where(has, largest, -np.inf).max(-1), np.nan),
+    }
+    units = labels.attrs.get("units", "1")
+    for word, value in found.items():
+        attributes = {"units": units, "long_name": f"largest feasible {labels.attrs.get('long_name', edge)}, {word}"}
+        surfaces[f"{edge}_feasible_edge_{word}"] = (others, value, attributes)
+    surfaces[f"{edge}_feasible_edge_count"] = (others, count.astype(np.int64), {"long_name": "realisations with an edge"})
