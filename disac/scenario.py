@@ -75,7 +75,8 @@ class Sensing(Section):
 
     amplitude_db: float = Field(10.0, description="mean power of the bistatic target amplitudes, dB")
     localization: Literal["hybrid", "tof", "aoa", "tof_nui", "aoa_nui"] = Field(
-        "hybrid", description="which measurements locate: delays and angles, delays, angles (_nui: the other is unknown)"
+        "hybrid",
+        description="which measurements locate: delays and angles, delays, angles (_nui: the other is unknown)",
     )
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from pipeline.surfaces import compute_surfaces
 
 from flows.claims import evaluate_claims
 from flows.report import build_report
 from pipeline.cube import cube_folder, publish_group, published_key
 from pipeline.store import Store
+from pipeline.surfaces import compute_surfaces
 from pipeline.zarrio import Labelled, read_group
 
 if TYPE_CHECKING:

@@ -179,4 +179,8 @@ def _add_edge(
     for word, value in found.items():
         attributes = {"units": units, "long_name": f"largest feasible {labels.attrs.get('long_name', edge)}, {word}"}
         surfaces[f"{edge}_feasible_edge_{word}"] = (others, value, attributes)
-    surfaces[f"{edge}_feasible_edge_count"] = (others, count.astype(np.int64), {"long_name": "realisations with an edge"})
+    surfaces[f"{edge}_feasible_edge_count"] = (
+        others,
+        count.astype(np.int64),
+        {"long_name": "realisations with an edge"},
+    )

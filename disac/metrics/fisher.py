@@ -99,7 +99,10 @@ def location_jacobian(model: SensingModel, localization: Localization = "hybrid"
     links = 2 * targets * nodes**2
     per_kind = nodes * targets
     jacobian = np.zeros((2 * targets + links, 2 * per_kind + links))
-    gradients = {"aoa": angle_gradient(model.nodes_m, model.targets_m), "tof": delay_gradient(model.nodes_m, model.targets_m)}
+    gradients = {
+        "aoa": angle_gradient(model.nodes_m, model.targets_m),
+        "tof": delay_gradient(model.nodes_m, model.targets_m),
+    }
     used = ("aoa", "tof") if localization == "hybrid" else (localization.removesuffix("_nui"),)
     for kind in used:
         start = 0 if kind == "aoa" else per_kind

@@ -23,7 +23,9 @@ from disac.metrics.fisher import (
 def test_angles_and_delays_agree_with_the_cases(name: str) -> None:
     case = load(name)
     model = sensing_model(case)
-    np.testing.assert_allclose(angles_rad(model.nodes_m, model.targets_m, case["orient"]), case["theta"], rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        angles_rad(model.nodes_m, model.targets_m, case["orient"]), case["theta"], rtol=1e-9, atol=1e-12
+    )
     np.testing.assert_allclose(delays_s(model.nodes_m, model.targets_m), case["tau"], rtol=1e-12)
 
 
@@ -82,7 +84,9 @@ def test_mean_derivatives_agree_with_differentiation(nodes: int, targets: int) -
             up, down = values.copy(), values.copy()
             up[place] += step
             down[place] -= step
-            pair = [response(model, *((v, delay) if values is angle else (angle, v)), model.amplitudes) for v in (up, down)]
+            pair = [
+                response(model, *((v, delay) if values is angle else (angle, v)), model.amplitudes) for v in (up, down)
+            ]
             numeric = (pair[0] - pair[1]) / (2 * step)
             np.testing.assert_allclose(ours[number], numeric, atol=1e-8 * np.abs(numeric).max())
             number += 1
@@ -117,7 +121,9 @@ def test_the_jacobian_has_the_papers_shape() -> None:
 
 def random_covariances(random: np.random.Generator, model: SensingModel) -> np.ndarray:
     size = len(model.nodes_m) * model.transmit_antennas
-    factor = random.standard_normal((model.subcarriers, size, 3)) + 1j * random.standard_normal((model.subcarriers, size, 3))
+    factor = random.standard_normal((model.subcarriers, size, 3)) + 1j * random.standard_normal(
+        (model.subcarriers, size, 3)
+    )
     return factor @ factor.conj().swapaxes(-1, -2)
 
 

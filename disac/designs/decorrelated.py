@@ -1,0 +1,219 @@
+"""Reference solver: the designs' semidefinite programs in CVXPY, in the decorrelated form.
+
+Raw, these programs defeat general solvers. Two changes of variables that leave the optimum alone make them regular: powers
+in units of the limit, and nuisance parameters decorrelated from the location at the uniform design, after which the Fisher
+information there is the identity. One linear matrix inequality ``[[F', S], [S^T, T]] >= 0`` then bounds the CRB by tr T.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from disac.designs.problem import DesignProblem, Structure
+from disac.metrics.fisher import fisher_information
+from disac.optim.conic import solve
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What the solver found, in physical units.
+
+    ``streams`` [U, L, D, D]; ``power_dual`` lambda [D]; ``sinr_dual`` mu [U, L]. ``outcome`` is the solver's own word.
+    """
+
+    outcome: str
+    streams: Complex | None
+    power_dual: Float | None
+    sinr_dual: Float | None
+    iterations: int
+    seconds: float
+
+
+def hermitian_basis(size: int) -> Complex:
+    """Real coordinates of Hermitian matrices: ``X = sum_k x_k E_k``, shape [size^2, size, size].
+
+    Diagonal entries, then real parts, then imaginary parts of the upper triangle.
+    """
+    rows, columns = np.triu_indices(size, 1)
+    pairs = len(rows)
+    basis = np.zeros((size**2, size, size), dtype=np.complex128)
+    basis[np.arange(size), np.arange(size), np.arange(size)] = 1.0
+    real, imaginary = size + np.arange(pairs), size + pairs + np.arange(pairs)
+    basis[real, rows, columns] = basis[real, columns, rows] = 1.0
+    basis[imaginary, rows, columns], basis[imaginary, columns, rows] = 1j, -1j
+    return basis
+
+
+def inner_products(matrices: Complex, basis: Complex) -> Float:
+    """``Re tr(A E_k)`` for stacked matrices A: shape [..., size^2]."""
+    return np.real(np.tensordot(matrices, basis, axes=([-2, -1], [2, 1])))
+
+
+@dataclass(frozen=True)
+class _Decorrelation:
+    """``F' = T F T^T`` is the identity at the uniform design; the CRB is ``scale_m2 tr(S^T F'^-1 S)``."""
+
+    transform: Float
+    selection: Float
+    scale_m2: float
+
+
+def decorrelate(information: Float, location_entries: int) -> _Decorrelation:
+    """Decorrelate nuisances from the location entries of a Fisher information.
+
+    With F = [[A, B], [B^T, C]] and ``E = A - B C^-1 B^T``: ``T = [[W, -W B C^-1], [0, D]]``, W and D the inverse Cholesky
+    factors of E and C.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If the location cannot be identified at this design.
+    """
+    n = location_entries
+    scale = 1.0 / np.sqrt(np.diag(information))
+    scaled = information * np.outer(scale, scale)
+    a, b, c = scaled[:n, :n], scaled[:n, n:], scaled[n:, n:]
+    coupling = np.linalg.solve(c, b.T).T
+    w = np.linalg.inv(np.linalg.cholesky(a - coupling @ b.T))
+    d = np.linalg.inv(np.linalg.cholesky(c))
+    transform = np.block([[w, -w @ coupling], [np.zeros((len(c), n)), d]]) * scale
+    selection = transform[:, :n]
+    scale_m2 = float(np.sum(selection**2))
+    return _Decorrelation(transform, selection / np.sqrt(scale_m2), scale_m2)
+
+
+class CrbProgram:
+    """The design's semidefinite program, compiled once and solved for any SINR target."""
+
+    def __init__(self, problem: DesignProblem, structure: Structure) -> None:
+        self._problem, self._structure = problem, structure
+        self._size = len(structure.antennas[0])
+        self._basis = hermitian_basis(self._size)
+        uniform = structure.objective_covariances(structure.uniform_covariances(problem))
+        information = fisher_information(problem.derivatives, uniform, problem.sensing.noise_power)
+        self._decorrelation = decorrelate(information, 2 * problem.targets)
+
+    @cached_property
+    def _coefficients(self) -> Float:
+        """Upper triangle of F' per real coordinate of each subcarrier's covariance, [P(P+1)/2, L, d^2]."""
+        problem, d = self._problem, self._problem.derivatives
+        derivatives = np.tensordot(self._decorrelation.transform, d, axes=1) * np.sqrt(problem.per_antenna_power)
+        parameters, subcarriers = len(d), problem.subcarriers
+        rows, columns = np.triu_indices(parameters)
+        weight = 2.0 * subcarriers / problem.sensing.noise_power
+        own = np.empty((len(rows), subcarriers, self._size**2))
+        for s, mine in enumerate(self._structure.antennas):
+            block = derivatives[:, :, s][..., mine].reshape(parameters, -1, self._size)
+            gram = np.einsum("ari,brj->abij", block.conj(), block, optimize=True)
+            own[:, s] = weight * inner_products(gram[rows, columns], self._basis)
+        shared = np.empty_like(own)
+        for group in self._structure.shared:
+            shared[:, list(group)] = own[:, list(group)].mean(axis=1, keepdims=True)
+        return shared
+
+    @cached_property
+    def _channel_rows(self) -> Float:
+        """Real coordinates of sum_n h_n h_n^H in units of noise to power, one row per (subcarrier, user)."""
+        problem = self._problem
+        unit = problem.noise_power / problem.subcarriers / problem.per_antenna_power
+        rows = []
+        for subcarrier, user in np.ndindex(problem.subcarriers, problem.users):
+            vectors = self._structure.channel_vectors(problem, user, subcarrier)
+            rows.append(inner_products(np.einsum("ni,nj->ij", vectors, vectors.conj()) / unit, self._basis))
+        return np.array(rows)
+
+    @cached_property
+    def _program(self) -> tuple[Any, Any, Any, Any, Any]:
+        """(problem, stream variable, SINR parameter, power constraint, SINR constraint)."""
+        import cvxpy as cp
+        from scipy import sparse
+
+        problem, size = self._problem, self._size
+        users, subcarriers, total = problem.users, problem.subcarriers, problem.nodes * problem.antennas
+        streams = cp.Variable((subcarriers * users, size**2))
+        inverse_sinr = cp.Parameter(nonneg=True)
+        embed = real_embedding(self._basis)
+        constraints = [
+            cp.reshape(embed @ streams[i], (2 * size, 2 * size), order="C") >> 0 for i in range(subcarriers * users)
+        ]
+        add_users = sparse.kron(sparse.eye_array(subcarriers), np.ones((1, users)), format="csr")
+        covariances = add_users @ streams
+        power_rows = np.zeros((total, subcarriers, size**2))
+        for s, mine in enumerate(self._structure.antennas):
+            power_rows[mine, s, np.arange(size)] = 1.0
+        power = sparse.csr_array(power_rows.reshape(total, -1)) @ cp.vec(covariances, order="C") <= 1.0
+        heard = cp.sum(cp.multiply(self._channel_rows, add_users.T @ covariances), axis=1)
+        wanted = cp.sum(cp.multiply(self._channel_rows, streams), axis=1)
+        sinr = (1.0 + inverse_sinr) * wanted - heard >= 1.0
+        parameters, location = self._decorrelation.selection.shape
+        upper = self._coefficients.reshape(len(self._coefficients), -1) @ cp.vec(covariances, order="C")
+        information = cp.reshape(_mirror(parameters) @ upper, (parameters, parameters), order="C")
+        bound = cp.Variable((location, location), symmetric=True)
+        selection = self._decorrelation.selection
+        inequality = cp.bmat([[information, selection], [selection.T, bound]]) >> 0
+        program = cp.Problem(cp.Minimize(cp.trace(bound)), [inequality, power, sinr, *constraints])
+        return program, streams, inverse_sinr, power, sinr
+
+    def solve(self, sinr: float, settings: dict[str, Any]) -> Solution:
+        """Solve for an SINR target (linear); nothing of an earlier solve is reused, so the bits depend on it alone."""
+        program, streams, inverse_sinr, power, row = self._program
+        inverse_sinr.value = 1.0 / sinr
+        started = time.perf_counter()
+        outcome, iterations = solve(program, settings)
+        seconds = time.perf_counter() - started
+        if outcome not in ("optimal", "optimal_inaccurate") or streams.value is None or power.dual_value is None:
+            return Solution(outcome, None, None, None, iterations, seconds)
+        return self._physical(outcome, streams.value, power.dual_value, row.dual_value, iterations, seconds)
+
+    def _physical(
+        self, outcome: str, streams: Float, power: Float, sinr: Float, iterations: int, seconds: float
+    ) -> Solution:  # fmt: skip
+        problem, scale = self._problem, self._decorrelation.scale_m2
+        total = problem.nodes * problem.antennas
+        shape = (problem.subcarriers, problem.users)
+        matrices = problem.per_antenna_power * np.tensordot(streams, self._basis, axes=1).reshape(
+            *shape, self._size, -1
+        )
+        full = np.zeros((problem.users, problem.subcarriers, total, total), dtype=np.complex128)
+        for s, mine in enumerate(self._structure.antennas):
+            full[:, s, mine[:, np.newaxis], mine] = matrices[s]
+        noise = problem.noise_power / problem.subcarriers
+        power_dual = np.maximum(power, 0.0) * scale / problem.per_antenna_power
+        sinr_dual = np.maximum(sinr, 0.0).reshape(shape).T * scale / noise
+        return Solution(outcome, full, power_dual, sinr_dual, iterations, seconds)
+
+
+def real_embedding(basis: Complex) -> Any:
+    """Matrix from real coordinates to the entries of [[Re X, -Im X], [Im X, Re X]]."""
+    from scipy import sparse
+
+    real, imaginary = basis.real, basis.imag
+    whole = np.concatenate(
+        [np.concatenate([real, -imaginary], axis=2), np.concatenate([imaginary, real], axis=2)], axis=1
+    )
+    return sparse.csr_array(whole.reshape(len(basis), -1).T)
+
+
+def _mirror(size: int) -> Any:
+    """Matrix from an upper triangle to all entries of the symmetric matrix."""
+    from scipy import sparse
+
+    rows, columns = np.triu_indices(size)
+    entry = np.arange(len(rows))
+    place = np.concatenate([rows * size + columns, columns * size + rows])
+    matrix = sparse.csr_array(
+        (np.ones(2 * len(rows)), (place, np.concatenate([entry, entry]))), shape=(size**2, len(rows))
+    )
+    matrix.data[:] = 1.0
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix

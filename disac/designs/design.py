@@ -1,0 +1,172 @@
+"""One call per design: solve, recompute everything in physical units, and judge.
+
+Value, dual bound and violations come from the delivered covariances and the solver's dual variables through the metrics
+alone; the solver's own report decides nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from disac.designs import beamforming, orthogonal, unconstrained
+from disac.designs.decorrelated import CrbProgram, Solution
+from disac.designs.feasibility import PowerNeed, PowerProgram, dual_slack
+from disac.designs.problem import DesignProblem, Structure
+from disac.metrics.fisher import fisher_information, localization_crb
+from disac.metrics.sinr import noncoherent_sinr
+from disac.optim.certificate import GAP_LIMIT, VIOLATION_LIMIT, Certificate
+from disac.optim.conic import SETTINGS
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+
+SINR_MARGIN = 5e-5
+"""Relative. The solver is asked for this much more than promised (0.0002 dB), since it leaves rows violated by about as
+much where interference must be cancelled; the dual bound is that of the promised SINR, so the gap counts the margin."""
+
+METHODS: dict[str, ModuleType] = {"orthogonal": orthogonal, "beamforming": beamforming, "unconstrained": unconstrained}
+
+
+@dataclass(frozen=True)
+class Design:
+    """A delivered design with its certificate.
+
+    ``streams`` [U, L, D, D] are the users' covariances; their sum is what is transmitted. ``delivered_crb_m2`` is the CRB of
+    that signal; for the beamforming design it differs from the objective. Absent where nothing was delivered.
+    """
+
+    certificate: Certificate
+    streams: Complex | None = None
+    delivered_crb_m2: float = float("nan")
+    min_sinr: float = float("nan")
+
+
+class Designer:
+    """A design method set up for one problem; programs are compiled once and solved for each SINR target."""
+
+    def __init__(self, problem: DesignProblem, method: str) -> None:
+        self.problem, self.method = problem, METHODS[method]
+        self.structure: Structure = self.method.structure(problem)
+        self._power = PowerProgram(problem, self.structure)
+        self._crb = CrbProgram(problem, self.structure)
+
+    def crb_m2(self, covariances: Complex) -> float:
+        """Location CRB (13) of transmit covariances [L, D, D], m^2."""
+        problem = self.problem
+        information = fisher_information(problem.derivatives, covariances, problem.sensing.noise_power)
+        return localization_crb(information, problem.targets)
+
+    def design(self, sinr: float) -> Design:
+        """Design for an SINR target (linear).
+
+        Returns
+        -------
+        Design
+            With status ``ok``, ``inaccurate``, ``infeasible`` (proved by a dual ray) or ``failed``, and a sentence.
+        """
+        started = time.perf_counter()
+        best: Design | None = None
+        needs: list[PowerNeed] = []
+        iterations = 0
+        for settings in SETTINGS:
+            need = self._power.solve(sinr, settings)
+            if need is not None and need.proves_infeasible:
+                return Design(_infeasible(need, time.perf_counter() - started))
+            needs += [] if need is None else [need]
+            solution = self._crb.solve(sinr * (1.0 + SINR_MARGIN), settings)
+            iterations += solution.iterations
+            if solution.streams is None:
+                continue
+            found = self._certified(sinr, solution, iterations, time.perf_counter() - started)
+            if best is None or _badness(found.certificate) < _badness(best.certificate):
+                best = found
+            if found.certificate.status == "ok":
+                break
+        if best is not None:
+            return best
+        least = max((need.at_least for need in needs), default=None)
+        known = "" if least is None else f" It takes at least {least:.6f} of the power."
+        sentence = f"The solver delivered no design under any settings and no proof that there is none.{known}"
+        return Design(Certificate("failed", sentence, iterations=iterations, seconds=time.perf_counter() - started))
+
+    def _certified(self, sinr: float, solution: Solution, iterations: int, seconds: float) -> Design:
+        assert solution.streams is not None
+        streams, psd_violation = _positive_part(solution.streams)
+        transmitted = streams.sum(axis=0)
+        judged = self.structure.objective_covariances(transmitted)
+        value = self.crb_m2(judged)
+        reached = noncoherent_sinr(self.problem.channels, streams, transmitted, self.problem.noise_power)
+        spent = np.real(np.einsum("lii->i", transmitted))
+        certificate = Certificate(
+            "ok", "", value, self.dual_bound(sinr, judged, solution),
+            power_violation=max(0.0, float(spent.max()) / self.problem.per_antenna_power - 1.0),
+            sinr_violation=max(0.0, 1.0 - float(reached.min()) / sinr),
+            psd_violation=psd_violation, iterations=iterations, seconds=seconds,
+        )  # fmt: skip
+        return Design(certificate.judged(), streams, self.crb_m2(transmitted), float(reached.min()))
+
+    def dual_bound(self, sinr: float, covariances: Complex, solution: Solution) -> float:
+        """A lower bound of the objective from the solver's multipliers, valid whatever their accuracy.
+
+        For any Y the objective is at least ``2 tr(S^T Y) - tr(Y^T F(R) Y)``. With Y = F^-1 S at the delivered point and
+        multipliers (lambda, mu) lifted until every dual inequality holds, the best multiple of Y gives the bound
+        ``tr(S^T Y)^2 / (P_T sum lambda - (sigma_c^2/L) sum mu)``.
+        """
+        problem = self.problem
+        assert solution.power_dual is not None
+        assert solution.sinr_dual is not None
+        information = fisher_information(problem.derivatives, covariances, problem.sensing.noise_power)
+        scale = 1.0 / np.sqrt(np.diag(information))
+        selection = np.eye(len(information))[:, : 2 * problem.targets]
+        y = scale[:, np.newaxis] * np.linalg.solve(
+            information * np.outer(scale, scale), scale[:, np.newaxis] * selection
+        )
+        reward = self.structure.objective_covariances(self._reward(y))
+        slack = dual_slack(problem, self.structure, sinr, solution.power_dual, solution.sinr_dual, reward)
+        lifted = solution.power_dual + max(0.0, -slack) * (1.0 + 1e-9)
+        noise = problem.noise_power / problem.subcarriers
+        cost = problem.per_antenna_power * lifted.sum() - noise * solution.sinr_dual.sum()
+        return float(np.trace(y[: 2 * problem.targets]) ** 2 / cost) if cost > 0 else 0.0
+
+    def _reward(self, y: Float) -> Complex:
+        """``G_l = (2 L / sigma_s^2) sum_{n,c} H_{n,l}(Y_c)^H H_{n,l}(Y_c)``: tr(Y^T F Y) = sum_l tr(G_l R_l), [L, D, D]."""
+        problem = self.problem
+        response = np.tensordot(y.T, problem.derivatives, axes=1)
+        weight = 2.0 * problem.subcarriers / problem.sensing.noise_power
+        gram: Complex = weight * np.einsum("cnlri,cnlrj->lij", response.conj(), response)
+        return gram
+
+    def extracted(self, design: Design) -> tuple[float, float]:
+        """CRB (m^2) and least SINR (linear) of the rank-one beams that the method extracts, plus its sensing remainder."""
+        if design.streams is None:
+            return float("nan"), float("nan")
+        beams, remainder = self.method.extract_beams(self.problem, design.streams)
+        rank_one = np.einsum("uli,ulj->ulij", beams, beams.conj())
+        transmitted = rank_one.sum(axis=0) + remainder
+        reached = noncoherent_sinr(self.problem.channels, rank_one, transmitted, self.problem.noise_power)
+        return self.crb_m2(transmitted), float(reached.min())
+
+
+def _badness(certificate: Certificate) -> float:
+    """How far a certificate is from its limits: the larger of gap and violation in units of what is accepted."""
+    return max(certificate.relative_gap / GAP_LIMIT, certificate.worst_violation / VIOLATION_LIMIT)
+
+
+def _infeasible(need: PowerNeed, seconds: float) -> Certificate:
+    sentence = (
+        f"No design reaches the SINR: it takes at least {need.at_least:.4g} times the power (dual certificate checked)."
+    )
+    return Certificate("infeasible", sentence, dual_bound=float("inf"), seconds=seconds)
+
+
+def _positive_part(matrices: Complex) -> tuple[Complex, float]:
+    """Nearest positive semidefinite matrices and the largest relative negative eigenvalue that was cut."""
+    values, vectors = np.linalg.eigh(matrices)
+    largest = max(float(values.max()), 1e-300)
+    kept = (vectors * np.maximum(values, 0.0)[..., np.newaxis, :]) @ vectors.conj().swapaxes(-1, -2)
+    return kept, max(0.0, -float(values.min())) / largest

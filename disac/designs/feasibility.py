@@ -1,0 +1,136 @@
+"""Is an SINR target within reach, and what proves that it is not?
+
+The least scaling t of the power limit at which every user has its SINR is a small semidefinite program without sensing in
+it. If t > 1, its dual (lambda, mu) is a certificate that needs no solver to check:
+
+    diag(lambda) + sum_v mu_v B_v - (1 + 1/Gamma) mu_u B_u >= 0  for every user and subcarrier,
+    (sigma_c^2 / L) sum mu  >  P_T sum lambda,
+
+with B the users' channels: the improving ray of the design problem's dual at zero sensing reward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from disac.designs.decorrelated import hermitian_basis, inner_products, real_embedding
+from disac.designs.problem import DesignProblem, Structure
+from disac.optim.conic import solve
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PowerNeed:
+    """Least power scaling: proven lower bound ``at_least``, with the dual that proves it."""
+
+    at_least: float
+    power_dual: Float
+    sinr_dual: Float
+
+    @property
+    def proves_infeasible(self) -> bool:
+        """Whether the target is out of reach, by a margin above rounding."""
+        return self.at_least > 1.0 + 1e-9
+
+
+def dual_slack(
+    problem: DesignProblem, structure: Structure, sinr: float, power_dual: Float, sinr_dual: Float, reward: Complex
+) -> float:
+    """Least eigenvalue of the designs' dual inequalities, in the unit of ``power_dual``.
+
+    ``diag(lambda) - G_l + sum_v mu_v B_v - (1 + 1/Gamma) mu_u B_u`` over all users and subcarriers, with the sensing
+    reward ``G_l`` [L, D, D] given. Non-negative means dual feasible; adding its negative to every lambda makes it so.
+    """
+    least = np.inf
+    for subcarrier, mine in enumerate(structure.antennas):
+        channel = [structure.channel_vectors(problem, u, subcarrier) for u in range(problem.users)]
+        gains = [v.T @ v.conj() for v in channel]
+        base = np.diag(power_dual[mine]) - reward[subcarrier][np.ix_(mine, mine)]
+        base = base + sum(sinr_dual[u, subcarrier] * gains[u] for u in range(problem.users))
+        for user in range(problem.users):
+            matrix = base - (1.0 + 1.0 / sinr) * sinr_dual[user, subcarrier] * gains[user]
+            least = min(least, float(np.linalg.eigvalsh(matrix)[0]))
+    return least
+
+
+class PowerProgram:
+    """Least power scaling for any SINR target, compiled once.
+
+    All matrices of this program are block-diagonal over nodes, so the streams can be, too.
+    """
+
+    def __init__(self, problem: DesignProblem, structure: Structure) -> None:
+        self._problem, self._structure = problem, structure
+        self._basis = hermitian_basis(problem.antennas)
+
+    @cached_property
+    def _blocks(self) -> list[tuple[int, int, int]]:
+        """(subcarrier, user, node) of every stream block."""
+        problem = self._problem
+        nodes = [sorted({int(a) // problem.antennas for a in mine}) for mine in self._structure.antennas]
+        return [(s, u, n) for s in range(problem.subcarriers) for u in range(problem.users) for n in nodes[s]]
+
+    @cached_property
+    def _program(self) -> tuple[Any, Any, Any, Any]:
+        """(problem, SINR parameter, power constraint, SINR constraint)."""
+        import cvxpy as cp
+
+        problem, size = self._problem, self._problem.antennas
+        unit = problem.noise_power / problem.subcarriers / problem.per_antenna_power
+        blocks = cp.Variable((len(self._blocks), size**2))
+        scaling = cp.Variable()
+        inverse_sinr = cp.Parameter(nonneg=True)
+        embed = real_embedding(self._basis)
+        cones = [cp.reshape(embed @ blocks[i], (2 * size, 2 * size), order="C") >> 0 for i in range(len(self._blocks))]
+        power_rows = np.zeros((problem.nodes * size, len(self._blocks), size**2))
+        wanted = np.zeros((problem.subcarriers * problem.users, len(self._blocks), size**2))
+        heard = np.zeros_like(wanted)
+        for i, (s, u, n) in enumerate(self._blocks):
+            power_rows[problem.node_antennas(n), i, np.arange(size)] = 1.0
+            for user in range(problem.users):
+                h = problem.channels[n, user, s]
+                row = inner_products(np.outer(h, h.conj())[np.newaxis] / unit, self._basis)[0]
+                heard[s * problem.users + user, i] = row
+                if user == u:
+                    wanted[s * problem.users + user, i] = row
+        flat = cp.vec(blocks, order="C")
+        power = _sparse(power_rows) @ flat <= scaling
+        sinr = (1.0 + inverse_sinr) * (_sparse(wanted) @ flat) - _sparse(heard) @ flat >= 1.0
+        return cp.Problem(cp.Minimize(scaling), [power, sinr, *cones]), inverse_sinr, power, sinr
+
+    def solve(self, sinr: float, settings: dict[str, Any]) -> PowerNeed | None:
+        """A proven lower bound of the least power scaling; None when the solver gives no dual."""
+        problem = self._problem
+        program, inverse_sinr, power, row = self._program
+        inverse_sinr.value = 1.0 / sinr
+        outcome, _ = solve(program, settings)
+        if outcome not in ("optimal", "optimal_inaccurate") or power.dual_value is None or row.dual_value is None:
+            return None
+        noise = problem.noise_power / problem.subcarriers
+        power_dual = np.maximum(power.dual_value, 0.0) / problem.per_antenna_power
+        sinr_dual = np.maximum(row.dual_value, 0.0).reshape(problem.subcarriers, problem.users).T / noise
+        return _proven(problem, self._structure, sinr, power_dual, sinr_dual)
+
+
+def _proven(
+    problem: DesignProblem, structure: Structure, sinr: float, power_dual: Float, sinr_dual: Float
+) -> PowerNeed:  # fmt: skip
+    """Make a nearly feasible dual exactly feasible and read off its bound."""
+    nothing = np.zeros((problem.subcarriers, len(power_dual), len(power_dual)))
+    lift = max(0.0, -dual_slack(problem, structure, sinr, power_dual, sinr_dual, nothing)) * (1.0 + 1e-9)
+    raised = power_dual + lift
+    need = problem.noise_power / problem.subcarriers * sinr_dual.sum() / (problem.per_antenna_power * raised.sum())
+    return PowerNeed(float(need), raised, sinr_dual)
+
+
+def _sparse(rows: Float) -> Any:
+    from scipy import sparse
+
+    return sparse.csr_array(rows.reshape(len(rows), -1))

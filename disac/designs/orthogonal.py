@@ -1,0 +1,43 @@
+"""Orthogonal design (P.2) of 002: each subcarrier belongs to one node, and is designed by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from disac.designs.problem import DesignProblem, Structure
+
+Complex = NDArray[np.complex128]
+
+
+def structure(problem: DesignProblem) -> Structure:
+    """Subcarrier l is transmitted by node l mod N alone (002, section IV-C)."""
+    antennas = tuple(problem.node_antennas(problem.owner(s)) for s in range(problem.subcarriers))
+    return Structure("orthogonal", antennas, tuple((s,) for s in range(problem.subcarriers)))
+
+
+def extract_beams(problem: DesignProblem, streams: Complex) -> tuple[Complex, Complex]:
+    """Rank-one beams and the sensing remainder (002, (33)): exact for this design (Theorem 3).
+
+    ``w_u = R_{c,u} h / sqrt(h^H R_{c,u} h)`` and ``R_s = R - sum_u w_u w_u^H``.
+
+    Parameters
+    ----------
+    streams
+        Stream covariances [U, L, D, D].
+
+    Returns
+    -------
+    beams, remainder
+        Shapes [U, L, D] and [L, D, D]; the remainder is positive semidefinite.
+    """
+    users, subcarriers, size = streams.shape[:3]
+    beams = np.zeros((users, subcarriers, size), dtype=np.complex128)
+    for user, subcarrier in np.ndindex(users, subcarriers):
+        node = problem.owner(subcarrier)
+        channel = np.zeros(size, dtype=np.complex128)
+        channel[problem.node_antennas(node)] = problem.channels[node, user, subcarrier]
+        image = streams[user, subcarrier] @ channel
+        gain = np.real(channel.conj() @ image)
+        beams[user, subcarrier] = image / np.sqrt(gain) if gain > 0 else 0.0
+    return beams, streams.sum(axis=0) - np.einsum("uli,ulj->lij", beams, beams.conj())

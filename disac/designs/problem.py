@@ -1,0 +1,109 @@
+"""The design problem (14) of 002: least location error under power and SINR constraints, and how designs restrict it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from disac.metrics.fisher import Localization, SensingModel, location_derivatives
+
+Complex = NDArray[np.complex128]
+
+
+@dataclass(frozen=True)
+class DesignProblem:
+    """Minimise tr of the location CRB (13) under a power limit per antenna (14b) and an SINR per user (14c).
+
+    ``channels`` h_{n,u,l} has shape [N, U, L, M_t]; ``per_antenna_power`` P_T bounds an antenna's power summed over
+    subcarriers; ``noise_power`` is sigma_c^2 over all subcarriers.
+    """
+
+    sensing: SensingModel
+    channels: Complex
+    per_antenna_power: float
+    noise_power: float
+    localization: Localization = "hybrid"
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes N."""
+        return self.channels.shape[0]
+
+    @property
+    def users(self) -> int:
+        """Number of users U."""
+        return self.channels.shape[1]
+
+    @property
+    def subcarriers(self) -> int:
+        """Number of subcarriers L."""
+        return self.channels.shape[2]
+
+    @property
+    def antennas(self) -> int:
+        """Transmit antennas per node M_t."""
+        return self.channels.shape[3]
+
+    @property
+    def targets(self) -> int:
+        """Number of targets K."""
+        return len(self.sensing.targets_m)
+
+    @cached_property
+    def derivatives(self) -> Complex:
+        """Derivatives of the echoes with respect to location and nuisances, [P, N, L, M_r, N M_t]."""
+        return location_derivatives(self.sensing, self.localization)
+
+    def owner(self, subcarrier: int) -> int:
+        """Node that transmits on a subcarrier in the orthogonal designs: l mod N (002, section IV-C)."""
+        return subcarrier % self.nodes
+
+    def node_antennas(self, node: int) -> NDArray[np.intp]:
+        """Indices of a node's antennas in the stacked vector."""
+        return np.arange(node * self.antennas, (node + 1) * self.antennas)
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What a design leaves free.
+
+    On subcarrier l the stream of each user has a covariance on the antennas ``antennas[l]``. Subcarriers in one set of
+    ``shared`` are judged by their average covariance (one set per subcarrier: judged as transmitted).
+    """
+
+    name: str
+    antennas: tuple[NDArray[np.intp], ...]
+    shared: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def share_of(self) -> tuple[tuple[int, ...], ...]:
+        """For each subcarrier the set it belongs to."""
+        return tuple(next(s for s in self.shared if subcarrier in s) for subcarrier in range(len(self.antennas)))
+
+    def channel_vectors(self, problem: DesignProblem, user: int, subcarrier: int) -> Complex:
+        """One zero-padded channel per transmitting node on the stream's antennas: shape [nodes, d]."""
+        mine = self.antennas[subcarrier]
+        full = np.zeros((problem.nodes, problem.nodes * problem.antennas), dtype=np.complex128)
+        for node in range(problem.nodes):
+            full[node, problem.node_antennas(node)] = problem.channels[node, user, subcarrier]
+        vectors = full[:, mine]
+        return vectors[np.any(vectors != 0, axis=1)]
+
+    def objective_covariances(self, covariances: Complex) -> Complex:
+        """Covariances that the objective sees: averaged within each shared set, shape as given [L, D, D]."""
+        averaged = covariances.copy()
+        for subcarriers in self.shared:
+            averaged[list(subcarriers)] = covariances[list(subcarriers)].mean(axis=0)
+        return averaged
+
+    def uniform_covariances(self, problem: DesignProblem) -> Complex:
+        """Full power, equal on the free antennas of every subcarrier, shape [L, D, D]."""
+        size = problem.nodes * problem.antennas
+        used = np.bincount(np.concatenate(self.antennas), minlength=size)
+        covariances = np.zeros((problem.subcarriers, size, size), dtype=np.complex128)
+        for subcarrier, mine in enumerate(self.antennas):
+            covariances[subcarrier, mine, mine] = problem.per_antenna_power / used[mine]
+        return covariances

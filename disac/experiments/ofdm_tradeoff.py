@@ -1,0 +1,115 @@
+"""Localisation error against SINR for the designs of 002 (Figs. 5-9): one cell is one design for one SINR target."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from disac.channels import target_amplitudes, user_channels
+from disac.designs.design import Design, Designer
+from disac.designs.problem import DesignProblem
+from disac.experiments.base import Variable
+from disac.metrics.fisher import SensingModel
+from disac.scenario import Scenario
+from disac.units import db_to_linear, linear_to_db
+
+
+class Options(BaseModel):
+    """Which design."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    design: Literal["orthogonal", "beamforming", "unconstrained"] = Field("orthogonal", description="design method")
+
+
+VARIABLES = (
+    Variable("rcrb_m", "root CRB of the design's objective", "m"),
+    Variable("delivered_rcrb_m", "root CRB of the transmitted signal", "m"),
+    Variable("uniform_rcrb_m", "root CRB of uniform power without users", "m"),
+    Variable("extracted_rcrb_m", "root CRB of the extracted rank-one beams", "m"),
+    Variable("extracted_min_sinr_db", "least SINR of the extracted rank-one beams", "dB"),
+    Variable("min_sinr_db", "least SINR delivered", "dB"),
+    Variable("objective", "value of the objective, squared error", "m2"),
+    Variable("dual_bound", "lower bound of the objective", "m2"),
+    Variable("relative_gap", "relative gap between value and bound"),
+    Variable("worst_violation", "largest relative violation of a constraint"),
+    Variable("power_violation", "relative violation of the power limit"),
+    Variable("sinr_violation", "relative violation of the SINR"),
+    Variable("iterations", "solver iterations", dtype="int64"),
+    Variable("solve_seconds", "wall time of the cell's solves", "s", volatile=True),
+    Variable(
+        "stream_covariance", "covariance of each user's stream", "W", "complex128",
+        ("user", "subcarrier", "antenna", "antenna_conj"), kind="detail",
+    ),
+)  # fmt: skip
+
+
+def design_problem(scenario: Scenario) -> DesignProblem:
+    """The design problem of a scenario, in units of the noise power."""
+    power = db_to_linear(scenario.power.power_to_noise_db)
+    sensing = SensingModel(
+        nodes_m=scenario.layout.nodes, targets_m=scenario.layout.targets, amplitudes=target_amplitudes(scenario),
+        transmit_antennas=scenario.arrays.transmit_antennas, receive_antennas=scenario.arrays.receive_antennas,
+        subcarriers=scenario.waveform.subcarriers, bandwidth_hz=scenario.waveform.bandwidth_hz,
+        noise_power=1.0 / power, orientation=scenario.layout.orientation,
+    )  # fmt: skip
+    return DesignProblem(sensing, user_channels(scenario), 1.0, 1.0 / power, scenario.sensing.localization)
+
+
+@dataclass(frozen=True)
+class OfdmTradeoff:
+    """The experiment; a line shares channels, Fisher coefficients and compiled programs along the SINR."""
+
+    name: str = "ofdm-tradeoff"
+    scenario_model: type[BaseModel] = Scenario
+    options_model: type[BaseModel] = Options
+    line_axes: tuple[str, ...] = ("service.sinr_db",)
+    variables: tuple[Variable, ...] = VARIABLES
+    modules: tuple[str, ...] = ("disac.experiments.ofdm_tradeoff",)
+
+    def run(self, scenarios: Sequence[Scenario], options: Options) -> list[dict[str, Any]]:
+        """One result per scenario; scenarios differ in the SINR target alone."""
+        designer = Designer(design_problem(scenarios[0]), options.design)
+        uniform = designer.crb_m2(designer.structure.uniform_covariances(designer.problem))
+        return [_result(designer, designer.design(db_to_linear(s.service.sinr_db)), uniform) for s in scenarios]
+
+    def rough_seconds(self, options_text: str) -> float:
+        """Rough seconds of one cell on one core (N=2, M=6, L=16), for cost estimates before anything has run."""
+        design = json.loads(options_text)["design"]
+        return {"orthogonal": 0.5, "beamforming": 0.5, "unconstrained": 12.0}[str(design)]
+
+
+def _result(designer: Designer, design: Design, uniform_crb_m2: float) -> dict[str, Any]:
+    certificate = design.certificate
+    result: dict[str, Any] = {
+        "status": certificate.status,
+        "message": certificate.message,
+        "uniform_rcrb_m": np.sqrt(uniform_crb_m2),
+        "solve_seconds": certificate.seconds,
+    }
+    if design.streams is None:
+        return result
+    extracted_crb_m2, extracted_sinr = designer.extracted(design)
+    return result | {
+        "rcrb_m": np.sqrt(certificate.value),
+        "delivered_rcrb_m": np.sqrt(design.delivered_crb_m2),
+        "extracted_rcrb_m": np.sqrt(extracted_crb_m2),
+        "extracted_min_sinr_db": linear_to_db(extracted_sinr),
+        "min_sinr_db": linear_to_db(design.min_sinr),
+        "objective": certificate.value,
+        "dual_bound": certificate.dual_bound,
+        "relative_gap": certificate.relative_gap,
+        "worst_violation": certificate.worst_violation,
+        "power_violation": certificate.power_violation,
+        "sinr_violation": certificate.sinr_violation,
+        "iterations": certificate.iterations,
+        "stream_covariance": design.streams,
+    }
+
+
+experiment = OfdmTradeoff()

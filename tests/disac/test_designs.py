@@ -1,0 +1,166 @@
+"""The three designs of 002 against certified optima of an independent solver, and their certificates against themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from cases import array, load, sensing_model
+
+from disac.designs.decorrelated import decorrelate, hermitian_basis
+from disac.designs.design import METHODS, Design, Designer
+from disac.designs.feasibility import PowerProgram, dual_slack
+from disac.designs.problem import DesignProblem
+from disac.optim.certificate import Certificate
+from disac.optim.conic import SETTINGS
+from disac.units import db_to_linear
+
+CASE_KEYS = {"orthogonal": "P2", "beamforming": "P3", "unconstrained": "P1T"}
+
+
+def problem(case: dict) -> DesignProblem:
+    return DesignProblem(sensing_model(case), array(case["h"]), case["PT"], case["sigma_c2"])
+
+
+_DESIGNS: dict[tuple[str, str], tuple[Designer, Design]] = {}
+
+
+def designed(name: str, method: str) -> tuple[Designer, Design]:
+    if (name, method) not in _DESIGNS:
+        case = load(name)
+        designer = Designer(problem(case), method)
+        _DESIGNS[name, method] = designer, designer.design(db_to_linear(case["gamma_db"]))
+    return _DESIGNS[name, method]
+
+
+SMALL = ["case_00", "case_05"]
+SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in ("case_03", "case_08")]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", [*SMALL, *SLOW])
+def test_the_optimum_agrees_with_an_independent_solver(name: str, method: str) -> None:
+    reference = load(name)["designs"][CASE_KEYS[method]]
+    certificate = designed(name, method)[1].certificate
+    assert certificate.status == "ok", certificate.message
+    assert certificate.value == pytest.approx(reference["primal"], rel=2e-4)
+    assert certificate.dual_bound <= reference["primal"]
+    assert certificate.value >= reference["dual"] * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_certificate_can_be_recomputed_by_hand(method: str) -> None:
+    case = load("case_05")
+    designer, design = designed("case_05", method)
+    assert design.streams is not None
+    transmitted = design.streams.sum(axis=0)
+    power = np.real(np.einsum("lii->i", transmitted))
+    assert power.max() <= case["PT"] * (1 + 1e-5)
+    h, gamma = array(case["h"]), db_to_linear(case["gamma_db"])
+    for user, subcarrier in np.ndindex(case["U"], case["L"]):
+        wanted = other = 0.0
+        for node in range(case["N"]):
+            block = slice(node * case["Mt"], (node + 1) * case["Mt"])
+            channel = h[node, user, subcarrier]
+            for stream in range(case["U"]):
+                heard = np.real(channel.conj() @ design.streams[stream, subcarrier, block, block] @ channel)
+                wanted, other = (wanted + heard, other) if stream == user else (wanted, other + heard)
+        assert wanted / (other + case["sigma_c2"] / case["L"]) >= gamma * (1 - 1e-5)
+    assert min(np.linalg.eigvalsh(design.streams).min(), 0) > -1e-12
+    assert designer.crb_m2(designer.structure.objective_covariances(transmitted)) == design.certificate.value
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_infeasible_target_is_proved_by_a_dual_ray(method: str) -> None:
+    case = load("case_13")
+    gamma = db_to_linear(case["gamma_db"])
+    designer = Designer(problem(case), method)
+    design = designer.design(gamma)
+    assert design.certificate.status == "infeasible"
+    need = PowerProgram(designer.problem, designer.structure).solve(gamma, SETTINGS[0])
+    assert need is not None
+    assert need.proves_infeasible
+    silent = np.zeros((case["L"], len(need.power_dual), len(need.power_dual)))
+    slack = dual_slack(designer.problem, designer.structure, gamma, need.power_dual, need.sinr_dual, silent)
+    assert slack >= -1e-12 * need.power_dual.max()
+    assert case["sigma_c2"] / case["L"] * need.sinr_dual.sum() > case["PT"] * need.power_dual.sum()
+
+
+def test_the_stored_ray_of_the_case_is_a_certificate_by_our_check() -> None:
+    case = load("case_13")
+    designer = Designer(problem(case), "unconstrained")
+    stored = case["designs"]["P1T"]["certificate"]
+    power, sinr = np.array(stored["lam"]), np.array(stored["mu"]).T
+    silent = np.zeros((case["L"], len(power), len(power)))
+    assert dual_slack(designer.problem, designer.structure, db_to_linear(case["gamma_db"]), power, sinr, silent) > 0
+
+
+def test_the_dual_bound_notices_wrong_multipliers() -> None:
+    """Positive control: the bound must fall when the multipliers are spoiled, and stay a bound."""
+    designer, design = designed("case_05", "orthogonal")
+    assert design.streams is not None
+    sinr = db_to_linear(load("case_05")["gamma_db"])
+    solution = designer._crb.solve(sinr, SETTINGS[0])
+    covariances = designer.structure.objective_covariances(design.streams.sum(axis=0))
+    good = designer.dual_bound(sinr, covariances, solution)
+    assert solution.power_dual is not None
+    random = np.random.default_rng(0)
+    spoiled = dataclasses.replace(
+        solution, power_dual=solution.power_dual * random.uniform(0.5, 1.5, len(solution.power_dual))
+    )
+    bad = designer.dual_bound(sinr, covariances, spoiled)
+    assert bad < 0.999 * good <= design.certificate.value
+    nothing = dataclasses.replace(solution, sinr_dual=np.zeros_like(solution.sinr_dual))
+    assert designer.dual_bound(sinr, covariances, nothing) < good
+
+
+def test_a_certificate_beyond_its_limits_is_not_ok() -> None:
+    good = Certificate("ok", "", 1.0, 0.9999, 0.0, 0.0, 0.0)
+    assert good.judged().status == "ok"
+    for spoiled in (
+        dataclasses.replace(good, dual_bound=0.9),
+        dataclasses.replace(good, dual_bound=float("nan")),
+        dataclasses.replace(good, sinr_violation=1e-3),
+    ):
+        assert spoiled.judged().status == "inaccurate"
+        assert spoiled.judged().message
+
+
+def test_one_node_makes_the_unconstrained_and_the_orthogonal_design_equal() -> None:
+    a, b = (designed("case_00", m)[1].certificate.value for m in ("orthogonal", "unconstrained"))
+    assert a == pytest.approx(b, rel=1e-6)
+
+
+def test_extracted_beams_of_the_orthogonal_design_are_exact() -> None:
+    """Theorem 3 of 002."""
+    designer, design = designed("case_05", "orthogonal")
+    crb, sinr = designer.extracted(design)
+    assert crb == pytest.approx(design.certificate.value, rel=1e-9)
+    assert sinr >= db_to_linear(load("case_05")["gamma_db"]) * (1 - 1e-5)
+    assert design.streams is not None
+    _, remainder = designer.method.extract_beams(designer.problem, design.streams)
+    assert np.linalg.eigvalsh(remainder).min() > -1e-10
+
+
+def test_the_beamforming_objective_is_not_the_bound_of_what_is_transmitted() -> None:
+    case = load("case_05")
+    _, design = designed("case_05", "beamforming")
+    assert design.delivered_crb_m2 == pytest.approx(case["designs"]["P3"]["true_crb_of_relaxed_R"], rel=5e-3)
+    assert design.delivered_crb_m2 > 2 * design.certificate.value
+
+
+def test_decorrelation_leaves_the_bound_alone_and_whitens() -> None:
+    random = np.random.default_rng(3)
+    factor = random.standard_normal((7, 7)) * np.logspace(0, 4, 7)[:, np.newaxis]
+    information = factor @ factor.T
+    change = decorrelate(information, 2)
+    np.testing.assert_allclose(change.transform @ information @ change.transform.T, np.eye(7), atol=1e-8)
+    bound = np.trace(np.linalg.inv(information)[:2, :2])
+    assert change.scale_m2 * np.trace(change.selection.T @ change.selection) == pytest.approx(bound, rel=1e-9)
+
+
+def test_hermitian_coordinates_span_the_hermitian_matrices() -> None:
+    basis = hermitian_basis(4)
+    assert np.linalg.matrix_rank(np.concatenate([basis.real, basis.imag], axis=1).reshape(16, -1)) == 16
+    np.testing.assert_array_equal(basis, basis.conj().swapaxes(1, 2))

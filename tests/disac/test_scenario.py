@@ -1,0 +1,86 @@
+"""Scenarios, random streams (rule R1) and the experiment's own promises (rule R2)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from disac.channels import target_amplitudes, user_channels
+from disac.experiments.ofdm_tradeoff import Options, experiment
+from disac.scenario import Scenario
+from disac.streams import stream
+
+
+def scenario(**sections: dict) -> Scenario:
+    return Scenario.model_validate(sections)
+
+
+def test_r1_three_users_contain_two_users_bit_for_bit() -> None:
+    two, three = (user_channels(scenario(layout={"user_count": n})) for n in (2, 3))
+    np.testing.assert_array_equal(three[:, :2], two)
+
+
+def test_r1_another_node_target_or_subcarrier_shifts_nothing() -> None:
+    small = scenario(layout={"target_count": 1})
+    large = scenario(
+        layout={"nodes_m": [(-46.19, -19.13), (46.19, -19.13), (0.0, 50.0)], "target_count": 2},
+        waveform={"subcarriers": 20},
+    )
+    np.testing.assert_array_equal(user_channels(large)[:2, :, :16], user_channels(small))
+    np.testing.assert_array_equal(target_amplitudes(large)[:2, :2, :1], target_amplitudes(small))
+
+
+def test_r1_realisations_and_seeds_differ() -> None:
+    draws = [user_channels(scenario(channel=c)) for c in ({}, {"realisation": 1}, {"seed": 2})]
+    assert not np.array_equal(draws[0], draws[1])
+    assert not np.array_equal(draws[0], draws[2])
+
+
+def test_r1_streams_keep_their_bits() -> None:
+    assert stream(1, "user-channel", node=0, user=0).integers(2**32, size=2).tolist() == [2005745747, 2650014103]
+
+
+def test_channels_have_unit_variance_and_amplitudes_their_power() -> None:
+    many = [user_channels(scenario(channel={"realisation": r})) for r in range(40)]
+    power = np.abs(np.array(many)) ** 2
+    # 7680 independent exponential samples: the mean is within five standard errors of 1.
+    assert abs(power.mean() - 1) < 5 / np.sqrt(power.size)
+    np.testing.assert_allclose(np.abs(target_amplitudes(scenario())) ** 2, 10.0)
+    unit = user_channels(scenario(channel={"gain": "unit-norm"}))
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=-1), 1.0)
+
+
+def test_unknown_and_impossible_values_are_refused() -> None:
+    for bad in ({"layout": {"user_cuont": 2}}, {"waveform": {"bandwidth_hz": -1.0}}, {"waveform": {"subcarriers": 1}}):
+        with pytest.raises(ValidationError):
+            scenario(**bad)
+
+
+SMALL = {"arrays": {"transmit_antennas": 3, "receive_antennas": 3}, "waveform": {"subcarriers": 4}}
+
+
+def line(*sinrs_db: float) -> list[Scenario]:
+    return [scenario(**SMALL, service={"sinr_db": s}) for s in sinrs_db]
+
+
+def test_r2_a_cell_does_not_depend_on_its_line() -> None:
+    sinrs = (0.0, 10.0, 20.0, 30.0, 60.0)
+    whole = experiment.run(line(*sinrs), Options())
+    assert [r["status"] for r in whole][-1] == "infeasible"
+    for order in ((4, 3, 2, 1, 0), (2,), (0, 3)):
+        for place, result in zip(order, experiment.run(line(*(sinrs[i] for i in order)), Options()), strict=True):
+            for variable in experiment.variables:
+                if not variable.volatile:
+                    a, b = (np.asarray(r.get(variable.name)) for r in (whole[place], result))
+                    assert a.tobytes() == b.tobytes() or a.dtype == object, variable.name
+
+
+def test_every_design_gives_every_variable() -> None:
+    for design in ("orthogonal", "beamforming", "unconstrained"):
+        (result,) = experiment.run(line(10.0), Options(design=design))
+        assert result["status"] == "ok"
+        assert {v.name for v in experiment.variables} <= set(result)
+        assert result["rcrb_m"] <= result["delivered_rcrb_m"] * (1 + 1e-9)
+        assert result["min_sinr_db"] >= 10.0 - 1e-4
+        assert result["dual_bound"] <= result["objective"]
