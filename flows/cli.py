@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.settings import prepare_environment
-from pipeline.errors import UsageError
+from pipeline.errors import SurroundingsError, UsageError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INCOMPLETE = 1, 2, 3
 
@@ -212,6 +212,9 @@ def main() -> None:
     except UsageError as error:
         print(f"disac: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
+    except SurroundingsError as error:
+        print(f"disac: {error}", file=sys.stderr)
+        sys.exit(EXIT_INCOMPLETE)
     except KeyboardInterrupt:
         sys.exit(130)
 

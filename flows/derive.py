@@ -12,6 +12,7 @@ import xarray as xr
 from flows.claims import evaluate_claims
 from flows.report import build_report
 from pipeline.cube import cube_folder, publish_group, published_key
+from pipeline.errors import UsageError
 from pipeline.store import Store
 from pipeline.surfaces import compute_surfaces
 from pipeline.zarrio import Labelled, read_group
@@ -92,3 +93,19 @@ def write_report(run: Run) -> Path:
         if entry.name != version:
             run.store.delete(entry.name)
     return run.report_file
+
+
+def published_claims(run: Run) -> list[dict[str, Any]]:
+    """The claims of the latest surfaces.
+
+    Raises
+    ------
+    UsageError
+        If the study has no surfaces yet.
+    """
+    target = run.store.read_pointer(f"surfaces/{run.study.name}/latest")
+    if target is None:
+        raise UsageError(f"'{run.study.name}' has no surfaces yet: run `disac run {run.study.name}` first")
+    attributes = json.loads(run.store.get(f"{target}/zarr.json"))["attributes"]
+    claims: list[dict[str, Any]] = json.loads(attributes["claims"])
+    return claims

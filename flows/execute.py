@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from prefect.utilities.annotations import quote
 from rich.console import Console
 
 from flows import lifecycle, prefect_server
@@ -22,10 +21,11 @@ def execute(run: Run, cluster: str | None, workers: int | None, console: Console
     for pid in prefect_server.end_orphans():
         console.print(f"Ended the Prefect server {pid} that a killed run had left behind.", highlight=False)
     try:
-        with console.status("Starting Prefect") if console.is_terminal else _quiet():
-            prefect_server.start()
-            from flows.study_flow import study_flow
-        study_flow(quote(run), cluster, workers, quote(console))
+        console.print("Starting Prefect ...", highlight=False)
+        prefect_server.start()
+        from flows.study_flow import run_study
+
+        run_study(run, cluster, workers, console)
     finally:
         lifecycle.end_children()
         prefect_server.forget()

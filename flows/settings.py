@@ -10,7 +10,7 @@ _DEFAULTS = {
     "DO_NOT_TRACK": "1",
     # On a busy machine the default limit was too short for Prefect's temporary server.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-    "PREFECT_LOGGING_LEVEL": "ERROR",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -24,3 +24,4 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
     cache = Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache")
     os.environ.setdefault("PREFECT_HOME", str(cache / "disac" / "prefect"))
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)

@@ -2,91 +2,78 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.utilities.annotations import quote
 from rich.console import Console
 
 from flows.cluster import connect, killed_worker
 from flows.progress import Artifact, Display
 from flows.run import Run
-from pipeline.sweep import Sweep
+from pipeline.sweep import Progress, Sweep
 
 
-@task(name="plan", cache_policy=NO_CACHE)
-def plan_task(run: quote[Run]) -> int:
-    """Store inputs and the record of the plan; returns the number of cells to compute."""
-    current = _of(run)
-    current.begin()
-    return len(current.plan.todo)
+def run_study(run: Run, address: str | None, workers: int | None, console: Console) -> None:
+    """Run a study's flow: plan, sweep, publish, then downstream aggregate and report.
+
+    The run is held by closures: Prefect sees names and numbers, so nothing large is serialised for its records.
+    """
+
+    @task(name="plan", cache_policy=NO_CACHE)
+    def plan() -> int:
+        run.begin()
+        return len(run.plan.todo)
+
+    @task(name="sweep", cache_policy=NO_CACHE)
+    def sweep() -> int:
+        return _sweep(run, address, workers, console)
+
+    @task(name="publish", cache_policy=NO_CACHE)
+    def publish() -> str:
+        return run.publish()
+
+    @task(name="aggregate", cache_policy=NO_CACHE)
+    def aggregate() -> str:
+        return run.aggregate()
+
+    @task(name="report", cache_policy=NO_CACHE)
+    def report() -> str:
+        return str(run.report())
+
+    @flow(name="disac-aggregate")
+    def downstream(study: str) -> None:
+        aggregate()
+        report()
+
+    @flow(name="disac-study")
+    def study_flow(study: str) -> None:
+        if plan():
+            sweep()
+        publish()
+        downstream(study)
+        words = f"{run.study.title}: {len(run.plan.keys)} cells, {run.plan.by_status()}; report {run.report_file}"
+        create_markdown_artifact(words, key=f"study-{study}")
+
+    study_flow(run.study.name)
 
 
-@task(name="sweep", cache_policy=NO_CACHE)
-def sweep_task(run: quote[Run], address: str | None, workers: int | None, console: quote[Console]) -> int:
+def _sweep(run: Run, address: str | None, workers: int | None, console: Console) -> int:
     """Compute what is missing on Dask; returns the number of cells done."""
-    current, screen = _of(run), console.unquote()
-    todo = len(current.plan.todo)
+    todo = len(run.plan.todo)
     with connect(address, workers) as cluster:
-        screen.print(
-            f"{todo} cells to compute on {cluster.description}; dashboard {cluster.dashboard}", highlight=False
-        )
-        display, artifact = Display(screen, len(current.plan.keys) - todo, todo), Artifact(current.study.name)
+        console.print(f"{todo} cells to compute on {cluster.description}", highlight=False)
+        console.print(f"Dask dashboard: {cluster.dashboard}", highlight=False, soft_wrap=True)
+        display, artifact = Display(console, int(run.plan.complete.sum()), todo), Artifact(run.study.name)
 
-        def on_progress(progress):  # type: ignore[no-untyped-def]
+        def on_progress(progress: Progress) -> None:
             display.show(progress)
             artifact.show(progress)
 
         try:
             progress = Sweep(
-                current.plan, current.store, cluster.client.get_executor(pure=False, retries=0), cluster.workers,
-                on_progress, current.publish_partial, killed_worker,
+                run.plan, run.store, cluster.client.get_executor(pure=False, retries=0), cluster.workers, on_progress,
+                run.publish_partial, killed_worker,
             ).run()  # fmt: skip
         finally:
             display.close()
     return progress.done
-
-
-@task(name="publish", cache_policy=NO_CACHE)
-def publish_task(run: quote[Run]) -> str:
-    """Publish the cube."""
-    return _of(run).publish()
-
-
-@task(name="aggregate", cache_policy=NO_CACHE)
-def aggregate_task(run: quote[Run]) -> str:
-    """Publish surfaces and claims."""
-    return _of(run).aggregate()
-
-
-@task(name="report", cache_policy=NO_CACHE)
-def report_task(run: quote[Run]) -> Path:
-    """Write the report."""
-    return _of(run).report()
-
-
-@flow(name="disac-aggregate", validate_parameters=False)
-def aggregate_flow(run: quote[Run]) -> None:
-    """Downstream of the cube: surfaces, claims and report, each only if it is not up to date."""
-    aggregate_task(run)
-    report_task(run)
-
-
-@flow(name="disac-study", validate_parameters=False)
-def study_flow(run: quote[Run], address: str | None, workers: int | None, console: quote[Console]) -> None:
-    """Plan, sweep, publish, aggregate, report."""
-    if plan_task(run):
-        sweep_task(run, address, workers, console)
-    publish_task(run)
-    aggregate_flow(run)
-    current = _of(run)
-    create_markdown_artifact(
-        f"{current.study.title}: {len(current.plan.keys)} cells, {current.plan.by_status()}; report {current.report_file}",
-        key=f"study-{current.study.name.lower().replace('_', '-')}",
-    )
-
-
-def _of(run: quote[Run]) -> Run:
-    return run.unquote() if isinstance(run, quote) else run

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from importlib.machinery import PathFinder
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.errors import UsageError
 
@@ -21,37 +24,46 @@ _DIGEST_BYTES = 16
 _SKIPPED_FIELDS = frozenset(
     {"ctx", "kind", "type_comment", "type_ignores", "lineno", "col_offset", "end_lineno", "end_col_offset"}
 )
+_CLASS_VARIABLE = re.compile(r"\bClassVar\b")
 
 
 @dataclass(frozen=True)
 class CodeDigest:
-    """Digest of all modules reached, and of each."""
+    """Digest of all modules reached, and of each (32 hexadecimal digits)."""
 
     digest: str
     manifest: Mapping[str, str]
 
 
-def code_digest(modules: Sequence[str]) -> CodeDigest:
-    """Digest the code that the modules reach inside their own top-level packages.
+def code_digest(modules: Sequence[str], *, project: Sequence[str] | None = None) -> CodeDigest:
+    """Digest the code that the modules reach inside the project.
+
+    Parameters
+    ----------
+    modules
+        Dotted names of the modules to start from.
+    project
+        Top-level packages that belong to the project besides those of ``modules``.
 
     Raises
     ------
     UsageError
-        If a module cannot be found or parsed, a project module is star-imported, or a package ``__init__`` that is
-        reached holds more than imports.
+        If a module cannot be found or parsed, a reached module star-imports, or a package ``__init__`` on the way
+        holds more than imports.
     """
-    project = frozenset(m.split(".", 1)[0] for m in modules)
-    waiting, manifest = [*modules], {}
+    inside = frozenset(m.split(".", 1)[0] for m in (*modules, *(project or ())))
+    waiting: list[tuple[str, str]] = [(name, "the experiment's modules") for name in modules]
+    manifest: dict[str, str] = {}
     while waiting:
-        name = waiting.pop()
+        name, importer = waiting.pop()
         if name in manifest:
             continue
-        module = _module(name)
-        if module.is_package:
-            _require_imports_only(module)
-        records, reached = _imports(module, project)
-        manifest[name] = _hash("\n".join([*records, *module.body_text]))
-        waiting.extend(reached)
+        module = _module(name, importer)
+        _require_plain_packages(name)
+        records, reached = _imports(module, inside)
+        body = "" if module.is_package else _body_text(module, _model_classes(module, inside))
+        manifest[name] = _hash("\n".join([*records, body]))
+        waiting.extend((place, str(module.file)) for place in reached)
     ordered = dict(sorted(manifest.items()))
     return CodeDigest(_hash("\n".join(f"{name} {digest}" for name, digest in ordered.items())), ordered)
 
@@ -69,7 +81,19 @@ def _hash(text: str) -> str:
     return blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
 
-@dataclass(frozen=True)
+# --- modules ---------------------------------------------------------------------------------------------------------
+
+
+class _Binding(NamedTuple):
+    """An import: in ``scope`` (dotted, with a final dot; empty for the module) ``local`` is ``source:attribute``."""
+
+    scope: str
+    local: str
+    source: str
+    attribute: str  # empty for a module itself
+
+
+@dataclass(frozen=True, eq=False)
 class _Module:
     name: str
     file: Path
@@ -77,37 +101,34 @@ class _Module:
     tree: ast.Module
 
     @functools.cached_property
-    def body_text(self) -> list[str]:
-        """Canonical text of the module without imports."""
-        models = _model_classes(self)
-        return [text for node in _without_docstring(self.tree.body) if (text := _canonical(node, models))]
-
-    @property
-    def package(self) -> str:
-        """The package that relative imports start from."""
-        return self.name if self.is_package else self.name.rpartition(".")[0]
+    def bindings(self) -> tuple[_Binding, ...]:
+        """All imports in the order of the file."""
+        package = (self.name if self.is_package else self.name.rpartition(".")[0]).split(".")
+        return tuple(_bindings(self.tree, package))
 
 
 def _find(name: str) -> Path | None:
     """File of a module, found below its top-level package without importing anything."""
     top, *rest = name.split(".")
-    spec = PathFinder.find_spec(top)
+    # The second search is for editable installs that work by an import hook.
+    spec = PathFinder.find_spec(top) or importlib.util.find_spec(top)
     if spec is None:
         return None
     if spec.submodule_search_locations is None:
-        return Path(spec.origin) if spec.origin and not rest else None
+        source = spec.origin if spec.origin and spec.origin.endswith(".py") and not rest else None
+        return None if source is None else Path(source)
     for folder in spec.submodule_search_locations:
         base = Path(folder, *rest)
-        for candidate in (base / "__init__.py", base.with_suffix(".py") if rest else base / "__init__.py"):
+        for candidate in (base / "__init__.py", *([base.with_suffix(".py")] if rest else [])):
             if candidate.is_file():
                 return candidate
     return None
 
 
-def _module(name: str) -> _Module:
+def _module(name: str, importer: str) -> _Module:
     file = _find(name)
     if file is None:
-        raise UsageError(f"code digest: module '{name}' has no source file")
+        raise UsageError(f"code digest: module '{name}', named by {importer}, has no source file")
     stat = file.stat()
     return _parse(name, file, stat.st_mtime_ns, stat.st_size)
 
@@ -115,39 +136,43 @@ def _module(name: str) -> _Module:
 @functools.lru_cache(maxsize=4096)
 def _parse(name: str, file: Path, mtime_ns: int, size: int) -> _Module:
     try:
-        tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+        tree = ast.parse(file.read_bytes(), filename=str(file))
     except SyntaxError as error:
         raise UsageError(f"{file}, line {error.lineno}: {error.msg}") from error
     return _Module(name, file, file.name == "__init__.py", tree)
 
 
-def _without_docstring(body: Sequence[ast.stmt]) -> Sequence[ast.stmt]:
-    return [
-        n
-        for n in body
-        if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) and isinstance(n.value.value, str))
-    ]
+def _require_plain_packages(name: str) -> None:
+    """Refuse code in the ``__init__`` of a module's packages: it runs on import and would be in no digest."""
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1):
+        package = ".".join(parts[:depth])
+        if _find(package) is None:  # a namespace package holds no code
+            continue
+        module = _module(package, name)
+        for node in _effective(module.tree.body) if module.is_package else ():
+            targets = [t.id for t in node.targets if isinstance(t, ast.Name)] if isinstance(node, ast.Assign) else []
+            if targets != ["__all__"]:
+                raise UsageError(
+                    f"{module.file}, line {node.lineno}: a package's __init__ holds only imports and __all__; "
+                    "move the code to a module"
+                )
 
 
-def _require_imports_only(module: _Module) -> None:
-    for node in _without_docstring(module.tree.body):
-        names = [t.id for t in node.targets if isinstance(t, ast.Name)] if isinstance(node, ast.Assign) else []
-        if not isinstance(node, ast.Import | ast.ImportFrom) and names != ["__all__"]:
-            raise UsageError(
-                f"{module.file}, line {node.lineno}: a package's __init__ holds only imports; move the code to a module"
-            )
+# --- imports ---------------------------------------------------------------------------------------------------------
 
 
-def _import_nodes(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
-    """All imports, also inside functions, except those for type checkers only."""
+def _import_nodes(tree: ast.AST, scope: str = "") -> Iterator[tuple[str, ast.Import | ast.ImportFrom]]:
+    """All imports with their scope, also inside functions, except those for type checkers only."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            yield node
+            yield scope, node
         elif isinstance(node, ast.If) and _is_type_checking(node.test):
-            for other in node.orelse:
-                yield from _import_nodes(ast.Module([other], []))
-        else:
-            yield from _import_nodes(node)
+            yield from _import_nodes(ast.Module(node.orelse, []), scope)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield from _import_nodes(node, f"{scope}{node.name}.")
+        elif isinstance(node, ast.stmt | ast.excepthandler | ast.match_case):
+            yield from _import_nodes(node, scope)
 
 
 def _is_type_checking(test: ast.expr) -> bool:
@@ -156,106 +181,177 @@ def _is_type_checking(test: ast.expr) -> bool:
     )
 
 
-def _imports(module: _Module, project: frozenset[str]) -> tuple[list[str], set[str]]:
-    """Import records ``local name -> defining place`` in sorted order, and the project modules reached."""
-    records, reached = set(), set()
-    for local, source, attribute in _bindings(module):
-        if source.split(".", 1)[0] not in project:
-            records.add(f"import {local} = {source}:{attribute}")
-            continue
-        if attribute == "*":
-            raise UsageError(f"{module.file}: 'from {source} import *' hides what is used; name what is imported")
-        place, name = _definition(source, attribute)
-        records.add(f"import {local} = {place}:{name}")
-        reached.add(place)
-    return sorted(records), reached
-
-
-def _bindings(module: _Module) -> Iterator[tuple[str, str, str]]:
-    """(local name, module, attribute) of every import; the attribute is empty for a module itself."""
-    for node in _import_nodes(module.tree):
+def _bindings(tree: ast.Module, package: Sequence[str]) -> Iterator[_Binding]:
+    for scope, node in _import_nodes(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.asname or alias.name, alias.name, ""
+                yield _Binding(scope, alias.asname or alias.name, alias.name, "")
             continue
         source = node.module or ""
         if node.level:
-            package = module.package.split(".")
             source = ".".join([*package[: len(package) - node.level + 1], *([source] if source else [])])
-        if source == "__future__":
-            continue
         for alias in node.names:
-            yield alias.asname or alias.name, source, alias.name
+            if source != "__future__" and (source, alias.name) != ("typing", "TYPE_CHECKING"):
+                yield _Binding(scope, alias.asname or alias.name, source, alias.name)
 
 
-def _definition(source: str, attribute: str, depth: int = 0) -> tuple[str, str]:
-    """Follow re-exports to the module that defines an imported name."""
-    if attribute and _find(f"{source}.{attribute}") is not None:
-        return f"{source}.{attribute}", ""
-    module = _module(source)
-    if not attribute or not module.is_package or depth > 20:
+def _imports(module: _Module, project: frozenset[str]) -> tuple[list[str], set[str]]:
+    """Import records ``scope name = defining place``, sorted, and the project modules reached.
+
+    Imports of one name in one scope (a fallback after a failed import) keep their order: it decides which one counts.
+    """
+    records: list[tuple[str, str, str]] = []
+    reached: set[str] = set()
+    for binding in module.bindings:
+        if binding.attribute == "*":
+            raise UsageError(f"{module.file}: 'from {binding.source} import *' hides what is used; name it")
+        place, name = _definition(binding.source, binding.attribute, project, str(module.file))
+        records.append((binding.scope, binding.local, f"{place}:{name}"))
+        if place.split(".", 1)[0] in project:
+            reached.add(place)
+    reached.update(_attribute_uses(module, project))
+    records = list(dict.fromkeys(sorted(records, key=lambda record: record[:2])))
+    return [f"import {scope}{local} = {place}" for scope, local, place in records], reached
+
+
+def _definition(
+    source: str, attribute: str, project: frozenset[str], importer: str, seen: tuple[tuple[str, str], ...] = ()
+) -> tuple[str, str]:
+    """Follow re-exports through ``__init__`` files to the module that defines an imported name."""
+    if not attribute or source.split(".", 1)[0] not in project or (source, attribute) in seen:
         return source, attribute
-    for local, origin, name in _bindings(module):
-        if local == attribute:
-            return _definition(origin, name, depth + 1)
-    return source, attribute
+    submodule = f"{source}.{attribute}"
+    if _find(source) is not None:
+        module = _module(source, importer)
+        for binding in reversed(module.bindings if module.is_package else ()):
+            if binding.local == attribute and (binding.source, binding.attribute) != (source, attribute):
+                return _definition(
+                    binding.source, binding.attribute, project, str(module.file), (*seen, (source, attribute))
+                )
+    return (submodule, "") if _find(submodule) is not None else (source, attribute)
 
 
-def _model_classes(module: _Module) -> frozenset[str]:
+def _attribute_uses(module: _Module, project: frozenset[str]) -> Iterator[str]:
+    """Modules used as attributes of an imported package: ``import a`` and then ``a.b.f``."""
+    packages = {}
+    for binding in module.bindings:
+        local, _, rest = binding.local.partition(".")
+        place, name = (local, "") if rest else _definition(binding.source, binding.attribute, project, str(module.file))
+        if place.split(".", 1)[0] in project and not name and _is_package(place):
+            packages[local] = place
+    if not packages:
+        return
+    for node in ast.walk(module.tree):
+        names = _attribute_chain(node)
+        place = packages.get(names[0], "") if names else ""
+        for attribute in names[1:] if place else ():
+            place, name = _definition(place, attribute, project, str(module.file))
+            if place.split(".", 1)[0] in project:
+                yield place
+            if name or not _is_package(place):
+                break
+
+
+def _is_package(name: str) -> bool:
+    file = _find(name)
+    return file is not None and file.name == "__init__.py"
+
+
+def _attribute_chain(node: ast.AST) -> list[str]:
+    """``[a, b, c]`` of the expression ``a.b.c``, else an empty list."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return [node.id, *reversed(names)] if names and isinstance(node, ast.Name) else []
+
+
+# --- canonical text --------------------------------------------------------------------------------------------------
+
+
+def _model_classes(module: _Module, project: frozenset[str]) -> frozenset[str]:
     """Names of the module's classes that derive from pydantic's BaseModel, directly or through project classes."""
     classes = {n.name: n for n in ast.walk(module.tree) if isinstance(n, ast.ClassDef)}
-    imported = {local: (source, name) for local, source, name in _bindings(module)}
+    imported = {binding.local: binding for binding in module.bindings}
 
     def derives(base: ast.expr, seen: frozenset[str]) -> bool:
+        base = base.value if isinstance(base, ast.Subscript) else base  # Generic[T]
         name = ast.unparse(base)
         if name in classes and name not in seen:
             return any(derives(b, seen | {name}) for b in classes[name].bases)
-        source, attribute = imported.get(name.split(".", 1)[0], ("", ""))
-        if source.split(".", 1)[0] == "pydantic":
-            return name.rsplit(".", 1)[-1] == "BaseModel" or attribute == "BaseModel"
-        if source and attribute and source.split(".", 1)[0] == module.name.split(".", 1)[0]:
-            place, original = _definition(source, attribute)
-            return original in _model_classes(_module(place))
-        return False
+        local, _, last = name.rpartition(".")
+        binding = imported.get(local or name)
+        if binding is None:
+            return False
+        if binding.source.split(".", 1)[0] == "pydantic":
+            return "BaseModel" in (last if local else "", binding.attribute)
+        place, original = _definition(binding.source, binding.attribute, project, str(module.file))
+        if place.split(".", 1)[0] not in project or _is_package(place):
+            return False
+        return (original or last) in _model_classes(_module(place, str(module.file)), project)
 
     return frozenset(name for name, node in classes.items() if any(derives(b, frozenset({name})) for b in node.bases))
 
 
+def _effective(body: Sequence[ast.stmt]) -> list[ast.stmt]:
+    """Statements that can change a result: no docstrings, no imports (recorded apart), nothing for type checkers."""
+    kept: list[ast.stmt] = []
+    for node in body:
+        if isinstance(node, ast.If) and _is_type_checking(node.test):
+            kept.extend(_effective(node.orelse))
+        elif not isinstance(node, ast.Import | ast.ImportFrom) and not _is_text(node):
+            kept.append(node)
+    return kept
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _declares_field(node: ast.stmt) -> bool:
+    """A field declaration or the configuration of a model: identity takes the values themselves.
+
+    Class variables and private attributes are no fields: methods compute with them, and no identity holds them.
+    """
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        if _CLASS_VARIABLE.search(ast.unparse(node.annotation)):
+            return node.target.id == "model_config"
+        return not node.target.id.startswith("_")
+    return isinstance(node, ast.Assign) and any(
+        isinstance(t, ast.Name) and t.id == "model_config" for t in node.targets
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _body_text(module: _Module, models: frozenset[str]) -> str:
+    """Canonical text of a module without imports."""
+    return "\n".join(_canonical(node, models) for node in _effective(module.tree.body))
+
+
 def _canonical(node: ast.AST, models: frozenset[str]) -> str:
     """Text of a syntax tree without positions, comments, docstrings, imports and field declarations."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return ""
     if isinstance(node, ast.Constant):
-        return f"{type(node.value).__name__}={node.value!r}"
+        return f"{type(node.value).__name__}={node.value!a}"
     if isinstance(node, ast.JoinedStr):
         return f"JoinedStr({','.join(_joined(node, models))})"
     fields = []
     for name, value in sorted(ast.iter_fields(node)):
         if name in _SKIPPED_FIELDS or value is None or value == []:
             continue
-        if name == "body" and isinstance(value, list):
-            value = _without_docstring(value)
+        if isinstance(value, list) and isinstance(value[0], ast.stmt):
+            value = _effective(value)
             if isinstance(node, ast.ClassDef) and node.name in models:
                 value = [n for n in value if not _declares_field(n)]
         fields.append(f"{name}={_value(value, models)}")
     return f"{type(node).__name__}({','.join(fields)})"
 
 
-def _declares_field(node: ast.stmt) -> bool:
-    """A field declaration or the configuration of a model: identity takes defaults from the values themselves."""
-    if isinstance(node, ast.AnnAssign):
-        return True
-    return isinstance(node, ast.Assign) and any(
-        isinstance(t, ast.Name) and t.id == "model_config" for t in node.targets
-    )
-
-
 def _value(value: object, models: frozenset[str]) -> str:
     if isinstance(value, ast.AST):
         return _canonical(value, models)
     if isinstance(value, list | tuple):
-        return "[" + ",".join(text for v in value if (text := _value(v, models))) + "]"
-    return repr(value)
+        return "[" + ",".join(_value(v, models) for v in value) + "]"
+    return ascii(value)  # repr would follow the Unicode tables of the Python at hand
 
 
 def _joined(node: ast.JoinedStr, models: frozenset[str]) -> list[str]:
@@ -267,7 +363,7 @@ def _joined(node: ast.JoinedStr, models: frozenset[str]) -> list[str]:
             text += value.value
             continue
         if text:
-            parts.append(repr(text))
+            parts.append(ascii(text))
             text = ""
         parts.append(_canonical(value, models))
-    return [*parts, repr(text)] if text else parts
+    return [*parts, ascii(text)] if text else parts

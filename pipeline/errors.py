@@ -14,6 +14,10 @@ class UsageError(Exception):
     """The input cannot be used as written; the command line exits with code 2 and prints the message alone."""
 
 
+class SurroundingsError(Exception):
+    """Disk, network or scheduler failed: nothing is recorded about any cell, and running again goes on."""
+
+
 def near_miss(word: str, accepted: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` when an accepted word is close to ``word``, else an empty string."""
     close = difflib.get_close_matches(word, list(accepted), n=1, cutoff=0.6)

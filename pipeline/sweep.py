@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import SurroundingsError
 from pipeline.experiment import STATUS_CODES
 from pipeline.identity import cell_text
 from pipeline.inputs import relocate
@@ -33,10 +34,6 @@ GROWTH = 8
 KILLS_ALONE = 2
 PUBLISH_SHARE = 0.05
 PUBLISH_EVERY_S = 30.0
-
-
-class SurroundingsError(Exception):
-    """Disk, network or scheduler failed: nothing is recorded about any cell, and running again goes on."""
 
 
 @dataclass

@@ -1,0 +1,139 @@
+"""Claims: a paper's sentences as checks on a cube and its surfaces, with our numbers and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from ruamel.yaml import YAML
+
+from flows.data_files import data_dir
+from pipeline.experiment import STATUS_CODES
+
+Outcome = tuple[str, str, str]
+"""(verdict, our number in words, evidence)"""
+
+_FEASIBLE = [STATUS_CODES["ok"], STATUS_CODES["inaccurate"]]
+_SLACK = 1e-3
+"""Relative: differences within the certificates' gap limit decide nothing."""
+
+
+def evaluate_claims(study: str, cube: xr.Dataset, surfaces: xr.Dataset) -> list[dict[str, Any]]:
+    """Judge every claim that names the study.
+
+    Returns
+    -------
+    list of dict
+        ``id, paper, figure, statement, source, reading, ours, verdict, evidence``; the verdict is ``holds``, ``fails`` or
+        ``undecided`` (with the reason as evidence).
+    """
+    rows = []
+    for file in sorted((data_dir() / "claims").glob("*.yaml")):
+        content = YAML(typ="safe", pure=True).load(file)
+        if study not in content["studies"]:
+            continue
+        for claim in content["claims"]:
+            verdict, ours, evidence = CHECKS[claim["check"]](cube, surfaces, **claim["with"])
+            told = {key: claim[key] for key in ("id", "statement", "source", "reading")}
+            rows.append(
+                {"paper": content["paper"], "figure": content["figure"], **told}
+                | {"ours": ours, "verdict": verdict, "evidence": evidence}
+            )
+    return rows
+
+
+def _undecided(reason: str) -> Outcome:
+    return "undecided", "-", reason
+
+
+def _values(cube: xr.Dataset, variable: str) -> xr.DataArray:
+    """Values at feasible cells, NaN elsewhere."""
+    return cube[variable].where(cube["status"].isin(_FEASIBLE))
+
+
+def _has(cube: xr.Dataset, axis: str, *labels: Any) -> bool:
+    return axis in cube.coords and all(label in cube[axis].values.tolist() for label in labels)
+
+
+def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str) -> Outcome:
+    """Mean over common realisations lower at one label than at another, wherever both have any."""
+    if not _has(cube, axis, low, high):
+        return _undecided(f"the study lacks {low} or {high}")
+    values = _values(cube, variable)
+    ratio = values.sel({axis: high}) / values.sel({axis: low})
+    over = surfaces.attrs.get("over") or ratio.dims[-1]
+    count = ratio.count(over)
+    common = ratio.notnull()
+    means = [values.sel({axis: label}).where(common).sum(over) for label in (high, low)]
+    share = (means[0] / means[1].where(count > 0)).values
+    share = share[np.isfinite(share)]
+    if not share.size:
+        return _undecided("no realisation is feasible for both")
+    holds = int((share > 1 + _SLACK).sum())
+    ours = f"{high} / {low} = {share.min():.3f} to {share.max():.3f}"
+    evidence = f"{holds} of {share.size} points, {int(common.sum())} pairs of cells"
+    return ("holds" if holds == share.size else "fails"), ours, evidence
+
+
+def _nondecreasing(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str) -> Outcome:
+    """Never falling along a numeric axis, realisation by realisation, between neighbouring feasible cells."""
+    if axis not in cube.dims or cube.sizes[axis] < 2:
+        return _undecided(f"the study has one value of {axis}")
+    values = np.moveaxis(_values(cube, variable).values, list(cube["status"].dims).index(axis), -1)
+    values = values.reshape(-1, values.shape[-1])
+    changes = []
+    for line in values:
+        known = line[np.isfinite(line)]
+        changes.append(np.diff(known) / known[:-1])
+    change = np.concatenate(changes) if changes else np.empty(0)
+    if not change.size:
+        return _undecided("no two neighbouring cells are feasible")
+    falls = int((change < -_SLACK).sum())
+    ours = f"change per step {100 * change.min():+.2f} % to {100 * change.max():+.1f} %"
+    return ("holds" if falls == 0 else "fails"), ours, f"{change.size - falls} of {change.size} steps do not fall"
+
+
+def _edge_decreasing(cube: xr.Dataset, surfaces: xr.Dataset, *, edge: str, axis: str) -> Outcome:
+    """Mean feasibility edge falling along an axis, for every other label that knows it at more than one value."""
+    name = f"{edge}_feasible_edge_mean"
+    if name not in surfaces or axis not in surfaces[name].dims or surfaces.sizes[axis] < 2:
+        return _undecided(f"the study has no edge along {axis}")
+    means = surfaces[name]
+    lines = np.moveaxis(means.values, list(means.dims).index(axis), -1).reshape(-1, means.sizes[axis])
+    lines = [line[np.isfinite(line)] for line in lines]
+    steps = np.concatenate([np.diff(line) for line in lines])
+    if not steps.size:
+        return _undecided(f"no design is planned at two values of {axis}")
+    if np.isnan(surfaces["planned_count"].values).any():
+        return _undecided("cells are missing")
+    unit = surfaces[name].attrs.get("units", "")
+    ours = "; ".join(" > ".join(f"{v:.1f}" for v in line) for line in lines if len(line) > 1) + f" {unit}"
+    return ("holds" if (steps < 0).all() else "fails"), ours, f"{int((steps < 0).sum())} of {steps.size} steps fall"
+
+
+def _extraction(
+    cube: xr.Dataset, surfaces: xr.Dataset, *, axis: str, value: str, tolerance: float = 1e-3
+) -> Outcome:  # fmt: skip
+    """Extracted rank-one beams within a tolerance of the bound, at the promised SINR."""
+    if not _has(cube, axis, value) or "extracted_rcrb_m" not in cube:
+        return _undecided(f"the study lacks {value}")
+    part = cube.sel({axis: value})
+    feasible = part["status"].isin(_FEASIBLE)
+    excess = (part["extracted_rcrb_m"] / part["rcrb_m"] - 1).where(feasible).values
+    short = (part["sinr_db"] - part["extracted_min_sinr_db"]).where(feasible).values
+    known = np.isfinite(excess) & np.isfinite(short)
+    if not known.any():
+        return _undecided("no cell is feasible")
+    good = known & (np.abs(excess) <= tolerance) & (short <= 1e-3)
+    ours = f"RCRB {100 * excess[known].min():+.2f} % to {100 * excess[known].max():+.1f} %, SINR short by at most {max(0.0, short[known].max()):.4f} dB"
+    return ("holds" if good.sum() == known.sum() else "fails"), ours, f"{int(good.sum())} of {int(known.sum())} cells"
+
+
+CHECKS: dict[str, Callable[..., Outcome]] = {
+    "lower": _lower,
+    "nondecreasing": _nondecreasing,
+    "edge_decreasing": _edge_decreasing,
+    "extraction": _extraction,
+}

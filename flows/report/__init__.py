@@ -1,0 +1,5 @@
+"""Reports: one self-contained page per study, drawn from surfaces and cubes."""
+
+from flows.report.page import build_report
+
+__all__ = ["build_report"]

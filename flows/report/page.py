@@ -1,0 +1,225 @@
+"""The report page: one HTML file that asks nothing of the network."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import holoviews as hv
+import jinja2
+import markupsafe
+import numpy as np
+import xarray as xr
+from bokeh.embed import components
+from bokeh.resources import INLINE
+
+from flows.report.plots import certificates, status_map, tradeoff
+from flows.report.words import STATUS_COLOURS, axis_title, label, number, seconds
+from pipeline.experiment import STATUS_CODES
+
+_PAPERS = {"robust", "noncoherent", "ofdm", "network", "dmimo"}
+
+
+def build_report(
+    cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, Any]], *, report_spec: dict[str, Any]
+) -> str:
+    """Draw a study's report.
+
+    Parameters
+    ----------
+    cube, surfaces
+        As published.
+    claims
+        Rows of :func:`flows.claims.evaluate_claims`.
+    report_spec
+        ``x``, ``y``, ``colour``, ``style``, ``log_y``; what is not given is chosen from the data.
+
+    Returns
+    -------
+    str
+        A self-contained HTML page.
+    """
+    spec = _completed(cube, surfaces, report_spec)
+    drawn = {"tradeoff": tradeoff(surfaces, spec), "status": status_map(cube, spec)}
+    if {"relative_gap", "worst_violation"} <= set(cube.variables):
+        drawn["certificates"] = certificates(cube)
+    script, divs = components({name: hv.render(plot, backend="bokeh") for name, plot in drawn.items()})
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(Path(__file__).with_name("template.html").read_text(encoding="utf-8"))
+    counts = json.loads(cube.attrs["cells_by_status"])
+    return template.render(
+        title=cube.attrs["title"],
+        kicker=_kicker(cube),
+        resources=markupsafe.Markup(INLINE.render()),
+        script=markupsafe.Markup(script),
+        plots={"certificates": ""} | {name: markupsafe.Markup(div) for name, div in divs.items()},
+        summary=_summary(cube, claims),
+        tiles=_tiles(cube, counts),
+        tradeoff_note=_tradeoff_note(surfaces, spec),
+        tables=[t for t in (_edge_table(surfaces), _paired_table(surfaces, spec), _cost_table(surfaces)) if t],
+        claims=claims,
+        status_colours=[(name.replace("_", " "), STATUS_COLOURS[name]) for name in counts],
+        failed=_failed(cube),
+        provenance=_provenance(cube, surfaces),
+        folded=_folded(cube),
+    )
+
+
+def _completed(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what the study leaves open: a numeric axis for x, the first variable with statistics for y."""
+    over = surfaces.attrs.get("over")
+    axes = [str(d) for d in cube["status"].dims if d != over]
+    numeric = [a for a in axes if cube[a].dtype.kind in "iuf"] or axes
+    means = [str(n).removesuffix("_mean_feasible") for n in surfaces.data_vars if str(n).endswith("_mean_feasible")]
+    completed = dict(spec)
+    completed["x"] = spec.get("x") or max(numeric, key=lambda a: cube.sizes[a])
+    completed["y"] = spec.get("y") or means[0]
+    rest = [a for a in axes if a not in (completed["x"], spec.get("colour"), spec.get("style"))]
+    completed["colour"] = spec.get("colour") or (rest.pop(0) if rest else None)
+    completed["style"] = spec.get("style") or (rest.pop(0) if rest else None)
+    return completed
+
+
+def _kicker(cube: xr.Dataset) -> str:
+    parts = [f"Study {cube.attrs['study']}"]
+    if cube.attrs.get("paper") in _PAPERS:
+        parts.append(
+            f"paper '{cube.attrs['paper']}'" + (f", {cube.attrs['figure']}" if cube.attrs.get("figure") else "")
+        )
+    return " · ".join(parts)
+
+
+def _summary(cube: xr.Dataset, claims: list[dict[str, Any]]) -> str:
+    planned, present = int(cube.attrs["planned"]), int(cube.attrs["present"])
+    verdicts = [c["verdict"] for c in claims]
+    judged = ""
+    if claims:
+        judged = (
+            f" Of the paper's {len(claims)} statements checked here, {verdicts.count('holds')} hold, "
+            f"{verdicts.count('fails')} fail and {verdicts.count('undecided')} are undecided."
+        )
+    done = "All" if present == planned else f"{present} of"
+    return f"{done} {planned} planned cells are computed.{judged}"
+
+
+def _tiles(cube: xr.Dataset, counts: dict[str, int]) -> list[tuple[str, str]]:
+    tiles = [(str(cube.attrs["planned"]), "planned cells")]
+    return tiles + [(str(count), name.replace("_", " ")) for name, count in counts.items()]
+
+
+def _tradeoff_note(surfaces: xr.Dataset, spec: dict[str, Any]) -> str:
+    over = surfaces.attrs.get("over")
+    if not over:
+        return "One value per cell; hover to name it."
+    text = (
+        f"Mean over the {over}s that are feasible, with the 95 % band of the mean (Student t). "
+        "Where only some are feasible the mean is over those alone: hover shows how many, and the paired table compares like with like."
+    )
+    if f"extracted_{spec['y']}_mean_feasible" in surfaces:
+        text += " Hollow squares: the beams extracted from each design, as transmitted."
+    return text
+
+
+def _edge_table(surfaces: xr.Dataset) -> dict[str, Any] | None:
+    edge = surfaces.attrs.get("edge")
+    name = f"{edge}_feasible_edge_mean"
+    if not edge or name not in surfaces:
+        return None
+    low, high, count = (surfaces[f"{edge}_feasible_edge_{w}"] for w in ("min", "max", "count"))
+    rows = []
+    for chosen, at in _places(surfaces[name]):
+        if int(count.values[at]):
+            span = f"{number(low.values[at])} to {number(high.values[at])}"
+            rows.append([*chosen, number(surfaces[name].values[at]), span, int(count.values[at])])
+    title = f"Largest feasible {axis_title(surfaces, edge)}"
+    columns = ["", *[""] * (surfaces[name].ndim - 1), "mean", "range", "realisations"]
+    return {
+        "title": title,
+        "note": "On the study's grid, per realisation; then mean and range.",
+        "columns": columns[-3 - surfaces[name].ndim :],
+        "rows": rows,
+    }
+
+
+def _places(array: xr.DataArray) -> list[tuple[list[str], tuple[int, ...]]]:
+    """Labels in words and index of every entry."""
+    ranges = [range(n) for n in array.shape]
+    return [
+        (
+            [
+                label(str(d), array[d].values[i].item() if hasattr(array[d].values[i], "item") else array[d].values[i])
+                for d, i in zip(array.dims, at, strict=True)
+            ],
+            at,
+        )
+        for at in itertools.product(*ranges)
+    ]
+
+
+def _paired_table(surfaces: xr.Dataset, spec: dict[str, Any]) -> dict[str, Any] | None:
+    """Designs side by side on the realisations feasible for all of them."""
+    paired, name = surfaces.attrs.get("paired"), f"{spec['y']}_mean_paired"
+    if not paired or name not in surfaces:
+        return None
+    means = surfaces[name].transpose(..., paired)
+    counts = surfaces["paired_count"].transpose(..., paired)
+    rows = []
+    for chosen, at in _places(means.isel({paired: 0}, drop=True)):
+        values = means.values[at]
+        if np.isfinite(values).sum() > 1:
+            rows.append([*chosen, *(number(v) for v in values), int(counts.values[at].max())])
+    if not rows:
+        return None
+    columns = [
+        *(axis_title(surfaces, str(d)) for d in means.dims[:-1]),
+        *(label(paired, v) for v in means[paired].values),
+        "realisations",
+    ]
+    note = f"{axis_title(surfaces, name.replace('_paired', '_feasible')).replace(', mean feasible', '')}: mean over the realisations that are feasible for every design planned there."
+    return {"title": "Designs compared on common ground", "note": note, "columns": columns, "rows": rows}
+
+
+def _cost_table(surfaces: xr.Dataset) -> dict[str, Any] | None:
+    if "solve_seconds_total" not in surfaces:
+        return None
+    total, planned = surfaces["solve_seconds_total"], surfaces["planned_count"]
+    axis = "design" if "design" in total.dims else str(total.dims[-1])
+    rows = []
+    for i, value in enumerate(surfaces[axis].values.tolist()):
+        spent = float(total.isel({axis: i}).values.sum())
+        cells = int(planned.isel({axis: i}).values.sum())
+        if cells:
+            rows.append([label(axis, value), cells, seconds(spent), f"{spent / cells:.2f} s"])
+    return {
+        "title": "Cost", "note": "Wall time in the solver, summed over the cells.",
+        "columns": ["", "cells", "total", "per cell"], "rows": rows,
+    }  # fmt: skip
+
+
+def _failed(cube: xr.Dataset) -> list[tuple[str, str]]:
+    found = []
+    dims = cube["status"].dims
+    for at in np.argwhere(cube["status"].values == STATUS_CODES["failed"])[:200]:
+        where = ", ".join(label(str(d), cube[d].values[i]) for d, i in zip(dims, at, strict=True))
+        found.append((where, str(cube["message"].values[tuple(at)])))
+    return found
+
+
+def _provenance(cube: xr.Dataset, surfaces: xr.Dataset) -> list[tuple[str, str]]:
+    names = ("experiment", "cube_key", "code_digest", "created", "disac_version")
+    rows = [(name.replace("_", " "), str(cube.attrs.get(name, ""))) for name in names]
+    return [*rows, ("surface key", str(surfaces.attrs.get("surface_key", "")))]
+
+
+def _folded(cube: xr.Dataset) -> list[tuple[str, str]]:
+    texts = [
+        ("Base scenario", "scenario"),
+        ("Options", "options"),
+        ("Code: digest of every module", "manifest"),
+        ("Software", "environment"),
+    ]
+    return [
+        (title, json.dumps(json.loads(cube.attrs[name]), indent=1)) for title, name in texts if cube.attrs.get(name)
+    ]

@@ -1,0 +1,59 @@
+"""Words for labels: what a legend, an axis or a table says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+_LABELS = {
+    ("design", "orthogonal"): "Orthogonal design (P.2)",
+    ("design", "beamforming"): "Beamforming design (P.3)",
+    ("design", "unconstrained"): "Unconstrained design (P.1), a bound",
+}
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's palette: told apart by colour-blind readers."""
+
+DASHES = ("solid", "dashed", "dotted", "dotdash")
+
+STATUS_COLOURS = {
+    "ok": "#4C9F70", "inaccurate": "#E9C46A", "infeasible": "#B8C4D6", "failed": "#C1121F", "missing": "#FFFFFF",
+    "not_planned": "#F1F1EE",
+}  # fmt: skip
+
+
+def label(axis: str, value: Any) -> str:
+    """A value of an axis in words: ``2 users``, ``Orthogonal design (P.2)``."""
+    if (axis, str(value)) in _LABELS:
+        return _LABELS[axis, str(value)]
+    if axis.endswith("_count"):
+        noun = axis.removesuffix("_count").replace("_", " ")
+        return f"{value} {noun}{'s' if value != 1 else ''}"
+    if isinstance(value, str):
+        return value
+    return f"{axis.replace('_', ' ')} {number(value)}"
+
+
+def axis_title(dataset: xr.Dataset, name: str) -> str:
+    """Long name with its unit."""
+    attributes = dataset[name].attrs if name in dataset.variables else {}
+    text = str(attributes.get("long_name") or name.replace("_", " "))
+    unit = str(attributes.get("units", attributes.get("unit", "1")))
+    text = text.removesuffix(f", {unit}")
+    return text[:1].upper() + text[1:] + (f" [{unit}]" if unit not in ("", "1") else "")
+
+
+def number(value: Any) -> str:
+    """A number short enough to read."""
+    if isinstance(value, float | np.floating):
+        return "–" if not np.isfinite(value) else f"{value:.4g}"
+    return str(value)
+
+
+def seconds(value: float) -> str:
+    """A duration."""
+    if value < 120:
+        return f"{value:.1f} s"
+    return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
