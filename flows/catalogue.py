@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from flows.data_files import data_dir
+from pipeline.experiment import load_experiment
 from pipeline.grid import expand
 from pipeline.plan import cost_classes
-from pipeline.study import load_study
+from pipeline.study import load_study, study_json_schema
 
 
 def catalogue() -> list[dict[str, Any]]:
@@ -33,3 +34,9 @@ def catalogue() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def study_schema() -> str:
+    """JSON schema of study files for the experiments that come with the project."""
+    own = {row["experiment"] for row in catalogue()}
+    return study_json_schema({name: load_experiment(name).scenario_model for name in sorted(own)})

@@ -127,7 +127,8 @@ def _extraction(
     if not known.any():
         return _undecided("no cell is feasible")
     good = known & (np.abs(excess) <= tolerance) & (short <= 1e-3)
-    ours = f"RCRB {100 * excess[known].min():+.2f} % to {100 * excess[known].max():+.1f} %, SINR short by at most {max(0.0, short[known].max()):.4f} dB"
+    low, high = 100 * excess[known].min(), 100 * excess[known].max()
+    ours = f"RCRB {low:+.2f} % to {high:+.1f} %, SINR short by at most {max(0.0, short[known].max()):.4f} dB"
     return ("holds" if good.sum() == known.sum() else "fails"), ours, f"{int(good.sum())} of {int(known.sum())} cells"
 
 

@@ -103,9 +103,7 @@ def run(
     set_: Overrides = None,
     cluster: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, e.g. tcp://10.0.0.1:8786.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Local worker processes; default one per core.")] = None,
-    preview: Annotated[
-        bool, typer.Option("--preview", help="Only a thin slice: ends and middle of each axis.")
-    ] = False,
+    preview: Annotated[bool, typer.Option("--preview", help="Only a thin slice: ends and middle of each axis.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compute what is missing, publish the cube, its surfaces and the report."""
@@ -121,9 +119,7 @@ def run(
         from flows import lifecycle
         from flows.execute import execute
 
-        lifecycle.end_on_signals(
-            f"Stopping. Finished cells are kept; run `disac run {study}` again to go on where it stopped."
-        )
+        lifecycle.end_on_signals(f"Stopping. Finished cells are kept; run `disac run {study}` again to go on where it stopped.")
         execute(current, cluster, workers, console)
         summary = current.plan.summary()
     else:
@@ -198,10 +194,16 @@ def claims(study: StudyName, store: StoreFolder = "results", set_: Overrides = N
         return
     table = Table("verdict", "statement", "ours", "reading", show_lines=True)
     for row in rows:
-        table.add_row(
-            row["verdict"], f"{row['statement']} ({row['paper']}, {row['figure']})", str(row["ours"]), row["reading"]
-        )
+        table.add_row(row["verdict"], f"{row['statement']} ({row['paper']}, {row['figure']})", str(row["ours"]), row["reading"])
     Console().print(table)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of study files, for editors."""
+    from flows.catalogue import study_schema
+
+    print(study_schema(), end="")
 
 
 def main() -> None:

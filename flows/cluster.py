@@ -33,9 +33,7 @@ def config_file() -> Path:
     named = os.environ.get("DISAC_CONFIG")
     here = Path(__file__).resolve().parent
     candidates = (
-        [Path(named)]
-        if named
-        else [Path("dask_config.yaml"), here.parent / "dask_config.yaml", here / "dask_config.yaml"]
+        [Path(named)] if named else [Path("dask_config.yaml"), here.parent / "dask_config.yaml", here / "dask_config.yaml"]
     )
     for candidate in candidates:
         if candidate.is_file():

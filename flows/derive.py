@@ -71,9 +71,7 @@ def publish_surfaces(run: Run) -> str:
     spec = run.study.surfaces
     surfaces = compute_surfaces(cube, over=spec.over, edge=spec.edge, paired=spec.paired)
     claims = evaluate_claims(name, cube, surfaces)
-    surfaces.attrs.update(
-        study=name, cube_key=cube.attrs["cube_key"], surface_key=run.surface_key, claims=json.dumps(claims)
-    )
+    surfaces.attrs.update(study=name, cube_key=cube.attrs["cube_key"], surface_key=run.surface_key, claims=json.dumps(claims))
     publish_group(run.store, folder, run.surface_key, labelled(surfaces), surfaces.attrs)
     return run.surface_key
 

@@ -108,7 +108,8 @@ def _scatter(
     for number, rows in zip(numbers, np.split(order, starts[1:]), strict=True):
         if number >= 0 and name in segments[int(number)].arrays:
             values = segments[int(number)].arrays[name][choice.row[rows]]
-            dense[(plan.cells.flat[rows], *(slice(n) for n in values.shape[1:]))] = values
+            place: tuple[Any, ...] = (plan.cells.flat[rows], *(slice(n) for n in values.shape[1:]))
+            dense[place] = values
 
 
 def _own_size(segments: Mapping[int, Segment], variable: Variable, axis: int) -> int:
@@ -116,9 +117,7 @@ def _own_size(segments: Mapping[int, Segment], variable: Variable, axis: int) ->
     dim = variable.dims[axis]
     if dim in variable.coords:
         return len(variable.coords[dim])
-    return max(
-        (s.arrays[variable.name].shape[axis + 1] for s in segments.values() if variable.name in s.arrays), default=0
-    )
+    return max((s.arrays[variable.name].shape[axis + 1] for s in segments.values() if variable.name in s.arrays), default=0)
 
 
 def _own_dimension(
@@ -192,9 +191,7 @@ def _attributes(plan: Plan, arrays: Mapping[str, Labelled]) -> dict[str, Any]:
     return attributes | ({"coordinates": " ".join(members)} if members else {})
 
 
-def publish_group(
-    store: Store, folder: str, key: str, arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]
-) -> str:
+def publish_group(store: Store, folder: str, key: str, arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) -> str:
     """Write one immutable version of a cube or surface and turn ``latest`` to it (rule C4); returns its name.
 
     The group's root metadata is written last, so a version that a kill left half written never opens, and the next
@@ -266,8 +263,7 @@ def _image(segment: Segment, row: int) -> frozenset[tuple[str, bytes]]:
         if not spec["volatile"]:
             value = segment.arrays[name][row]
             used = [
-                int(segment.arrays[f"n_{d}"][row]) if d not in spec["coords"] else len(spec["coords"][d])
-                for d in spec["dims"]
+                int(segment.arrays[f"n_{d}"][row]) if d not in spec["coords"] else len(spec["coords"][d]) for d in spec["dims"]
             ]
             cut = value[tuple(slice(n) for n in used)] if used else value
             items.append((name, str(cut).encode() if spec["dtype"] == "str" else np.asarray(cut).tobytes()))

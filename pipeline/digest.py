@@ -143,20 +143,27 @@ def _parse(name: str, file: Path, mtime_ns: int, size: int) -> _Module:
 
 
 def _require_plain_packages(name: str) -> None:
-    """Refuse code in the ``__init__`` of a module's packages: it runs on import and would be in no digest."""
+    """Check the packages that importing a module passes through; a namespace package has no file and no code."""
     parts = name.split(".")
-    for depth in range(1, len(parts) + 1):
-        package = ".".join(parts[:depth])
-        if _find(package) is None:  # a namespace package holds no code
-            continue
-        module = _module(package, name)
-        for node in _effective(module.tree.body) if module.is_package else ():
-            targets = [t.id for t in node.targets if isinstance(t, ast.Name)] if isinstance(node, ast.Assign) else []
-            if targets != ["__all__"]:
-                raise UsageError(
-                    f"{module.file}, line {node.lineno}: a package's __init__ holds only imports and __all__; "
-                    "move the code to a module"
-                )
+    for package in (".".join(parts[:depth]) for depth in range(1, len(parts) + 1)):
+        if _is_package(package):
+            _require_imports_only(_module(package, name))
+
+
+def _require_imports_only(package: _Module) -> None:
+    """Refuse code in a package's ``__init__``: it runs on import and would be in no digest."""
+    for node in _effective(package.tree.body):
+        targets = [t.id for t in node.targets if isinstance(t, ast.Name)] if isinstance(node, ast.Assign) else []
+        if targets != ["__all__"]:
+            raise UsageError(
+                f"{package.file}, line {node.lineno}: a package's __init__ holds only imports and __all__; "
+                "move the code to a module"
+            )
+
+
+def _is_package(name: str) -> bool:
+    file = _find(name)
+    return file is not None and file.name == "__init__.py"
 
 
 # --- imports ---------------------------------------------------------------------------------------------------------
@@ -221,13 +228,12 @@ def _definition(
     if not attribute or source.split(".", 1)[0] not in project or (source, attribute) in seen:
         return source, attribute
     submodule = f"{source}.{attribute}"
-    if _find(source) is not None:
+    if _is_package(source):
         module = _module(source, importer)
-        for binding in reversed(module.bindings if module.is_package else ()):
+        _require_imports_only(module)
+        for binding in reversed(module.bindings):
             if binding.local == attribute and (binding.source, binding.attribute) != (source, attribute):
-                return _definition(
-                    binding.source, binding.attribute, project, str(module.file), (*seen, (source, attribute))
-                )
+                return _definition(binding.source, binding.attribute, project, str(module.file), (*seen, (source, attribute)))
     return (submodule, "") if _find(submodule) is not None else (source, attribute)
 
 
@@ -250,11 +256,6 @@ def _attribute_uses(module: _Module, project: frozenset[str]) -> Iterator[str]:
                 yield place
             if name or not _is_package(place):
                 break
-
-
-def _is_package(name: str) -> bool:
-    file = _find(name)
-    return file is not None and file.name == "__init__.py"
 
 
 def _attribute_chain(node: ast.AST) -> list[str]:
@@ -317,9 +318,7 @@ def _declares_field(node: ast.stmt) -> bool:
         if _CLASS_VARIABLE.search(ast.unparse(node.annotation)):
             return node.target.id == "model_config"
         return not node.target.id.startswith("_")
-    return isinstance(node, ast.Assign) and any(
-        isinstance(t, ast.Name) and t.id == "model_config" for t in node.targets
-    )
+    return isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "model_config" for t in node.targets)
 
 
 @functools.lru_cache(maxsize=4096)

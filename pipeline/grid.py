@@ -102,9 +102,7 @@ def expand(study: Study) -> Cells:
     grids = [_grid_axes(study, grid, at) for grid, at in zip(study.grids, study.grid_paths, strict=True)]
     axes = _outer_join(study, grids)
     _check_names(study, axes)
-    parts = [
-        _grid_index(study, g, at, own, axes) for g, at, own in zip(study.grids, study.grid_paths, grids, strict=True)
-    ]
+    parts = [_grid_index(study, g, at, own, axes) for g, at, own in zip(study.grids, study.grid_paths, grids, strict=True)]
     index = np.concatenate(parts)
     shape = tuple(len(axis.labels) for axis in axes)
     if len(parts) > 1 and axes:
@@ -158,9 +156,7 @@ def _coupled_axis(study: Study, key: str, spec: AxisFile, at: KeyPath) -> Axis:
     paths = tuple(sorted(entries[0]))
     for i, entered in enumerate(entries):
         if tuple(sorted(entered)) != paths:
-            raise study.source.error(
-                (*at, "entries", i), f"every entry sets the same paths; the first sets {', '.join(paths)}"
-            )
+            raise study.source.error((*at, "entries", i), f"every entry sets the same paths; the first sets {', '.join(paths)}")
     _refuse_duplicates(study, tuple(labels), at)
     members = {
         _short_name(study, path): tuple(
@@ -309,9 +305,7 @@ def _check_names(study: Study, axes: Sequence[Axis]) -> None:
                 )  # fmt: skip
 
 
-def _grid_index(
-    study: Study, grid: GridFile, at: KeyPath, own: Mapping[str, Axis], axes: Sequence[Axis]
-) -> NDArray[np.int32]:
+def _grid_index(study: Study, grid: GridFile, at: KeyPath, own: Mapping[str, Axis], axes: Sequence[Axis]) -> NDArray[np.int32]:
     """Label numbers of one grid's cells in the joined cube."""
     numbers = []
     for axis in axes:
@@ -349,9 +343,7 @@ def _matches(
         labels = axes[number].labels
         if isinstance(wanted, dict):
             if not set(wanted) <= {"min", "max"} or not wanted:
-                raise study.source.error(
-                    (*at, name), f"found {wanted!r}; write a value, a list, or {{min: ..., max: ...}}"
-                )
+                raise study.source.error((*at, name), f"found {wanted!r}; write a value, a list, or {{min: ..., max: ...}}")
             low, high = wanted.get("min", -np.inf), wanted.get("max", np.inf)
             try:
                 found[number] = np.array([low <= label <= high for label in labels])

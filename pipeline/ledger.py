@@ -191,7 +191,9 @@ class Ledger:
 def as_words(keys: NDArray[np.uint8]) -> NDArray[Any]:
     """View 16-byte keys as two big-endian words, which sort as the bytes do."""
     words = np.ascontiguousarray(keys).reshape(-1, KEY_BYTES).view(">u8").astype(np.uint64).reshape(-1, 2)
-    return np.rec.fromarrays([words[:, 0], words[:, 1]], names="hi,lo")
+    pairs = np.empty(len(words), dtype=[("hi", np.uint64), ("lo", np.uint64)])
+    pairs["hi"], pairs["lo"] = words[:, 0], words[:, 1]
+    return pairs
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,7 @@ class Results:
         path = None if version is None else self._store.path(version)
         if path is None:
             known = self.studies()
-            raise UsageError(
-                f"no {kind} of '{study}' in {self._store.location()}{near_miss(study, known)}; there are {known}"
-            )
+            raise UsageError(f"no {kind} of '{study}' in {self._store.location()}{near_miss(study, known)}; there are {known}")
         return xr.open_zarr(path)
 
     def detail(self, key: str) -> Mapping[str, NDArray[Any]]:

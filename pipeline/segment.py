@@ -100,16 +100,15 @@ def _stack(
     for row, record in enumerate(records):
         if name in record.values:
             value = np.asarray(record.values[name], dtype=dtype)
-            stacked[(row, *(slice(n) for n in value.shape))] = value
+            place: tuple[Any, ...] = (row, *(slice(n) for n in value.shape))
+            stacked[place] = value
             for axis, dim in enumerate(spec["dims"]):
                 if dim in lengths:
                     lengths[dim][row] = value.shape[axis]
     return stacked, lengths
 
 
-def encode_segment(
-    records: Sequence[CellRecord], variables: Sequence[Variable], attributes: Mapping[str, Any]
-) -> bytes:
+def encode_segment(records: Sequence[CellRecord], variables: Sequence[Variable], attributes: Mapping[str, Any]) -> bytes:
     """Build the bytes of a segment (rule S1).
 
     Parameters

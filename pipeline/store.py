@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
-from pathlib import Path
-from typing import Protocol
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Protocol
 from uuid import uuid4
+from weakref import WeakValueDictionary
+
+from pipeline.errors import UsageError
 
 FAULT_POINTS = (
     "put:before-write", "put:after-write", "put:before-publish", "put:after-publish",
@@ -23,6 +28,9 @@ Fault = Callable[[str, str], None]
 """Called with a fault point and a name; it may raise, or kill the process."""
 
 _STALE_TEMPORARY_S = 24 * 3600.0
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK})
+_ATTEMPTS = 10
+_CROSSES = "a part of its path is an object or a pointer"
 
 
 @dataclass(frozen=True)
@@ -35,10 +43,17 @@ class Entry:
 
 
 class Store(Protocol):
-    """Immutable named bytes, and pointers that change atomically. Names are relative paths with '/'."""
+    """Immutable named bytes, and pointers that change atomically. Names are relative paths with '/'.
+
+    A name is that of an object, of a pointer or of a folder, one of them at a time. Pointers are not followed: read
+    the pointer, then use the name it gives.
+    """
 
     def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
-        """Store bytes under a name, whole or not at all; False if the name is taken (its bytes stay)."""
+        """Store bytes under a name, whole or not at all; False if the name is taken (its bytes stay).
+
+        When it returns, either way, the object survives a power cut, unless ``durable`` is False.
+        """
         ...
 
     def get(self, name: str) -> bytes:
@@ -46,11 +61,11 @@ class Store(Protocol):
         ...
 
     def list(self, prefix: str) -> list[Entry]:
-        """Objects whose name begins with the prefix (a folder with its '/'), by name; no temporaries, no pointers."""
+        """Objects below a folder, by name; no pointers and nothing whose name has a part that begins with '.'."""
         ...
 
     def delete(self, name: str) -> None:
-        """Remove an object; nothing happens if it is gone."""
+        """Remove an object or a pointer; nothing happens if it is gone."""
         ...
 
     def publish_pointer(self, name: str, target: str) -> None:
@@ -81,11 +96,19 @@ def check_name(name: str) -> str:
     Raises
     ------
     ValueError
-        If it is absolute, empty, or climbs.
+        If it is absolute, empty, climbs, or is not written in the one canonical way.
     """
-    if not name or name.startswith("/") or any(part in ("", ".", "..") for part in name.rstrip("/").split("/")):
+    if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
         raise ValueError(f"not a store name: {name!r}")
     return name
+
+
+def _check_folder(prefix: str) -> str:
+    return check_name(prefix.removesuffix("/"))
+
+
+def _refused(name: str, what: str) -> ValueError:
+    return ValueError(f"'{name}' cannot be stored: {what}")
 
 
 def _no_fault(point: str, name: str) -> None:
@@ -98,66 +121,102 @@ class LocalStore:
     def __init__(self, root: str | Path, fault: Fault = _no_fault) -> None:
         self._root = Path(root).absolute()
         self._fault = fault
+        self._settled: set[Path] = set()
 
     def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
         """See :class:`Store`. Written beside its place, then linked to its name, which fails if the name is taken."""
         path = self._root / check_name(name)
-        if path.exists():
-            return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".{uuid4().hex}.tmp"
+        if path.is_symlink() or path.is_dir():
+            raise _refused(name, "it is a folder or a pointer")
+        written = not path.exists() and self._write(path, name, data, durable)
+        if durable:
+            _sync(path)  # whoever put it before may not have got so far
+            self._sync_folders(path.parent)
+        if written:
+            self._fault("put:after-publish", name)
+        return written
+
+    def _write(self, path: Path, name: str, data: bytes, durable: bool) -> bool:
         self._fault("put:before-write", name)
+        temporary, file = self._open_temporary(path, name)
         try:
-            with temporary.open("xb") as file:
+            with file:
                 file.write(data)
                 self._fault("put:after-write", name)
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
             self._fault("put:before-publish", name)
-            try:
-                path.hardlink_to(temporary)
-            except FileExistsError:
-                return False
+            return _link(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        if durable:
-            _sync_folder(path.parent)
-        self._fault("put:after-publish", name)
-        return True
+
+    def _open_temporary(self, path: Path, name: str) -> tuple[Path, BinaryIO]:
+        """Create a file beside ``path``; again if :meth:`delete` removes the empty folder in between."""
+        for _ in range(_ATTEMPTS):
+            temporary = path.parent / f".{uuid4().hex}.tmp"
+            with contextlib.suppress(FileNotFoundError):
+                self._make_folder(path, name)
+                return temporary, temporary.open("xb")
+        raise OSError(f"{path.parent} disappears as often as it is made")
+
+    def _crosses_pointer(self, name: str) -> bool:
+        return any((self._root / folder).is_symlink() for folder in _folders_of(name))
+
+    def _make_folder(self, path: Path, name: str) -> None:
+        if self._crosses_pointer(name):
+            raise _refused(name, _CROSSES)
+        if path.parent.is_dir():
+            return
+        self._settled.clear()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise _refused(name, _CROSSES) from error
+
+    def _sync_folders(self, folder: Path) -> None:
+        """Make the entries of a folder, and once per process those that lead to it, survive a power cut."""
+        _sync(folder)
+        while folder != self._root.parent and folder not in self._settled:
+            _sync(folder.parent)
+            self._settled.add(folder)
+            folder = folder.parent
 
     def get(self, name: str) -> bytes:
         """See :class:`Store`."""
+        path = self._root / check_name(name)
         try:
-            return (self._root / check_name(name)).read_bytes()
+            if path.is_symlink() or self._crosses_pointer(name):
+                raise KeyError(name)
+            return path.read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise KeyError(name) from error
 
     def list(self, prefix: str) -> list[Entry]:
         """See :class:`Store`."""
-        folder = self._root / check_name(prefix)
-        if not folder.is_dir():
-            return []
         found: list[Entry] = []
-        waiting = [str(folder)]
+        start = self._root / _check_folder(prefix)
+        waiting = [] if start.is_symlink() or self._crosses_pointer(_check_folder(prefix)) else [str(start)]
+        skipped = len(str(self._root).rstrip("/")) + 1
         while waiting:
-            with os.scandir(waiting.pop()) as scan:
-                for item in scan:
-                    if item.name.startswith(".") or item.is_symlink():
-                        continue
-                    if item.is_dir():
-                        waiting.append(item.path)
-                        continue
-                    with contextlib.suppress(FileNotFoundError):
-                        stat = item.stat()
-                        name = Path(item.path).relative_to(self._root).as_posix()
-                        found.append(Entry(name, stat.st_size, stat.st_mtime_ns))
+            for item in _scan(waiting.pop()):
+                if item.name.startswith(".") or item.is_symlink():
+                    continue
+                if item.is_dir():
+                    waiting.append(item.path)
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    stat = item.stat()
+                    found.append(Entry(item.path[skipped:], stat.st_size, stat.st_mtime_ns))
         return sorted(found, key=lambda entry: entry.name)
 
     def delete(self, name: str) -> None:
         """See :class:`Store`. Folders that become empty go too."""
         path = self._root / check_name(name)
-        path.unlink(missing_ok=True)
+        if self._crosses_pointer(name):
+            return
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            path.unlink()
         for parent in path.parents:
             if parent == self._root:
                 break
@@ -169,21 +228,26 @@ class LocalStore:
     def publish_pointer(self, name: str, target: str) -> None:
         """See :class:`Store`. A relative symbolic link, renamed into place."""
         path, aim = self._root / check_name(name), self._root / check_name(target)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_symlink():
+            raise _refused(name, "it is an object or a folder, not a pointer")
+        self._make_folder(path, name)
         temporary = path.parent / f".{uuid4().hex}.tmp"
         temporary.symlink_to(os.path.relpath(aim, path.parent))
-        self._fault("pointer:before-swap", name)
-        temporary.replace(path)
+        try:
+            self._fault("pointer:before-swap", name)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._sync_folders(path.parent)
         self._fault("pointer:after-swap", name)
 
     def read_pointer(self, name: str) -> str | None:
         """See :class:`Store`."""
         path = self._root / check_name(name)
         try:
-            target = path.readlink()
+            return None if self._crosses_pointer(name) else os.path.relpath(path.parent / path.readlink(), self._root)
         except OSError:
             return None
-        return os.path.relpath(path.parent / target, self._root)
 
     def location(self) -> str:
         """See :class:`Store`: the absolute path."""
@@ -191,7 +255,7 @@ class LocalStore:
 
     def path(self, name: str) -> Path | None:
         """See :class:`Store`."""
-        return self._root / check_name(name)
+        return self._root / _check_folder(name)
 
     def sweep_temporaries(self, *, older_than_s: float = _STALE_TEMPORARY_S) -> int:
         """Remove what writers killed long ago left behind; returns how many."""
@@ -204,12 +268,35 @@ class LocalStore:
         return removed
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _link(temporary: Path, path: Path) -> bool:
+    """Give a complete file its name; False if the name is taken."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        # Without hard links a race of two writers ends with the later bytes: names that follow content do not mind.
+        if path.exists():
+            return False
+        temporary.replace(path)
+    return True
+
+
+def _scan(folder: str) -> Iterator[os.DirEntry[str]]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        yield from entries
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content or a folder's entries are on the disk; one gone or closed to us needs no waiting."""
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 class MemoryStore:
@@ -218,6 +305,7 @@ class MemoryStore:
     def __init__(self, fault: Fault = _no_fault) -> None:
         self._objects: dict[str, tuple[bytes, int]] = {}
         self._pointers: dict[str, str] = {}
+        self._folders: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._fault = fault
         self._location = f"memory://{uuid4().hex}"
@@ -225,15 +313,25 @@ class MemoryStore:
 
     def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
         """See :class:`Store`."""
-        check_name(name)
+        if check_name(name) in self._pointers or self._folders[name]:
+            raise _refused(name, "it is a folder or a pointer")
+        if name in self._objects:
+            return False
         for point in ("put:before-write", "put:after-write", "put:before-publish"):
             self._fault(point, name)
         with self._lock:
             if name in self._objects:
                 return False
+            self._enter(name)
             self._objects[name] = (bytes(data), time.time_ns())
         self._fault("put:after-publish", name)
         return True
+
+    def _enter(self, name: str) -> None:
+        folders = _folders_of(name)
+        if any(folder in self._objects or folder in self._pointers for folder in folders):
+            raise _refused(name, _CROSSES)
+        self._folders.update(folders)
 
     def get(self, name: str) -> bytes:
         """See :class:`Store`."""
@@ -241,21 +339,31 @@ class MemoryStore:
 
     def list(self, prefix: str) -> list[Entry]:
         """See :class:`Store`."""
-        folder = check_name(prefix).rstrip("/") + "/"
+        folder = _check_folder(prefix) + "/"
         with self._lock:
-            found = [Entry(n, len(d), t) for n, (d, t) in self._objects.items() if n.startswith(folder)]
+            found = [
+                Entry(n, len(data), moment)
+                for n, (data, moment) in self._objects.items()
+                if n.startswith(folder) and "/." not in n[len(folder) - 1 :]
+            ]
         return sorted(found, key=lambda entry: entry.name)
 
     def delete(self, name: str) -> None:
         """See :class:`Store`."""
         with self._lock:
-            self._objects.pop(check_name(name), None)
+            if self._objects.pop(check_name(name), None) or self._pointers.pop(name, None):
+                self._folders.subtract(_folders_of(name))
 
     def publish_pointer(self, name: str, target: str) -> None:
         """See :class:`Store`."""
-        check_name(name)
+        if check_name(name) in self._objects or self._folders[name]:
+            raise _refused(name, "it is an object or a folder, not a pointer")
+        check_name(target)
         self._fault("pointer:before-swap", name)
-        self._pointers[name] = check_name(target)
+        with self._lock:
+            if name not in self._pointers:
+                self._enter(name)
+            self._pointers[name] = target
         self._fault("pointer:after-swap", name)
 
     def read_pointer(self, name: str) -> str | None:
@@ -271,7 +379,11 @@ class MemoryStore:
         return None
 
 
-_MEMORY: dict[str, MemoryStore] = {}
+def _folders_of(name: str) -> list[str]:
+    return [str(parent) for parent in PurePosixPath(name).parents if str(parent) != "."]
+
+
+_MEMORY: WeakValueDictionary[str, MemoryStore] = WeakValueDictionary()
 
 
 def open_store_backend(location: str) -> Store:
@@ -279,7 +391,11 @@ def open_store_backend(location: str) -> Store:
 
     Raises
     ------
-    KeyError
-        If a memory store of that address does not exist in this process.
+    UsageError
+        If the address is of another kind, or of a memory store that this process does not hold.
     """
-    return _MEMORY[location] if location.startswith("memory://") else LocalStore(location)
+    if "://" not in location:
+        return LocalStore(location)
+    if location in _MEMORY:
+        return _MEMORY[location]
+    raise UsageError(f"no store at '{location}': a store is a folder; memory:// addresses serve one process only")

@@ -47,9 +47,7 @@ class AxisFile(_Part):
     """An axis in its long form: a path with values, or labelled entries that move several paths together."""
 
     path: str | None = Field(None, description="dotted path into the scenario, or options.<name>")
-    values: str | list[Any] | SpacedValues | None = Field(
-        None, description="list, 'start:stop:step', or start/stop/points"
-    )
+    values: str | list[Any] | SpacedValues | None = Field(None, description="list, 'start:stop:step', or start/stop/points")
     entries: list[AxisEntry] | None = None
 
 
@@ -69,9 +67,7 @@ class GridFile(_Part):
 
     axes: Axes
     where: Condition = Field(default_factory=dict, description="axis -> value, list, or {min, max}: keep only these")
-    exclude: list[Condition] = Field(
-        default_factory=list, description="drop the cells that match all entries of an item"
-    )
+    exclude: list[Condition] = Field(default_factory=list, description="drop the cells that match all entries of an item")
 
 
 class SurfaceSpec(_Part):
@@ -209,9 +205,7 @@ def _parse(text: str, name: str) -> tuple[Any, dict[KeyPath, int]]:
 
     def walk(node: Any, path: KeyPath) -> Any:
         if getattr(node, "tag", None) is not None and node.tag.value not in (None, ""):
-            raise UsageError(
-                f"{name}, {dotted(path) or 'top'}: the tag {node.tag.value} is not accepted; write plain values"
-            )
+            raise UsageError(f"{name}, {dotted(path) or 'top'}: the tag {node.tag.value} is not accepted; write plain values")
         if isinstance(node, CommentedMap):
             for key in node:
                 lines[(*path, str(key))] = node.lc.key(key)[0] + 1
@@ -246,9 +240,7 @@ def _override(content: dict[str, Any], text: str) -> None:
             raise UsageError(f"--set {key}: no such axis{near_miss(rest, known)}; axes: {', '.join(known)}")
         for axes in found:
             old = axes[rest]
-            axes[rest] = (
-                {**old, "values": _listed(value)} if isinstance(old, dict) and "path" in old else _listed(value)
-            )
+            axes[rest] = {**old, "values": _listed(value)} if isinstance(old, dict) and "path" in old else _listed(value)
         return
     if head not in ("scenario", "options") and (rest or head not in StudyFile.model_fields):
         if not rest:
@@ -332,9 +324,7 @@ def _resolve(file: StudyFile, origin: Source, experiment_loader: Callable[[str],
     names = [v.name for v in experiment.variables]
     for i, name in enumerate(file.keep or []):
         if name not in names:
-            raise origin.error(
-                ("keep", i), f"no variable '{name}'{near_miss(name, names)}; there are {', '.join(names)}"
-            )
+            raise origin.error(("keep", i), f"no variable '{name}'{near_miss(name, names)}; there are {', '.join(names)}")
     grids = tuple(file.grids or [GridFile(axes=file.axes or {}, where=file.where, exclude=file.exclude)])
     return Study(
         name=file.study,

@@ -130,9 +130,10 @@ def _lines(plan: Plan) -> Iterator[tuple[str, NDArray[np.int64]]]:
     fixed = [a for a, axis in enumerate(plan.cells.axes) if not set(axis.paths) <= along]
     order = np.lexsort(tuple(index[:, a] for a in reversed(fixed))) if fixed else np.arange(len(todo))
     rest = index[order][:, fixed]
-    starts = np.flatnonzero(np.concatenate([[True], (rest[1:] != rest[:-1]).any(axis=1)])) if len(todo) else []
-    for part in np.split(order, starts[1:]) if len(todo) else []:
-        yield plan.cost_classes[part[0]], todo[part]
+    if len(todo):
+        starts = np.flatnonzero((rest[1:] != rest[:-1]).any(axis=1)) + 1
+        for part in np.split(order, starts):
+            yield plan.cost_classes[part[0]], todo[part]
 
 
 def task_input(plan: Plan, store: Store, lines: list[NDArray[np.int64]], cost_class: str) -> TaskInput:
@@ -228,9 +229,7 @@ class Sweep:
             if task.kills < KILLS_ALONE:
                 return [task]
             inputs = task_input(self.plan, self.store, task.lines, task.cost_class)
-            record_failure(
-                inputs, inputs.lines[0][0], f"The cell ended its worker process {task.kills} times while alone."
-            )
+            record_failure(inputs, inputs.lines[0][0], f"The cell ended its worker process {task.kills} times while alone.")
         progress.add(Receipt("", 1, {STATUS_CODES["failed"]: 1}, 0.0))
         return []
 

@@ -41,9 +41,7 @@ def _compare(study: Study, expected: Any, found: Any, how: str) -> None:
         assert a["status"] == b["status"], f"{how}: cell {number}: status {a['status']} became {b['status']}"
         for variable in study.experiment.variables:
             if not variable.volatile:
-                assert _bits(a, variable.name) == _bits(b, variable.name), (
-                    f"{how}: cell {number}: '{variable.name}' differs"
-                )
+                assert _bits(a, variable.name) == _bits(b, variable.name), f"{how}: cell {number}: '{variable.name}' differs"
 
 
 def _bits(result: Mapping[str, Any], name: str) -> bytes | None:

@@ -178,8 +178,8 @@ def _time_limit(task: TaskInput, line: Sequence[CellInput], variables: Sequence[
     timer = threading.Timer(limit, end_process)
     timer.daemon = True
     timer.start()
-    # A call into compiled code that never releases the interpreter would hold the timer up; this one needs no interpreter.
-    faulthandler.dump_traceback_later(limit * 1.1 + 5.0, exit=True, file=sys.__stderr__)
+    # Compiled code that never releases the interpreter would hold the timer up; this watch needs no interpreter.
+    faulthandler.dump_traceback_later(limit * 1.1 + 5.0, exit=True, file=sys.__stderr__ or 2)
     try:
         yield
     finally:

@@ -53,7 +53,7 @@ def hermitian_basis(size: int) -> Complex:
     return basis
 
 
-def inner_products(matrices: Complex, basis: Complex) -> Float:
+def inner_products(matrices: Complex | Float, basis: Complex) -> Float:
     """``Re tr(A E_k)`` for stacked matrices A: shape [..., size^2]."""
     return np.real(np.tensordot(matrices, basis, axes=([-2, -1], [2, 1])))
 
@@ -142,9 +142,7 @@ class CrbProgram:
         streams = cp.Variable((subcarriers * users, size**2))
         inverse_sinr = cp.Parameter(nonneg=True)
         embed = real_embedding(self._basis)
-        constraints = [
-            cp.reshape(embed @ streams[i], (2 * size, 2 * size), order="C") >> 0 for i in range(subcarriers * users)
-        ]
+        constraints = [cp.reshape(embed @ streams[i], (2 * size, 2 * size), order="C") >> 0 for i in range(subcarriers * users)]
         add_users = sparse.kron(sparse.eye_array(subcarriers), np.ones((1, users)), format="csr")
         covariances = add_users @ streams
         power_rows = np.zeros((total, subcarriers, size**2))
@@ -180,9 +178,7 @@ class CrbProgram:
         problem, scale = self._problem, self._decorrelation.scale_m2
         total = problem.nodes * problem.antennas
         shape = (problem.subcarriers, problem.users)
-        matrices = problem.per_antenna_power * np.tensordot(streams, self._basis, axes=1).reshape(
-            *shape, self._size, -1
-        )
+        matrices = problem.per_antenna_power * np.tensordot(streams, self._basis, axes=1).reshape(*shape, self._size, -1)
         full = np.zeros((problem.users, problem.subcarriers, total, total), dtype=np.complex128)
         for s, mine in enumerate(self._structure.antennas):
             full[:, s, mine[:, np.newaxis], mine] = matrices[s]
@@ -197,9 +193,7 @@ def real_embedding(basis: Complex) -> Any:
     from scipy import sparse
 
     real, imaginary = basis.real, basis.imag
-    whole = np.concatenate(
-        [np.concatenate([real, -imaginary], axis=2), np.concatenate([imaginary, real], axis=2)], axis=1
-    )
+    whole = np.concatenate([np.concatenate([real, -imaginary], axis=2), np.concatenate([imaginary, real], axis=2)], axis=1)
     return sparse.csr_array(whole.reshape(len(basis), -1).T)
 
 
@@ -210,9 +204,7 @@ def _mirror(size: int) -> Any:
     rows, columns = np.triu_indices(size)
     entry = np.arange(len(rows))
     place = np.concatenate([rows * size + columns, columns * size + rows])
-    matrix = sparse.csr_array(
-        (np.ones(2 * len(rows)), (place, np.concatenate([entry, entry]))), shape=(size**2, len(rows))
-    )
+    matrix = sparse.csr_array((np.ones(2 * len(rows)), (place, np.concatenate([entry, entry]))), shape=(size**2, len(rows)))
     matrix.data[:] = 1.0
     matrix.sum_duplicates()
     matrix.data[:] = 1.0

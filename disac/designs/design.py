@@ -123,9 +123,7 @@ class Designer:
         information = fisher_information(problem.derivatives, covariances, problem.sensing.noise_power)
         scale = 1.0 / np.sqrt(np.diag(information))
         selection = np.eye(len(information))[:, : 2 * problem.targets]
-        y = scale[:, np.newaxis] * np.linalg.solve(
-            information * np.outer(scale, scale), scale[:, np.newaxis] * selection
-        )
+        y = scale[:, np.newaxis] * np.linalg.solve(information * np.outer(scale, scale), scale[:, np.newaxis] * selection)
         reward = self.structure.objective_covariances(self._reward(y))
         slack = dual_slack(problem, self.structure, sinr, solution.power_dual, solution.sinr_dual, reward)
         lifted = solution.power_dual + max(0.0, -slack) * (1.0 + 1e-9)
@@ -158,9 +156,7 @@ def _badness(certificate: Certificate) -> float:
 
 
 def _infeasible(need: PowerNeed, seconds: float) -> Certificate:
-    sentence = (
-        f"No design reaches the SINR: it takes at least {need.at_least:.4g} times the power (dual certificate checked)."
-    )
+    sentence = f"No design reaches the SINR: it takes at least {need.at_least:.4g} times the power (dual certificate checked)."
     return Certificate("infeasible", sentence, dual_bound=float("inf"), seconds=seconds)
 
 

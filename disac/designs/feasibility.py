@@ -41,7 +41,7 @@ class PowerNeed:
 
 
 def dual_slack(
-    problem: DesignProblem, structure: Structure, sinr: float, power_dual: Float, sinr_dual: Float, reward: Complex
+    problem: DesignProblem, structure: Structure, sinr: float, power_dual: Float, sinr_dual: Float, reward: Complex | Float
 ) -> float:
     """Least eigenvalue of the designs' dual inequalities, in the unit of ``power_dual``.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,16 @@ import markupsafe
 import numpy as np
 import xarray as xr
 from bokeh.embed import components
-from bokeh.resources import INLINE
+from bokeh.resources import Resources
 
 from flows.report.plots import certificates, status_map, tradeoff
-from flows.report.words import STATUS_COLOURS, axis_title, label, number, seconds
+from flows.report.words import STATUS_COLOURS, axis_title, entry, label, number, seconds
 from pipeline.experiment import STATUS_CODES
 
 _PAPERS = {"robust", "noncoherent", "ofdm", "network", "dmimo"}
 
 
-def build_report(
-    cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, Any]], *, report_spec: dict[str, Any]
-) -> str:
+def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, Any]], *, report_spec: dict[str, Any]) -> str:
     """Draw a study's report.
 
     Parameters
@@ -52,7 +51,7 @@ def build_report(
     return template.render(
         title=cube.attrs["title"],
         kicker=_kicker(cube),
-        resources=markupsafe.Markup(INLINE.render()),
+        resources=markupsafe.Markup(Resources(mode="inline", components=["bokeh"]).render()),
         script=markupsafe.Markup(script),
         plots={"certificates": ""} | {name: markupsafe.Markup(div) for name, div in divs.items()},
         summary=_summary(cube, claims),
@@ -85,9 +84,7 @@ def _completed(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any]) -> 
 def _kicker(cube: xr.Dataset) -> str:
     parts = [f"Study {cube.attrs['study']}"]
     if cube.attrs.get("paper") in _PAPERS:
-        parts.append(
-            f"paper '{cube.attrs['paper']}'" + (f", {cube.attrs['figure']}" if cube.attrs.get("figure") else "")
-        )
+        parts.append(f"paper '{cube.attrs['paper']}'" + (f", {cube.attrs['figure']}" if cube.attrs.get("figure") else ""))
     return " · ".join(parts)
 
 
@@ -115,7 +112,8 @@ def _tradeoff_note(surfaces: xr.Dataset, spec: dict[str, Any]) -> str:
         return "One value per cell; hover to name it."
     text = (
         f"Mean over the {over}s that are feasible, with the 95 % band of the mean (Student t). "
-        "Where only some are feasible the mean is over those alone: hover shows how many, and the paired table compares like with like."
+        "Where only some are feasible the mean is over those alone: hover shows how many, and the paired table "
+        "compares like with like."
     )
     if f"extracted_{spec['y']}_mean_feasible" in surfaces:
         text += " Hollow squares: the beams extracted from each design, as transmitted."
@@ -133,28 +131,22 @@ def _edge_table(surfaces: xr.Dataset) -> dict[str, Any] | None:
         if int(count.values[at]):
             span = f"{number(low.values[at])} to {number(high.values[at])}"
             rows.append([*chosen, number(surfaces[name].values[at]), span, int(count.values[at])])
-    title = f"Largest feasible {axis_title(surfaces, edge)}"
-    columns = ["", *[""] * (surfaces[name].ndim - 1), "mean", "range", "realisations"]
+    title = f"How far it is feasible: {axis_title(surfaces, edge)}"
+    columns = [*([""] * surfaces[name].ndim), "mean", "range", "realisations"]
     return {
         "title": title,
-        "note": "On the study's grid, per realisation; then mean and range.",
-        "columns": columns[-3 - surfaces[name].ndim :],
+        "note": "Largest feasible value on the study's grid in each realisation; mean and range over realisations.",
+        "columns": columns,
         "rows": rows,
     }
 
 
-def _places(array: xr.DataArray) -> list[tuple[list[str], tuple[int, ...]]]:
+def _places(array: xr.DataArray, words: Callable[[str, Any], str] = label) -> list[tuple[list[str], tuple[int, ...]]]:
     """Labels in words and index of every entry."""
-    ranges = [range(n) for n in array.shape]
+    labels = {d: array[d].values.tolist() for d in array.dims}
     return [
-        (
-            [
-                label(str(d), array[d].values[i].item() if hasattr(array[d].values[i], "item") else array[d].values[i])
-                for d, i in zip(array.dims, at, strict=True)
-            ],
-            at,
-        )
-        for at in itertools.product(*ranges)
+        ([words(str(d), labels[d][i]) for d, i in zip(array.dims, at, strict=True)], at)
+        for at in itertools.product(*(range(n) for n in array.shape))
     ]
 
 
@@ -166,7 +158,7 @@ def _paired_table(surfaces: xr.Dataset, spec: dict[str, Any]) -> dict[str, Any] 
     means = surfaces[name].transpose(..., paired)
     counts = surfaces["paired_count"].transpose(..., paired)
     rows = []
-    for chosen, at in _places(means.isel({paired: 0}, drop=True)):
+    for chosen, at in _places(means.isel({paired: 0}, drop=True), entry):
         values = means.values[at]
         if np.isfinite(values).sum() > 1:
             rows.append([*chosen, *(number(v) for v in values), int(counts.values[at].max())])
@@ -177,7 +169,8 @@ def _paired_table(surfaces: xr.Dataset, spec: dict[str, Any]) -> dict[str, Any] 
         *(label(paired, v) for v in means[paired].values),
         "realisations",
     ]
-    note = f"{axis_title(surfaces, name.replace('_paired', '_feasible')).replace(', mean feasible', '')}: mean over the realisations that are feasible for every design planned there."
+    quantity = axis_title(surfaces, name.replace("_paired", "_feasible")).replace(", mean feasible", "")
+    note = f"{quantity}: mean over the realisations that are feasible for every design planned there."
     return {"title": "Designs compared on common ground", "note": note, "columns": columns, "rows": rows}
 
 
@@ -220,6 +213,4 @@ def _folded(cube: xr.Dataset) -> list[tuple[str, str]]:
         ("Code: digest of every module", "manifest"),
         ("Software", "environment"),
     ]
-    return [
-        (title, json.dumps(json.loads(cube.attrs[name]), indent=1)) for title, name in texts if cube.attrs.get(name)
-    ]
+    return [(title, json.dumps(json.loads(cube.attrs[name]), indent=1)) for title, name in texts if cube.attrs.get(name)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import holoviews as hv
@@ -16,14 +17,13 @@ from pipeline.experiment import STATUS_CODES
 hv.extension("bokeh", logo=False)
 
 _SIZES = {
-    "responsive": True, "min_height": 380, "height": 460, "toolbar": "above", "default_tools": ["save", "pan", "box_zoom", "reset"],
+    "responsive": True, "min_height": 380, "height": 500, "toolbar": "above",
+    "default_tools": ["save", "pan", "box_zoom", "reset"],
     "fontsize": {"labels": "11pt", "xticks": "10pt", "yticks": "10pt", "legend": "10pt"},
 }  # fmt: skip
 
 
-def _series(
-    surfaces: xr.Dataset, spec: dict[str, Any], variable: str
-) -> list[tuple[dict[str, Any], str, str, xr.Dataset]]:
+def _series(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> list[tuple[dict[str, Any], str, str, xr.Dataset]]:
     """(selection, colour, dash, part) of every curve that has a value."""
     dims = [d for d in surfaces[variable].dims if d != spec["x"]]
     found = []
@@ -59,8 +59,9 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
             layers.append(area.opts(color=colour, alpha=0.12, line_width=0))
         table = {
             x: xs, y: ys, "curve": np.full(len(xs), name, dtype=object),
-            "band": np.array([f"{a:.4g} to {b:.4g}" if np.isfinite(a) else "one value" for a, b in zip(lows, highs, strict=True)], dtype=object),
-            "count": np.array([f"{f} of {p}" for f, p in zip(part["feasible_count"].values[kept], part["planned_count"].values[kept], strict=True)], dtype=object),
+            "band": _texts(f"{a:.4g} to {b:.4g}" if np.isfinite(a) else "one value" for a, b in zip(lows, highs, strict=True)),
+            "count": _texts(f"{f} of {p}" for f, p in zip(part["feasible_count"].values[kept],
+                                                          part["planned_count"].values[kept], strict=True)),
         }  # fmt: skip
         extra = ["curve", "band", "count"]
         layers.append(hv.Curve((xs, ys), x, y, label=name).opts(color=colour, line_dash=dash, line_width=2))
@@ -75,8 +76,12 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
     )  # fmt: skip
 
 
+def _texts(values: Iterable[str]) -> np.ndarray[Any, Any]:
+    return np.array(list(values), dtype=object)
+
+
 def _mean_title(surfaces: xr.Dataset, mean: str) -> str:
-    return axis_title(surfaces, mean).replace(", mean feasible", ", mean over feasible")
+    return axis_title(surfaces, mean).replace(", mean feasible", "")
 
 
 def _markers(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[Any]:
@@ -124,7 +129,8 @@ def status_map(cube: xr.Dataset, spec: dict[str, Any]) -> Any:
     cells = hv.HeatMap(frame, ["at", "row"], ["code", "status", "message"])
     height = min(1400, 120 + 13 * len(set(columns["row"])))
     return cells.opts(
-        cmap=[STATUS_COLOURS[name] for name in STATUS_CODES], clim=(-0.5, len(STATUS_CODES) - 0.5), tools=[_hover(tips)], xlabel=axis_title(cube, x),
+        cmap=[STATUS_COLOURS[name] for name in STATUS_CODES], clim=(-0.5, len(STATUS_CODES) - 0.5),
+        tools=[_hover(tips)], xlabel=axis_title(cube, x),
         ylabel="", responsive=True, height=height, min_height=height, toolbar=None, default_tools=[], line_color="white",
         fontsize={"yticks": "8pt", "xticks": "10pt"}, colorbar=False, invert_yaxis=True,
     )  # fmt: skip

@@ -36,6 +36,11 @@ def label(axis: str, value: Any) -> str:
     return f"{axis.replace('_', ' ')} {number(value)}"
 
 
+def entry(axis: str, value: Any) -> str:
+    """A value below a column heading that names the axis already."""
+    return label(axis, value) if isinstance(value, str) else number(value)
+
+
 def axis_title(dataset: xr.Dataset, name: str) -> str:
     """Long name with its unit."""
     attributes = dataset[name].attrs if name in dataset.variables else {}

@@ -106,9 +106,7 @@ def test_the_dual_bound_notices_wrong_multipliers() -> None:
     good = designer.dual_bound(sinr, covariances, solution)
     assert solution.power_dual is not None
     random = np.random.default_rng(0)
-    spoiled = dataclasses.replace(
-        solution, power_dual=solution.power_dual * random.uniform(0.5, 1.5, len(solution.power_dual))
-    )
+    spoiled = dataclasses.replace(solution, power_dual=solution.power_dual * random.uniform(0.5, 1.5, len(solution.power_dual)))
     bad = designer.dual_bound(sinr, covariances, spoiled)
     assert bad < 0.999 * good <= design.certificate.value
     nothing = dataclasses.replace(solution, sinr_dual=np.zeros_like(solution.sinr_dual))

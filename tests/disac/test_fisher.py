@@ -23,9 +23,7 @@ from disac.metrics.fisher import (
 def test_angles_and_delays_agree_with_the_cases(name: str) -> None:
     case = load(name)
     model = sensing_model(case)
-    np.testing.assert_allclose(
-        angles_rad(model.nodes_m, model.targets_m, case["orient"]), case["theta"], rtol=1e-9, atol=1e-12
-    )
+    np.testing.assert_allclose(angles_rad(model.nodes_m, model.targets_m, case["orient"]), case["theta"], rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(delays_s(model.nodes_m, model.targets_m), case["tau"], rtol=1e-12)
 
 
@@ -57,12 +55,12 @@ def response(model: SensingModel, angle: np.ndarray, delay: np.ndarray, b: np.nd
     """H_{n,l} written out with loops, as the paper's (5) reads."""
     nodes, targets, spacing = len(angle), angle.shape[1], model.bandwidth_hz / model.subcarriers
     h = np.zeros((nodes, model.subcarriers, model.receive_antennas, nodes * model.transmit_antennas), dtype=complex)
-    for n, m, k, l in np.ndindex(nodes, nodes, targets, model.subcarriers):
+    for n, m, k, tone in np.ndindex(nodes, nodes, targets, model.subcarriers):
         receive = np.exp(1j * np.pi * np.arange(model.receive_antennas) * np.sin(angle[n, k]))
         transmit = np.exp(1j * np.pi * np.arange(model.transmit_antennas) * np.sin(angle[m, k]))
-        turn = np.exp(-2j * np.pi * spacing * l * (delay[n, k] + delay[m, k]))
+        turn = np.exp(-2j * np.pi * spacing * tone * (delay[n, k] + delay[m, k]))
         columns = slice(m * model.transmit_antennas, (m + 1) * model.transmit_antennas)
-        h[n, l, :, columns] += b[n, m, k] * turn * np.outer(receive, transmit)
+        h[n, tone, :, columns] += b[n, m, k] * turn * np.outer(receive, transmit)
     return h
 
 
@@ -84,9 +82,7 @@ def test_mean_derivatives_agree_with_differentiation(nodes: int, targets: int) -
             up, down = values.copy(), values.copy()
             up[place] += step
             down[place] -= step
-            pair = [
-                response(model, *((v, delay) if values is angle else (angle, v)), model.amplitudes) for v in (up, down)
-            ]
+            pair = [response(model, *((v, delay) if values is angle else (angle, v)), model.amplitudes) for v in (up, down)]
             numeric = (pair[0] - pair[1]) / (2 * step)
             np.testing.assert_allclose(ours[number], numeric, atol=1e-8 * np.abs(numeric).max())
             number += 1
@@ -121,9 +117,7 @@ def test_the_jacobian_has_the_papers_shape() -> None:
 
 def random_covariances(random: np.random.Generator, model: SensingModel) -> np.ndarray:
     size = len(model.nodes_m) * model.transmit_antennas
-    factor = random.standard_normal((model.subcarriers, size, 3)) + 1j * random.standard_normal(
-        (model.subcarriers, size, 3)
-    )
+    factor = random.standard_normal((model.subcarriers, size, 3)) + 1j * random.standard_normal((model.subcarriers, size, 3))
     return factor @ factor.conj().swapaxes(-1, -2)
 
 

@@ -43,7 +43,7 @@ class ToyScenario(Part):
 
 class ToyOptions(Part):
     method: Literal["plain", "fancy"] = "plain"
-    act: Literal["compute", "exit", "hang"] = "compute"
+    act: Literal["compute", "sleep", "exit", "hang"] = "compute"
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,8 @@ class Toy:
             raise RuntimeError("thirteen is refused")
         if options.act == "exit" and level == 20.0:
             os._exit(5)
+        if options.act == "sleep":
+            time.sleep(0.05)
         if options.act == "hang" and level == 20.0:
             time.sleep(3600)
         if level >= INFEASIBLE_FROM_DB:

@@ -1,0 +1,247 @@
+"""The command line as people meet it, in processes of its own: flow, kills, exit codes, no look-ups."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import xarray as xr
+
+import pipeline
+from pipeline.ledger import open_ledger
+from pipeline.store import LocalStore
+
+Write = Callable[..., Path]
+
+RUNNER = """
+import sys
+looked_up = []
+def hook(event, arguments):
+    if event == "socket.getaddrinfo" and arguments[0] not in (None, "", "127.0.0.1", "localhost", "0.0.0.0", "::1"):
+        print("LOOKUP", arguments[0], file=sys.stderr, flush=True)
+sys.addaudithook(hook)
+if __name__ == "__main__":
+    from flows.cli import main
+    sys.argv[0] = "disac"
+    main()
+"""
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One Prefect home for all runs: making its database takes ten seconds."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture
+def disac(home: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    script = tmp_path / "runner.py"
+    script.write_text(RUNNER)
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        environment = os.environ | {"PREFECT_HOME": str(home), "COLUMNS": "200"}
+        process = subprocess.Popen(
+            [sys.executable, str(script), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment, cwd=tmp_path, start_new_session=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def finished(process: subprocess.Popen[str], timeout: float = 120) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+def wait_for_segments(store: Path, count: int, process: subprocess.Popen[str], timeout: float = 90) -> None:
+    deadline = time.monotonic() + timeout
+    while len(list((store / "ledger" / "segments").glob("*.zip"))) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def living(processes: list[psutil.Process], patience_s: float) -> list[psutil.Process]:
+    _, alive = psutil.wait_procs(processes, timeout=patience_s)
+    return [p for p in alive if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def published(store: Path) -> xr.Dataset:
+    return pipeline.open_store(store).cube("toy-study").load()
+
+
+def equal_outside_volatile(a: xr.Dataset, b: xr.Dataset) -> None:
+    for name in a.variables:
+        if not a[name].attrs.get("volatile"):
+            xr.testing.assert_identical(a[name], b[name])
+
+
+SLOW_TOY = ('"0:40:10"', '"0:29:1"')
+SLEEPY = ("experiment: toy", "experiment: toy\noptions: {act: sleep}")
+
+
+def test_run_computes_publishes_and_then_has_nothing_to_do(
+    disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path
+) -> None:
+    file, store = str(study_file()), tmp_path / "results"
+    code, out, err = finished(disac("run", file, "--store", str(store)))
+    assert code == 0, err
+    assert "30 cells to compute" in out
+    assert "Dask dashboard: http://127.0.0.1" in out
+    assert "LOOKUP" not in err
+    page = store / "reports" / "toy-study" / "index.html"
+    assert str(page) in out
+    assert page.stat().st_size < 3_000_000
+    assert dict(published(store).sizes) == {"level": 5, "count": 2, "realisation": 3, "tap": 2}
+    surfaces = pipeline.open_store(store).surfaces("toy-study")
+    assert (surfaces["feasible_count"].sel(level=0) == 3).all()
+    started = time.monotonic()
+    code, out, _ = finished(disac("run", file, "--store", str(store)))
+    assert code == 0
+    assert "Nothing to be done" in out
+    assert time.monotonic() - started < 5
+    code, out, _ = finished(disac("status", file, "--store", str(store), "--json"))
+    assert code == 0
+    assert json.loads(out)["reused_by_status"] == {"ok": 18, "infeasible": 12}
+    assert json.loads(out)["stale"] == []
+    page.unlink()
+    code, out, _ = finished(disac("report", file, "--store", str(store)))
+    assert code == 0
+    assert page.is_file()
+
+
+def test_exit_codes_and_json(disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path) -> None:
+    code, out, err = finished(disac("plan", str(study_file()), "--store", str(tmp_path / "none"), "--json"))
+    assert (code, json.loads(out)["compute"]) == (0, 30), err
+    assert not (tmp_path / "none").exists()
+    assert finished(disac("status", str(study_file()), "--store", str(tmp_path / "none")))[0] == 3
+    for arguments, sentence in (
+        (("run", "qick"), "did you mean 'quick'"),
+        (("plan", str(study_file(("level:", "levl:"))), "--set", "axes.levle=1"), "no such axis"),
+        (("report", str(study_file()), "--store", str(tmp_path / "none")), "first"),
+        (("run", str(study_file()), "--store", str(tmp_path / "s"), "--cluster", "nonsense"), "--cluster nonsense"),
+    ):
+        code, _, err = finished(disac(*arguments))
+        assert code == 2, (arguments, err)
+        assert sentence in err
+        assert "Traceback" not in err
+
+
+def test_failed_cells_are_shown_and_make_exit_code_1(
+    disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path
+) -> None:
+    file, store = str(study_file(('"0:40:10"', "[0, 13]"))), str(tmp_path / "results")
+    code, _, err = finished(disac("run", file, "--store", store))
+    assert code == 1, err
+    code, out, _ = finished(disac("status", file, "--store", store))
+    assert code == 1
+    assert out.count("thirteen is refused") == 6
+
+
+def test_w4_a_cell_that_kills_its_worker_fails_alone(
+    disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path
+) -> None:
+    file = str(study_file(("experiment: toy", "experiment: toy\noptions: {act: exit}"), ('"0:2:1"', "[0]"), ("[1, 2]", "[1]")))
+    code, _, err = finished(disac("run", file, "--store", str(tmp_path / "r")))
+    assert code == 1, err
+    cube = published(tmp_path / "r")
+    assert cube["status"].values.ravel().tolist() == [2, 2, 5, 4, 4]
+    assert "ended its worker" in str(cube["message"].values.ravel()[2])
+
+
+def test_w3_a_cell_that_never_ends_fails_by_its_time_limit(
+    disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path
+) -> None:
+    file = str(study_file(
+        ("experiment: toy", "experiment: toy\ncell_timeout_s: 1.5\noptions: {act: hang}"), ('"0:2:1"', "[0]"), ("[1, 2]", "[1]"),
+    ))  # fmt: skip
+    code, _, err = finished(disac("run", file, "--store", str(tmp_path / "r")))
+    assert code == 1, err
+    cube = published(tmp_path / "r")
+    assert cube["status"].values.ravel().tolist() == [2, 2, 5, 4, 4]
+    assert "still running after 1.5 s" in str(cube["message"].values.ravel()[2])
+
+
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGKILL", "worker"])
+def test_w2_a_kill_loses_no_finished_cell(
+    disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path, how: str
+) -> None:
+    file, store = str(study_file(SLOW_TOY, SLEEPY)), tmp_path / "results"
+    process = disac("run", file, "--store", str(store))
+    wait_for_segments(store, 3, process)
+    below = descendants(process)
+    if how == "worker":
+        workers = [p for p in below if "spawn_main" in " ".join(p.cmdline())]
+        workers[0].kill()
+        code, _, err = finished(process)
+        assert code == 0, err
+    else:
+        started = time.monotonic()
+        os.kill(process.pid, getattr(signal, how))
+        if how == "SIGINT":
+            time.sleep(0.1)
+            if process.poll() is None:
+                os.kill(process.pid, signal.SIGINT)
+        process.wait(timeout=10)
+        if how != "SIGKILL":
+            assert time.monotonic() - started < 2
+            assert living(below, 1.0) == []
+            assert "Finished cells are kept" in process.communicate()[1]
+        else:
+            workers = [p for p in below if "uvicorn" not in " ".join(_command(p))]
+            assert living(workers, 10.0) == []
+    kept = open_ledger(LocalStore(store))
+    assert not kept.damaged
+    process = disac("run", file, "--store", str(store))
+    code, out, err = finished(process)
+    assert code == 0, err
+    if how == "SIGKILL":
+        assert "that a killed run had left behind" in out
+        assert living(below, 1.0) == []
+    after = open_ledger(LocalStore(store))
+    assert len(after.keys) == len(np.unique(after.keys, axis=0)) == 30 * 6
+    whole = tmp_path / "whole"
+    code, _, err = finished(disac("run", file, "--store", str(whole)))
+    assert code == 0, err
+    equal_outside_volatile(published(whole), published(store))
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def test_a_preview_is_a_thin_slice_that_the_full_run_reuses(
+    disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path
+) -> None:
+    file, store = str(study_file()), str(tmp_path / "results")
+    code, _, err = finished(disac("run", file, "--store", store, "--preview"))
+    assert code == 3, err
+    status = published(tmp_path / "results")["status"]
+    assert (status.sel(realisation=0).sel(level=[0, 20, 40]) > 1).all()
+    assert int((status > 1).sum()) == 3 * 2
+    code, out, _ = finished(disac("run", file, "--store", store))
+    assert code == 0
+    assert "24 cells to compute" in out
