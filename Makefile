@@ -1,6 +1,11 @@
 # `make run` and `make test` need Python 3.11 or later and make; everything else goes into .venv.
 
-PYTHON ?= $(firstword $(foreach p,python3.14 python3.13 python3.12 python3.11 python3 python,$(shell command -v $(p) 2>/dev/null)))
+# The first that starts and is new enough: version managers leave commands of that name which start nothing.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+ifndef PYTHON
+PYTHON := $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	$$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { command -v $$p; break; }; done)
+endif
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -32,8 +37,8 @@ clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/bin/python:
-	@test -n "$(PYTHON)" || { echo "disac needs Python 3.11 or later: none found"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "disac needs Python 3.11 or later: $(PYTHON) is older"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "disac needs Python 3.11 or later: none found; name one with make PYTHON=..."; exit 1; }
+	@$(PYTHON) -c '$(NEW_ENOUGH)' || { echo "disac needs Python 3.11 or later: $(PYTHON) is older or does not start"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: $(VENV)/bin/python requirements.lock pyproject.toml

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from ruamel.yaml import YAML
+from scipy.stats import t as student_t
 
 from flows.data_files import data_dir
 from pipeline.experiment import STATUS_CODES
@@ -23,6 +25,13 @@ _SLACK = 1e-3
 def evaluate_claims(study: str, cube: xr.Dataset, surfaces: xr.Dataset) -> list[dict[str, Any]]:
     """Judge every claim that names the study.
 
+    Parameters
+    ----------
+    study
+        A study's name, or a paper's for all of its claims.
+    cube, surfaces
+        As published; a claim whose cells they lack stays undecided.
+
     Returns
     -------
     list of dict
@@ -32,10 +41,10 @@ def evaluate_claims(study: str, cube: xr.Dataset, surfaces: xr.Dataset) -> list[
     rows = []
     for file in sorted((data_dir() / "claims").glob("*.yaml")):
         content = YAML(typ="safe", pure=True).load(file)
-        if study not in content["studies"]:
+        if study not in (content["paper"], *content["studies"]):
             continue
         for claim in content["claims"]:
-            verdict, ours, evidence = CHECKS[claim["check"]](cube, surfaces, **claim["with"])
+            verdict, ours, evidence = _on_what_is_there(cube, CHECKS[claim["check"]](cube, surfaces, **claim["with"]))
             told = {key: claim[key] for key in ("id", "statement", "source", "reading")}
             rows.append(
                 {"paper": content["paper"], "figure": content["figure"], **told}
@@ -48,6 +57,17 @@ def _undecided(reason: str) -> Outcome:
     return "undecided", "-", reason
 
 
+def _on_what_is_there(cube: xr.Dataset, outcome: Outcome) -> Outcome:
+    """A claim about all cells cannot hold while some are to be computed; failed cells are told."""
+    verdict, ours, evidence = outcome
+    missing, failed = (int((cube["status"] == STATUS_CODES[name]).sum()) for name in ("missing", "failed"))
+    if failed:
+        evidence += f"; {failed} failed cells left out"
+    if missing and verdict == "holds":
+        return "undecided", ours, f"{evidence}; holds so far, {missing} cells are missing"
+    return verdict, ours, evidence
+
+
 def _values(cube: xr.Dataset, variable: str) -> xr.DataArray:
     """Values at feasible cells, NaN elsewhere."""
     return cube[variable].where(cube["status"].isin(_FEASIBLE))
@@ -58,23 +78,47 @@ def _has(cube: xr.Dataset, axis: str, *labels: Any) -> bool:
 
 
 def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str) -> Outcome:
-    """Mean over common realisations lower at one label than at another, wherever both have any."""
+    """Lower at one label than at another in the geometric mean over common realisations, wherever both have any.
+
+    Holds if every point agrees and the ratio's 95 % band over realisations excludes one; fails if a point is reversed
+    beyond its own band.
+    """
     if not _has(cube, axis, low, high):
         return _undecided(f"the study lacks {low} or {high}")
     values = _values(cube, variable)
-    ratio = values.sel({axis: high}) / values.sel({axis: low})
+    ratio = np.log(values.sel({axis: high}) / values.sel({axis: low}))
     over = surfaces.attrs.get("over") or ratio.dims[-1]
-    count = ratio.count(over)
-    common = ratio.notnull()
-    means = [values.sel({axis: label}).where(common).sum(over) for label in (high, low)]
-    share = (means[0] / means[1].where(count > 0)).values
-    share = share[np.isfinite(share)]
-    if not share.size:
+    ratio = ratio.transpose(..., over)
+    pairs = ratio.values.reshape(-1, ratio.sizes[over])
+    pairs = pairs[np.isfinite(pairs).any(axis=-1)]
+    if not pairs.size:
         return _undecided("no realisation is feasible for both")
-    holds = int((share > 1 + _SLACK).sum())
+    points = [_mean_and_half_width(point) for point in pairs]
+    # Points share their realisations, so a realisation's mean over all points is one draw.
+    drawn = [line[np.isfinite(line)].mean() for line in pairs.T if np.isfinite(line).any()]
+    mean, half = _mean_and_half_width(np.array(drawn))
+    agree = sum(m > _SLACK for m, _ in points)
+    clear = sum(m - h > _SLACK for m, h in points)
+    reversed_clearly = sum(m + h < -_SLACK for m, h in points)
+    share = np.exp([m for m, _ in points])
     ours = f"{high} / {low} = {share.min():.3f} to {share.max():.3f}"
-    evidence = f"{holds} of {share.size} points, {int(common.sum())} pairs of cells"
-    return ("holds" if holds == share.size else "fails"), ours, evidence
+    band = f"{np.exp(mean - half):.3f} to {np.exp(mean + half):.3f}" if np.isfinite(half) else "unknown, one realisation"
+    evidence = (
+        f"{agree} of {len(points)} points agree, {clear} beyond their own band, {reversed_clearly} reversed beyond it; "
+        f"overall ratio {np.exp(mean):.3f}, 95 % band {band}; {int(np.isfinite(pairs).sum())} pairs of cells"
+    )
+    if reversed_clearly or mean + half < -_SLACK:
+        return "fails", ours, evidence
+    return ("holds" if agree == len(points) and mean - half > _SLACK else "undecided"), ours, evidence
+
+
+def _mean_and_half_width(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean of what is finite and the half width of its Student-t 95 % band, infinite for one value."""
+    known = values[np.isfinite(values)]
+    if known.size < 2:
+        return float(known.mean()), np.inf
+    half = student_t.ppf(0.975, known.size - 1) * known.std(ddof=1) / np.sqrt(known.size)
+    return float(known.mean()), float(half)
 
 
 def _nondecreasing(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str) -> Outcome:
@@ -106,11 +150,29 @@ def _edge_decreasing(cube: xr.Dataset, surfaces: xr.Dataset, *, edge: str, axis:
     steps = np.concatenate([np.diff(line) for line in lines])
     if not steps.size:
         return _undecided(f"no design is planned at two values of {axis}")
-    if np.isnan(surfaces["planned_count"].values).any():
-        return _undecided("cells are missing")
     unit = surfaces[name].attrs.get("units", "")
     ours = "; ".join(" > ".join(f"{v:.1f}" for v in line) for line in lines if len(line) > 1) + f" {unit}"
-    return ("holds" if (steps < 0).all() else "fails"), ours, f"{int((steps < 0).sum())} of {steps.size} steps fall"
+    evidence = f"{int((steps < 0).sum())} of {steps.size} steps fall"
+    if (steps > 0).any():
+        return "fails", ours, evidence
+    if (steps == 0).any():
+        return "undecided", ours, f"{evidence}; the others are within one step of the grid"
+    return "holds", ours, evidence
+
+
+def _certified(cube: xr.Dataset, surfaces: xr.Dataset, *, limit: float) -> Outcome:
+    """Relative gap between value and dual bound below a limit at every feasible cell."""
+    if "relative_gap" not in cube:
+        return _undecided("the study keeps no relative gap")
+    feasible = cube["status"].isin(_FEASIBLE).values
+    if not feasible.any():
+        return _undecided("no cell is feasible")
+    gap = np.abs(cube["relative_gap"].values[feasible])
+    good = int((gap <= limit).sum())
+    if not np.isfinite(gap).any():
+        return "fails", "no gap is known", f"0 of {gap.size} cells"
+    ours = f"largest gap {gap[np.isfinite(gap)].max():.1e}"
+    return ("holds" if good == gap.size else "fails"), ours, f"{good} of {gap.size} cells at or below {limit:g}"
 
 
 def _extraction(
@@ -137,4 +199,5 @@ CHECKS: dict[str, Callable[..., Outcome]] = {
     "nondecreasing": _nondecreasing,
     "edge_decreasing": _edge_decreasing,
     "extraction": _extraction,
+    "certified": _certified,
 }

@@ -116,10 +116,8 @@ def run(
     if not as_json:
         _print_plan(console, summary)
     if summary["compute"] or stale:
-        from flows import lifecycle
         from flows.execute import execute
 
-        lifecycle.end_on_signals(f"Stopping. Finished cells are kept; run `disac run {study}` again to go on where it stopped.")
         execute(current, cluster, workers, console)
         summary = current.plan.summary()
     else:

@@ -18,6 +18,12 @@ def execute(run: Run, cluster: str | None, workers: int | None, console: Console
     SurroundingsError
         If disk, network or scheduler failed; running again goes on.
     """
+
+    def guard() -> None:
+        again = f"run `disac run {run.study.name}` again to go on where it stopped."
+        lifecycle.end_on_signals(f"Stopping. Finished cells are kept; {again}")
+
+    guard()
     for pid in prefect_server.end_orphans():
         console.print(f"Ended the Prefect server {pid} that a killed run had left behind.", highlight=False)
     try:
@@ -25,7 +31,7 @@ def execute(run: Run, cluster: str | None, workers: int | None, console: Console
         prefect_server.start()
         from flows.study_flow import run_study
 
-        run_study(run, cluster, workers, console)
+        run_study(run, cluster, workers, console, guard)
     finally:
         lifecycle.end_children()
         prefect_server.forget()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -13,10 +15,11 @@ from flows.run import Run
 from pipeline.sweep import Progress, Sweep
 
 
-def run_study(run: Run, address: str | None, workers: int | None, console: Console) -> None:
+def run_study(run: Run, address: str | None, workers: int | None, console: Console, guard: Callable[[], None]) -> None:
     """Run a study's flow: plan, sweep, publish, then downstream aggregate and report.
 
-    The run is held by closures: Prefect sees names and numbers, so nothing large is serialised for its records.
+    The run is held by closures: Prefect sees names and numbers, so nothing large is serialised for its records. ``guard``
+    sets the signal handlers again inside the flow, since Prefect puts its own in their place for as long as a flow runs.
     """
 
     @task(name="plan", cache_policy=NO_CACHE)
@@ -47,6 +50,7 @@ def run_study(run: Run, address: str | None, workers: int | None, console: Conso
 
     @flow(name="disac-study")
     def study_flow(study: str) -> None:
+        guard()
         if plan():
             sweep()
         publish()

@@ -211,7 +211,7 @@ def _imports(module: _Module, project: frozenset[str]) -> tuple[list[str], set[s
     reached: set[str] = set()
     for binding in module.bindings:
         if binding.attribute == "*":
-            raise UsageError(f"{module.file}: 'from {binding.source} import *' hides what is used; name it")
+            raise UsageError(f"{module.file}: 'from {binding.source} import *' hides what is used; name what is imported")
         place, name = _definition(binding.source, binding.attribute, project, str(module.file))
         records.append((binding.scope, binding.local, f"{place}:{name}"))
         if place.split(".", 1)[0] in project:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol
+from typing import Protocol, TypeVar
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
@@ -27,10 +27,11 @@ FAULT_POINTS = (
 Fault = Callable[[str, str], None]
 """Called with a fault point and a name; it may raise, or kill the process."""
 
+T = TypeVar("T")
+
 _STALE_TEMPORARY_S = 24 * 3600.0
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK})
-_ATTEMPTS = 10
-_CROSSES = "a part of its path is an object or a pointer"
+_ATTEMPTS = 100
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class LocalStore:
 
     def _write(self, path: Path, name: str, data: bytes, durable: bool) -> bool:
         self._fault("put:before-write", name)
-        temporary, file = self._open_temporary(path, name)
+        temporary, file = self._beside(path, name, lambda temporary: temporary.open("xb"))
         try:
             with file:
                 file.write(data)
@@ -151,28 +152,26 @@ class LocalStore:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _open_temporary(self, path: Path, name: str) -> tuple[Path, BinaryIO]:
-        """Create a file beside ``path``; again if :meth:`delete` removes the empty folder in between."""
+    def _beside(self, path: Path, name: str, create: Callable[[Path], T]) -> tuple[Path, T]:
+        """Create a temporary beside ``path``; again if :meth:`delete` removes the empty folder in between."""
         for _ in range(_ATTEMPTS):
             temporary = path.parent / f".{uuid4().hex}.tmp"
             with contextlib.suppress(FileNotFoundError):
                 self._make_folder(path, name)
-                return temporary, temporary.open("xb")
+                return temporary, create(temporary)
         raise OSError(f"{path.parent} disappears as often as it is made")
 
     def _crosses_pointer(self, name: str) -> bool:
         return any((self._root / folder).is_symlink() for folder in _folders_of(name))
 
     def _make_folder(self, path: Path, name: str) -> None:
-        if self._crosses_pointer(name):
-            raise _refused(name, _CROSSES)
-        if path.parent.is_dir():
-            return
-        self._settled.clear()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise _refused(name, _CROSSES) from error
+        if self._crosses_pointer(name) or any((self._root / folder).is_file() for folder in _folders_of(name)):
+            raise _refused(name, "a part of its path is an object or a pointer")
+        if not path.parent.is_dir():
+            self._settled.clear()
+            # An error that a folder exists tells that it did a moment ago: whoever removed it, the loop makes it again.
+            with contextlib.suppress(FileExistsError):
+                path.parent.mkdir(parents=True, exist_ok=True)
 
     def _sync_folders(self, folder: Path) -> None:
         """Make the entries of a folder, and once per process those that lead to it, survive a power cut."""
@@ -195,8 +194,8 @@ class LocalStore:
     def list(self, prefix: str) -> list[Entry]:
         """See :class:`Store`."""
         found: list[Entry] = []
-        start = self._root / _check_folder(prefix)
-        waiting = [] if start.is_symlink() or self._crosses_pointer(_check_folder(prefix)) else [str(start)]
+        folder = _check_folder(prefix)
+        waiting = [] if self._crosses_pointer(f"{folder}/below") else [str(self._root / folder)]
         skipped = len(str(self._root).rstrip("/")) + 1
         while waiting:
             for item in _scan(waiting.pop()):
@@ -230,9 +229,8 @@ class LocalStore:
         path, aim = self._root / check_name(name), self._root / check_name(target)
         if path.exists() and not path.is_symlink():
             raise _refused(name, "it is an object or a folder, not a pointer")
-        self._make_folder(path, name)
-        temporary = path.parent / f".{uuid4().hex}.tmp"
-        temporary.symlink_to(os.path.relpath(aim, path.parent))
+        relative = os.path.relpath(aim, path.parent)
+        temporary, _ = self._beside(path, name, lambda temporary: temporary.symlink_to(relative))
         try:
             self._fault("pointer:before-swap", name)
             temporary.replace(path)
@@ -330,7 +328,7 @@ class MemoryStore:
     def _enter(self, name: str) -> None:
         folders = _folders_of(name)
         if any(folder in self._objects or folder in self._pointers for folder in folders):
-            raise _refused(name, _CROSSES)
+            raise _refused(name, "a part of its path is an object or a pointer")
         self._folders.update(folders)
 
     def get(self, name: str) -> bytes:

@@ -17,7 +17,7 @@ from bokeh.embed import components
 from bokeh.resources import Resources
 
 from flows.report.plots import certificates, status_map, tradeoff
-from flows.report.words import STATUS_COLOURS, axis_title, entry, label, number, seconds
+from flows.report.words import STATUS_COLOURS, axis_title, entry, label, number, place, seconds
 from pipeline.experiment import STATUS_CODES
 
 _PAPERS = {"robust", "noncoherent", "ofdm", "network", "dmimo"}
@@ -59,7 +59,7 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
         tradeoff_note=_tradeoff_note(surfaces, spec),
         tables=[t for t in (_edge_table(surfaces), _paired_table(surfaces, spec), _cost_table(surfaces)) if t],
         claims=claims,
-        status_colours=[(name.replace("_", " "), STATUS_COLOURS[name]) for name in counts],
+        status_colours=_status_legend(cube),
         failed=_failed(cube),
         provenance=_provenance(cube, surfaces),
         folded=_folded(cube),
@@ -103,7 +103,18 @@ def _summary(cube: xr.Dataset, claims: list[dict[str, Any]]) -> str:
 
 def _tiles(cube: xr.Dataset, counts: dict[str, int]) -> list[tuple[str, str]]:
     tiles = [(str(cube.attrs["planned"]), "planned cells")]
+    to_do = int(cube.attrs["planned"]) - int(cube.attrs["present"])
+    if to_do:
+        tiles.append((str(to_do), "missing"))
     return tiles + [(str(count), name.replace("_", " ")) for name, count in counts.items()]
+
+
+def _status_legend(cube: xr.Dataset) -> list[tuple[str, str]]:
+    """Every status that the map shows, in words, with its colour."""
+    shown = set(np.unique(cube["status"].values).tolist())
+    words = {"not_planned": "not planned (blank)"}
+    colours = STATUS_COLOURS | {"not_planned": "#FFFFFF"}
+    return [(words.get(name, name), colours[name]) for name, code in STATUS_CODES.items() if code in shown]
 
 
 def _tradeoff_note(surfaces: xr.Dataset, spec: dict[str, Any]) -> str:
@@ -112,9 +123,10 @@ def _tradeoff_note(surfaces: xr.Dataset, spec: dict[str, Any]) -> str:
         return "One value per cell; hover to name it."
     text = (
         f"Mean over the {over}s that are feasible, with the 95 % band of the mean (Student t). "
-        "Where only some are feasible the mean is over those alone: hover shows how many, and the paired table "
-        "compares like with like."
+        "Where only some are feasible the mean is over those alone: hover shows how many."
     )
+    if surfaces.attrs.get("paired"):
+        text += " The paired table compares like with like."
     if f"extracted_{spec['y']}_mean_feasible" in surfaces:
         text += " Hollow squares: the beams extracted from each design, as transmitted."
     return text
@@ -132,7 +144,7 @@ def _edge_table(surfaces: xr.Dataset) -> dict[str, Any] | None:
             span = f"{number(low.values[at])} to {number(high.values[at])}"
             rows.append([*chosen, number(surfaces[name].values[at]), span, int(count.values[at])])
     title = f"How far it is feasible: {axis_title(surfaces, edge)}"
-    columns = [*([""] * surfaces[name].ndim), "mean", "range", "realisations"]
+    columns = [*(axis_title(surfaces, str(d)) for d in surfaces[name].dims), "mean", "range", "realisations"]
     return {
         "title": title,
         "note": "Largest feasible value on the study's grid in each realisation; mean and range over realisations.",
@@ -195,15 +207,15 @@ def _failed(cube: xr.Dataset) -> list[tuple[str, str]]:
     found = []
     dims = cube["status"].dims
     for at in np.argwhere(cube["status"].values == STATUS_CODES["failed"])[:200]:
-        where = ", ".join(label(str(d), cube[d].values[i]) for d, i in zip(dims, at, strict=True))
+        where = ", ".join(place(cube, str(d), cube[d].values[i]) for d, i in zip(dims, at, strict=True))
         found.append((where, str(cube["message"].values[tuple(at)])))
     return found
 
 
 def _provenance(cube: xr.Dataset, surfaces: xr.Dataset) -> list[tuple[str, str]]:
-    names = ("experiment", "cube_key", "code_digest", "created", "disac_version")
-    rows = [(name.replace("_", " "), str(cube.attrs.get(name, ""))) for name in names]
-    return [*rows, ("surface key", str(surfaces.attrs.get("surface_key", "")))]
+    names = ("experiment", "cube_key", "code_digest", "git_revision", "created", "disac_version")
+    rows = [(name.replace("_", " "), str(cube.attrs[name])) for name in names if cube.attrs.get(name)]
+    return rows + [("surface key", str(key)) for key in [surfaces.attrs.get("surface_key")] if key]
 
 
 def _folded(cube: xr.Dataset) -> list[tuple[str, str]]:

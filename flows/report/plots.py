@@ -11,13 +11,13 @@ import numpy as np
 import xarray as xr
 from bokeh.models import HoverTool
 
-from flows.report.words import COLOURS, DASHES, STATUS_COLOURS, axis_title, label
+from flows.report.words import COLOURS, DASHES, STATUS_COLOURS, axis_title, label, number
 from pipeline.experiment import STATUS_CODES
 
 hv.extension("bokeh", logo=False)
 
 _SIZES = {
-    "responsive": True, "min_height": 380, "height": 500, "toolbar": "above",
+    "responsive": True, "min_height": 380, "height": 460, "toolbar": "above",
     "default_tools": ["save", "pan", "box_zoom", "reset"],
     "fontsize": {"labels": "11pt", "xticks": "10pt", "yticks": "10pt", "legend": "10pt"},
 }  # fmt: skip
@@ -69,10 +69,13 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
                 ("95 % band", "@band"), ("feasible", "@count")]  # fmt: skip
         points = hv.Points(table, [x, y], extra)
         layers.append(points.opts(color=colour, size=7, tools=[_hover(tips)]))
+    curves = sum(isinstance(layer, hv.Curve) for layer in layers)
     layers += _markers(surfaces, spec)
+    # One entry a line below the plot: several columns are cut off on a telephone.
+    sizes = _SIZES | {"height": 440 + 24 * curves, "min_height": 440 + 24 * curves}
     return hv.Overlay(layers).opts(
         logy=bool(spec.get("log_y")), xlabel=axis_title(surfaces, x), ylabel=_mean_title(surfaces, mean), show_grid=True,
-        legend_position="bottom", legend_cols=2, **_SIZES,
+        yformatter="%.3g", padding=(0.03, 0.05), show_legend=curves > 1, legend_position="bottom", legend_cols=1, **sizes,
     )  # fmt: skip
 
 
@@ -119,7 +122,7 @@ def status_map(cube: xr.Dataset, spec: dict[str, Any]) -> Any:
     flat, told = status.values.reshape(status.shape[0], -1), message.values.reshape(status.shape[0], -1)
     for (i, j), code in np.ndenumerate(flat):
         if words[int(code)] != "not_planned":
-            columns["at"].append(str(cube[x].values[i]))
+            columns["at"].append(number(cube[x].values[i]))
             columns["row"].append(names[j])
             columns["code"].append(float(code))
             columns["status"].append(words[int(code)])

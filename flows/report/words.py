@@ -19,7 +19,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES = ("solid", "dashed", "dotted", "dotdash")
 
 STATUS_COLOURS = {
-    "ok": "#4C9F70", "inaccurate": "#E9C46A", "infeasible": "#B8C4D6", "failed": "#C1121F", "missing": "#FFFFFF",
+    "ok": "#4C9F70", "inaccurate": "#E9C46A", "infeasible": "#B8C4D6", "failed": "#C1121F", "missing": "#6A3D9A",
     "not_planned": "#F1F1EE",
 }  # fmt: skip
 
@@ -39,6 +39,16 @@ def label(axis: str, value: Any) -> str:
 def entry(axis: str, value: Any) -> str:
     """A value below a column heading that names the axis already."""
     return label(axis, value) if isinstance(value, str) else number(value)
+
+
+def place(dataset: xr.Dataset, axis: str, value: Any) -> str:
+    """A value of an axis where no heading names it: ``SINR target 30 dB``."""
+    words = label(axis, value)
+    if not words.startswith(axis.replace("_", " ")):
+        return words
+    attributes = dataset[axis].attrs
+    unit = str(attributes.get("units", "1"))
+    return f"{attributes.get('long_name') or axis} {number(value)}" + (f" {unit}" if unit not in ("", "1") else "")
 
 
 def axis_title(dataset: xr.Dataset, name: str) -> str:

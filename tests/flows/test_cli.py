@@ -9,31 +9,36 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import xarray as xr
+from conftest import TOY_STUDY
 
 import pipeline
+from pipeline.cube import publish_cube
 from pipeline.ledger import open_ledger
+from pipeline.plan import make_plan
 from pipeline.store import LocalStore
+from pipeline.study import load_study
+from pipeline.sweep import Sweep
 
 Write = Callable[..., Path]
 
-RUNNER = """
-import sys
-looked_up = []
-def hook(event, arguments):
-    if event == "socket.getaddrinfo" and arguments[0] not in (None, "", "127.0.0.1", "localhost", "0.0.0.0", "::1"):
-        print("LOOKUP", arguments[0], file=sys.stderr, flush=True)
-sys.addaudithook(hook)
-if __name__ == "__main__":
-    from flows.cli import main
-    sys.argv[0] = "disac"
-    main()
+LISTENER = """
+import os, sys
+
+def listen(event, arguments):
+    if event == "socket.getaddrinfo" and arguments[0] not in (None, "", "127.0.0.1", "localhost", "0.0.0.0", "::1", "::"):
+        with open(os.environ["LOOKUPS"], "a") as file:
+            print(arguments[0], sys.argv, file=file)
+
+sys.addaudithook(listen)
 """
+"""Imported by every Python process that a run starts, Prefect's server and the workers included."""
 
 
 @pytest.fixture(scope="session")
@@ -44,14 +49,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def disac(home: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    script = tmp_path / "runner.py"
-    script.write_text(RUNNER)
+    listener = tmp_path / "listener"
+    listener.mkdir()
+    (listener / "sitecustomize.py").write_text(LISTENER)
+    paths = os.pathsep.join([str(listener), os.environ["PYTHONPATH"]])
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str) -> subprocess.Popen[str]:
-        environment = os.environ | {"PREFECT_HOME": str(home), "COLUMNS": "200"}
+        environment = os.environ | {
+            "PREFECT_HOME": str(home), "COLUMNS": "200", "PYTHONPATH": paths, "LOOKUPS": str(tmp_path / "lookups"),
+        }  # fmt: skip
         process = subprocess.Popen(
-            [sys.executable, str(script), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [sys.executable, "-m", "flows.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=environment, cwd=tmp_path, start_new_session=True,
         )  # fmt: skip
         started.append(process)
@@ -96,7 +105,7 @@ def equal_outside_volatile(a: xr.Dataset, b: xr.Dataset) -> None:
             xr.testing.assert_identical(a[name], b[name])
 
 
-SLOW_TOY = ('"0:40:10"', '"0:29:1"')
+SLOW_TOY = ('"0:40:10"', '"14:28.5:0.5"')
 SLEEPY = ("experiment: toy", "experiment: toy\noptions: {act: sleep}")
 
 
@@ -108,7 +117,7 @@ def test_run_computes_publishes_and_then_has_nothing_to_do(
     assert code == 0, err
     assert "30 cells to compute" in out
     assert "Dask dashboard: http://127.0.0.1" in out
-    assert "LOOKUP" not in err
+    assert not (tmp_path / "lookups").exists(), (tmp_path / "lookups").read_text()
     page = store / "reports" / "toy-study" / "index.html"
     assert str(page) in out
     assert page.stat().st_size < 3_000_000
@@ -158,6 +167,7 @@ def test_failed_cells_are_shown_and_make_exit_code_1(
     assert out.count("thirteen is refused") == 6
 
 
+@pytest.mark.slow
 def test_w4_a_cell_that_kills_its_worker_fails_alone(
     disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path
 ) -> None:
@@ -172,9 +182,8 @@ def test_w4_a_cell_that_kills_its_worker_fails_alone(
 def test_w3_a_cell_that_never_ends_fails_by_its_time_limit(
     disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path
 ) -> None:
-    file = str(study_file(
-        ("experiment: toy", "experiment: toy\ncell_timeout_s: 1.5\noptions: {act: hang}"), ('"0:2:1"', "[0]"), ("[1, 2]", "[1]"),
-    ))  # fmt: skip
+    hangs = ("experiment: toy", "experiment: toy\ncell_timeout_s: 1.5\noptions: {act: hang}")
+    file = str(study_file(hangs, ('"0:2:1"', "[0]"), ("[1, 2]", "[1]")))
     code, _, err = finished(disac("run", file, "--store", str(tmp_path / "r")))
     assert code == 1, err
     cube = published(tmp_path / "r")
@@ -182,9 +191,28 @@ def test_w3_a_cell_that_never_ends_fails_by_its_time_limit(
     assert "still running after 1.5 s" in str(cube["message"].values.ravel()[2])
 
 
-@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGKILL", "worker"])
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
+    """The cube of the killed study, computed with threads and no kill."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    text = TOY_STUDY
+    for old, new in (SLOW_TOY, SLEEPY):
+        text = text.replace(old, new)
+    (folder / "study.yaml").write_text(text)
+    study, store = load_study(folder / "study.yaml"), LocalStore(folder / "results")
+    plan = make_plan(study, store)
+    with ThreadPoolExecutor(4) as pool:
+        Sweep(plan, store, pool, lambda: 4).run()
+    publish_cube(make_plan(study, store), store)
+    return published(folder / "results")
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["SIGINT", "SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.slow), pytest.param("worker", marks=pytest.mark.slow)],
+)
 def test_w2_a_kill_loses_no_finished_cell(
-    disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path, how: str
+    disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path, undisturbed: xr.Dataset, how: str
 ) -> None:
     file, store = str(study_file(SLOW_TOY, SLEEPY)), tmp_path / "results"
     process = disac("run", file, "--store", str(store))
@@ -220,10 +248,7 @@ def test_w2_a_kill_loses_no_finished_cell(
         assert living(below, 1.0) == []
     after = open_ledger(LocalStore(store))
     assert len(after.keys) == len(np.unique(after.keys, axis=0)) == 30 * 6
-    whole = tmp_path / "whole"
-    code, _, err = finished(disac("run", file, "--store", str(whole)))
-    assert code == 0, err
-    equal_outside_volatile(published(whole), published(store))
+    equal_outside_volatile(undisturbed, published(store))
 
 
 def _command(process: psutil.Process) -> list[str]:
@@ -233,6 +258,7 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
+@pytest.mark.slow
 def test_a_preview_is_a_thin_slice_that_the_full_run_reuses(
     disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -174,3 +176,127 @@ def test_the_science_is_digested_quickly() -> None:
     assert time.perf_counter() - started < 5
     assert "disac.metrics.fisher" in manifest
     assert not any(name.startswith(("pipeline", "flows")) for name in manifest)
+
+
+def write(root: Path, name: str, text: str) -> None:
+    (root / "proj" / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("proj/alpha.py", "def run", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import proj.other\n\ndef run"),
+        ("proj/alpha.py", "from proj.maths import twice", "from .maths import (\n    twice,\n)"),
+        ("proj/other.py", "pass", "model_config = {'frozen': True}\n    pass"),
+    ],
+)
+def test_i2_types_and_configuration_compute_nothing(project: Callable[..., None], name: str, old: str, new: str) -> None:
+    before = digests()
+    project(name, old, new)
+    assert digests() == before
+
+
+def test_i2_class_variables_and_private_attributes_are_no_fields(project: Callable[..., None]) -> None:
+    for line in ("scale: ClassVar[float] = {}", "_scale: float = {}"):
+        old = "size: int = Field(3, ge=0)"
+        project("proj/other.py", old, f"{line.format(1.0)}\n    {old}")
+        before = digests()
+        project("proj/other.py", line.format(1.0), line.format(2.0))
+        assert digests()[1] != before[1]
+
+
+def test_i2_the_order_of_imports_is_no_change(project: Callable[..., None]) -> None:
+    first, second = "from math import sin\n", "from proj.maths import twice\n"
+    project("proj/alpha.py", second, first + second)
+    before = digests()
+    project("proj/alpha.py", first + second, second + first)
+    assert digests() == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def f():\n    from proj.{} import g\n    g()\n\n\ndef h():\n    from proj.{} import g\n    g()\n",
+        "try:\n    from proj.{} import g\nexcept ImportError:\n    from proj.{} import g\n",
+    ],
+)
+def test_i2_imports_of_one_name_that_change_places_are_a_change(
+    project: Callable[..., None], tmp_path: Path, text: str
+) -> None:
+    found = set()
+    for order in (("alpha", "other"), ("other", "alpha")):
+        write(tmp_path, "places.py", text.format(*order))
+        found.add(code_digest(["proj.places"]).digest)
+    assert len(found) == 2
+
+
+def test_i2_a_module_used_as_an_attribute_of_its_package_is_reached(project: Callable[..., None], tmp_path: Path) -> None:
+    write(tmp_path, "user.py", "import proj\n\n\ndef f():\n    return proj.maths.unused.never()\n")
+    assert "proj.maths.unused" in code_digest(["proj.user"]).manifest
+
+
+def test_i2_a_name_follows_its_reexport_and_not_a_module_of_that_name(project: Callable[..., None], tmp_path: Path) -> None:
+    write(tmp_path, "maths/__init__.py", "from proj.maths.double import twice\nfrom proj.maths.deep import factor as double\n")
+    write(tmp_path, "user.py", "from proj.maths import double\n")
+    assert set(code_digest(["proj.user"]).manifest) == {"proj.user", "proj.maths.deep"}
+
+
+def test_i2_a_reexport_through_a_package_with_code_is_refused(project: Callable[..., None]) -> None:
+    project("proj/maths/__init__.py", "import twice\n", "import twice\ntwice = print\n")
+    with pytest.raises(UsageError, match=r"maths/__init__\.py, line 2: .*holds only imports"):
+        code_digest(["proj.alpha"])
+
+
+def test_i2_a_missing_module_is_named_with_its_importer(project: Callable[..., None]) -> None:
+    project("proj/alpha.py", "from proj.maths import twice", "from proj.nowhere import twice")
+    with pytest.raises(UsageError, match=r"'proj\.nowhere', named by .*alpha\.py, has no source file"):
+        code_digest(["proj.alpha"])
+
+
+def test_i2_a_package_given_as_project_is_followed_too(project: Callable[..., None], tmp_path: Path) -> None:
+    (tmp_path / "plug.py").write_text("from proj.maths import twice\n")
+    assert set(code_digest(["plug"]).manifest) == {"plug"}
+    assert set(code_digest(["plug"], project=["proj"]).manifest) == {"plug", "proj.maths.double", "proj.maths.deep"}
+
+
+SYNTAX = r"""
+import numpy as np
+
+
+def f(x, /, y=-0.0, *a, k: int | None = None, **b):
+    match x:
+        case {'a': [1, *_], **rest} if rest:
+            return f'{x!r:>{y}} {{}} {x=}' 'tail' f"{x + 1:.3f}" "\u1fae9é"
+        case np.ndarray() | None:
+            pass
+    with (open('p') as p, open(b'q\xff') as q):
+        return [i for i in p if (n := q)], lambda: ..., 1e400, 3j, 0x10, u'u', x[1:2, ...]
+    try:
+        raise ValueError from None
+    except* (TypeError, ValueError) as e:
+        del e
+
+
+class C(dict, metaclass=type):
+    value: int = 1
+"""
+SYNTAX_DIGEST = "ded243f713a1c60ca4c7fd52ab14e1e9"
+IN_ANOTHER_PYTHON = """
+import sys, types
+package = types.ModuleType("pipeline"); package.__path__ = [sys.argv[1]]; sys.modules["pipeline"] = package
+sys.path.insert(0, sys.argv[2])
+from pipeline.digest import code_digest
+print("digest", code_digest(["syntax"]).digest)
+"""
+
+
+@pytest.mark.parametrize("minor", [11, 12, 13, 14])
+def test_i2_every_python_that_is_installed_agrees(tmp_path: Path, minor: int) -> None:
+    (tmp_path / "syntax.py").write_text(SYNTAX, encoding="utf-8")
+    python = sys.executable if sys.version_info[1] == minor else shutil.which(f"python3.{minor}")
+    if python is None or subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode:
+        pytest.skip(f"Python 3.{minor} is not installed here")
+    package = Path(code_digest.__code__.co_filename).parent
+    command = [python, "-I", "-c", IN_ANOTHER_PYTHON, str(package), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["digest", SYNTAX_DIGEST], done.stderr

@@ -266,7 +266,7 @@ def test_s6_deleting_beside_putting_loses_no_put(tmp_path: Path) -> None:
 
     def churn() -> None:
         while not stop.is_set():
-            store.put_if_absent("folder/other", b"", durable=False)
+            assert store.put_if_absent("folder/other", b"", durable=False)
             store.delete("folder/other")
 
     thread = threading.Thread(target=churn)
@@ -276,6 +276,8 @@ def test_s6_deleting_beside_putting_loses_no_put(tmp_path: Path) -> None:
             assert store.put_if_absent("folder/mine", str(i).encode(), durable=False)
             assert store.get("folder/mine") == str(i).encode()
             store.delete("folder/mine")
+            store.publish_pointer("folder/latest", "folder/other")
+            store.delete("folder/latest")
     finally:
         stop.set()
         thread.join()

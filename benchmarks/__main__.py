@@ -1,0 +1,37 @@
+"""Run the benchmarks: ``python -m benchmarks [pattern]``; writes benchmarks/results.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+_PLUGIN = str(_HERE / "plugin")
+
+
+def main() -> None:
+    """Run what matches and print one line per result."""
+    from flows.settings import prepare_environment
+
+    prepare_environment()
+    sys.path.insert(0, _PLUGIN)
+    os.environ["PYTHONPATH"] = os.pathsep.join([_PLUGIN, *filter(None, [os.environ.get("PYTHONPATH")])])
+    from benchmarks import designs, engine
+    from pipeline.environment import environment
+
+    pattern = sys.argv[1] if len(sys.argv) > 1 else ""
+    rows = []
+    for name, benchmark in (engine.BENCHMARKS | designs.BENCHMARKS).items():
+        if pattern in name:
+            for row in benchmark():
+                print(row.line(), flush=True)
+                rows.append(asdict(row))
+    results = {"environment": environment(), "rows": rows}
+    (_HERE / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
