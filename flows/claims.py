@@ -86,10 +86,10 @@ def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, 
     if not _has(cube, axis, low, high):
         return _undecided(f"the study lacks {low} or {high}")
     values = _values(cube, variable)
-    ratio = np.log(values.sel({axis: high}) / values.sel({axis: low}))
+    ratio = values.sel({axis: high}) / values.sel({axis: low})
     over = surfaces.attrs.get("over") or ratio.dims[-1]
     ratio = ratio.transpose(..., over)
-    pairs = ratio.values.reshape(-1, ratio.sizes[over])
+    pairs = np.log(ratio.values).reshape(-1, ratio.sizes[over])
     pairs = pairs[np.isfinite(pairs).any(axis=-1)]
     if not pairs.size:
         return _undecided("no realisation is feasible for both")
@@ -145,8 +145,8 @@ def _edge_decreasing(cube: xr.Dataset, surfaces: xr.Dataset, *, edge: str, axis:
     if name not in surfaces or axis not in surfaces[name].dims or surfaces.sizes[axis] < 2:
         return _undecided(f"the study has no edge along {axis}")
     means = surfaces[name]
-    lines = np.moveaxis(means.values, list(means.dims).index(axis), -1).reshape(-1, means.sizes[axis])
-    lines = [line[np.isfinite(line)] for line in lines]
+    table = np.moveaxis(means.values, list(means.dims).index(axis), -1).reshape(-1, means.sizes[axis])
+    lines = [line[np.isfinite(line)] for line in table]
     steps = np.concatenate([np.diff(line) for line in lines])
     if not steps.size:
         return _undecided(f"no design is planned at two values of {axis}")

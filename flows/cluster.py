@@ -65,6 +65,8 @@ def connect(address: str | None, workers: int | None = None) -> Iterator[Cluster
     settings = _load_config()
     from distributed import Client, LocalCluster
 
+    # Lost workers and schedulers are told by the sweep, in one sentence.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     address = address or settings.get("address")
     if address:
         try:
@@ -74,8 +76,6 @@ def connect(address: str | None, workers: int | None = None) -> Iterator[Cluster
         with client:
             yield Cluster(client, f"cluster at {address}", client.dashboard_link)
         return
-    for name in ("distributed.nanny", "distributed.scheduler", "distributed.worker", "distributed.core"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
     count = workers or settings.get("workers") or os.cpu_count() or 1
     with (
         LocalCluster(

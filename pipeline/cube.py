@@ -200,7 +200,7 @@ def publish_group(store: Store, folder: str, key: str, arrays: Mapping[str, Labe
     version = f"{folder}versions/{key}"
     files = group_files(arrays, attributes)
     for name in sorted(files, key=lambda n: (n == "zarr.json", n)):
-        store.put_if_absent(f"{version}/{name}", files[name], durable=False)
+        store.put_if_absent(f"{version}/{name}", files[name])
     store.publish_pointer(f"{folder}latest", version)
     remove_old_versions(store, folder)
     return version

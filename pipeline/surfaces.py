@@ -34,7 +34,7 @@ def compute_surfaces(cube: xr.Dataset, *, over: str | None, edge: str | None, pa
     edge
         Numeric axis along which the largest feasible value is sought, per realisation.
     paired
-        Axis whose values are compared on the realisations feasible for all that are planned.
+        Axis whose values are compared on the realisations feasible for all values that are planned at a point.
 
     Returns
     -------
@@ -55,7 +55,9 @@ def compute_surfaces(cube: xr.Dataset, *, over: str | None, edge: str | None, pa
     for name, variable in cube.data_vars.items():
         if variable.dims == axes and variable.dtype.kind == "f" and not variable.attrs.get("volatile"):
             values = _over_last(variable, over, rest).astype(np.float64)
-            _add_statistics(surfaces, str(name), rest, values, feasible, common, variable.attrs)
+            usable = feasible & np.isfinite(values)
+            shared = _paired_mask(rest, paired, usable, planned)
+            _add_statistics(surfaces, str(name), rest, values, usable, shared, variable.attrs)
     _add_cost(surfaces, cube, over, rest)
     if edge is not None:
         _add_edge(surfaces, cube[edge], edge, rest, feasible)
@@ -89,28 +91,31 @@ def _add_counts(
 def _paired_mask(
     rest: tuple[str, ...], paired: str | None, feasible: NDArray[np.bool_], planned: NDArray[np.bool_]
 ) -> NDArray[np.bool_] | None:
-    """Realisations at which every value of the paired axis that is planned anywhere along it is feasible."""
+    """Realisations feasible for every value of the paired axis that has planned realisations at that point.
+
+    A value planned for fewer realisations than the others narrows them all: means over different draws do not compare.
+    """
     if paired is None:
         return None
     axis = rest.index(paired)
-    common: NDArray[np.bool_] = (feasible | ~planned).all(axis=axis, keepdims=True) & feasible
+    compared = planned.any(axis=-1, keepdims=True)
+    common: NDArray[np.bool_] = (feasible | ~compared).all(axis=axis, keepdims=True) & feasible
     return common
 
 
 def _add_statistics(
-    surfaces: xr.Dataset, name: str, rest: tuple[str, ...], values: Float, feasible: NDArray[np.bool_],
+    surfaces: xr.Dataset, name: str, rest: tuple[str, ...], values: Float, usable: NDArray[np.bool_],
     common: NDArray[np.bool_] | None, attributes: dict[str, Any],
 ) -> None:  # fmt: skip
     units = attributes.get("units", "1")
     label = attributes.get("long_name", name)
-    usable = feasible & np.isfinite(values)
     count = usable.sum(-1)
     mean = _mean(values, usable)
     half = _half_width(values, usable, mean, count)
     found = {"mean_feasible": mean, "ci_low_feasible": mean - half, "ci_high_feasible": mean + half}
     found |= {f"{q}_feasible": _quantile(values, usable, share) for q, share in QUANTILES.items()}
     if common is not None:
-        found["mean_paired"] = _mean(values, common & np.isfinite(values))
+        found["mean_paired"] = _mean(values, common)
     for suffix, value in found.items():
         words = suffix.replace("_", " ")
         surfaces[f"{name}_{suffix}"] = (rest, value, {"units": units, "long_name": f"{label}, {words}"})

@@ -41,8 +41,10 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
         A self-contained HTML page.
     """
     spec = _completed(cube, surfaces, report_spec)
-    drawn = {"tradeoff": tradeoff(surfaces, spec), "status": status_map(cube, spec)}
-    if {"relative_gap", "worst_violation"} <= set(cube.variables):
+    drawn = {"status": status_map(cube, spec)}
+    if np.isfinite(surfaces[f"{spec['y']}_mean_feasible"].values).any():
+        drawn["tradeoff"] = tradeoff(surfaces, spec)
+    if {"relative_gap", "worst_violation"} <= set(cube.variables) and np.isfinite(cube["relative_gap"].values).any():
         drawn["certificates"] = certificates(cube)
     script, divs = components({name: hv.render(plot, backend="bokeh") for name, plot in drawn.items()})
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
@@ -51,9 +53,9 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
     return template.render(
         title=cube.attrs["title"],
         kicker=_kicker(cube),
-        resources=markupsafe.Markup(Resources(mode="inline", components=["bokeh"]).render()),
+        resources=_bokeh_script(),
         script=markupsafe.Markup(script),
-        plots={"certificates": ""} | {name: markupsafe.Markup(div) for name, div in divs.items()},
+        plots={"certificates": "", "tradeoff": ""} | {name: markupsafe.Markup(div) for name, div in divs.items()},
         summary=_summary(cube, claims),
         tiles=_tiles(cube, counts),
         tradeoff_note=_tradeoff_note(surfaces, spec),
@@ -64,6 +66,12 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
         provenance=_provenance(cube, surfaces),
         folded=_folded(cube),
     )
+
+
+def _bokeh_script() -> markupsafe.Markup:
+    """BokehJS in the page. Not ``Resources.render()``: that adds scripts of Panel, which HoloViews loads, by address."""
+    scripts = Resources(mode="inline", components=["bokeh"]).js_raw
+    return markupsafe.Markup("".join(f"<script>\n{script}\n</script>\n" for script in scripts))
 
 
 def _completed(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any]) -> dict[str, Any]:
@@ -119,6 +127,8 @@ def _status_legend(cube: xr.Dataset) -> list[tuple[str, str]]:
 
 def _tradeoff_note(surfaces: xr.Dataset, spec: dict[str, Any]) -> str:
     over = surfaces.attrs.get("over")
+    if not np.isfinite(surfaces[f"{spec['y']}_mean_feasible"].values).any():
+        return "No cell is feasible: there is nothing to draw."
     if not over:
         return "One value per cell; hover to name it."
     text = (

@@ -25,7 +25,7 @@ _SIZES = {
 
 def _series(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> list[tuple[dict[str, Any], str, str, xr.Dataset]]:
     """(selection, colour, dash, part) of every curve that has a value."""
-    dims = [d for d in surfaces[variable].dims if d != spec["x"]]
+    dims = [str(d) for d in surfaces[variable].dims if d != spec["x"]]
     found = []
     for values in itertools.product(*(surfaces[d].values.tolist() for d in dims)):
         chosen = dict(zip(dims, values, strict=True))
@@ -33,8 +33,8 @@ def _series(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> list[t
         if not np.isfinite(part[variable].values).any():
             continue
         number = {d: surfaces[d].values.tolist().index(v) for d, v in chosen.items()}
-        colour = COLOURS[number.get(spec.get("colour"), 0) % len(COLOURS)]
-        dash = DASHES[number.get(spec.get("style"), 0) % len(DASHES)]
+        colour = COLOURS[number.get(spec.get("colour") or "", 0) % len(COLOURS)]
+        dash = DASHES[number.get(spec.get("style") or "", 0) % len(DASHES)]
         found.append((chosen, colour, dash, part))
     return found
 
@@ -135,7 +135,7 @@ def status_map(cube: xr.Dataset, spec: dict[str, Any]) -> Any:
         cmap=[STATUS_COLOURS[name] for name in STATUS_CODES], clim=(-0.5, len(STATUS_CODES) - 0.5),
         tools=[_hover(tips)], xlabel=axis_title(cube, x),
         ylabel="", responsive=True, height=height, min_height=height, toolbar=None, default_tools=[], line_color="white",
-        fontsize={"yticks": "8pt", "xticks": "10pt"}, colorbar=False, invert_yaxis=True,
+        fontsize={"yticks": "8pt", "xticks": "10pt"}, colorbar=False, invert_yaxis=True, xrotation=60,
     )  # fmt: skip
 
 

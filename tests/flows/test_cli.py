@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -271,3 +272,52 @@ def test_a_preview_is_a_thin_slice_that_the_full_run_reuses(
     code, out, _ = finished(disac("run", file, "--store", store))
     assert code == 0
     assert "24 cells to compute" in out
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[Callable[[], tuple[str, subprocess.Popen[bytes]]]]:
+    """Start a Dask scheduler with two workers of its own; returns its address and process."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> tuple[str, subprocess.Popen[bytes]]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        address = f"tcp://127.0.0.1:{port}"
+        dask = [sys.executable, "-m", "dask"]
+        here = ["--host", "127.0.0.1", "--no-dashboard"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
+        started.append(subprocess.Popen([*dask, "scheduler", "--port", str(port), *here], **quiet))
+        workers = ["--nworkers", "2", "--nthreads", "1", "--death-timeout", "20"]
+        started.append(subprocess.Popen([*dask, "worker", address, *workers, *here], **quiet))
+        return address, started[-2]
+
+    yield start
+    for process in started:
+        for child in [*psutil.Process(process.pid).children(recursive=True), process] if process.poll() is None else []:
+            child.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_w2_a_cluster_by_address_and_the_death_of_its_scheduler(
+    disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path, undisturbed: xr.Dataset,
+    scheduler: Callable[[], tuple[str, subprocess.Popen[bytes]]],
+) -> None:  # fmt: skip
+    file, store = str(study_file(SLOW_TOY, SLEEPY)), tmp_path / "results"
+    address, process = scheduler()
+    run = disac("run", file, "--store", str(store), "--cluster", address)
+    wait_for_segments(store, 3, run)
+    process.kill()
+    code, _, err = finished(run)
+    assert code == 3
+    assert "the scheduler went away" in err
+    finished_cells = len(open_ledger(LocalStore(store)).keys)
+    address, _ = scheduler()
+    code, out, err = finished(disac("run", file, "--store", str(store), "--cluster", address))
+    assert code == 0, err
+    assert f"cluster at {address}" in out
+    after = open_ledger(LocalStore(store))
+    assert finished_cells >= 3
+    assert len(after.keys) == len(np.unique(after.keys, axis=0)) == 30 * 6
+    equal_outside_volatile(undisturbed, published(store))

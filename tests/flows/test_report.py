@@ -1,0 +1,144 @@
+"""Reports: one file that asks nothing of the network, says everything in words, and draws at two widths."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import chromium
+import fake_cube
+import numpy as np
+import pytest
+import xarray as xr
+
+from flows.claims import evaluate_claims
+from flows.report import build_report
+from pipeline.surfaces import compute_surfaces
+
+
+def report_of(cube: xr.Dataset) -> str:
+    surfaces = compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design")
+    return build_report(cube, surfaces, evaluate_claims("quick", cube, surfaces), report_spec=fake_cube.REPORT)
+
+
+def toy_report(**spec: Any) -> str:
+    cube = fake_cube.toy_cube()
+    return build_report(cube, compute_surfaces(cube, over="draw", edge=None, paired=None), [], report_spec=spec)
+
+
+def own_part(page: str) -> str:
+    """The page without scripts and styles."""
+    return re.sub(r"<(script|style)\b.*?</\1>", "", page, flags=re.S)
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return report_of(fake_cube.quick_cube(failed=3, missing=2))
+
+
+def test_the_page_is_one_file_below_3_mb(page: str) -> None:
+    assert len(page.encode()) < 3_000_000
+    assert not re.search(r"<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=[\"'](?!data:)", page)
+    assert "@import" not in own_part(page)
+
+
+def test_the_page_says_what_was_computed_in_words(page: str) -> None:
+    text = own_part(page)
+    assert "198 of 200 planned cells are computed." in text
+    for words in ("Orthogonal design (P.2)", "Beamforming design (P.3)", "Unconstrained design (P.1), a bound", "Fig. 5"):
+        assert words in text
+    for heading in ("Trade-off", "How far it is feasible", "Designs compared", "Cost", "Every cell", "Certificates"):
+        assert heading in text
+    for status in ("missing", "not planned (blank)", "ok", "inaccurate", "infeasible", "failed"):
+        assert f"</i>{status}</span>" in text
+
+
+def test_legends_name_the_curves_with_units_on_the_axes(page: str) -> None:
+    for words in ("1 user, Orthogonal design (P.2)", "2 users, Beamforming design (P.3)", "SINR target [dB]"):
+        assert words in page
+    assert "Root CRB of the design's objective [m]" in html.unescape(page)
+
+
+def test_failed_cells_are_listed_by_place_with_their_sentence_escaped(page: str) -> None:
+    text = own_part(page)
+    assert "SINR target 0 dB, 2 users, Orthogonal design (P.2), channel realisation 0" in text
+    assert text.count("The solver stopped: &lt;numerical&gt; trouble &amp; no step.") == 3
+    assert "Failed cells" not in own_part(report_of(fake_cube.quick_cube()))
+
+
+def test_every_claim_has_a_badge_and_its_evidence(page: str) -> None:
+    text = own_part(page)
+    assert text.count('class="badge ') == len(re.findall(r"<tr><td><span", text)) == 10
+    assert 'class="badge fails">fails' in text
+    assert "cells at or below 0.001" in text
+
+
+def test_provenance_is_folded_in_the_page(page: str) -> None:
+    text = own_part(page)
+    for words in ("Base scenario", "Code: digest of every module", "Software", "c" * 32, "2026-01-01T00:00:00+00:00"):
+        assert words in text
+    assert "git revision" not in text
+
+
+def test_c5_the_page_shows_the_surfaces_own_numbers() -> None:
+    cube = fake_cube.quick_cube()
+    surfaces = compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design")
+    surfaces["sinr_db_feasible_edge_mean"][:] = 123.25
+    surfaces["rcrb_m_mean_paired"][:] = 0.6789
+    text = own_part(build_report(cube, surfaces, [], report_spec=fake_cube.REPORT))
+    assert text.count("<td>123.2</td>") == 5
+    assert "<td>0.6789</td>" in text
+    assert "What the paper says" not in text
+
+
+def test_a_complete_study_says_so() -> None:
+    text = own_part(report_of(fake_cube.quick_cube()))
+    assert "All 200 planned cells are computed." in text
+    assert "missing</span>" not in text
+
+
+def test_a_study_of_another_field_needs_no_design_and_no_spec() -> None:
+    text = own_part(toy_report())
+    assert "A &lt;toy&gt; &amp; its yield" in text
+    assert "<toy>" not in text
+    for absent in ("paper '", "Certificates", "paired table", "SINR", "Cost"):
+        assert absent not in text
+
+
+def test_nothing_feasible_still_gives_a_page() -> None:
+    cube = fake_cube.quick_cube()
+    feasible = np.isin(cube["status"].values, (2, 3))
+    cube["status"].values[feasible] = 4
+    for name in cube.data_vars:
+        if cube[name].dtype.kind == "f" and name != "solve_seconds":
+            cube[name].values[:] = np.nan
+    cube.attrs["cells_by_status"] = json.dumps({"infeasible": 200})
+    text = own_part(report_of(cube))
+    assert "No cell is feasible" in text
+    assert "Every cell" in text
+
+
+def test_a_script_end_in_a_message_does_not_end_the_script() -> None:
+    cube = fake_cube.quick_cube(failed=1)
+    cube["message"].values[cube["status"].values == 5] = "</script><script>alert(1)</script>"
+    assert "<script>alert(1)" not in report_of(cube)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(chromium.find_chromium() is None, reason="no Chromium here: install the package `chromium`")
+@pytest.mark.parametrize("width", [1280, 480])
+def test_in_a_browser_it_draws_and_asks_for_nothing(page: str, tmp_path: Path, width: int) -> None:
+    file = tmp_path / "index.html"
+    file.write_text(page, encoding="utf-8")
+    with chromium.browse(tmp_path) as tab:
+        tab.open(file.as_uri(), width=width)
+        outside = [url for url in tab.requests if not url.startswith(("data:", "blob:"))]
+        assert outside == [file.as_uri()]
+        assert tab.errors == []
+        assert tab.evaluate("Bokeh.documents.reduce((n, d) => n + d.roots().length, 0)") == 3
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
+        tab.screenshot(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 50_000

@@ -1,0 +1,189 @@
+"""Surfaces against a plain-loop reference, properties and closed forms (rule C5)."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from pipeline.experiment import STATUS_CODES
+from pipeline.surfaces import compute_surfaces
+
+AXES = ("level", "design", "draw")
+FEASIBLE = (STATUS_CODES["ok"], STATUS_CODES["inaccurate"])
+SHAPE = (3, 2, 4)
+
+
+def make_cube(status: Any, values: Any, axes: tuple[str, ...] = AXES) -> xr.Dataset:
+    """A cube with one float variable and, beside it, what surfaces must leave alone."""
+    status = np.asarray(status, dtype=np.uint8)
+    labels: dict[str, Any] = {
+        "level": ("level", np.array([0.0, 10.0, 30.0])[: status.shape[axes.index("level")]], {"units": "dB"}),
+        "design": ("design", np.array(["a", "b"], dtype=object)[: status.shape[axes.index("design")]]),
+        "draw": ("draw", np.arange(status.shape[axes.index("draw")])),
+    }
+    data: dict[str, Any] = {
+        "status": (axes, status),
+        "error_m": (axes, np.asarray(values, dtype=np.float64), {"units": "m", "long_name": "error", "volatile": 0}),
+        "solve_seconds": (axes, np.ones(status.shape), {"units": "s", "volatile": 1}),
+        "iterations": (axes, np.ones(status.shape, dtype=np.int64), {"units": "1", "volatile": 0}),
+        "taps": ((*axes, "tap"), np.ones((*status.shape, 2)), {"units": "1", "volatile": 0}),
+    }
+    return xr.Dataset(data, labels)
+
+
+def surfaces_of(cube: xr.Dataset) -> xr.Dataset:
+    return compute_surfaces(cube, over="draw", edge="level", paired="design")
+
+
+cubes = st.builds(
+    make_cube,
+    arrays(np.uint8, SHAPE, elements=st.sampled_from(sorted(STATUS_CODES.values()))),
+    arrays(np.float64, SHAPE, elements=st.one_of(st.floats(-1e6, 1e6), st.just(np.nan))),
+)
+
+
+def reference(cube: xr.Dataset) -> dict[str, np.ndarray[Any, Any]]:
+    """What surfaces hold, point by point in plain Python."""
+    status, values = cube["status"].values, cube["error_m"].values
+    levels, designs, draws = SHAPE
+    found: dict[str, np.ndarray[Any, Any]] = {}
+
+    def put(name: str, at: tuple[int, ...], shape: tuple[int, ...], value: float) -> None:
+        found.setdefault(name, np.full(shape, np.nan))[at] = value
+
+    for i, j in itertools.product(range(levels), range(designs)):
+        at, shape = (i, j), (levels, designs)
+        codes = status[i, j].tolist()
+        for word in ("inaccurate", "infeasible", "failed", "missing"):
+            put(f"{word}_count", at, shape, codes.count(STATUS_CODES[word]))
+        put("planned_count", at, shape, sum(c != STATUS_CODES["not_planned"] for c in codes))
+        put("feasible_count", at, shape, sum(c in FEASIBLE for c in codes))
+        decided = sum(c in (*FEASIBLE, STATUS_CODES["infeasible"]) for c in codes)
+        put("feasible_fraction", at, shape, sum(c in FEASIBLE for c in codes) / decided if decided else np.nan)
+        kept = [values[i, j, k] for k in range(draws) if codes[k] in FEASIBLE and np.isfinite(values[i, j, k])]
+        put("error_m_mean_feasible", at, shape, float(np.mean(kept)) if kept else np.nan)
+        for name, share in (("q05", 0.05), ("q50", 0.5), ("q95", 0.95)):
+            put(f"error_m_{name}_feasible", at, shape, float(np.quantile(kept, share)) if kept else np.nan)
+        spread = stats.sem(kept) * stats.t.ppf(0.975, len(kept) - 1) if len(kept) > 1 else np.nan
+        put("error_m_ci_low_feasible", at, shape, float(np.mean(kept)) - spread if kept else np.nan)
+        put("error_m_ci_high_feasible", at, shape, float(np.mean(kept)) + spread if kept else np.nan)
+        compared = [d for d in range(designs) if (status[i, d] != STATUS_CODES["not_planned"]).any()]
+        common = [k for k in range(draws) if compared and all(status[i, d, k] in FEASIBLE for d in compared)]
+        put("paired_count", at, shape, len(common) if j in compared else 0)
+        common = [k for k in common if all(np.isfinite(values[i, d, k]) for d in compared)] if j in compared else []
+        put("error_m_mean_paired", at, shape, float(np.mean(values[i, j, common])) if common else np.nan)
+    for j in range(designs):
+        largest = []
+        for k in range(draws):
+            reached = [float(cube["level"][i]) for i in range(levels) if status[i, j, k] in FEASIBLE]
+            largest += [max(reached)] if reached else []
+        put("level_feasible_edge_count", (j,), (designs,), len(largest))
+        for word, take in (("mean", np.mean), ("min", np.min), ("max", np.max)):
+            put(f"level_feasible_edge_{word}", (j,), (designs,), float(take(largest)) if largest else np.nan)
+    return found
+
+
+@settings(deadline=None, max_examples=60)
+@given(cubes)
+def test_c5_surfaces_equal_a_plain_loop(cube: xr.Dataset) -> None:
+    surfaces = surfaces_of(cube)
+    expected = reference(cube)
+    assert set(map(str, surfaces.data_vars)) == set(expected) | {"solve_seconds_total"}
+    for name, value in expected.items():
+        assert_allclose(surfaces[name].values, value, rtol=1e-9, atol=1e-6, err_msg=name)
+
+
+@settings(deadline=None, max_examples=30)
+@given(cubes, st.permutations(range(SHAPE[-1])))
+def test_c5_the_order_of_realisations_does_not_matter(cube: xr.Dataset, order: list[int]) -> None:
+    first, second = surfaces_of(cube), surfaces_of(cube.isel(draw=order))
+    for name in first.data_vars:
+        assert_allclose(second[name].values, first[name].values, rtol=1e-9, atol=1e-6, err_msg=str(name))
+
+
+@settings(deadline=None, max_examples=30)
+@given(cubes, st.permutations(AXES))
+def test_c5_the_order_of_dimensions_does_not_matter(cube: xr.Dataset, order: list[str]) -> None:
+    turned = cube.transpose(*order, "tap")
+    xr.testing.assert_identical(surfaces_of(turned).transpose("level", "design"), surfaces_of(cube))
+
+
+@settings(deadline=None, max_examples=30)
+@given(cubes)
+def test_c5_bands_and_quantiles_are_ordered_and_bits_repeat(cube: xr.Dataset) -> None:
+    surfaces = surfaces_of(cube)
+    xr.testing.assert_identical(surfaces, surfaces_of(cube))
+    low, middle, high = (surfaces[f"error_m_{q}_feasible"].values for q in ("q05", "q50", "q95"))
+    known = np.isfinite(middle)
+    assert (known == (surfaces["error_m_mean_feasible"].notnull().values)).all()
+    assert (low[known] <= middle[known]).all()
+    assert (middle[known] <= high[known]).all()
+    few = surfaces["feasible_count"].values < 2
+    assert np.isnan(surfaces["error_m_ci_low_feasible"].values[few]).all()
+    assert (surfaces["paired_count"] <= surfaces["feasible_count"]).all()
+
+
+def test_c5_closed_form_of_three_values() -> None:
+    cube = make_cube(np.full((1, 1, 3), STATUS_CODES["ok"]), [[[1.0, 2.0, 3.0]]])
+    point = surfaces_of(cube).isel(level=0, design=0)
+    quantile = 0.95 * np.sqrt(2 / (4 * 0.975 * 0.025))  # Student's t has this closed form for two degrees of freedom
+    half = quantile / np.sqrt(3)
+    assert point["error_m_mean_feasible"] == 2.0
+    assert_allclose(point["error_m_ci_high_feasible"], 2.0 + half, rtol=1e-12)
+    assert_allclose(point["error_m_ci_low_feasible"], 2.0 - half, rtol=1e-12)
+    assert_allclose([point[f"error_m_{q}_feasible"] for q in ("q05", "q50", "q95")], [1.1, 2.0, 2.9])
+
+
+@pytest.mark.parametrize("unplanned", [2, 0])
+def test_c5_designs_are_compared_on_the_same_realisations(unplanned: int) -> None:
+    """A design planned for two of four realisations is not held against a mean over four."""
+    status = np.full((1, 2, 4), STATUS_CODES["ok"])
+    status[0, 1, 4 - unplanned :] = STATUS_CODES["not_planned"]
+    values = np.array([[[1.0, 2.0, 30.0, 40.0], [2.0, 3.0, 31.0, 41.0]]])
+    surfaces = surfaces_of(make_cube(status, values))
+    means = surfaces["error_m_mean_paired"].values[0]
+    assert_allclose(means[1] - means[0], 1.0)
+    assert surfaces["paired_count"].values.tolist() == [[4 - unplanned, 4 - unplanned]]
+    assert surfaces["error_m_mean_feasible"].values[0, 0] == 18.25
+
+
+def test_c5_a_design_that_is_not_planned_does_not_empty_the_pairs() -> None:
+    status = np.full((1, 2, 4), STATUS_CODES["ok"])
+    status[0, 1] = STATUS_CODES["not_planned"]
+    surfaces = surfaces_of(make_cube(status, np.ones((1, 2, 4))))
+    assert surfaces["paired_count"].values.tolist() == [[4, 0]]
+    assert surfaces["planned_count"].values.tolist() == [[4, 0]]
+
+
+def test_c5_only_real_values_that_repeat_are_summarised_with_their_units() -> None:
+    surfaces = surfaces_of(make_cube(np.full(SHAPE, STATUS_CODES["ok"]), np.ones(SHAPE)))
+    summarised = {str(n).removesuffix("_mean_feasible") for n in surfaces.data_vars if str(n).endswith("_mean_feasible")}
+    assert summarised == {"error_m"}
+    assert surfaces["error_m_q05_feasible"].attrs["units"] == "m"
+    assert surfaces["level_feasible_edge_mean"].attrs["units"] == "dB"
+    assert surfaces["solve_seconds_total"].attrs["volatile"] == 1
+    assert "draw" not in surfaces.dims
+    assert {surfaces[n].dtype for n in surfaces.data_vars if str(n).endswith("_count")} == {np.dtype(np.int64)}
+    assert {k: surfaces.attrs[k] for k in ("over", "edge", "paired")} == {"over": "draw", "edge": "level", "paired": "design"}
+
+
+def test_c5_without_an_averaged_axis_the_values_stay() -> None:
+    cube = make_cube(np.full(SHAPE, STATUS_CODES["ok"]), np.arange(24.0).reshape(SHAPE))
+    surfaces = compute_surfaces(cube, over=None, edge=None, paired=None)
+    assert_allclose(surfaces["error_m_mean_feasible"].values, cube["error_m"].values)
+    assert "error_m_mean_paired" not in surfaces
+
+
+def test_an_edge_needs_a_numeric_axis() -> None:
+    cube = make_cube(np.full(SHAPE, STATUS_CODES["ok"]), np.ones(SHAPE))
+    with pytest.raises(ValueError, match="edge axis 'design'"):
+        compute_surfaces(cube, over="draw", edge="design", paired=None)
