@@ -1,0 +1,48 @@
+"""The studies that come with the project: they load, their schema is in step, their experiment keeps rule R2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.catalogue import catalogue, study_schema
+from flows.data_files import data_dir, study_path
+from pipeline.errors import UsageError
+from pipeline.study import load_study
+from pipeline.testing import check_line_independence
+
+STUDIES = sorted(p.stem for p in (data_dir() / "studies").glob("*.yaml"))
+
+
+def test_the_committed_schema_is_in_step() -> None:
+    committed = (data_dir() / "study.schema.json").read_text(encoding="utf-8")
+    assert committed == study_schema(), "run `disac schema > data/study.schema.json`"
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_names_its_schema_and_is_called_like_its_file(name: str) -> None:
+    path = study_path(name)
+    assert path.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=../study.schema.json")
+    assert load_study(path).name == name
+
+
+def test_the_catalogue_counts_cells_and_cost() -> None:
+    rows = {row["study"]: row for row in catalogue()}
+    assert rows["quick"]["cells"] == 12 * 2 * 2 * 4 + 4 * 2
+    assert rows["ofdm-fig5"]["paper"] == "ofdm"
+    assert all(row["rough_seconds"] > 0 for row in rows.values())
+
+
+def test_an_unknown_study_is_a_near_miss() -> None:
+    with pytest.raises(UsageError, match="did you mean 'ofdm-fig5'"):
+        study_path("ofdm-fig")
+    with pytest.raises(UsageError, match="no study file"):
+        study_path(str(Path("nowhere") / "study.yaml"))
+
+
+@pytest.mark.parametrize("design", ["orthogonal", "beamforming", "unconstrained"])
+def test_r2_the_tradeoff_keeps_its_bits_in_any_line(design: str) -> None:
+    small = ["arrays.transmit_antennas=3", "arrays.receive_antennas=3", "waveform.subcarriers=4", "layout.target_count=1"]
+    axes = ["axes.sinr_db=[0, 10, 20, 30, 60]", f"axes.design=[{design}]", "axes.user_count=[1]", "axes.realisation=[0]"]
+    check_line_independence(load_study(study_path("quick"), overrides=[*small, *axes]))
