@@ -27,7 +27,7 @@ StudyName = Annotated[str, typer.Argument(help="A study of data/studies by name,
 StoreFolder = Annotated[str, typer.Option("--store", help="Folder that holds ledger, cubes, surfaces and reports.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change a value, e.g. --set service.sinr_db=20 or --set axes.sinr_db=0:40:10."),
+    typer.Option("--set", help="Change a value, e.g. --set power.power_to_noise_db=30 or --set axes.sinr_db=0:40:10."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 

@@ -102,6 +102,7 @@ def expand(study: Study) -> Cells:
     grids = [_grid_axes(study, grid, at) for grid, at in zip(study.grids, study.grid_paths, strict=True)]
     axes = _outer_join(study, grids)
     _check_names(study, axes)
+    _refuse_idle_overrides(study, grids)
     parts = [_grid_index(study, g, at, own, axes) for g, at, own in zip(study.grids, study.grid_paths, grids, strict=True)]
     index = np.concatenate(parts)
     shape = tuple(len(axis.labels) for axis in axes)
@@ -111,6 +112,15 @@ def expand(study: Study) -> Cells:
     if not len(index):
         raise study.source.error(("grids",), "no cell is left: 'where' and 'exclude' remove them all")
     return Cells(study, axes, index)
+
+
+def _refuse_idle_overrides(study: Study, grids: Sequence[Mapping[str, Axis]]) -> None:
+    """A value set on the command line that an axis sets in every grid would change nothing: say what does."""
+    for path in study.source.overridden:
+        name = ".".join(map(str, path[1:] if path[0] == "scenario" else path))
+        setting = [axis.name for grid in grids for axis in grid.values() if name in axis.paths]
+        if path[0] in ("scenario", "options") and len(setting) == len(grids):
+            raise study.source.error(path, f"the axis '{setting[0]}' sets it in every cell; use --set axes.{setting[0]}=...")
 
 
 def _grid_axes(study: Study, grid: GridFile, at: KeyPath) -> dict[str, Axis]:

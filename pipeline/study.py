@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,9 +115,14 @@ class Source:
 
     name: str
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    overridden: Mapping[KeyPath, str] = field(default_factory=dict)
+    """Key paths set on the command line, with the key as it was typed."""
 
     def error(self, path: KeyPath, message: str) -> UsageError:
-        """An error that names file, line and key path."""
+        """An error that names file, line and key path, or the override that brought the value."""
+        typed = next((self.overridden[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.overridden), None)
+        if typed is not None:
+            return UsageError(f"--set {typed}: {message}")
         line = next((self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), None)
         where = f"{self.name}, line {line}" if line is not None else self.name
         return UsageError(f"{where}, {dotted(path)}: {message}" if path else f"{where}: {message}")
@@ -183,8 +188,10 @@ def load_study(
     origin = Source(str(path), lines)
     if not isinstance(content, dict):
         raise origin.error((), "a study is a mapping that begins with 'study: <name>'")
+    overridden: dict[KeyPath, str] = {}
     for override in overrides:
-        _override(content, override)
+        overridden |= _override(content, override)
+    origin = replace(origin, overridden=overridden)
     file = validate(StudyFile, content, origin, ())
     return _resolve(file, origin, experiment_loader)
 
@@ -224,28 +231,30 @@ def _parse(text: str, name: str) -> tuple[Any, dict[KeyPath, int]]:
     return walk(tree, ()), lines
 
 
-def _override(content: dict[str, Any], text: str) -> None:
-    """Apply one ``key=value`` of ``--set``."""
+def _override(content: dict[str, Any], text: str) -> dict[KeyPath, str]:
+    """Apply one ``key=value`` of ``--set``; returns the key paths it set, with the key as it was typed."""
     key, equals, value_text = text.partition("=")
     key = key.strip()
     if not equals or not key:
-        raise UsageError(f"--set {text}: expected key=value, e.g. --set service.sinr_db=20")
+        raise UsageError(f"--set {text}: expected key=value, e.g. --set axes.sinr_db=0:40:10")
     value, _ = _parse(value_text, f"--set {key}")
     head, _, rest = key.partition(".")
     if head == "axes" and rest:
-        grids = content.get("grids") if isinstance(content.get("grids"), list) else [content]
-        found = [grid["axes"] for grid in grids or [] if isinstance(grid, dict) and rest in (grid.get("axes") or {})]
+        grids: list[Any] = content["grids"] if isinstance(content.get("grids"), list) else [content]
+        found = [i for i, grid in enumerate(grids) if isinstance(grid, dict) and rest in (grid.get("axes") or {})]
         if not found:
-            known = sorted({name for grid in grids or [] for name in (grid.get("axes") or {})})
+            known = sorted({name for grid in grids for name in (grid.get("axes") or {})})
             raise UsageError(f"--set {key}: no such axis{near_miss(rest, known)}; axes: {', '.join(known)}")
-        for axes in found:
+        for i in found:
+            axes = grids[i]["axes"]
             old = axes[rest]
             axes[rest] = {**old, "values": _listed(value)} if isinstance(old, dict) and "path" in old else _listed(value)
-        return
+        return {(("grids", i) if "grids" in content else ()) + ("axes", rest): key for i in found}
     if head not in ("scenario", "options") and (rest or head not in StudyFile.model_fields):
         if not rest:
             raise UsageError(f"--set {key}: unknown key{near_miss(key, StudyFile.model_fields)}")
         key = f"scenario.{key}"
+    typed = text.partition("=")[0].strip()
     *parents, last = key.split(".")
     node = content
     for parent in parents:
@@ -253,6 +262,7 @@ def _override(content: dict[str, Any], text: str) -> None:
         if not isinstance(node, dict):
             raise UsageError(f"--set {key}: '{parent}' holds no fields")
     node[last] = value
+    return {tuple(key.split(".")): typed}
 
 
 def _listed(value: Any) -> Any:

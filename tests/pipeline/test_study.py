@@ -222,3 +222,14 @@ def test_i4_a_file_counts_by_its_content(tmp_path: Path) -> None:
     assert not (before == after).all(axis=1).any()
     with pytest.raises(UsageError, match="cannot be read"):
         cell_keys(expand(study(text.replace("table.csv", "none.csv"), tmp_path / "s.yaml")), "0")
+
+
+def test_an_override_that_changes_nothing_or_is_wrong_says_so(tmp_path: Path) -> None:
+    text = AXES + "  size.count: [1, 2]\n"
+    for override, sentence in (
+        ("size.count=3", r"--set size.count: the axis 'count' sets it in every cell; use --set axes.count"),
+        ("signal.levl_db=3", r"--set signal.levl_db: .*did you mean 'level_db'"),
+        ("axes.size.count=[0]", r"--set axes.size.count: .*greater than or equal to 1"),
+    ):
+        with pytest.raises(UsageError, match=sentence):
+            expand(study(text, tmp_path / "s.yaml", override))
