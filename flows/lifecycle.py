@@ -11,7 +11,7 @@ from types import FrameType
 
 import psutil
 
-_PATIENCE_S = 1.2
+_PATIENCE_S = 0.8
 
 
 def end_children() -> None:
@@ -20,7 +20,7 @@ def end_children() -> None:
     for child in children:
         with contextlib.suppress(psutil.Error):
             child.kill()
-    psutil.wait_procs(children, timeout=1.0)
+    psutil.wait_procs(children, timeout=0.5)
 
 
 def end_on_signals(farewell: str) -> None:
