@@ -1,0 +1,138 @@
+"""Executed cells after edits of code and of scenario models, in processes of their own (rules I1, I2)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+EXPERIMENT = """
+    from dataclasses import dataclass
+    from pydantic import BaseModel, ConfigDict, Field
+    from lab.scenario import Scenario
+    from lab.{formula} import value
+
+    class Options(BaseModel):
+        model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @dataclass(frozen=True)
+    class Variable:
+        name: str = "y"
+        dtype: str = "float64"
+        dims: tuple = ()
+        coords: dict = Field(default_factory=dict)
+        unit: str = "1"
+        long_name: str = "y"
+        kind: str = "cube"
+        volatile: bool = False
+
+    class Experiment:
+        name = "{name}"
+        scenario_model = Scenario
+        options_model = Options
+        line_axes = ("x",)
+        variables = (Variable(coords={{}}),)
+        modules = ("lab.{name}",)
+
+        def run(self, scenarios, options):
+            for s in scenarios:
+                print("CELL", s.x)
+            return [{{"status": "ok", "y": value(s.x) * s.gain}} for s in scenarios]
+
+    experiment = Experiment()
+"""
+
+FILES = {
+    "lab/__init__.py": "",
+    "lab/scenario.py": """
+        from pydantic import BaseModel, ConfigDict, Field
+
+        class Scenario(BaseModel):
+            model_config = ConfigDict(frozen=True, extra="forbid")
+            x: float = 0.0
+            gain: float = Field(1.0, json_schema_extra={"identity_default": 1.0})
+    """,
+    "lab/alpha.py": EXPERIMENT.format(name="alpha", formula="near"),
+    "lab/beta.py": EXPERIMENT.format(name="beta", formula="other"),
+    "lab/near.py": "from lab.middle import twice\n\ndef value(x):\n    return twice(x)\n",
+    "lab/middle.py": "from lab.far import factor\n\ndef twice(x):\n    return factor() * x\n",
+    "lab/far.py": "def factor():\n    return 2.0\n",
+    "lab/other.py": "def value(x):\n    return -x\n",
+    "lab-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: lab\nVersion: 1\n",
+    "lab-1.dist-info/entry_points.txt": "[disac.experiments]\nalpha = lab.alpha:experiment\nbeta = lab.beta:experiment\n",
+    "alpha.yaml": "study: alpha\nexperiment: alpha\naxes:\n  x: [1, 2, 3]\n",
+    "beta.yaml": "study: beta\nexperiment: beta\naxes:\n  x: [1, 2]\n",
+    "explicit.yaml": "study: explicit\nexperiment: beta\nscenario: {gain: 1.0}\naxes:\n  x: [5]\n",
+}
+
+RUN = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pipeline.plan import make_plan
+from pipeline.store import LocalStore
+from pipeline.study import load_study
+from pipeline.sweep import Sweep
+store = LocalStore(sys.argv[1])
+for file in sys.argv[2:]:
+    plan = make_plan(load_study(file), store)
+    for sentence, count in plan.summary()["reasons"].items():
+        print("REASON", count, sentence)
+    with ThreadPoolExecutor(1) as pool:
+        Sweep(plan, store, pool, lambda: 1).run()
+    print("DONE", file)
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Callable[..., tuple[tuple[int, ...], str]]:
+    for name, text in FILES.items():
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+
+    def run(*edits: tuple[str, str, str]) -> tuple[tuple[int, ...], str]:
+        """Apply edits (file, old, new), run all studies; returns the executed cells of each and what was printed."""
+        for name, old, new in edits:
+            text = (tmp_path / name).read_text()
+            assert old in text
+            (tmp_path / name).write_text(text.replace(old, new))
+        files = ["alpha.yaml", "beta.yaml", "explicit.yaml"]
+        code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.path.insert(0, {str(Path.cwd())!r})\n{RUN}"
+        done = subprocess.run(
+            [sys.executable, "-c", code, "store", *files],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        parts = done.stdout.split("DONE")
+        return tuple(part.count("CELL") for part in parts[:3]), done.stdout
+
+    return run
+
+
+def test_i2_edits_run_exactly_what_they_touch(lab: Callable[..., tuple[tuple[int, ...], str]]) -> None:
+    assert lab()[0] == (3, 2, 1)
+    assert lab()[0] == (0, 0, 0)
+    assert lab(("lab/far.py", "return 2.0", "return 2.0  # the factor"))[0] == (0, 0, 0)
+    counts, said = lab(("lab/far.py", "2.0", "2.5"))
+    assert counts == (3, 0, 0)
+    assert "REASON 3 code: lab.far changed" in said
+
+
+def test_i1_a_new_field_runs_nothing_and_a_changed_default_what_relied_on_it(
+    lab: Callable[..., tuple[tuple[int, ...], str]],
+) -> None:
+    assert lab()[0] == (3, 2, 1)
+    field = 'offset: float = Field(0.0, json_schema_extra={"identity_default": 0.0})'
+    assert lab(("lab/scenario.py", "x: float = 0.0", f"x: float = 0.0\n    {field}"))[0] == (0, 0, 0)
+    # The third study says gain: 1.0 itself and does not rely on the default.
+    counts, said = lab(("lab/scenario.py", "Field(1.0,", "Field(3.0,"))
+    assert counts == (3, 2, 0)
+    assert "gain" in said or "not computed yet" in said
