@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,17 +13,19 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import UsageError, near_miss
-from pipeline.study import AxisFile, GridFile, KeyPath, SpacedValues, Study, known_paths, same_value
+from pipeline.study import AxisFile, GridFile, SpacedValues, Study, known_paths, long_name, resolve_path
 from pipeline.values import (
+    KeyPath,
+    axis_values,
     build,
     canonical_text,
     is_range,
-    leaf_fields,
+    label_of,
     leaf_value,
-    parse_range,
     plain,
     replace_values,
-    spaced,
+    same_value,
+    short_name,
     unit_of,
 )
 from pipeline.zarrio import numpy_dtype
@@ -107,7 +110,9 @@ def expand(study: Study) -> Cells:
     index = np.concatenate(parts)
     shape = tuple(len(axis.labels) for axis in axes)
     if len(parts) > 1 and axes:
-        flat = np.unique(np.ravel_multi_index(tuple(index.T.astype(np.int64)), shape))
+        # Sorted and compared with the neighbour: np.unique hashes, which takes eight times as long at a million cells.
+        flat = np.sort(np.ravel_multi_index(tuple(index.T.astype(np.int64)), shape))
+        flat = flat[np.concatenate(([True], flat[1:] != flat[:-1]))] if len(flat) else flat
         index = np.stack(np.unravel_index(flat, shape), axis=1).astype(np.int32)
     if not len(index):
         raise study.source.error(("grids",), "no cell is left: 'where' and 'exclude' remove them all")
@@ -123,123 +128,102 @@ def _refuse_idle_overrides(study: Study, grids: Sequence[Mapping[str, Axis]]) ->
             raise study.source.error(path, f"the axis '{setting[0]}' sets it in every cell; use --set axes.{setting[0]}=...")
 
 
+@dataclass(frozen=True)
+class _Raw:
+    """An axis as written: per entry the paths with untyped values and the place in the file."""
+
+    key: str
+    at: KeyPath
+    entries: tuple[Mapping[str, Any], ...]
+    places: tuple[KeyPath, ...]
+    labels: tuple[str, ...] | None = None
+
+
 def _grid_axes(study: Study, grid: GridFile, at: KeyPath) -> dict[str, Axis]:
+    raws = [_raw_axis(study, key, spec, (*at, "axes", key)) for key, spec in grid.axes.items()]
+    first = {path: value for raw in raws for path, value in raw.entries[0].items()}
     found: dict[str, Axis] = {}
-    for key, spec in grid.axes.items():
-        axis = _axis(study, key, spec, (*at, "axes", key))
+    setting: dict[str, str] = {}
+    for raw in raws:
+        axis = _typed_axis(study, raw, {p: v for p, v in first.items() if p not in raw.entries[0]})
         if axis.name in found:
-            raise study.source.error(
-                (*at, "axes", key), f"a second axis named '{axis.name}'; write 'name: {{path: ..., values: ...}}'"
-            )
+            raise study.source.error(raw.at, f"a second axis named '{axis.name}'; write 'name: {{path: ..., values: ...}}'")
+        for path in axis.paths:
+            if path in setting:
+                raise study.source.error(raw.at, f"two axes set '{path}'; the other is '{setting[path]}'")
+            setting[path] = axis.name
         found[axis.name] = axis
-    set_twice = [p for axis in found.values() for p in axis.paths]
-    for path in set_twice:
-        if set_twice.count(path) > 1:
-            raise study.source.error((*at, "axes"), f"two axes set '{path}'")
     return found
 
 
-def _axis(study: Study, key: str, spec: Any, at: KeyPath) -> Axis:
-    if isinstance(spec, AxisFile) and spec.entries is not None:
-        if spec.path is not None or spec.values is not None:
-            raise study.source.error(at, "give either path with values, or entries")
-        return _coupled_axis(study, key, spec, at)
-    long = isinstance(spec, AxisFile)
-    path = _resolve_path(study, (spec.path if long else None) or key, at)
-    values = _listed(study, spec.values if long else spec, at)
-    typed = tuple(_typed(study, {path: value}, at)[path] for value in values)
-    _refuse_duplicates(study, typed, at)
-    structured = any(isinstance(v, list | dict) for v in typed)
-    labels = tuple(canonical_text(v) for v in typed) if structured else typed
-    name = _short_name(study, path) if path == key or "." in key else key
-    return Axis(name, (path,), labels, tuple({path: v} for v in typed), {}, unit_of(path), _long_name(study, path))
+def _raw_axis(study: Study, key: str, spec: Any, at: KeyPath) -> _Raw:
+    if not isinstance(spec, AxisFile) or spec.entries is None:
+        long = isinstance(spec, AxisFile)
+        path = resolve_path(study, (spec.path if long else None) or key, at)
+        entries = tuple({path: value} for value in _values(study, spec.values if long else spec, at))
+        return _Raw(key, at, entries, (at,) * len(entries))
+    if spec.path is not None or spec.values is not None:
+        raise study.source.error(at, "give either path with values, or entries")
+    if not spec.entries or not all(entry.set for entry in spec.entries):
+        raise study.source.error(at, "a coupled axis needs at least one entry, and each sets at least one path")
+    places = tuple((*at, "entries", i) for i in range(len(spec.entries)))
+    entries = tuple(
+        {resolve_path(study, path, (*place, "set", path)): value for path, value in entry.set.items()}
+        for entry, place in zip(spec.entries, places, strict=True)
+    )
+    for entry, place in zip(entries, places, strict=True):
+        if set(entry) != set(entries[0]):
+            raise study.source.error(place, f"every entry sets the same paths; the first sets {', '.join(sorted(entries[0]))}")
+    return _Raw(key, at, entries, places, tuple(entry.label for entry in spec.entries))
 
 
-def _coupled_axis(study: Study, key: str, spec: AxisFile, at: KeyPath) -> Axis:
-    entries, labels = [], []
-    for i, entry in enumerate(spec.entries or []):
-        values = {_resolve_path(study, path, (*at, "entries", i, "set", path)): v for path, v in entry.set.items()}
-        entries.append(_typed(study, values, (*at, "entries", i)))
-        labels.append(entry.label)
-    if not entries:
-        raise study.source.error(at, "a coupled axis needs at least one entry")
-    paths = tuple(sorted(entries[0]))
-    for i, entered in enumerate(entries):
-        if tuple(sorted(entered)) != paths:
-            raise study.source.error((*at, "entries", i), f"every entry sets the same paths; the first sets {', '.join(paths)}")
-    _refuse_duplicates(study, tuple(labels), at)
-    members = {
-        _short_name(study, path): tuple(
-            canonical_text(e[path]) if isinstance(e[path], list | dict) else e[path] for e in entries
-        )
-        for path in paths
-    }
-    return Axis(key, paths, tuple(labels), tuple(entries), members, "1", key)
-
-
-def _listed(study: Study, values: Any, at: KeyPath) -> Sequence[Any]:
+def _values(study: Study, spec: Any, at: KeyPath) -> Sequence[Any]:
     try:
-        if values is None:
-            raise ValueError("an axis needs 'values' or 'entries'")
-        if isinstance(values, SpacedValues):
-            return spaced(values.start, values.stop, values.points, values.scale)
-        if is_range(values):
-            return parse_range(values)
-        listed = values if isinstance(values, list) else [values]
-        if not listed:
-            raise ValueError("an axis needs at least one value")
-        return listed
+        return axis_values(spec.model_dump() if isinstance(spec, SpacedValues) else spec)
     except ValueError as error:
         raise study.source.error(at, str(error)) from error
 
 
-def _resolve_path(study: Study, path: str, at: KeyPath) -> str:
-    """A full dotted path from itself or from an unambiguous ending."""
-    known = known_paths(study)
-    if path in known:
-        return path
-    ending = [k for k in known if k.endswith(f".{path}")]
-    if len(ending) == 1:
-        return ending[0]
-    if ending:
-        raise study.source.error(at, f"'{path}' is ambiguous: {', '.join(ending)}")
-    names = [*known, *(k.rsplit(".", 1)[-1] for k in known)]
-    raise study.source.error(at, f"no field '{path}'{near_miss(path, names)}; there are {', '.join(known)}")
+def _typed_axis(study: Study, raw: _Raw, beside: Mapping[str, Any]) -> Axis:
+    entries = tuple(_typed(study, e, place, beside) for e, place in zip(raw.entries, raw.places, strict=True))
+    paths, known = tuple(sorted(entries[0])), known_paths(study)
+    if raw.labels is not None:
+        _refuse_duplicates(study, raw.labels, raw.at)
+        _refuse_duplicates(study, entries, raw.at)
+        members = {short_name(path, known): tuple(label_of(e[path]) for e in entries) for path in paths}
+        return Axis(raw.key, paths, raw.labels, entries, members, "1", raw.key)
+    path, typed = paths[0], tuple(e[paths[0]] for e in entries)
+    _refuse_duplicates(study, typed, raw.at)
+    structured = any(isinstance(v, list | dict) for v in typed)
+    labels = tuple(canonical_text(v) for v in typed) if structured else typed
+    name = short_name(path, known) if path == raw.key or "." in raw.key else raw.key
+    return Axis(name, paths, labels, entries, {}, unit_of(path), long_name(study, path))
 
 
-def _short_name(study: Study, path: str) -> str:
-    """The shortest ending of a path that no other path shares (rule G3)."""
-    known, parts = known_paths(study), path.split(".")
-    for n in range(1, len(parts)):
-        ending = ".".join(parts[-n:])
-        if sum(k == ending or k.endswith(f".{ending}") for k in known) == 1:
-            return ending.replace(".", "_")
-    return path.replace(".", "_")
+def _typed(study: Study, values: Mapping[str, Any], at: KeyPath, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as the scenario's fields type them (rule G2).
 
-
-def _long_name(study: Study, path: str) -> str:
-    model = study.experiment.options_model if path.startswith(OPTIONS) else study.experiment.scenario_model
-    fields = dict(leaf_fields(model))
-    return fields[path.removeprefix(OPTIONS)].description or path
-
-
-def _typed(study: Study, values: Mapping[str, Any], at: KeyPath) -> dict[str, Any]:
-    """Values as the scenario's fields type them (rule G2)."""
-    scenario = {p: v for p, v in values.items() if not p.startswith(OPTIONS)}
-    options = {p.removeprefix(OPTIONS): v for p, v in values.items() if p.startswith(OPTIONS)}
+    They are tried beside the other axes' first values, then beside the base scenario: a rule across fields refuses a
+    value here only if it refuses both, and other combinations when their cell is built.
+    """
     typed: dict[str, Any] = {}
-    for base, chosen, prefix in ((study.scenario, scenario, ""), (study.options, options, OPTIONS)):
-        if not chosen:
+    for base, prefix in ((study.scenario, ""), (study.options, OPTIONS)):
+        own, other = ({p.removeprefix(prefix): v for p, v in d.items() if p.startswith(OPTIONS) == bool(prefix)}
+                      for d in (values, beside))  # fmt: skip
+        if not own:
             continue
+        content = plain(base)
         try:
-            model = build(type(base), replace_values(plain(base), chosen))
+            try:
+                model = build(type(base), replace_values(content, {**other, **own}))
+            except (ValueError, TypeError):
+                model = build(type(base), replace_values(content, own))
         except ValidationError as error:
-            first = error.errors()[0]
             found = ", ".join(f"{p} = {v!r}" for p, v in values.items())
-            raise study.source.error(at, f"{found}: {first['msg']}") from error
+            raise study.source.error(at, f"{found}: {error.errors()[0]['msg']}") from error
         except (ValueError, TypeError) as error:
             raise study.source.error(at, str(error)) from error
-        typed |= {prefix + path: plain(leaf_value(model, path)) for path in chosen}
+        typed |= {prefix + path: plain(leaf_value(model, path)) for path in own}
     return typed
 
 
@@ -261,7 +245,7 @@ def _outer_join(study: Study, grids: Sequence[Mapping[str, Axis]]) -> tuple[Axis
         if any(v.paths != versions[0].paths for v in versions):
             raise study.source.error(("grids",), f"the axis '{name}' means different paths in different grids")
         if len(versions) < len(grids):
-            versions.append(_base_axis(study, versions[0]))
+            versions.append(_base_axis(study, versions))
         entries: dict[str, tuple[Any, Mapping[str, Any]]] = {}
         for version in versions:
             for label, entry in zip(version.labels, version.entries, strict=True):
@@ -274,45 +258,54 @@ def _outer_join(study: Study, grids: Sequence[Mapping[str, Axis]]) -> tuple[Axis
         numeric = all(isinstance(label, int | float) and not isinstance(label, bool) for label, _ in merged)
         if numeric and len(grids) > 1:
             merged.sort(key=lambda pair: pair[0])
-        members = {}
-        for member in versions[0].members:
-            path = next(p for p in versions[0].paths if _short_name(study, p) == member)
-            values = [entry[path] for _, entry in merged]
-            members[member] = tuple(canonical_text(v) if isinstance(v, list | dict) else v for v in values)
-        first = versions[0]
+        names_of = {short_name(p, known_paths(study)): p for p in versions[0].paths}
+        members = {member: tuple(label_of(entry[names_of[member]]) for _, entry in merged) for member in versions[0].members}
         labels, sets = tuple(label for label, _ in merged), tuple(entry for _, entry in merged)
-        joined.append(Axis(name, first.paths, labels, sets, members, first.unit, first.long_name))
+        joined.append(Axis(name, versions[0].paths, labels, sets, members, versions[0].unit, versions[0].long_name))
     return tuple(joined)
 
 
-def _base_axis(study: Study, axis: Axis) -> Axis:
-    """The axis reduced to the base scenario's own value."""
+def _base_axis(study: Study, versions: Sequence[Axis]) -> Axis:
+    """The axis reduced to the base scenario's own value, under the label that some grid gives it."""
+    first = versions[0]
     entry = {
         p: plain(leaf_value(study.options if p.startswith(OPTIONS) else study.scenario, p.removeprefix(OPTIONS)))
-        for p in axis.paths
+        for p in first.paths
     }
-    for label, known in zip(axis.labels, axis.entries, strict=True):
-        if same_value(known, entry):
-            return Axis(axis.name, axis.paths, (label,), (entry,))
-    if axis.members:
-        return Axis(axis.name, axis.paths, ("base",), (entry,))
-    value = entry[axis.paths[0]]
-    return Axis(axis.name, axis.paths, (canonical_text(value) if isinstance(value, list | dict) else value,), (entry,))
+    for version in versions:
+        for label, known in zip(version.labels, version.entries, strict=True):
+            if same_value(known, entry):
+                return Axis(first.name, first.paths, (label,), (entry,))
+    label = "base" if first.members else label_of(entry[first.paths[0]])
+    return Axis(first.name, first.paths, (label,), (entry,))
 
 
 def _check_names(study: Study, axes: Sequence[Axis]) -> None:
     variables = study.experiment.variables
     taken = {dim: f"an output dimension of '{v.name}'" for v in variables for dim in v.dims}
+    taken |= {f"n_{dim}": f"the count along '{dim}'" for v in variables for dim in v.dims}
     taken |= {v.name: "an output variable" for v in variables}
     taken |= dict.fromkeys(("status", "message"), "a variable of every cube")
+    setting: dict[str, str] = {}
     for axis in axes:
-        for name in (axis.name, *axis.members):
-            if name in taken:
-                proposals = f"'{axis.paths[0].replace('.', '_')}' or 'study_{name}'"
+        for path in axis.paths:
+            if path in setting:
                 raise study.source.error(
-                    ("axes",), f"the axis '{name}' has the name of {taken[name]}; name it, e.g. {proposals}: "
-                    f"{{path: {axis.paths[0]}, values: ...}}"
+                    ("grids",), f"the axes '{setting[path]}' and '{axis.name}' of different grids both set '{path}'; "
+                    f"call both '{setting[path]}': {{path: {path}, values: ...}}"
                 )  # fmt: skip
+            setting[path] = axis.name
+        for name in dict.fromkeys((axis.name, *axis.members)):
+            proposals = f"'{axis.paths[0].replace('.', '_')}' or 'study_{axis.name}'"
+            advice = f"name it, e.g. {proposals}: {{path: {axis.paths[0]}, values: ...}}"
+            if not _NAME.match(name):
+                raise study.source.error(("axes",), f"'{name}' cannot name an axis (letters, digits, '_', '-'); {advice}")
+            if name in taken:
+                raise study.source.error(("axes",), f"'{name}' is already the name of {taken[name]}; {advice}")
+        taken |= dict.fromkeys((axis.name, *axis.members), f"another coordinate, of the axis '{axis.name}'")
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 
 def _grid_index(study: Study, grid: GridFile, at: KeyPath, own: Mapping[str, Axis], axes: Sequence[Axis]) -> NDArray[np.int32]:
@@ -320,7 +313,7 @@ def _grid_index(study: Study, grid: GridFile, at: KeyPath, own: Mapping[str, Axi
     numbers = []
     for axis in axes:
         places = {canonical_text(label): i for i, label in enumerate(axis.labels)}
-        source = own.get(axis.name) or _base_axis(study, axis)
+        source = own.get(axis.name) or _base_axis(study, [axis])
         numbers.append(np.array([places[canonical_text(label)] for label in source.labels], dtype=np.int32))
     masks = [_matches(study, condition, (*at, "exclude", i), axes, own) for i, condition in enumerate(grid.exclude)]
     kept = [_matches(study, {name: c}, (*at, "where"), axes, own) for name, c in grid.where.items()]
@@ -344,6 +337,8 @@ def _matches(
 ) -> dict[int, NDArray[np.bool_]]:
     """Per axis of the cube (by number) which of its labels a condition names."""
     found: dict[int, NDArray[np.bool_]] = {}
+    if not condition:
+        raise study.source.error(at, "an empty condition names every cell; name at least one axis")
     for name, wanted in condition.items():
         number = next((a for a, axis in enumerate(axes) if name in (axis.name, *axis.paths)), None)
         if number is None or axes[number].name not in own:
@@ -356,18 +351,19 @@ def _matches(
                 raise study.source.error((*at, name), f"found {wanted!r}; write a value, a list, or {{min: ..., max: ...}}")
             low, high = wanted.get("min", -np.inf), wanted.get("max", np.inf)
             try:
-                found[number] = np.array([low <= label <= high for label in labels])
+                hit = np.array([low <= label <= high for label in labels])
             except TypeError as error:
                 raise study.source.error((*at, name), f"the labels of '{name}' have no order; write a list") from error
+            found[number] = found.get(number, True) & hit
             continue
-        options = parse_range(wanted) if is_range(wanted) else wanted if isinstance(wanted, list) else [wanted]
+        options = axis_values(wanted) if is_range(wanted) else wanted if isinstance(wanted, list) else [wanted]
         texts = {canonical_text(o) for o in options} | {canonical_text(float(o)) for o in options if _is_number(o)}
         hit = np.array([canonical_text(label) in texts for label in labels])
         if not hit.any():
             raise study.source.error(
                 (*at, name), f"{wanted!r} names no value of the axis '{name}': {', '.join(map(str, labels))}"
             )
-        found[number] = hit
+        found[number] = found.get(number, True) & hit
     return found
 
 

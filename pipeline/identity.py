@@ -8,7 +8,7 @@ name and options it makes the *scenario key*; with the code digest, the *key*.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,33 @@ from pipeline.values import canonical_text, extra, leaf_fields, leaf_value
 _KEY_BYTES = 16
 
 
+def _identity_path(path: str, info: FieldInfo) -> str:
+    """The path under which a leaf enters identity: its first name (``identity_name``) if it was renamed."""
+    name = extra(info).get("identity_name")
+    return path if name is None else ".".join([*path.split(".")[:-1], str(name)])
+
+
+def _identity_leaves(model: type[BaseModel]) -> dict[str, tuple[str, FieldInfo]]:
+    """Path -> identity path and field of every leaf of a model.
+
+    Raises
+    ------
+    TypeError
+        If two fields share an identity path: one of them would be lost from every key.
+    """
+    leaves = {path: (_identity_path(path, info), info) for path, info in leaf_fields(model)}
+    owner: dict[str, str] = {}
+    for path, (identity_path, _) in leaves.items():
+        other = owner.setdefault(identity_path, path)
+        if other != path:
+            raise TypeError(f"{model.__name__}: '{other}' and '{path}' both enter identity as '{identity_path}'; rename one")
+    return leaves
+
+
 def _entry(path: str, info: FieldInfo, value: Any) -> tuple[str, str | None]:
     """Identity path and text of one leaf; no text when the leaf equals its identity default."""
     notes = extra(info)
-    name = notes.get("identity_name")
-    identity_path = path if name is None else ".".join([*path.split(".")[:-1], str(name)])
+    identity_path = _identity_path(path, info)
     if "identity_default" in notes and canonical_text(value) == canonical_text(notes["identity_default"]):
         return identity_path, None
     if notes.get("content_file"):
@@ -47,19 +69,28 @@ def file_digest(path: Path) -> str:
     """
     try:
         stat = path.stat()
-        return _file_digest(path, stat.st_mtime_ns, stat.st_size)
+        return _file_digest(path, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_size)
     except OSError as error:
         raise UsageError(f"{path}: a scenario refers to this file and it cannot be read: {error}") from error
 
 
 @functools.lru_cache(maxsize=4096)
-def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
+def _file_digest(path: Path, mtime_ns: int, ctime_ns: int, inode: int, size: int) -> str:
     return blake2b(path.read_bytes(), digest_size=_KEY_BYTES).hexdigest()
 
 
-def canonical_scenario(model: BaseModel) -> dict[str, str]:
-    """Identity path -> canonical text of every leaf that differs from its identity default."""
-    entries = (_entry(path, info, leaf_value(model, path)) for path, info in leaf_fields(type(model)))
+def canonical_scenario(model: BaseModel, without: Collection[str] = ()) -> dict[str, str]:
+    """Identity path -> canonical text of every leaf that differs from its identity default.
+
+    Parameters
+    ----------
+    model
+        A validated scenario or options.
+    without
+        Paths of leaves to leave out: those that an axis sets in every cell, whose base value no cell uses.
+    """
+    leaves = _identity_leaves(type(model)).items()
+    entries = (_entry(path, info, leaf_value(model, path)) for path, (_, info) in leaves if path not in without)
     return {path: text for path, text in sorted(entries) if text is not None}
 
 
@@ -86,23 +117,22 @@ class _Template:
     """
 
     def __init__(self, cells: Cells) -> None:
-        fields = {f"scenario.{p}": i for p, i in leaf_fields(type(cells.study.scenario))}
-        fields |= {f"options.{p}": i for p, i in leaf_fields(type(cells.study.options))}
-        entries = {f"scenario.{p}": t for p, t in canonical_scenario(cells.study.scenario).items()}
-        entries |= {f"options.{p}": t for p, t in canonical_scenario(cells.study.options).items()}
-        entries["experiment"] = canonical_text(cells.study.experiment.name)
+        study = cells.study
+        set_by_axes = {path for axis in cells.axes for path in axis.paths}
+        set_options = {path.removeprefix(OPTIONS) for path in set_by_axes if path.startswith(OPTIONS)}
+        fields = {f"scenario.{p}": i for p, i in leaf_fields(type(study.scenario))}
+        fields |= {f"options.{p}": i for p, i in leaf_fields(type(study.options))}
+        entries = {f"scenario.{p}": t for p, t in canonical_scenario(study.scenario, set_by_axes).items()}
+        entries |= {f"options.{p}": t for p, t in canonical_scenario(study.options, set_options).items()}
+        entries["experiment"] = canonical_text(study.experiment.name)
         varied: dict[str, tuple[int, list[str]]] = {}
         for a, axis in enumerate(cells.axes):
             for path in axis.paths:
                 full = path if path.startswith(OPTIONS) else f"scenario.{path}"
-                head = full.split(".", 1)[0]
-                texts = []
-                for entry in axis.entries:
-                    identity_path, text = _entry(full.removeprefix(f"{head}."), fields[full], entry[path])
-                    name = f"{head}.{identity_path}"
-                    texts.append("" if text is None else f"{canonical_text(name)}:{text},")
-                entries.pop(name, None)
-                varied[name] = (a, texts)
+                head, _, rest = full.partition(".")
+                name = f"{head}.{_identity_path(rest, fields[full])}"
+                texts = [_entry(rest, fields[full], entry[path])[1] for entry in axis.entries]
+                varied[name] = (a, ["" if text is None else f"{canonical_text(name)}:{text}," for text in texts])
         # Pieces in sorted order of the paths; each ends with a comma, the last of which is cut off when joined.
         self.pieces: list[str | tuple[int, list[str]]] = []
         for path in sorted({*entries, *varied}):
@@ -163,9 +193,13 @@ def cell_keys(cells: Cells, code_digest: str) -> tuple[NDArray[np.uint8], NDArra
 
 
 def input_files(cells: Cells) -> dict[str, Path]:
-    """Files that the cells refer to: value as written -> path (rule I4)."""
-    study = cells.study
-    marked = [p for p, info in leaf_fields(type(study.scenario)) if extra(info).get("content_file")]
-    values = {leaf_value(study.scenario, path) for path in marked}
-    values |= {entry[p] for axis in cells.axes for entry in axis.entries for p in entry if p in marked}
-    return {str(value): Path(value) for value in values if value}
+    """Files that the cells refer to: value as written -> path (rule I4).
+
+    The base scenario's value counts only where no axis sets the field, for no cell uses it otherwise.
+    """
+    scenario = cells.study.scenario
+    marked = {path for path, info in leaf_fields(type(scenario)) if extra(info).get("content_file")}
+    on_axes = {path for axis in cells.axes for path in axis.paths}
+    values = {leaf_value(scenario, path) for path in marked - on_axes}
+    values |= {entry[path] for axis in cells.axes for entry in axis.entries for path in marked & set(entry)}
+    return {str(value): Path(value) for value in sorted(value for value in values if value)}

@@ -12,15 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pipeline.errors import UsageError, near_miss
 from pipeline.experiment import Experiment, load_experiment
-from pipeline.values import canonical_text, leaf_fields, plain
-
-KeyPath = tuple[str | int, ...]
+from pipeline.values import KeyPath, dotted, leaf_fields, plain, read_yaml
 
 
 class _Part(BaseModel):
@@ -149,14 +144,6 @@ class Study:
     grid_paths: tuple[KeyPath, ...]
 
 
-def dotted(path: KeyPath) -> str:
-    """Key path as people write it: ``grids[0].axes.sinr_db``."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
 def load_study(
     source: str | Path,
     *,
@@ -168,7 +155,7 @@ def load_study(
     Parameters
     ----------
     source
-        Path of the file.
+        Path of the file, or the text of a study (a text has more than one line).
     overrides
         ``key=value`` texts, the value in YAML: a scenario or options path, ``axes.<name>``, or a key of the file.
     experiment_loader
@@ -179,13 +166,16 @@ def load_study(
     UsageError
         If anything in it cannot be used as written.
     """
-    path = Path(source)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from error
-    content, lines = _parse(text, str(path))
-    origin = Source(str(path), lines)
+    if isinstance(source, str) and "\n" in source:
+        name, text = "study text", source
+    else:
+        name = str(source)
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{name}: cannot be read: {error}") from error
+    content, lines = read_yaml(text, name)
+    origin = Source(name, lines)
     if not isinstance(content, dict):
         raise origin.error((), "a study is a mapping that begins with 'study: <name>'")
     overridden: dict[KeyPath, str] = {}
@@ -196,60 +186,16 @@ def load_study(
     return _resolve(file, origin, experiment_loader)
 
 
-def _parse(text: str, name: str) -> tuple[Any, dict[KeyPath, int]]:
-    """Parse YAML 1.2 without running anything; also the line of every key path."""
-    loader = YAML(typ="rt", pure=True)
-    loader.version = (1, 2)
-    try:
-        tree = loader.load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        raise UsageError(f"{name}{line}: not valid YAML: {error.problem or error.context}") from error
-    except YAMLError as error:
-        raise UsageError(f"{name}: not valid YAML: {error}") from error
-    lines: dict[KeyPath, int] = {}
-
-    def walk(node: Any, path: KeyPath) -> Any:
-        if getattr(node, "tag", None) is not None and node.tag.value not in (None, ""):
-            raise UsageError(f"{name}, {dotted(path) or 'top'}: the tag {node.tag.value} is not accepted; write plain values")
-        if isinstance(node, CommentedMap):
-            for key in node:
-                lines[(*path, str(key))] = node.lc.key(key)[0] + 1
-            return {str(key): walk(value, (*path, str(key))) for key, value in node.items()}
-        if isinstance(node, CommentedSeq):
-            for i in range(len(node)):
-                lines[(*path, i)] = node.lc.item(i)[0] + 1
-            return [walk(value, (*path, i)) for i, value in enumerate(node)]
-        if isinstance(node, bool) or node is None:
-            return node
-        for kind in (int, float, str):
-            if isinstance(node, kind):
-                return kind(node)
-        raise UsageError(f"{name}, {dotted(path)}: {node!r} is not a number, text, list or mapping")
-
-    return walk(tree, ()), lines
-
-
 def _override(content: dict[str, Any], text: str) -> dict[KeyPath, str]:
     """Apply one ``key=value`` of ``--set``; returns the key paths it set, with the key as it was typed."""
     key, equals, value_text = text.partition("=")
     key = key.strip()
     if not equals or not key:
         raise UsageError(f"--set {text}: expected key=value, e.g. --set axes.sinr_db=0:40:10")
-    value, _ = _parse(value_text, f"--set {key}")
+    value, _ = read_yaml(value_text, f"--set {key}")
     head, _, rest = key.partition(".")
     if head == "axes" and rest:
-        grids: list[Any] = content["grids"] if isinstance(content.get("grids"), list) else [content]
-        found = [i for i, grid in enumerate(grids) if isinstance(grid, dict) and rest in (grid.get("axes") or {})]
-        if not found:
-            known = sorted({name for grid in grids for name in (grid.get("axes") or {})})
-            raise UsageError(f"--set {key}: no such axis{near_miss(rest, known)}; axes: {', '.join(known)}")
-        for i in found:
-            axes = grids[i]["axes"]
-            old = axes[rest]
-            axes[rest] = {**old, "values": _listed(value)} if isinstance(old, dict) and "path" in old else _listed(value)
-        return {(("grids", i) if "grids" in content else ()) + ("axes", rest): key for i in found}
+        return _override_axis(content, key, rest, value)
     if head not in ("scenario", "options") and (rest or head not in StudyFile.model_fields):
         if not rest:
             raise UsageError(f"--set {key}: unknown key{near_miss(key, StudyFile.model_fields)}")
@@ -265,8 +211,39 @@ def _override(content: dict[str, Any], text: str) -> dict[KeyPath, str]:
     return {tuple(key.split(".")): typed}
 
 
-def _listed(value: Any) -> Any:
-    return value if isinstance(value, list | str | dict) else [value]
+def _override_axis(content: dict[str, Any], key: str, wanted: str, value: Any) -> dict[KeyPath, str]:
+    """Give an axis other values in every grid that has it; of labelled entries, keep those that are named."""
+    listed = isinstance(content.get("grids"), list)
+    grids = content["grids"] if listed else [content]
+    tables = [(i, g["axes"]) for i, g in enumerate(grids) if isinstance(g, dict) and isinstance(g.get("axes"), dict)]
+    found = [(i, axes, wanted) for i, axes in tables if wanted in axes]
+    found = found or [(i, axes, name) for i, axes in tables for name in axes if _is_ending(name, wanted)]
+    if not found:
+        known = sorted({name for _, axes in tables for name in axes})
+        raise UsageError(f"--set {key}: no such axis{near_miss(wanted, known)}; axes: {', '.join(known)}")
+    for _, axes, name in found:
+        old = axes[name]
+        if isinstance(old, dict) and "entries" in old:
+            axes[name] = {**old, "entries": _entries_called(old["entries"], value, key)}
+        else:
+            new = value if isinstance(value, list | str | dict) else [value]
+            axes[name] = {**old, "values": new} if isinstance(old, dict) and "path" in old else new
+    return {(*(("grids", i) if listed else ()), "axes", name): key for i, _, name in found}
+
+
+def _is_ending(name: str, wanted: str) -> bool:
+    """Whether an axis written as a dotted path is meant by its ending, which is what its dimension is called."""
+    parts = name.split(".")
+    return wanted.replace(".", "_") in ("_".join(parts[n:]) for n in range(1, len(parts)))
+
+
+def _entries_called(entries: Any, wanted: Any, key: str) -> list[Any]:
+    known = {str(e.get("label")): e for e in entries if isinstance(e, dict)} if isinstance(entries, list) else {}
+    labels = [str(label) for label in (wanted if isinstance(wanted, list) else [wanted])]
+    for label in labels:
+        if label not in known:
+            raise UsageError(f"--set {key}: no entry '{label}'{near_miss(label, known)}; labels: {', '.join(known)}")
+    return [known[label] for label in labels]
 
 
 def validate(model: type[BaseModel], content: Any, origin: Source, prefix: KeyPath) -> Any:
@@ -382,6 +359,28 @@ def known_paths(study: Study) -> list[str]:
     return scenario + [f"options.{path}" for path, _ in leaf_fields(study.experiment.options_model)]
 
 
-def same_value(a: Any, b: Any) -> bool:
-    """Whether two values are one value of a study (-0.0 is 0.0, lists equal tuples)."""
-    return canonical_text(a) == canonical_text(b)
+def resolve_path(study: Study, path: str, at: KeyPath) -> str:
+    """A full dotted path from itself or from an unambiguous ending.
+
+    Raises
+    ------
+    UsageError
+        If no path ends like this, or several do.
+    """
+    known = known_paths(study)
+    if path in known:
+        return path
+    ending = [k for k in known if k.endswith(f".{path}")]
+    if len(ending) == 1:
+        return ending[0]
+    if ending:
+        raise study.source.error(at, f"'{path}' is ambiguous: {', '.join(ending)}")
+    names = [*known, *(k.rsplit(".", 1)[-1] for k in known)]
+    raise study.source.error(at, f"no field '{path}'{near_miss(path, names)}; there are {', '.join(known)}")
+
+
+def long_name(study: Study, path: str) -> str:
+    """Description of the field at a path; the path itself where it has none."""
+    options = path.startswith("options.")
+    model = study.experiment.options_model if options else study.experiment.scenario_model
+    return dict(leaf_fields(model))[path.removeprefix("options.") if options else path].description or path

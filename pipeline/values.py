@@ -1,20 +1,113 @@
-"""Values of a study: decimal ranges, canonical text, and leaves of pydantic models by dotted path (rules G2, I1)."""
+"""Values of a study: YAML without code, decimal ranges, canonical text, leaves of models by dotted path (rules G2, I1)."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
-from decimal import Decimal, InvalidOperation
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal, DecimalException, InvalidOperation
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from pipeline.errors import UsageError
+
+KeyPath = tuple[str | int, ...]
 
 _RANGE = re.compile(r"^\s*([^:\s]+)\s*:\s*([^:\s]+)\s*:\s*([^:\s]+)\s*$")
 _MOST_VALUES = 1_000_000
+_MOST_YAML_VALUES = 100_000
+_LARGEST = Decimal("1e300")
+
+
+def dotted(path: KeyPath) -> str:
+    """Key path as people write it: ``grids[0].axes.sinr_db``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def read_yaml(text: str, name: str) -> tuple[Any, dict[KeyPath, int]]:
+    """Read YAML 1.2 without running anything.
+
+    Parameters
+    ----------
+    text
+        The YAML text.
+    name
+        What errors call it.
+
+    Returns
+    -------
+    content, lines
+        Plain numbers, texts, lists and mappings; and the line of every key path.
+
+    Raises
+    ------
+    UsageError
+        For invalid YAML, another version than 1.2, tags, merge keys, repeated keys, non-finite numbers, or nesting
+        without end.
+    """
+    loader = YAML(typ="rt", pure=True)
+    loader.version = (1, 2)
+    lines: dict[KeyPath, int] = {}
+    try:
+        tree = loader.load(text)
+        directive = next((n for n, row in enumerate(text.splitlines(), 1) if row.startswith("%YAML")), None)
+        if directive is not None and text.splitlines()[directive - 1].split()[1:2] != ["1.2"]:
+            raise UsageError(f"{name}, line {directive}: a study is YAML 1.2; leave the %YAML line out")
+        return _untyped(tree, (), 1, name, lines), lines
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise UsageError(f"{name}{line}: not valid YAML: {error.problem or error.context}") from error
+    except (YAMLError, ValueError) as error:
+        raise UsageError(f"{name}: not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise UsageError(f"{name}: nested too deeply, or an alias that contains itself") from error
+
+
+def _untyped(node: Any, path: KeyPath, line: int, name: str, lines: dict[KeyPath, int]) -> Any:
+    """Reduce a round-trip node to plain Python, noting the line of every key path."""
+    if len(lines) > _MOST_YAML_VALUES:
+        raise UsageError(f"{name}: more than {_MOST_YAML_VALUES} values, aliases counted as often as they are used")
+
+    def refuse(message: str) -> UsageError:
+        return UsageError(f"{name}, line {line}, {dotted(path) or 'top'}: {message}")
+
+    if getattr(node, "tag", None) is not None and node.tag.value not in (None, ""):
+        raise refuse(f"the tag {node.tag.value} is not accepted; write plain values")
+    if isinstance(node, CommentedMap):
+        if getattr(node, "merge", None):
+            raise refuse("merge keys (<<) are not part of YAML 1.2; write the values out")
+        content: dict[str, Any] = {}
+        for key, value in node.items():
+            if str(key) in content:
+                raise refuse(f"the key '{key}' stands twice")
+            at = (*path, str(key))
+            lines[at] = node.lc.key(key)[0] + 1
+            content[str(key)] = _untyped(value, at, lines[at], name, lines)
+        return content
+    if isinstance(node, CommentedSeq):
+        places = [((*path, i), node.lc.item(i)[0] + 1) for i in range(len(node))]
+        lines.update(places)
+        return [_untyped(value, at, row, name, lines) for value, (at, row) in zip(node, places, strict=True)]
+    if isinstance(node, bool) or node is None:
+        return node
+    if isinstance(node, float) and not math.isfinite(node):
+        raise refuse(f"{float(node)} is not a value of a study; write a finite number")
+    for kind in (int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    raise refuse(f"'{node}' is not a number, text, list or mapping; put it in quotes if it is text")
 
 
 def is_range(text: object) -> bool:
@@ -46,11 +139,17 @@ def parse_range(text: str) -> tuple[int | float, ...]:
         raise ValueError(f"'{text}': start, stop and step must be numbers") from error
     if not (start.is_finite() and stop.is_finite() and step.is_finite()) or step == 0:
         raise ValueError(f"'{text}': start, stop and step must be finite and the step not zero")
-    count = int((stop - start) / step) + 1
-    if (stop - start) / step < 0:
+    try:
+        steps = (stop - start) / step
+    except DecimalException as error:
+        raise ValueError(f"'{text}': start, stop or step is too large or too small") from error
+    if steps < 0:
         raise ValueError(f"'{text}': the step leads away from the stop")
-    if count > _MOST_VALUES:
-        raise ValueError(f"'{text}' has {count} values; at most {_MOST_VALUES} are accepted")
+    if steps >= _MOST_VALUES:
+        raise ValueError(f"'{text}' has more than {_MOST_VALUES} values")
+    if max(abs(start), abs(stop)) > _LARGEST:
+        raise ValueError(f"'{text}': numbers up to {_LARGEST:.0e} are accepted")
+    count = int(steps) + 1
     whole = all(part == part.to_integral_value() and "." not in str(part) for part in (start, step))
     values = (start + i * step for i in range(count))
     return tuple(int(v) if whole else float(v) + 0.0 for v in values)
@@ -62,12 +161,14 @@ def spaced(start: float, stop: float, points: int, scale: str) -> tuple[float, .
     Raises
     ------
     ValueError
-        If there are fewer than two points, or a log range touches zero.
+        If there are fewer than two points or too many, or a log range touches zero.
     """
-    if points < 2:
-        raise ValueError(f"points: {points}; at least 2 are needed")
+    if not 2 <= points <= _MOST_VALUES:
+        raise ValueError(f"points: {points}; 2 to {_MOST_VALUES} are accepted")
     if scale == "linear":
-        inner = [start + (stop - start) * i / (points - 1) for i in range(1, points - 1)]
+        # Exact between the decimals as written, rounded once: 0.3 and not 0.30000000000000004.
+        low, high = Fraction(repr(start)), Fraction(repr(stop))
+        inner = [float(low + (high - low) * i / (points - 1)) for i in range(1, points - 1)]
     else:
         if start <= 0 or stop <= 0:
             raise ValueError("a log range needs a start and a stop above zero")
@@ -75,6 +176,31 @@ def spaced(start: float, stop: float, points: int, scale: str) -> tuple[float, .
         # Twelve digits: the same text on every platform, whatever its exponential rounds to.
         inner = [float(f"{start * math.exp(ratio * i):.12g}") for i in range(1, points - 1)]
     return (float(start), *inner, float(stop))
+
+
+def axis_values(written: Any) -> Sequence[Any]:
+    """Values of an axis as written: a list, one value, ``start:stop:step``, or a mapping of start, stop, points, scale.
+
+    Raises
+    ------
+    ValueError
+        If there is no value, or a range cannot be evaluated.
+    """
+    if written is None:
+        raise ValueError("an axis needs 'values' or 'entries'")
+    if isinstance(written, Mapping):
+        return spaced(written["start"], written["stop"], written["points"], written["scale"])
+    if is_range(written):
+        return parse_range(written)
+    listed = written if isinstance(written, list) else [written]
+    if not listed:
+        raise ValueError("an axis needs at least one value")
+    return listed
+
+
+def label_of(value: Any) -> Any:
+    """A value as a coordinate: itself, or its canonical text where it is structured."""
+    return canonical_text(value) if isinstance(value, list | dict) else value
 
 
 def plain(value: Any) -> Any:
@@ -107,6 +233,21 @@ def plain(value: Any) -> Any:
 def canonical_text(value: Any) -> str:
     """One text per value, equal on every platform: compact JSON with sorted keys and shortest round-trip numbers."""
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def same_value(a: Any, b: Any) -> bool:
+    """Whether two values are one value of a study (-0.0 is 0.0, lists equal tuples)."""
+    return canonical_text(a) == canonical_text(b)
+
+
+def short_name(path: str, known: Sequence[str]) -> str:
+    """The shortest ending of a path that no other known path shares, its dots as underscores (rule G3)."""
+    parts = path.split(".")
+    for n in range(1, len(parts)):
+        ending = ".".join(parts[-n:])
+        if sum(k == ending or k.endswith(f".{ending}") for k in known) == 1:
+            return ending.replace(".", "_")
+    return path.replace(".", "_")
 
 
 def leaf_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
