@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Point = tuple[float, float]
+# Positions may be written as lists; their numbers stay strict.
+Point = Annotated[tuple[float, float], Field(strict=False)]
 
 
 class Section(BaseModel):
-    """A frozen part of a scenario; unknown names are refused."""
+    """A frozen part of a scenario; unknown names, values of another type and numbers that are not finite are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Layout(Section):
     """Where nodes and targets stand, and how many users there are."""
 
     nodes_m: tuple[Point, ...] = Field(
-        ((-46.19, -19.13), (46.19, -19.13)), min_length=1, description="positions (x, y) of the nodes, m"
+        ((-46.19, -19.13), (46.19, -19.13)),
+        min_length=1,
+        strict=False,
+        description="positions (x, y) of the nodes, m",
     )
     orientation: Literal["origin", "global"] = Field(
         "origin", description="boresight of the arrays: towards the origin, or along the x axis"
@@ -31,6 +35,14 @@ class Layout(Section):
         30.0, gt=0, description="targets stand on the x axis from -span to +span; one target stands at the origin; m"
     )
     user_count: int = Field(1, ge=1, le=16, description="number of users")
+
+    @model_validator(mode="after")
+    def _no_target_stands_on_a_node(self) -> Layout:
+        targets = {(float(x), float(y)) for x, y in self.targets}
+        for number, node in enumerate(self.nodes_m):
+            if node in targets:
+                raise ValueError(f"nodes_m[{number}] {node} stands on a target; its angle there is undefined")
+        return self
 
     @property
     def nodes(self) -> NDArray[np.float64]:

@@ -46,6 +46,23 @@ class Design:
     min_sinr: float = float("nan")
 
 
+def location_crb_m2(problem: DesignProblem, covariances: Complex) -> float:
+    """Location CRB (13) of 002 for given transmit covariances.
+
+    Parameters
+    ----------
+    covariances
+        ``R_l``, shape [L, N M_t, N M_t], in the unit of the problem's power limit.
+
+    Returns
+    -------
+    float
+        Squared error summed over targets, m^2; infinite where the targets cannot be located.
+    """
+    information = fisher_information(problem.derivatives, covariances, problem.sensing.noise_power)
+    return localization_crb(information, problem.targets)
+
+
 class Designer:
     """A design method set up for one problem; programs are compiled once and solved for each SINR target."""
 
@@ -57,9 +74,7 @@ class Designer:
 
     def crb_m2(self, covariances: Complex) -> float:
         """Location CRB (13) of transmit covariances [L, D, D], m^2."""
-        problem = self.problem
-        information = fisher_information(problem.derivatives, covariances, problem.sensing.noise_power)
-        return localization_crb(information, problem.targets)
+        return location_crb_m2(self.problem, covariances)
 
     def design(self, sinr: float) -> Design:
         """Design for an SINR target (linear).
@@ -82,7 +97,8 @@ class Designer:
             iterations += solution.iterations
             if solution.streams is None:
                 continue
-            found = self._certified(sinr, solution, iterations, time.perf_counter() - started)
+            reserve = None if need is None else need.streams
+            found = self._certified(sinr, solution, reserve, iterations, time.perf_counter() - started)
             if best is None or _badness(found.certificate) < _badness(best.certificate):
                 best = found
             if found.certificate.status == "ok":
@@ -94,9 +110,13 @@ class Designer:
         sentence = f"The solver delivered no design under any settings and no proof that there is none.{known}"
         return Design(Certificate("failed", sentence, iterations=iterations, seconds=time.perf_counter() - started))
 
-    def _certified(self, sinr: float, solution: Solution, iterations: int, seconds: float) -> Design:
+    def _certified(
+        self, sinr: float, solution: Solution, reserve: Complex | None, iterations: int, seconds: float
+    ) -> Design:  # fmt: skip
         assert solution.streams is not None
         streams, psd_violation = _positive_part(solution.streams)
+        if reserve is not None:
+            streams = repaired(self.problem, streams, reserve, sinr)
         transmitted = streams.sum(axis=0)
         judged = self.structure.objective_covariances(transmitted)
         value = self.crb_m2(judged)
@@ -148,6 +168,47 @@ class Designer:
         transmitted = rank_one.sum(axis=0) + remainder
         reached = noncoherent_sinr(self.problem.channels, rank_one, transmitted, self.problem.noise_power)
         return self.crb_m2(transmitted), float(reached.min())
+
+
+def sinr_rows(problem: DesignProblem, streams: Complex, sinr: float) -> Float:
+    """``(1 + 1/Gamma) wanted - heard - sigma_c^2/L`` of every user and subcarrier, linear in the streams, shape [U, L].
+
+    Non-negative where the user has its SINR; (22) of 002 multiplied out.
+    """
+    reached = noncoherent_sinr(problem.channels, streams, streams.sum(axis=0), problem.noise_power)
+    wanted = np.zeros_like(reached)
+    for node in range(problem.nodes):
+        mine = problem.node_antennas(node)
+        h = problem.channels[node]
+        wanted += np.real(np.einsum("uli,ulij,ulj->ul", h.conj(), streams[:, :, mine[:, np.newaxis], mine], h))
+    # wanted / reached is interference plus noise.
+    unwanted = np.divide(wanted, reached, out=np.full_like(wanted, np.inf), where=reached > 0)
+    return wanted / sinr - unwanted
+
+
+def repaired(problem: DesignProblem, streams: Complex, reserve: Complex, sinr: float) -> Complex:
+    """Mix in the least share of a design with SINR to spare that clears what the solver left violated.
+
+    All constraints are convex, so the mixture keeps power and semidefiniteness; ``F(mixture) >= (1 - share) F(streams)``, so
+    its CRB is at most ``1 / (1 - share)`` times as large. The gap, computed afterwards, counts that cost.
+
+    Parameters
+    ----------
+    streams, reserve
+        Stream covariances [U, L, D, D]; the reserve within the power limit.
+
+    Returns
+    -------
+    complex128, shape [U, L, D, D]
+        ``streams`` unchanged where nothing is violated or the reserve has nothing to spare.
+    """
+    rows, spare = sinr_rows(problem, streams, sinr), sinr_rows(problem, reserve, sinr)
+    violated = rows < 0
+    if not violated.any() or not np.isfinite(rows).all() or not (spare > 0).all():
+        return streams
+    # A little more than needed, against rounding.
+    share = float((-rows[violated] / (spare[violated] - rows[violated])).max()) * (1.0 + 1e-6)
+    return streams if share >= 1.0 else (1.0 - share) * streams + share * reserve
 
 
 def _badness(certificate: Certificate) -> float:

@@ -11,7 +11,7 @@ with B the users' channels: the improving ray of the design problem's dual at ze
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,11 +28,15 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PowerNeed:
-    """Least power scaling: proven lower bound ``at_least``, with the dual that proves it."""
+    """Least power scaling: proven lower bound ``at_least``, with the dual that proves it.
+
+    ``streams`` [U, L, D, D] is the design of least power, scaled up to the full power limit; None where there is none.
+    """
 
     at_least: float
     power_dual: Float
     sinr_dual: Float
+    streams: Complex | None = None
 
     @property
     def proves_infeasible(self) -> bool:
@@ -78,8 +82,8 @@ class PowerProgram:
         return [(s, u, n) for s in range(problem.subcarriers) for u in range(problem.users) for n in nodes[s]]
 
     @cached_property
-    def _program(self) -> tuple[Any, Any, Any, Any]:
-        """(problem, SINR parameter, power constraint, SINR constraint)."""
+    def _program(self) -> tuple[Any, Any, Any, Any, Any]:
+        """(problem, block variable, SINR parameter, power constraint, SINR constraint)."""
         import cvxpy as cp
 
         problem, size = self._problem, self._problem.antennas
@@ -103,12 +107,12 @@ class PowerProgram:
         flat = cp.vec(blocks, order="C")
         power = _sparse(power_rows) @ flat <= scaling
         sinr = (1.0 + inverse_sinr) * (_sparse(wanted) @ flat) - _sparse(heard) @ flat >= 1.0
-        return cp.Problem(cp.Minimize(scaling), [power, sinr, *cones]), inverse_sinr, power, sinr
+        return cp.Problem(cp.Minimize(scaling), [power, sinr, *cones]), blocks, inverse_sinr, power, sinr
 
     def solve(self, sinr: float, settings: dict[str, Any]) -> PowerNeed | None:
         """A proven lower bound of the least power scaling; None when the solver gives no dual."""
         problem = self._problem
-        program, inverse_sinr, power, row = self._program
+        program, blocks, inverse_sinr, power, row = self._program
         inverse_sinr.value = 1.0 / sinr
         outcome, _ = solve(program, settings)
         if outcome not in ("optimal", "optimal_inaccurate") or power.dual_value is None or row.dual_value is None:
@@ -116,7 +120,21 @@ class PowerProgram:
         noise = problem.noise_power / problem.subcarriers
         power_dual = np.maximum(power.dual_value, 0.0) / problem.per_antenna_power
         sinr_dual = np.maximum(row.dual_value, 0.0).reshape(problem.subcarriers, problem.users).T / noise
-        return _proven(problem, self._structure, sinr, power_dual, sinr_dual)
+        need = _proven(problem, self._structure, sinr, power_dual, sinr_dual)
+        return replace(need, streams=None if blocks.value is None else self._full_power(blocks.value))
+
+    def _full_power(self, blocks: Float) -> Complex | None:
+        """Stream covariances [U, L, D, D] of the blocks, scaled until the busiest antenna is at its limit."""
+        problem, size = self._problem, self._problem.antennas
+        values, vectors = np.linalg.eigh(np.tensordot(blocks, self._basis, axes=1))
+        positive = (vectors * np.maximum(values, 0.0)[:, np.newaxis, :]) @ vectors.conj().swapaxes(-1, -2)
+        total = problem.nodes * size
+        streams = np.zeros((problem.users, problem.subcarriers, total, total), dtype=np.complex128)
+        for block, (s, u, n) in zip(positive, self._blocks, strict=True):
+            mine = problem.node_antennas(n)
+            streams[u, s, mine[:, np.newaxis], mine] = block
+        busiest = float(np.real(np.einsum("ulii->i", streams)).max())
+        return streams * (problem.per_antenna_power / busiest) if busiest > 0 else None
 
 
 def _proven(

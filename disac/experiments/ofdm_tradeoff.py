@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from disac.channels import target_amplitudes, user_channels
-from disac.designs.design import Design, Designer
+from disac.designs.design import METHODS, Design, Designer, location_crb_m2
 from disac.designs.problem import DesignProblem
 from disac.experiments.base import Variable
 from disac.metrics.fisher import SensingModel
@@ -22,7 +22,7 @@ from disac.units import db_to_linear, linear_to_db
 class Options(BaseModel):
     """Which design."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     design: Literal["orthogonal", "beamforming", "unconstrained"] = Field("orthogonal", description="design method")
 
@@ -74,14 +74,43 @@ class OfdmTradeoff:
 
     def run(self, scenarios: Sequence[Scenario], options: Options) -> list[dict[str, Any]]:
         """One result per scenario; scenarios differ in the SINR target alone."""
-        designer = Designer(design_problem(scenarios[0]), options.design)
-        uniform = designer.crb_m2(designer.structure.uniform_covariances(designer.problem))
-        return [_result(designer, designer.design(db_to_linear(s.service.sinr_db)), uniform) for s in scenarios]
+        problem = design_problem(scenarios[0])
+        structure = METHODS[options.design].structure(problem)
+        uniform = location_crb_m2(problem, structure.uniform_covariances(problem))
+        if not np.isfinite(uniform):
+            return [_failed(_unidentifiable(scenarios[0]))] * len(scenarios)
+        try:
+            designer = Designer(problem, options.design)
+        except np.linalg.LinAlgError as error:
+            return [_failed(f"The program could not be set up ({error}): its Fisher information is nearly singular.")] * len(
+                scenarios
+            )
+        return [_cell(designer, s.service.sinr_db, uniform) for s in scenarios]
 
     def rough_seconds(self, options_text: str) -> float:
         """Rough seconds of one cell on one core (N=2, M=6, L=16), for cost estimates before anything has run."""
         design = json.loads(options_text)["design"]
-        return {"orthogonal": 0.5, "beamforming": 0.5, "unconstrained": 12.0}[str(design)]
+        return {"orthogonal": 0.7, "beamforming": 0.7, "unconstrained": 12.0}[str(design)]
+
+
+def _cell(designer: Designer, sinr_db: float, uniform_crb_m2: float) -> dict[str, Any]:
+    """One cell; a breakdown of its linear algebra is its own result and leaves the rest of the line alone."""
+    try:
+        return _result(designer, designer.design(db_to_linear(sinr_db)), uniform_crb_m2)
+    except (np.linalg.LinAlgError, ArithmeticError) as error:
+        return _failed(f"The design broke down numerically ({type(error).__name__}: {error}).")
+
+
+def _failed(message: str) -> dict[str, Any]:
+    return {"status": "failed", "message": message}
+
+
+def _unidentifiable(scenario: Scenario) -> str:
+    nodes, mode = len(scenario.layout.nodes_m), scenario.sensing.localization
+    return (
+        f"The targets cannot be located: with sensing.localization '{mode}' and {nodes} node{'s' * (nodes > 1)} in "
+        "layout.nodes_m the Fisher information is singular even at uniform power; add nodes or use 'hybrid'."
+    )
 
 
 def _result(designer: Designer, design: Design, uniform_crb_m2: float) -> dict[str, Any]:

@@ -9,9 +9,10 @@ import pytest
 from cases import array, load, sensing_model
 
 from disac.designs.decorrelated import decorrelate, hermitian_basis
-from disac.designs.design import METHODS, Design, Designer
+from disac.designs.design import METHODS, Design, Designer, repaired, sinr_rows
 from disac.designs.feasibility import PowerProgram, dual_slack
 from disac.designs.problem import DesignProblem
+from disac.metrics.sinr import noncoherent_sinr
 from disac.optim.certificate import Certificate
 from disac.optim.conic import SETTINGS
 from disac.units import db_to_linear
@@ -128,6 +129,50 @@ def test_a_certificate_beyond_its_limits_is_not_ok() -> None:
 def test_one_node_makes_the_unconstrained_and_the_orthogonal_design_equal() -> None:
     a, b = (designed("case_00", m)[1].certificate.value for m in ("orthogonal", "unconstrained"))
     assert a == pytest.approx(b, rel=1e-6)
+
+
+def test_the_orthogonal_optimum_does_not_know_the_phases_of_the_nodes() -> None:
+    """One node per subcarrier: turning a transmitter's oscillator leaves the optimum alone (cross-paper note A1)."""
+    case = load("case_05")
+    given = problem(case)
+    turned = given.sensing.amplitudes * np.exp(1j * np.array([0.0, 2.0]))[np.newaxis, :, np.newaxis]
+    other = dataclasses.replace(given, sensing=dataclasses.replace(given.sensing, amplitudes=turned))
+    gamma = db_to_linear(case["gamma_db"])
+    certificate = Designer(other, "orthogonal").design(gamma).certificate
+    expected = designed("case_05", "orthogonal")[1].certificate
+    assert certificate.dual_bound <= expected.value
+    assert certificate.value == pytest.approx(expected.value, rel=2e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_repaired_design_keeps_its_promises_at_the_stated_cost(method: str) -> None:
+    designer, design = designed("case_05", method)
+    given, sinr = designer.problem, db_to_linear(load("case_05")["gamma_db"])
+    need = PowerProgram(given, designer.structure).solve(sinr, SETTINGS[0])
+    assert need is not None
+    assert need.streams is not None
+    assert design.streams is not None
+    broken = 0.97 * design.streams
+    assert sinr_rows(given, broken, sinr).min() < 0
+    mended = repaired(given, broken, need.streams, sinr)
+    assert sinr_rows(given, mended, sinr).min() >= 0
+    transmitted = mended.sum(axis=0)
+    reached = noncoherent_sinr(given.channels, mended, transmitted, given.noise_power)
+    assert reached.min() >= sinr * (1 - 1e-12)
+    assert np.real(np.einsum("lii->i", transmitted)).max() <= given.per_antenna_power * (1 + 1e-12)
+    share = 1 - np.linalg.norm(mended - need.streams) / np.linalg.norm(broken - need.streams)
+    assert 0 < share < 0.5
+    before = designer.crb_m2(designer.structure.objective_covariances(broken.sum(axis=0)))
+    assert designer.crb_m2(designer.structure.objective_covariances(transmitted)) <= before / (1 - share) * (1 + 1e-9)
+    assert repaired(given, need.streams, need.streams, sinr) is need.streams
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_more_power_never_locates_worse(method: str) -> None:
+    case = load("case_05")
+    richer = dataclasses.replace(problem(case), per_antenna_power=2.0 * case["PT"])
+    better = Designer(richer, method).design(db_to_linear(case["gamma_db"])).certificate
+    assert better.value < designed("case_05", method)[1].certificate.dual_bound
 
 
 def test_extracted_beams_of_the_orthogonal_design_are_exact() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from cases import NAMES, array, given_covariances, load, sensing_model
 from hypothesis import given
 from hypothesis import strategies as st
 
+from disac.arrays import delay_derivative, delay_vector, steering_derivative, steering_vector
 from disac.geometry import angle_gradient, angles_rad, delay_gradient, delays_s
+from disac.metrics import fisher
 from disac.metrics.fisher import (
     SensingModel,
     fisher_information,
@@ -149,6 +153,50 @@ def test_orthogonal_signals_do_not_know_the_node_phases(seed: int) -> None:
         for m in (model, other)
     ]  # fmt: skip
     assert crb[0] == pytest.approx(crb[1], rel=1e-8)
+
+
+@given(array_shift=st.floats(-20.0, 20.0), delay_shift=st.floats(-20.0, 20.0))
+def test_the_bound_does_not_know_where_phases_are_counted_from(array_shift: float, delay_shift: float) -> None:
+    """The reference of arrays and subcarriers is a phase of each link: the amplitudes, being unknown, absorb it."""
+    case = load("case_05")
+    model = sensing_model(case)
+    spacing = model.bandwidth_hz / model.subcarriers
+
+    def array_phase(angle: np.ndarray) -> np.ndarray:
+        return np.exp(1j * np.pi * array_shift * np.sin(angle))
+
+    def delay_phase(delay: np.ndarray) -> np.ndarray:
+        return np.exp(-2j * np.pi * spacing * delay_shift * delay)
+
+    def steering(angle: np.ndarray, elements: int) -> np.ndarray:
+        return array_phase(angle)[..., np.newaxis] * steering_vector(angle, elements)
+
+    def d_steering(angle: np.ndarray, elements: int) -> np.ndarray:
+        rate = 1j * np.pi * array_shift * np.cos(angle)[..., np.newaxis]
+        return rate * steering(angle, elements) + array_phase(angle)[..., np.newaxis] * steering_derivative(angle, elements)
+
+    def delay_line(delay: np.ndarray, *rest: float) -> np.ndarray:
+        return delay_phase(delay)[..., np.newaxis] * delay_vector(delay, *rest)
+
+    def d_delay_line(delay: np.ndarray, *rest: float) -> np.ndarray:
+        turn = delay_phase(delay)[..., np.newaxis]
+        return -2j * np.pi * spacing * delay_shift * delay_line(delay, *rest) + turn * delay_derivative(delay, *rest)
+
+    angle = angles_rad(model.nodes_m, model.targets_m, model.orientation)
+    delay = delays_s(model.nodes_m, model.targets_m)
+    turned = array_phase(angle)[:, np.newaxis] * array_phase(angle) * delay_phase(delay[:, np.newaxis] + delay)
+    moved = dataclasses.replace(model, amplitudes=model.amplitudes / turned)
+    expected = localization_crb(
+        fisher_information(location_derivatives(model), given_covariances(case), model.noise_power), 1
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        for name, function in (
+            ("steering_vector", steering), ("steering_derivative", d_steering),
+            ("delay_vector", delay_line), ("delay_derivative", d_delay_line),
+        ):  # fmt: skip
+            patch.setattr(fisher, name, function)
+        information = fisher_information(location_derivatives(moved), given_covariances(case), model.noise_power)
+    assert localization_crb(information, 1) == pytest.approx(expected, rel=1e-8)
 
 
 def test_a_bound_without_information_is_infinite() -> None:

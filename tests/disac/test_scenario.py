@@ -7,9 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from disac.channels import target_amplitudes, user_channels
+from disac.designs.design import Design, Designer
 from disac.experiments.ofdm_tradeoff import Options, experiment
 from disac.scenario import Scenario
 from disac.streams import stream
+from disac.units import db_to_linear
 
 
 def scenario(**sections: dict) -> Scenario:
@@ -52,9 +54,20 @@ def test_channels_have_unit_variance_and_amplitudes_their_power() -> None:
 
 
 def test_unknown_and_impossible_values_are_refused() -> None:
-    for bad in ({"layout": {"user_cuont": 2}}, {"waveform": {"bandwidth_hz": -1.0}}, {"waveform": {"subcarriers": 1}}):
+    for bad in (
+        {"layout": {"user_cuont": 2}}, {"waveform": {"bandwidth_hz": -1.0}}, {"waveform": {"subcarriers": 1}},
+        {"layout": {"user_count": "2"}}, {"layout": {"user_count": True}}, {"layout": {"user_count": 2.0}},
+        {"layout": {"nodes_m": [[float("nan"), 1.0]]}}, {"power": {"power_to_noise_db": float("inf")}},
+        {"layout": {"nodes_m": [[0.0, 0.0]]}},
+    ):  # fmt: skip
         with pytest.raises(ValidationError):
             scenario(**bad)
+
+
+def test_positions_may_be_lists_and_a_node_on_a_target_is_named() -> None:
+    assert scenario(layout={"nodes_m": [[1, 2.5]]}).layout.nodes_m == ((1.0, 2.5),)
+    with pytest.raises(ValidationError, match=r"nodes_m\[1\] \(30\.0, 0\.0\) stands on a target"):
+        scenario(layout={"nodes_m": [[1.0, 2.0], [30.0, 0.0]], "target_count": 2})
 
 
 SMALL = {"arrays": {"transmit_antennas": 3, "receive_antennas": 3}, "waveform": {"subcarriers": 4}}
@@ -64,16 +77,47 @@ def line(*sinrs_db: float) -> list[Scenario]:
     return [scenario(**SMALL, service={"sinr_db": s}) for s in sinrs_db]
 
 
-def test_r2_a_cell_does_not_depend_on_its_line() -> None:
-    sinrs = (0.0, 10.0, 20.0, 30.0, 60.0)
-    whole = experiment.run(line(*sinrs), Options())
-    assert [r["status"] for r in whole][-1] == "infeasible"
-    for order in ((4, 3, 2, 1, 0), (2,), (0, 3)):
-        for place, result in zip(order, experiment.run(line(*(sinrs[i] for i in order)), Options()), strict=True):
+SINRS_DB = (0.0, 5.0, 10.0, 20.0, 60.0, 25.0, 30.0, 15.0)
+
+
+@pytest.mark.parametrize("design", ["orthogonal", "beamforming", "unconstrained"])
+def test_r2_a_cell_does_not_depend_on_its_line(design: str) -> None:
+    options = Options(design=design)
+    whole = experiment.run(line(*SINRS_DB), options)
+    assert [r["status"] for r in whole].count("infeasible") == 1
+    assert [r["status"] for r in whole].count("ok") == len(SINRS_DB) - 1
+    everything = range(len(SINRS_DB))
+    for order in ((2,), (4, 3), tuple(everything)[:7], tuple(everything)[::-1], (5, 0, 7, 2)):
+        for place, result in zip(order, experiment.run(line(*(SINRS_DB[i] for i in order)), options), strict=True):
+            assert result.keys() == whole[place].keys()
+            assert (result["status"], result["message"]) == (whole[place]["status"], whole[place]["message"])
             for variable in experiment.variables:
-                if not variable.volatile:
-                    a, b = (np.asarray(r.get(variable.name)) for r in (whole[place], result))
-                    assert a.tobytes() == b.tobytes() or a.dtype == object, variable.name
+                if not variable.volatile and variable.name in result:
+                    assert np.asarray(result[variable.name]).tobytes() == np.asarray(whole[place][variable.name]).tobytes()
+
+
+@pytest.mark.parametrize("mode", ["tof", "aoa"])
+def test_targets_that_one_node_cannot_locate_fail_with_a_sentence(mode: str) -> None:
+    """One range, or one bearing, is a curve and not a point; every cell of the line says so."""
+    one = [s.model_copy(update={"layout": scenario(layout={"nodes_m": [[-46.19, -19.13]]}).layout}) for s in line(0.0, 10.0)]
+    cells = [s.model_copy(update={"sensing": scenario(sensing={"localization": mode}).sensing}) for s in one]
+    for result in experiment.run(cells, Options()):
+        assert result["status"] == "failed"
+        assert f"'{mode}' and 1 node " in result["message"]
+
+
+def test_a_cell_that_breaks_down_leaves_its_line_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    design = Designer.design
+
+    def breaking(self: Designer, sinr: float) -> Design:
+        if sinr == db_to_linear(10.0):
+            raise np.linalg.LinAlgError("Singular matrix")
+        return design(self, sinr)
+
+    monkeypatch.setattr(Designer, "design", breaking)
+    first, second, third = experiment.run(line(0.0, 10.0, 20.0), Options())
+    assert (first["status"], second["status"], third["status"]) == ("ok", "failed", "ok")
+    assert "Singular matrix" in second["message"]
 
 
 def test_every_design_gives_every_variable() -> None:
