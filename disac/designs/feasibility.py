@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.decorrelated import hermitian_basis, inner_products, real_embedding
+from disac.designs.decorrelated import hermitian_basis, inner_products, interference_scale, quiet_coordinates, real_embedding
 from disac.designs.problem import DesignProblem, Structure
 from disac.optim.conic import solve
 
@@ -65,7 +65,7 @@ def dual_slack(
 
 
 class PowerProgram:
-    """Least power scaling for any SINR target, compiled once.
+    """Least power scaling for any SINR target, compiled once for each decade of targets.
 
     All matrices of this program are block-diagonal over nodes, so the streams can be, too.
     """
@@ -73,6 +73,7 @@ class PowerProgram:
     def __init__(self, problem: DesignProblem, structure: Structure) -> None:
         self._problem, self._structure = problem, structure
         self._basis = hermitian_basis(problem.antennas)
+        self._programs: dict[float, tuple[Any, Any, Any, Any, Any]] = {}
 
     @cached_property
     def _blocks(self) -> list[tuple[int, int, int]]:
@@ -81,18 +82,21 @@ class PowerProgram:
         nodes = [sorted({int(a) // problem.antennas for a in mine}) for mine in self._structure.antennas]
         return [(s, u, n) for s in range(problem.subcarriers) for u in range(problem.users) for n in nodes[s]]
 
-    @cached_property
-    def _program(self) -> tuple[Any, Any, Any, Any, Any]:
-        """(problem, block variable, SINR parameter, power constraint, SINR constraint)."""
+    def _program(self, scale: float) -> tuple[Any, Any, Any, Any, Any]:
+        """(problem, block coordinates, SINR parameter, power constraint, SINR constraint)."""
         import cvxpy as cp
+        from scipy import sparse
 
         problem, size = self._problem, self._problem.antennas
         unit = problem.noise_power / problem.subcarriers / problem.per_antenna_power
-        blocks = cp.Variable((len(self._blocks), size**2))
+        scaled = cp.Variable((len(self._blocks), size**2))
+        others = [problem.channels[n, np.arange(problem.users) != u, s] for s, u, n in self._blocks]
+        coordinates = sparse.block_diag([quiet_coordinates(self._basis, heard, scale) for heard in others], format="csr")
+        blocks = cp.reshape(coordinates @ cp.vec(scaled, order="C"), scaled.shape, order="C")
         scaling = cp.Variable()
         inverse_sinr = cp.Parameter(nonneg=True)
         embed = real_embedding(self._basis)
-        cones = [cp.reshape(embed @ blocks[i], (2 * size, 2 * size), order="C") >> 0 for i in range(len(self._blocks))]
+        cones = [cp.reshape(embed @ scaled[i], (2 * size, 2 * size), order="C") >> 0 for i in range(len(self._blocks))]
         power_rows = np.zeros((problem.nodes * size, len(self._blocks), size**2))
         wanted = np.zeros((problem.subcarriers * problem.users, len(self._blocks), size**2))
         heard = np.zeros_like(wanted)
@@ -112,7 +116,10 @@ class PowerProgram:
     def solve(self, sinr: float, settings: dict[str, Any]) -> PowerNeed | None:
         """A proven lower bound of the least power scaling; None when the solver gives no dual."""
         problem = self._problem
-        program, blocks, inverse_sinr, power, row = self._program
+        scale = interference_scale(sinr)
+        if scale not in self._programs:
+            self._programs[scale] = self._program(scale)
+        program, blocks, inverse_sinr, power, row = self._programs[scale]
         inverse_sinr.value = 1.0 / sinr
         outcome, _ = solve(program, settings)
         if outcome not in ("optimal", "optimal_inaccurate") or power.dual_value is None or row.dual_value is None:

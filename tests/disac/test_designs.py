@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from cases import array, load, sensing_model
 
-from disac.designs.decorrelated import decorrelate, hermitian_basis
+from disac.designs.decorrelated import decorrelate, hermitian_basis, quiet_coordinates
 from disac.designs.design import METHODS, Design, Designer, repaired, sinr_rows
 from disac.designs.feasibility import PowerProgram, dual_slack
 from disac.designs.problem import DesignProblem
+from disac.experiments.ofdm_tradeoff import design_problem
 from disac.metrics.sinr import noncoherent_sinr
 from disac.optim.certificate import Certificate
 from disac.optim.conic import SETTINGS
+from disac.scenario import Scenario
 from disac.units import db_to_linear
 
 CASE_KEYS = {"orthogonal": "P2", "beamforming": "P3", "unconstrained": "P1T"}
@@ -207,3 +209,32 @@ def test_hermitian_coordinates_span_the_hermitian_matrices() -> None:
     basis = hermitian_basis(4)
     assert np.linalg.matrix_rank(np.concatenate([basis.real, basis.imag], axis=1).reshape(16, -1)) == 16
     np.testing.assert_array_equal(basis, basis.conj().swapaxes(1, 2))
+
+
+def test_quiet_coordinates_are_a_congruence_that_shrinks_what_is_heard() -> None:
+    rng = np.random.default_rng(7)
+    heard = rng.normal(size=(1, 4)) + 1j * rng.normal(size=(1, 4))
+    basis = hermitian_basis(4)
+    coordinates = quiet_coordinates(basis, heard, 99.0)
+    factor = rng.normal(size=(4, 4)) + 1j * rng.normal(size=(4, 4))
+    inner = factor @ factor.conj().T
+    own = np.real(np.einsum("ij,kji->k", inner, basis)) / np.real(np.einsum("kij,kji->k", basis, basis))
+    outer = np.tensordot(coordinates @ own, basis, axes=1)
+    direction = heard[0] / np.linalg.norm(heard)
+    shrink = np.eye(4) - (1.0 - (1.0 + 99.0) ** -0.5) * np.outer(direction, direction.conj())
+    np.testing.assert_allclose(outer, shrink @ inner @ shrink, atol=1e-12)
+    np.testing.assert_allclose(quiet_coordinates(basis, heard[:0], 99.0).toarray(), np.eye(16), atol=1e-15)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "users", "realisation", "sinr_db"), [
+    ("unconstrained", 3, 1, 32.0), ("unconstrained", 2, 2, 35.0), ("orthogonal", 1, 2, 38.0), ("beamforming", 1, 2, 38.0),
+])  # fmt: skip
+def test_designs_next_to_the_largest_sinr_are_solved(method: str, users: int, realisation: int, sinr_db: float) -> None:
+    scenario = Scenario.model_validate({
+        "layout": {"nodes_m": [[-46.19, -19.13], [46.19, -19.13]], "target_count": 2, "user_count": users},
+        "channel": {"realisation": realisation},
+    })  # fmt: skip
+    certificate = Designer(design_problem(scenario), method).design(db_to_linear(sinr_db)).certificate
+    assert certificate.status == "ok", certificate.message
+    assert certificate.relative_gap < 1e-3
