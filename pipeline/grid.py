@@ -357,12 +357,16 @@ def _matches(
             found[number] = found.get(number, True) & hit
             continue
         options = axis_values(wanted) if is_range(wanted) else wanted if isinstance(wanted, list) else [wanted]
-        texts = {canonical_text(o) for o in options} | {canonical_text(float(o)) for o in options if _is_number(o)}
-        hit = np.array([canonical_text(label) in texts for label in labels])
-        if not hit.any():
+        named = [{canonical_text(o), canonical_text(float(o)) if _is_number(o) else ""} for o in options]
+        here = [canonical_text(label) for label in labels]
+        unknown = [o for o, texts in zip(options, named, strict=True) if texts.isdisjoint(here)]
+        # A range may step over labels that are not there; a value written out may not.
+        if len(unknown) == len(options) or (unknown and not is_range(wanted)):
             raise study.source.error(
-                (*at, name), f"{wanted!r} names no value of the axis '{name}': {', '.join(map(str, labels))}"
-            )
+                (*at, name), f"{', '.join(map(repr, unknown))} names no value of the axis '{name}'"
+                f"{near_miss(str(unknown[0]), map(str, labels))}; its values: {', '.join(map(str, labels))}"
+            )  # fmt: skip
+        hit = np.isin(here, [text for texts in named for text in texts])
         found[number] = found.get(number, True) & hit
     return found
 

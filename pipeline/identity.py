@@ -176,6 +176,7 @@ def cell_keys(cells: Cells, code_digest: str) -> tuple[NDArray[np.uint8], NDArra
     """
     count = len(cells.index)
     code = code_digest.encode()
+    input_files(cells)  # remember the files' digests as they are now, with the keys
     keys, scenario_keys = bytearray(), bytearray()
     columns = _template(cells).columns(cells.index)
     rows = zip(*(iter([c] * count) if isinstance(c, str) else c for c in columns), strict=True)
@@ -192,14 +193,19 @@ def cell_keys(cells: Cells, code_digest: str) -> tuple[NDArray[np.uint8], NDArra
     )
 
 
-def input_files(cells: Cells) -> dict[str, Path]:
-    """Files that the cells refer to: value as written -> path (rule I4).
+def input_files(cells: Cells) -> dict[str, tuple[Path, str]]:
+    """Files that the cells refer to: value as written -> path and digest, as they were when first asked (rule I4).
 
     The base scenario's value counts only where no axis sets the field, for no cell uses it otherwise.
     """
-    scenario = cells.study.scenario
-    marked = {path for path, info in leaf_fields(type(scenario)) if extra(info).get("content_file")}
-    on_axes = {path for axis in cells.axes for path in axis.paths}
-    values = {leaf_value(scenario, path) for path in marked - on_axes}
-    values |= {entry[path] for axis in cells.axes for entry in axis.entries for path in marked & set(entry)}
-    return {str(value): Path(value) for value in sorted(value for value in values if value)}
+    cache = vars(cells)
+    if "_input_files" not in cache:
+        scenario = cells.study.scenario
+        marked = {path for path, info in leaf_fields(type(scenario)) if extra(info).get("content_file")}
+        on_axes = {path for axis in cells.axes for path in axis.paths}
+        values = {leaf_value(scenario, path) for path in marked - on_axes}
+        values |= {entry[path] for axis in cells.axes for entry in axis.entries for path in marked & set(entry)}
+        paths = {str(value): Path(value) for value in sorted(value for value in values if value)}
+        cache["_input_files"] = {text: (path, file_digest(path)) for text, path in paths.items()}
+    found: dict[str, tuple[Path, str]] = cache["_input_files"]
+    return found

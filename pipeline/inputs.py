@@ -5,24 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipeline.errors import UsageError
 from pipeline.grid import Cells
-from pipeline.identity import file_digest, input_files
-from pipeline.store import Store
+from pipeline.identity import input_files
+from pipeline.store import Store, content_name
 
 INPUTS = "inputs/"
 
 
 def put_inputs(cells: Cells, store: Store) -> None:
-    """Store the content of every file that the cells refer to."""
-    for path in input_files(cells).values():
-        store.put_if_absent(f"{INPUTS}{file_digest(path)}", path.read_bytes())
+    """Store the content of every file that the cells refer to.
+
+    Raises
+    ------
+    UsageError
+        If a file has changed since the cells were keyed.
+    """
+    for path, digest in input_files(cells).values():
+        data = path.read_bytes()
+        if content_name(data) != digest:
+            raise UsageError(f"{path}: the file changed while the run was being prepared; run again")
+        store.put_if_absent(f"{INPUTS}{digest}", data)
 
 
 def relocate(cells: Cells, store: Store) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """A function that replaces file names in (nested) scenario values by the stored copies' paths."""
     places = {}
-    for text, path in input_files(cells).items():
-        stored = store.path(f"{INPUTS}{file_digest(path)}")
+    for text, (_, digest) in input_files(cells).items():
+        stored = store.path(f"{INPUTS}{digest}")
         places[text] = text if stored is None else str(stored)
 
     def replace(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,8 +12,11 @@ import pytest
 import toy
 import xarray as xr
 
+from pipeline import sweep as sweep_module
 from pipeline.cube import nondeterminism, publish_cube
+from pipeline.errors import UsageError
 from pipeline.experiment import STATUS_CODES
+from pipeline.inputs import put_inputs
 from pipeline.plan import Plan, make_plan, write_record
 from pipeline.store import LocalStore, Store
 from pipeline.study import load_study
@@ -176,3 +180,54 @@ def test_w1_the_shared_experiment_test_holds_for_any_cut_of_a_line(study_file: W
     from pipeline.testing import check_line_independence
 
     check_line_independence(load_study(study_file()))
+
+
+def test_i4_a_worker_reads_the_stored_copy_of_a_file(study_file: Write, store: Store, tmp_path: Path) -> None:
+    table = tmp_path / "table.txt"
+    table.write_text("2.5", encoding="utf-8")
+    study = load_study(study_file(("experiment: toy", f"experiment: toy\nscenario: {{table: {table}}}")))
+    plan = make_plan(study, store)
+    put_inputs(plan.cells, store)
+    table.write_text("7.5", encoding="utf-8")
+    with ThreadPoolExecutor(2) as pool:
+        Sweep(plan, store, pool, lambda: 2).run()
+    again = make_plan(study, store)
+    assert len(again.todo) == 30, "the edited file makes other cells"
+    table.write_text("2.5", encoding="utf-8")
+    cube = opened(make_plan(study, store), store)
+    np.testing.assert_array_equal(cube["error_m"].sel(level=[0, 10, 20]), 2.5)
+
+
+def test_i4_a_file_that_changes_before_it_is_stored_is_refused(study_file: Write, store: Store, tmp_path: Path) -> None:
+    table = tmp_path / "table.txt"
+    table.write_text("2.5", encoding="utf-8")
+    plan = make_plan(load_study(study_file(("experiment: toy", f"experiment: toy\nscenario: {{table: {table}}}"))), store)
+    table.write_text("7.5", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"table\.txt: the file changed"):
+        put_inputs(plan.cells, store)
+    assert store.list("inputs/") == []
+
+
+def test_the_cube_is_published_during_a_run_for_a_bounded_share_of_its_time(
+    study_file: Write, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_module, "PUBLISH_EVERY_S", 0.2)
+    monkeypatch.setattr(sweep_module, "TARGET_SECONDS", 0.1)
+    file = study_file(('"0:2:1"', '"0:40:1"'), ("experiment: toy", "experiment: toy\noptions: {act: sleep}"))
+    plan = make_plan(load_study(file), store)
+    spent: list[float] = []
+    seen: list[int] = []
+
+    def publish() -> None:
+        started = time.monotonic()
+        seen.append(int(make_plan(load_study(file), store).choice.present.sum()))
+        time.sleep(0.02)
+        spent.append(time.monotonic() - started)
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(2) as pool:
+        Sweep(plan, store, pool, lambda: 2, publish=publish).run()
+    took = time.monotonic() - started
+    assert len(seen) >= 2
+    assert 0 < seen[0] < len(plan.keys)
+    assert sum(spent[:-1]) <= sweep_module.PUBLISH_SHARE * took

@@ -102,6 +102,7 @@ def test_g1_a_coupled_axis_sits_at_the_label_that_any_grid_gives_the_base() -> N
         ("  s:\n    entries:\n      - {label: a, set: {size.cuont: 1}}\n", r"line 6.*did you mean 'size\.count'"),
         ("  size.count: [1]\nwhere: {cuont: 1}\n", "did you mean 'count'"),
         ("  size.count: [1]\nwhere: {count: 7}\n", "names no value"),
+        ("  size.count: [1, 2]\nwhere: {count: [1, 7]}\n", "7 names no value of the axis 'count'"),
         ("  size.count: [1]\nwhere: {count: {min: 7}}\n", "no cell is left"),
         ("  size.count: [1]\nwhere: {count: {least: 7}}\n", "min: "),
         ("  size.count: [1]\nexclude: [{}]\n", "name at least one axis"),

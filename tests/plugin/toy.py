@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -97,6 +98,8 @@ class Toy:
             return {"status": "infeasible", "message": "The level is out of reach.", "solve_seconds": 0.0}
         random = np.random.default_rng([s.draw.seed, draw, count])
         error = 10 ** (level / 20) / count * (1.0 + 0.1 * random.standard_normal())
+        if s.table:
+            error = float(Path(s.table).read_text(encoding="utf-8"))
         return {
             "status": "ok", "message": "", "error_m": error * (0.5 if options.method == "fancy" else 1.0), "steps": count,
             "note": s.signal.shape, "gain": complex(level, draw), "profile": np.arange(count, dtype=float),
