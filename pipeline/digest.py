@@ -77,6 +77,11 @@ def explain_change(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     ]
 
 
+def source_file(module: str) -> Path:
+    """Source file of a module of the project."""
+    return _module(module, "the code digest").file
+
+
 def _hash(text: str) -> str:
     return blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()
 

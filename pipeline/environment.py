@@ -4,15 +4,37 @@ from __future__ import annotations
 
 import functools
 import platform
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
 
 _PACKAGES = ("disac", "numpy", "scipy", "cvxpy", "clarabel", "xarray", "zarr", "dask", "distributed", "prefect")
 
 
 @functools.cache
+def revision() -> str:
+    """Revision of the project's source as git names it, with ``-dirty`` for uncommitted changes; empty outside a checkout."""
+    folder = Path(__file__).resolve().parent
+    if "site-packages" in folder.parts:
+        return ""  # installed: a checkout around it is somebody else's
+    try:
+        command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return found.stdout.strip()
+
+
+@functools.cache
 def environment() -> dict[str, str]:
-    """Versions of Python, the numerical libraries and the machine type of this process."""
+    """Versions of Python, the numerical libraries and the project, and the machine type of this process."""
     found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
+    if revision():
+        found["revision"] = revision()
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    found["blas"] = f"{blas['name']} {blas['version']}"
     for package in _PACKAGES:
         try:
             found[package] = version(package)

@@ -6,6 +6,7 @@ point in the group ``disac.experiments``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -25,6 +26,9 @@ STATUS_CODES: dict[str, int] = {
 """Status of a cell (rule C1). These numbers never change."""
 
 ENTRY_POINT_GROUP = "disac.experiments"
+
+EARLIEST_IMPORT = time.time()
+"""No experiment was loaded through this module before."""
 
 
 class Variable(Protocol):

@@ -260,6 +260,6 @@ def environment_changes(plan: Plan) -> list[str]:
         f"{name} {then[name]} (now {now.get(name, 'absent')})"
         for then in (plan.ledger.segments[s].environment for s in used)
         for name in then
-        if then[name] != now.get(name)
+        if name != "revision" and then[name] != now.get(name)
     }
     return sorted(found)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.environment import revision
 from pipeline.errors import SurroundingsError
 from pipeline.experiment import STATUS_CODES
 from pipeline.identity import cell_text
@@ -145,6 +146,7 @@ def task_input(plan: Plan, store: Store, lines: list[NDArray[np.int64]], cost_cl
         experiment=plan.study.experiment.name,
         code_digest=plan.code.digest,
         manifest=dict(plan.code.manifest),
+        revision=revision(),
         scenario=replace(plain(plan.study.scenario)),
         options=plain(plan.cells.options(first)),
         cost_class=cost_class,
@@ -210,6 +212,8 @@ class Sweep:
             receipt = future.result()
         except CancelledError as error:
             raise SurroundingsError("the scheduler went away; run again to go on where it stopped") from error
+        except SurroundingsError:
+            raise
         except Exception as error:
             if not self.killed_worker(error):
                 raise SurroundingsError(f"a task could not be carried out: {type(error).__name__}: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import platform
 import sys
 import threading
 import time
@@ -11,14 +12,17 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from pipeline.digest import CodeDigest
 from pipeline.environment import environment
-from pipeline.experiment import STATUS_CODES, Experiment, Variable, load_experiment
+from pipeline.experiment import STATUS_CODES, Experiment, Variable
 from pipeline.ledger import put_segment
+from pipeline.loaded import experiment_as_planned
 from pipeline.segment import CellRecord, encode_segment, failed_record
 from pipeline.store import open_store_backend
 from pipeline.values import build, replace_values
@@ -44,6 +48,7 @@ class TaskInput:
     experiment: str
     code_digest: str
     manifest: Mapping[str, str]
+    revision: str
     scenario: Mapping[str, Any]
     options: Mapping[str, Any]
     cost_class: str
@@ -70,7 +75,8 @@ class Receipt:
 def compute_task(task: TaskInput) -> Receipt:
     """Compute a task's cells, put their segment into the ledger, and only then return its name."""
     started = time.perf_counter()
-    experiment = load_experiment(task.experiment)
+    planned = CodeDigest(task.code_digest, task.manifest)
+    experiment = experiment_as_planned(task.experiment, planned, task.revision)
     variables = tuple(v for v in experiment.variables if v.name in task.keep)
     records: list[CellRecord] = []
     for line in task.lines:
@@ -98,6 +104,8 @@ def _write(task: TaskInput, variables: Sequence[Variable], records: Sequence[Cel
             "code_digest": task.code_digest,
             "manifest": dict(task.manifest),
             "environment": environment(),
+            "host": platform.node(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "cost": {task.cost_class: [len(records), seconds]},
         },
     )
