@@ -19,7 +19,7 @@ from pipeline.environment import environment
 from pipeline.experiment import STATUS_CODES, Variable
 from pipeline.identity import canonical_options
 from pipeline.ledger import Choice, DamagedSegmentError, read_segment
-from pipeline.plan import Plan
+from pipeline.plan import Plan, refreshed
 from pipeline.segment import Segment
 from pipeline.store import Store
 from pipeline.zarrio import Labelled, group_files, missing_value, numpy_dtype
@@ -209,9 +209,13 @@ def publish_group(store: Store, folder: str, key: str, arrays: Mapping[str, Labe
 def publish_cube(plan: Plan, store: Store) -> str:
     """Build and publish the cube of a plan as it stands; returns the version's name.
 
-    A segment damaged since the plan was made is left out by planning again.
+    When a segment has gone or was damaged since it was listed, the ledger is read once more, every segment checked.
     """
-    arrays, attributes = build_cube(plan)
+    try:
+        arrays, attributes = build_cube(plan)
+    except (KeyError, DamagedSegmentError):
+        plan = refreshed(plan, store, use_index=False)
+        arrays, attributes = build_cube(plan)
     return publish_group(store, cube_folder(plan.study.name), plan.cube_key, arrays, attributes)
 
 
@@ -221,8 +225,16 @@ def published_key(store: Store, folder: str) -> str | None:
     return None if target is None else target.rstrip("/").rsplit("/", 1)[-1]
 
 
-def remove_old_versions(store: Store, folder: str, *, now: float | None = None) -> list[str]:
-    """Remove versions that are not the latest, beyond the kept number, and older than 24 h (rule C4)."""
+def remove_old_versions(
+    store: Store, folder: str, *, now: float | None = None, grace_s: float = GRACE_SECONDS, dry_run: bool = False
+) -> dict[str, int]:
+    """Remove versions that are not the latest, beyond the kept number, and older than the grace (rule C4).
+
+    Returns
+    -------
+    dict
+        Key of each version removed -> its bytes.
+    """
     now = time.time() if now is None else now
     latest = published_key(store, folder)
     versions: dict[str, list[Any]] = {}
@@ -230,11 +242,10 @@ def remove_old_versions(store: Store, folder: str, *, now: float | None = None) 
         versions.setdefault(entry.name.removeprefix(f"{folder}versions/").split("/", 1)[0], []).append(entry)
     newest = {key: max(e.mtime_ns for e in entries) / 1e9 for key, entries in versions.items()}
     ranked = sorted((key for key in versions if key != latest), key=lambda key: -newest[key])
-    removed = [key for key in ranked[KEPT_VERSIONS:] if now - newest[key] > GRACE_SECONDS]
-    for key in removed:
-        for entry in versions[key]:
-            store.delete(entry.name)
-    return removed
+    removed = [key for key in ranked[KEPT_VERSIONS:] if now - newest[key] > grace_s]
+    for entry in (entry for key in removed if not dry_run for entry in versions[key]):
+        store.delete(entry.name)
+    return {key: sum(e.size for e in versions[key]) for key in removed}
 
 
 def nondeterminism(plan: Plan) -> list[str]:

@@ -1,7 +1,8 @@
 """The ledger: all segments of a store, the truth (rules S2-S5, I5).
 
 Nothing in it is ever edited. Which copy of a cell counts is decided by content alone: a result over a failure, then the
-smallest segment name (rule S3), so that every reader decides alike.
+smallest segment name (rule S3), so that every reader decides alike. Compaction copies rows into larger segments that
+remember each row's *origin*, the segment a worker wrote; origins are what is compared, so compaction changes no choice.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pipeline.store import Entry, Store, content_name
 
 SEGMENTS = "ledger/segments/"
 INDEX = "ledger/index/"
-_INDEX_FORMAT = 1
+_INDEX_FORMAT = 2
 _FAILED = STATUS_CODES["failed"]
 _RESULTS = (STATUS_CODES["ok"], STATUS_CODES["inaccurate"], STATUS_CODES["infeasible"])
 
@@ -75,15 +76,23 @@ class SegmentInfo:
     environment: Mapping[str, str]
     cost: Mapping[str, tuple[int, float]]
     """Per cost class (options text): number of cells and seconds spent."""
+    origins: tuple[str, ...]
+    """Names of the segments that its rows come from: its own, or those it was compacted from."""
+
+    @property
+    def compacted(self) -> bool:
+        """Whether compaction wrote it."""
+        return self.origins != (self.name,)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """For planned cells the copy that counts: ``segment`` (-1 where absent), ``row`` in it, ``status``."""
+    """For planned cells the copy that counts: ``segment`` (-1 where absent), ``row`` in it, ``status``, ``origin``."""
 
     segment: NDArray[np.int32]
     row: NDArray[np.int32]
     status: NDArray[np.uint8]
+    origin: NDArray[np.int32]
 
     @property
     def present(self) -> NDArray[np.bool_]:
@@ -102,15 +111,20 @@ class Ledger:
     segment: NDArray[np.int32]
     row: NDArray[np.int32]
     status: NDArray[np.uint8]
+    origins: tuple[str, ...]
+    """Names of all origins, sorted."""
+    origin: NDArray[np.int32]
     damaged: tuple[str, ...] = field(default=())
     """Sentences on files that count as absent."""
 
     @cached_property
     def _order(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """Rows sorted by key, then results before failures, then segment name; and the sorted keys."""
+        """Rows sorted by key, then results before failures, then origin, then compacted copies first; and the sorted keys."""
         view = as_words(self.keys)
         failed = (self.status == _FAILED).astype(np.uint8)
-        order = np.lexsort((self.row, self.segment, failed, view["lo"], view["hi"]))
+        loose = np.array([not info.compacted for info in self.segments], dtype=np.int32)
+        copy = self.segment + loose[self.segment] * len(self.segments)
+        order = np.lexsort((self.row, copy, self.origin, failed, view["lo"], view["hi"]))
         return order, view[order]
 
     def choose(self, keys: NDArray[np.uint8], segments: NDArray[np.bool_] | None = None) -> Choice:
@@ -124,6 +138,7 @@ class Ledger:
     def _look_up(self, wanted: NDArray[Any], order: NDArray[np.int64], ordered: NDArray[Any]) -> Choice:
         segment = np.full(len(wanted), -1, dtype=np.int32)
         row, status = np.zeros(len(wanted), dtype=np.int32), np.zeros(len(wanted), dtype=np.uint8)
+        origin = np.full(len(wanted), -1, dtype=np.int32)
         if len(order):
             place = np.minimum(np.searchsorted(ordered["hi"], wanted["hi"]), len(order) - 1)
             # Different keys with equal leading words are next to impossible, yet never wrong: walk on to the match.
@@ -136,8 +151,8 @@ class Ledger:
             found = (ordered["hi"][place] == wanted["hi"]) & (ordered["lo"][place] == wanted["lo"])
             chosen = order[place[found]]
             segment[found], row[found] = self.segment[chosen], self.row[chosen]
-            status[found] = self.status[chosen]
-        return Choice(segment, row, status)
+            status[found], origin[found] = self.status[chosen], self.origin[chosen]
+        return Choice(segment, row, status, origin)
 
     def holding(self, variable: str) -> NDArray[np.bool_]:
         """Which segments hold a variable."""
@@ -165,7 +180,7 @@ class Ledger:
         kept = np.isin(self.status[order], _RESULTS)
         order, ordered = order[kept], ordered[kept]
         same = np.zeros(len(order), dtype=bool)
-        same[1:] = ordered[1:] == ordered[:-1]
+        same[1:] = (ordered[1:] == ordered[:-1]) & (self.origin[order][1:] != self.origin[order][:-1])
         wanted = {k.tobytes() for k in keys} if same.any() else set()
         groups: list[tuple[bytes, list[tuple[str, int]]]] = []
         for i in np.flatnonzero(same):
@@ -179,9 +194,12 @@ class Ledger:
         return groups
 
     def cost_per_cell(self) -> dict[str, float]:
-        """Mean seconds per cell of the past, by cost class."""
+        """Mean seconds per cell of the past, by cost class; what was compacted counts once."""
         total: dict[str, tuple[int, float]] = {}
+        merged = {origin for info in self.segments if info.compacted for origin in info.origins}
         for info in self.segments:
+            if info.name in merged:
+                continue
             for cost_class, (cells, seconds) in info.cost.items():
                 n, s = total.get(cost_class, (0, 0.0))
                 total[cost_class] = (n + cells, s + seconds)
@@ -204,6 +222,8 @@ class _Rows:
     keys: NDArray[np.uint8]
     scenario_keys: NDArray[np.uint8]
     status: NDArray[np.uint8]
+    origin: NDArray[np.int32]
+    """Number of each row's origin in ``info.origins``."""
 
 
 def _rows_of(store: Store, entry: Entry, name: str) -> _Rows:
@@ -214,16 +234,20 @@ def _rows_of(store: Store, entry: Entry, name: str) -> _Rows:
         variables=segment.variables, schema=a["schema"], experiment=a["experiment"], code_digest=a["code_digest"],
         manifest=a["manifest"], environment=a["environment"],
         cost={cost_class: (int(n), float(s)) for cost_class, (n, s) in a["cost"].items()},
+        origins=tuple(origin["name"] for origin in a.get("origins", ())) or (name,),
     )  # fmt: skip
-    return _Rows(info, segment.arrays["key"], segment.arrays["scenario_key"], segment.arrays["status"])
+    arrays = segment.arrays
+    origin = arrays.get("origin", np.zeros(info.cells, dtype=np.int32))
+    return _Rows(info, arrays["key"], arrays["scenario_key"], arrays["status"], origin)
 
 
-def open_ledger(store: Store) -> Ledger:
+def open_ledger(store: Store, *, use_index: bool = True) -> Ledger:
     """List the segments and load their keys, from the key index where it is fresh (rule S4: it may be deleted).
 
-    A segment is read again whenever its size or time stamp differs from the index's, so a changed file is noticed.
+    A segment is read again whenever its size or time stamp differs from the index's, so a changed file is noticed; without
+    the index every segment is read and checked.
     """
-    known = {rows.info.name: rows for rows in _read_index(store)}
+    known = {rows.info.name: rows for rows in _read_index(store)} if use_index else {}
     rows: list[_Rows] = []
     damaged: list[str] = []
     for entry in store.list(SEGMENTS):
@@ -243,6 +267,9 @@ def open_ledger(store: Store) -> Ledger:
 
 def _assemble(store: Store, rows: Sequence[_Rows], damaged: tuple[str, ...]) -> Ledger:
     counts = [r.info.cells for r in rows]
+    origins = tuple(sorted({origin for r in rows for origin in r.info.origins}))
+    number = {origin: i for i, origin in enumerate(origins)}
+    places = [np.array([number[o] for o in r.info.origins], dtype=np.int32)[r.origin] for r in rows]
     blank = np.empty((0, KEY_BYTES), dtype=np.uint8)
     return Ledger(
         store=store,
@@ -252,6 +279,8 @@ def _assemble(store: Store, rows: Sequence[_Rows], damaged: tuple[str, ...]) -> 
         segment=np.repeat(np.arange(len(rows), dtype=np.int32), counts),
         row=np.concatenate([np.arange(n, dtype=np.int32) for n in counts] or [np.empty(0, dtype=np.int32)]),
         status=np.concatenate([r.status for r in rows] or [np.empty(0, dtype=np.uint8)]),
+        origins=origins,
+        origin=np.concatenate(places or [np.empty(0, dtype=np.int32)]),
         damaged=damaged,
     )
 
@@ -268,7 +297,7 @@ def write_index(ledger: Ledger) -> None:
     buffer = io.BytesIO()
     np.savez(
         buffer, head=np.frombuffer(head, dtype=np.uint8), keys=ledger.keys, scenario_keys=ledger.scenario_keys,
-        status=ledger.status,
+        status=ledger.status, origin=_local_origins(ledger),
     )  # fmt: skip
     data = buffer.getvalue()
     name = f"{INDEX}{content_name(data)}.npz"
@@ -277,6 +306,21 @@ def write_index(ledger: Ledger) -> None:
     ledger.store.publish_pointer(f"{INDEX}latest", name)
     if old is not None and old != name:
         ledger.store.delete(old)
+
+
+def _local_origins(ledger: Ledger) -> NDArray[np.int32]:
+    """Number of each row's origin within its own segment."""
+    number = {origin: i for i, origin in enumerate(ledger.origins)}
+    local = np.zeros(len(ledger.keys), dtype=np.int32)
+    start = 0
+    for info in ledger.segments:
+        stop = start + info.cells
+        if info.compacted:
+            places = np.array([number[origin] for origin in info.origins])
+            order = np.argsort(places)
+            local[start:stop] = order[np.searchsorted(places, ledger.origin[start:stop], sorter=order)]
+        start = stop
+    return local
 
 
 def _shared(value: Mapping[str, Any]) -> str:
@@ -294,7 +338,7 @@ def _read_index(store: Store) -> list[_Rows]:
             return []
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             head = json.loads(arrays["head"].tobytes())
-            keys, scenario_keys, status = arrays["keys"], arrays["scenario_keys"], arrays["status"]
+            columns = [arrays[name] for name in ("keys", "scenario_keys", "status", "origin")]
     except (KeyError, ValueError, OSError):
         return []
     if head["format"] != _INDEX_FORMAT:
@@ -303,9 +347,9 @@ def _read_index(store: Store) -> list[_Rows]:
     for info in head["segments"]:
         for part in ("schema", "manifest", "environment"):
             info[part] = head["shared"][info[part]]
-        info["variables"] = tuple(info["variables"])
+        info["variables"], info["origins"] = tuple(info["variables"]), tuple(info["origins"])
         info["cost"] = {k: (int(n), float(s)) for k, (n, s) in info["cost"].items()}
         stop = start + info["cells"]
-        rows.append(_Rows(SegmentInfo(**info), keys[start:stop], scenario_keys[start:stop], status[start:stop]))
+        rows.append(_Rows(SegmentInfo(**info), *(column[start:stop] for column in columns)))
         start = stop
     return rows

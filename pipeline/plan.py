@@ -92,14 +92,14 @@ class Plan:
             "keep": self.keep,
         }
         digest.update(json.dumps(head, sort_keys=True, default=str).encode())
-        names = b"".join(bytes.fromhex(info.name) for info in self.ledger.segments)
+        names = b"".join(map(bytes.fromhex, self.ledger.origins))
         table = np.frombuffer(names, dtype=np.uint8).reshape(-1, 16)
         masks = {self.ledger.holding(v).tobytes(): self.ledger.holding(v) for v in self.keep}
         choices = [self.choice] + [self.ledger.choose(self.keys, mask) for mask in masks.values() if not mask.all()]
         for part in (self.cells.flat, self.keys):
             digest.update(np.ascontiguousarray(part).tobytes())
         for choice in choices:
-            digest.update(table[choice.segment[choice.present]].tobytes())
+            digest.update(table[choice.origin[choice.present]].tobytes())
             digest.update(choice.present.tobytes())
         return digest.hexdigest()
 
@@ -143,9 +143,9 @@ def make_plan(study: Study, store: Store) -> Plan:
     return Plan(study, cells, code, keep, keys, scenario_keys, ledger, choice, lacking)
 
 
-def refreshed(plan: Plan, store: Store) -> Plan:
+def refreshed(plan: Plan, store: Store, *, use_index: bool = True) -> Plan:
     """The same plan against the ledger as it is now."""
-    ledger = open_ledger(store)
+    ledger = open_ledger(store, use_index=use_index)
     choice, lacking = ledger.present(plan.keys, plan.keep)
     return replace(plan, ledger=ledger, choice=choice, lacking=lacking)
 

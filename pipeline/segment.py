@@ -138,6 +138,13 @@ def encode_segment(records: Sequence[CellRecord], variables: Sequence[Variable],
             counts[f"n_{dim}"] = np.maximum(counts.get(f"n_{dim}", length), length)
     for name, count in counts.items():
         arrays[name] = (("cell",), count)
+    return encode_arrays(arrays, schema, attributes)
+
+
+def encode_arrays(
+    arrays: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]], schema: Mapping[str, Any], attributes: Mapping[str, Any]
+) -> bytes:
+    """Bytes of a segment from its stacked arrays: name -> dimensions and data."""
     content = {"format": "disac-segment", "format_version": FORMAT_VERSION, "schema": schema, **attributes}
     return _zip(group_files({n: Labelled(dims, data) for n, (dims, data) in arrays.items()}, content))
 

@@ -255,15 +255,20 @@ class LocalStore:
         """See :class:`Store`."""
         return self._root / _check_folder(name)
 
-    def sweep_temporaries(self, *, older_than_s: float = _STALE_TEMPORARY_S) -> int:
-        """Remove what writers killed long ago left behind; returns how many."""
-        limit, removed = time.time() - older_than_s, 0
-        for file in self._root.rglob(".*.tmp"):
+    def sweep_temporaries(
+        self, *, older_than_s: float = _STALE_TEMPORARY_S, dry_run: bool = False
+    ) -> tuple[tuple[str, int], ...]:
+        """Remove what writers killed long ago left behind; returns names and sizes."""
+        limit = time.time() - older_than_s
+        found: tuple[tuple[str, int], ...] = ()
+        for file in sorted(self._root.rglob(".*.tmp")):
             with contextlib.suppress(FileNotFoundError):
-                if file.lstat().st_mtime < limit:
-                    file.unlink()
-                    removed += 1
-        return removed
+                stat = file.lstat()
+                if stat.st_mtime < limit:
+                    found += ((str(file.relative_to(self._root)), stat.st_size),)
+                    if not dry_run:
+                        file.unlink()
+        return found
 
 
 def _link(temporary: Path, path: Path) -> bool:

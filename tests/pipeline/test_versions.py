@@ -26,8 +26,8 @@ def test_c4_a_version_goes_only_when_old_superseded_and_over_the_limit() -> None
     store = MemoryStore()
     for number in range(KEPT_VERSIONS + 3):
         publish(store, number)
-    assert remove_old_versions(store, FOLDER) == []
-    removed = remove_old_versions(store, FOLDER, now=time.time() + GRACE_SECONDS + 1)
+    assert remove_old_versions(store, FOLDER) == {}
+    removed = list(remove_old_versions(store, FOLDER, now=time.time() + GRACE_SECONDS + 1))
     assert removed == ["key1", "key0"]
     left = {entry.name.split("/")[3] for entry in store.list(FOLDER)}
     assert left == {f"key{n}" for n in range(2, KEPT_VERSIONS + 3)}
