@@ -20,7 +20,7 @@ from pipeline.experiment import STATUS_CODES, Variable
 from pipeline.identity import canonical_options
 from pipeline.ledger import Choice, DamagedSegmentError, read_segment
 from pipeline.plan import Plan, refreshed
-from pipeline.segment import Segment
+from pipeline.segment import Segment, cell_values
 from pipeline.store import Store
 from pipeline.zarrio import Labelled, group_files, missing_value, numpy_dtype
 
@@ -259,23 +259,18 @@ def nondeterminism(plan: Plan) -> list[str]:
                 segment = cache.setdefault(name, read_segment(plan.ledger.store, name))
             except (KeyError, DamagedSegmentError):
                 continue
-            images.add(_image(segment, row))
+            images.add(cell_image(segment, row))
         shared = set.intersection(*({n for n, _ in image} for image in images)) if images else set()
         if len({frozenset(item for item in image if item[0] in shared) for image in images}) > 1:
             sentences.append(f"cell {key.hex()}: {len(copies)} copies differ, in segments {[n for n, _ in copies]}")
     return sentences
 
 
-def _image(segment: Segment, row: int) -> frozenset[tuple[str, bytes]]:
+def cell_image(segment: Segment, row: int) -> frozenset[tuple[str, bytes]]:
     """The non-volatile content of one cell, comparable bit for bit."""
     schema = segment.attributes["schema"]
     items = [("status", segment.arrays["status"][row].tobytes())]
-    for name, spec in schema.items():
-        if not spec["volatile"]:
-            value = segment.arrays[name][row]
-            used = [
-                int(segment.arrays[f"n_{d}"][row]) if d not in spec["coords"] else len(spec["coords"][d]) for d in spec["dims"]
-            ]
-            cut = value[tuple(slice(n) for n in used)] if used else value
-            items.append((name, str(cut).encode() if spec["dtype"] == "str" else np.asarray(cut).tobytes()))
+    for name, value in cell_values(segment, row).items():
+        if not schema[name]["volatile"]:
+            items.append((name, str(value).encode() if schema[name]["dtype"] == "str" else np.asarray(value).tobytes()))
     return frozenset(items)

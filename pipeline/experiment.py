@@ -79,6 +79,15 @@ class Experiment(Protocol):
         ...
 
 
+@runtime_checkable
+class Recheckable(Protocol):
+    """An experiment that can judge a stored result from the design or proof stored beside it."""
+
+    def recheck(self, scenario: Any, options: Any, stored: Mapping[str, Any]) -> list[str]:
+        """Sentences on what the result (all its stored variables, detail included) promises and does not keep."""
+        ...
+
+
 def experiment_names() -> list[str]:
     """Names of all installed experiments."""
     return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.experiment import STATUS_CODES
 from pipeline.ledger import read_segment
 from pipeline.plan import Plan
 
 
 def failed_cells(plan: Plan) -> list[dict[str, Any]]:
     """Coordinates, sentence and traceback of every planned cell whose result is a failure."""
-    rows = np.flatnonzero(plan.choice.present & (plan.choice.status == STATUS_CODES["failed"]))
+    rows = np.flatnonzero(plan.failed)
     found = []
     for number in np.unique(plan.choice.segment[rows]):
         segment = read_segment(plan.ledger.store, plan.ledger.segments[number].name, names=())

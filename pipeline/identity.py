@@ -175,22 +175,25 @@ def cell_keys(cells: Cells, code_digest: str) -> tuple[NDArray[np.uint8], NDArra
         scenario key followed by the code digest.
     """
     count = len(cells.index)
-    code = code_digest.encode()
     input_files(cells)  # remember the files' digests as they are now, with the keys
-    keys, scenario_keys = bytearray(), bytearray()
+    scenario_keys = bytearray()
     columns = _template(cells).columns(cells.index)
     rows = zip(*(iter([c] * count) if isinstance(c, str) else c for c in columns), strict=True)
     join = "".join
     for parts in rows:
         text = "{" + join(parts)[:-1] + "}"
-        scenario_key = blake2b(text.encode("ascii"), digest_size=_KEY_BYTES).digest()
-        scenario_keys += scenario_key
-        keys += blake2b(scenario_key + code, digest_size=_KEY_BYTES).digest()
-    shape = (count, _KEY_BYTES)
-    return (
-        np.frombuffer(bytes(keys), dtype=np.uint8).reshape(shape),
-        np.frombuffer(bytes(scenario_keys), dtype=np.uint8).reshape(shape),
-    )
+        scenario_keys += blake2b(text.encode("ascii"), digest_size=_KEY_BYTES).digest()
+    found = np.frombuffer(bytes(scenario_keys), dtype=np.uint8).reshape(count, _KEY_BYTES)
+    return keys_under(found, code_digest), found
+
+
+def keys_under(scenario_keys: NDArray[np.uint8], code_digest: str) -> NDArray[np.uint8]:
+    """Keys of cells from their scenario keys (n, 16) under a code digest."""
+    code, whole = code_digest.encode(), np.ascontiguousarray(scenario_keys).tobytes()
+    keys = bytearray()
+    for start in range(0, len(whole), _KEY_BYTES):
+        keys += blake2b(whole[start : start + _KEY_BYTES] + code, digest_size=_KEY_BYTES).digest()
+    return np.frombuffer(bytes(keys), dtype=np.uint8).reshape(-1, _KEY_BYTES)
 
 
 def input_files(cells: Cells) -> dict[str, tuple[Path, str]]:

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.adoptions import adopted_by
 from pipeline.digest import CodeDigest, code_digest, explain_change
 from pipeline.experiment import STATUS_CODES
 from pipeline.grid import Cells, check_dense_size, dense_bytes, expand
-from pipeline.identity import canonical_options, canonical_scenario, cell_keys
+from pipeline.identity import canonical_options, canonical_scenario, cell_keys, keys_under
 from pipeline.ledger import Choice, Ledger, as_words, open_ledger
 from pipeline.store import Store, content_name
 from pipeline.study import Study
@@ -43,6 +44,8 @@ class Plan:
     lacking: Mapping[str, NDArray[np.bool_]]
     within: NDArray[np.bool_] | None = None
     """Cells that this run may compute; None for all (a preview is a thin slice)."""
+    retry: bool = False
+    """Whether failed cells are computed again; a result then counts over the failure (rules S3, W3)."""
 
     @cached_property
     def complete(self) -> NDArray[np.bool_]:
@@ -53,9 +56,14 @@ class Plan:
         return complete
 
     @cached_property
+    def failed(self) -> NDArray[np.bool_]:
+        """Which planned cells have a failure of their own as their result (rule W3)."""
+        return self.choice.present & (self.choice.status == STATUS_CODES["failed"])
+
+    @cached_property
     def todo(self) -> NDArray[np.int64]:
         """Positions of the planned cells that must be computed."""
-        needed = ~self.complete
+        needed = ~self.complete | (self.failed if self.retry else False)
         if self.within is not None:
             needed = needed & self.within
         return np.flatnonzero(needed)
@@ -139,8 +147,34 @@ def make_plan(study: Study, store: Store) -> Plan:
     code = code_digest(study.experiment.modules)
     keys, scenario_keys = cell_keys(cells, code.digest)
     ledger = open_ledger(store)
+    keys = _with_adopted(ledger, code.digest, keys, scenario_keys, keep)
     choice, lacking = ledger.present(keys, keep)
     return Plan(study, cells, code, keep, keys, scenario_keys, ledger, choice, lacking)
+
+
+def plan_under(plan: Plan, code: CodeDigest, store: Store) -> Plan:
+    """The same study keyed by other code, against the same ledger; nothing adopted counts."""
+    keys = keys_under(plan.scenario_keys, code.digest)
+    choice, lacking = plan.ledger.present(keys, plan.keep)
+    return replace(plan, code=code, keys=keys, choice=choice, lacking=lacking, within=None, retry=False)
+
+
+def _with_adopted(
+    ledger: Ledger, digest: str, keys: NDArray[np.uint8], scenario_keys: NDArray[np.uint8], keep: tuple[str, ...]
+) -> NDArray[np.uint8]:
+    """Keys of cells that are there only under code that was adopted are the keys they have there (rule I7)."""
+    for older in adopted_by(ledger.store, digest):
+        missing = np.flatnonzero(~ledger.choose(keys).present)
+        if not len(missing):
+            break
+        there = keys_under(scenario_keys[missing], older)
+        choice, lacking = ledger.present(there, keep)
+        whole = choice.present
+        for lacks in lacking.values():
+            whole = whole & ~lacks
+        keys = keys.copy()
+        keys[missing[whole]] = there[whole]
+    return keys
 
 
 def refreshed(plan: Plan, store: Store, *, use_index: bool = True) -> Plan:
@@ -196,6 +230,8 @@ def reasons(plan: Plan) -> dict[str, int]:
         if fresh.any():
             counts[f"variable {variable} not kept"] += int(fresh.sum())
         explained |= lacks
+    if plan.retry and plan.failed.any():
+        counts["failed before, tried again"] = int(plan.failed.sum())
     missing = np.flatnonzero(~plan.choice.present)
     older = _same_scenario(plan, missing)
     for segment in np.unique(older[older >= 0]):

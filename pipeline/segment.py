@@ -190,3 +190,14 @@ def decode_segment(data: bytes, names: Iterable[str] | None = None) -> Segment:
 def failed_record(key: bytes, scenario_key: bytes, canonical: str, message: str, traceback: str = "") -> CellRecord:
     """A failure of the cell itself, as a result for its identity (rule W3)."""
     return CellRecord(key, scenario_key, canonical, STATUS_CODES["failed"], message, traceback, {})
+
+
+def cell_values(segment: Segment, row: int) -> dict[str, Any]:
+    """The experiment's variables of one cell, without the padding of its segment."""
+    found = {}
+    for name, spec in segment.attributes["schema"].items():
+        if name in segment.arrays:
+            value = segment.arrays[name][row]
+            counts = [int(segment.arrays[f"n_{d}"][row]) if d not in spec["coords"] else None for d in spec["dims"]]
+            found[name] = value[tuple(slice(n) for n in counts)] if counts else value
+    return found

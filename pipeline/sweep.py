@@ -229,7 +229,7 @@ class Sweep:
         task.kills += 1
         cell = int(task.lines[0][0])
         stored = open_ledger(self.store).choose(self.plan.keys[cell : cell + 1])
-        if not stored.present[0]:
+        if not stored.present[0] or self.plan.failed[cell]:
             if task.kills < KILLS_ALONE:
                 return [task]
             inputs = task_input(self.plan, self.store, task.lines, task.cost_class)

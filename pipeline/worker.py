@@ -77,15 +77,20 @@ def compute_task(task: TaskInput) -> Receipt:
     started = time.perf_counter()
     planned = CodeDigest(task.code_digest, task.manifest)
     experiment = experiment_as_planned(task.experiment, planned, task.revision)
-    variables = tuple(v for v in experiment.variables if v.name in task.keep)
+    variables = kept_variables(experiment, task)
     records: list[CellRecord] = []
     for line in task.lines:
-        with _time_limit(task, line, variables):
-            records.extend(_compute_line(experiment, variables, task, line))
+        with _time_limit(task, line):
+            records.extend(compute_line(experiment, variables, task, line))
     seconds = time.perf_counter() - started
     name = _write(task, variables, records, seconds)
     statuses, counts = np.unique([r.status for r in records], return_counts=True)
     return Receipt(name, len(records), {int(s): int(n) for s, n in zip(statuses, counts, strict=True)}, seconds)
+
+
+def kept_variables(experiment: Experiment, task: TaskInput) -> tuple[Variable, ...]:
+    """The variables that a task's segment holds."""
+    return tuple(v for v in experiment.variables if v.name in task.keep)
 
 
 def record_failure(task: TaskInput, cell: CellInput, message: str, seconds: float = 0.0) -> str:
@@ -112,7 +117,7 @@ def _write(task: TaskInput, variables: Sequence[Variable], records: Sequence[Cel
     return put_segment(open_store_backend(task.store), data)
 
 
-def _compute_line(
+def compute_line(
     experiment: Experiment, variables: Sequence[Variable], task: TaskInput, line: Sequence[CellInput]
 ) -> list[CellRecord]:
     """Run one line; when it raises, run its cells one by one so that only the guilty ones fail."""
@@ -121,7 +126,7 @@ def _compute_line(
     records: list[CellRecord] = []
     for cell in line:
         try:
-            ready.append((cell, _scenario(experiment, task, cell)))
+            ready.append((cell, scenario_of(experiment, task, cell)))
         except ValidationError as error:
             reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             records.append(_failed(cell, f"The scenario of this cell is not valid: {reasons}"))
@@ -130,7 +135,7 @@ def _compute_line(
     return records
 
 
-def _scenario(experiment: Experiment, task: TaskInput, cell: CellInput) -> BaseModel:
+def scenario_of(experiment: Experiment, task: TaskInput, cell: CellInput) -> BaseModel:
     return build(experiment.scenario_model, replace_values(task.scenario, cell.values))
 
 
@@ -173,7 +178,7 @@ def _failed(cell: CellInput, message: str, trace: str = "") -> CellRecord:
 
 
 @contextmanager
-def _time_limit(task: TaskInput, line: Sequence[CellInput], variables: Sequence[Variable]) -> Iterator[None]:
+def _time_limit(task: TaskInput, line: Sequence[CellInput]) -> Iterator[None]:
     """End this worker process when a line takes longer than its cells are granted; a lone cell is recorded first."""
     limit = task.cell_timeout_s * len(line)
 

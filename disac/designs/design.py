@@ -7,7 +7,7 @@ alone; the solver's own report decides nothing.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from disac.designs import beamforming, orthogonal, unconstrained
 from disac.designs.decorrelated import CrbProgram, Solution
-from disac.designs.feasibility import PowerNeed, PowerProgram, dual_slack
+from disac.designs.feasibility import PowerNeed, PowerProgram, dual_slack, proven_need
 from disac.designs.problem import DesignProblem, Structure
 from disac.metrics.fisher import fisher_information, localization_crb
 from disac.metrics.sinr import noncoherent_sinr
@@ -35,16 +35,19 @@ METHODS: dict[str, ModuleType] = {"orthogonal": orthogonal, "beamforming": beamf
 
 @dataclass(frozen=True)
 class Design:
-    """A delivered design with its certificate.
+    """A delivered design with its certificate, or the proof that there is none.
 
     ``streams`` [U, L, D, D] are the users' covariances; their sum is what is transmitted. ``delivered_crb_m2`` is the CRB of
     that signal; for the beamforming design it differs from the objective. Absent where nothing was delivered.
+    ``power_dual`` lambda [D] and ``sinr_dual`` mu [U, L] are what the bound, or the infeasibility, rests on.
     """
 
     certificate: Certificate
     streams: Complex | None = None
     delivered_crb_m2: float = float("nan")
     min_sinr: float = float("nan")
+    power_dual: Float | None = None
+    sinr_dual: Float | None = None
 
 
 def location_crb_m2(problem: DesignProblem, covariances: Complex) -> float:
@@ -92,7 +95,8 @@ class Designer:
         for settings in SETTINGS:
             need = self._power.solve(sinr, settings)
             if need is not None and need.proves_infeasible:
-                return Design(_infeasible(need, time.perf_counter() - started))
+                proof = _infeasible(need, time.perf_counter() - started)
+                return Design(proof, power_dual=need.power_dual, sinr_dual=need.sinr_dual)
             needs += [] if need is None else [need]
             solution = self._crb.solve(sinr * (1.0 + SINR_MARGIN), settings)
             iterations += solution.iterations
@@ -115,23 +119,50 @@ class Designer:
         self, sinr: float, solution: Solution, reserve: Complex | None, iterations: int, seconds: float
     ) -> Design:  # fmt: skip
         assert solution.streams is not None
+        assert solution.power_dual is not None
+        assert solution.sinr_dual is not None
         streams, psd_violation = _positive_part(solution.streams)
         if reserve is not None:
             streams = repaired(self.problem, streams, reserve, sinr)
+        certificate, delivered, reached = self.judged(sinr, streams, solution.power_dual, solution.sinr_dual)
+        certificate = replace(certificate, psd_violation=psd_violation, iterations=iterations, seconds=seconds).judged()
+        return Design(certificate, streams, delivered, reached, solution.power_dual, solution.sinr_dual)
+
+    def judged(self, sinr: float, streams: Complex, power_dual: Float, sinr_dual: Float) -> tuple[Certificate, float, float]:
+        """Certificate of delivered covariances from themselves and the multipliers alone.
+
+        Parameters
+        ----------
+        sinr
+            Promised SINR, linear.
+        streams, power_dual, sinr_dual
+            As in :class:`Design`.
+
+        Returns
+        -------
+        certificate
+            Judged; without the solver's iterations and seconds.
+        delivered_crb_m2, min_sinr
+            CRB of the transmitted signal and the least SINR reached, linear.
+        """
         transmitted = streams.sum(axis=0)
-        judged = self.structure.objective_covariances(transmitted)
-        value = self.crb_m2(judged)
+        seen = self.structure.objective_covariances(transmitted)
         reached = noncoherent_sinr(self.problem.channels, streams, transmitted, self.problem.noise_power)
         spent = np.real(np.einsum("lii->i", transmitted))
+        values = np.linalg.eigvalsh(streams)
         certificate = Certificate(
-            "ok", "", value, self.dual_bound(sinr, judged, solution),
+            "ok", "", self.crb_m2(seen), self.dual_bound(sinr, seen, power_dual, sinr_dual),
             power_violation=max(0.0, float(spent.max()) / self.problem.per_antenna_power - 1.0),
             sinr_violation=max(0.0, 1.0 - float(reached.min()) / sinr),
-            psd_violation=psd_violation, iterations=iterations, seconds=seconds,
+            psd_violation=max(0.0, -float(values.min())) / max(float(values.max()), 1e-300),
         )  # fmt: skip
-        return Design(certificate.judged(), streams, self.crb_m2(transmitted), float(reached.min()))
+        return certificate.judged(), self.crb_m2(transmitted), float(reached.min())
 
-    def dual_bound(self, sinr: float, covariances: Complex, solution: Solution) -> float:
+    def least_power(self, sinr: float, power_dual: Float, sinr_dual: Float) -> float:
+        """Least power scaling that the multipliers prove; above 1 no design reaches the SINR."""
+        return proven_need(self.problem, self.structure, sinr, power_dual, sinr_dual).at_least
+
+    def dual_bound(self, sinr: float, covariances: Complex, power_dual: Float, sinr_dual: Float) -> float:
         """A lower bound of the objective from the solver's multipliers, valid whatever their accuracy.
 
         For any Y the objective is at least ``2 tr(S^T Y) - tr(Y^T F(R) Y)``. With Y = F^-1 S at the delivered point and
@@ -139,17 +170,15 @@ class Designer:
         ``tr(S^T Y)^2 / (P_T sum lambda - (sigma_c^2/L) sum mu)``.
         """
         problem = self.problem
-        assert solution.power_dual is not None
-        assert solution.sinr_dual is not None
         information = fisher_information(problem.derivatives, covariances, problem.sensing.noise_power)
         scale = 1.0 / np.sqrt(np.diag(information))
         selection = np.eye(len(information))[:, : 2 * problem.targets]
         y = scale[:, np.newaxis] * np.linalg.solve(information * np.outer(scale, scale), scale[:, np.newaxis] * selection)
         reward = self.structure.objective_covariances(self._reward(y))
-        slack = dual_slack(problem, self.structure, sinr, solution.power_dual, solution.sinr_dual, reward)
-        lifted = solution.power_dual + max(0.0, -slack) * (1.0 + 1e-9)
+        slack = dual_slack(problem, self.structure, sinr, power_dual, sinr_dual, reward)
+        lifted = power_dual + max(0.0, -slack) * (1.0 + 1e-9)
         noise = problem.noise_power / problem.subcarriers
-        cost = problem.per_antenna_power * lifted.sum() - noise * solution.sinr_dual.sum()
+        cost = problem.per_antenna_power * lifted.sum() - noise * sinr_dual.sum()
         return float(np.trace(y[: 2 * problem.targets]) ** 2 / cost) if cost > 0 else 0.0
 
     def _reward(self, y: Float) -> Complex:

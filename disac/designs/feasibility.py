@@ -127,7 +127,7 @@ class PowerProgram:
         noise = problem.noise_power / problem.subcarriers
         power_dual = np.maximum(power.dual_value, 0.0) / problem.per_antenna_power
         sinr_dual = np.maximum(row.dual_value, 0.0).reshape(problem.subcarriers, problem.users).T / noise
-        need = _proven(problem, self._structure, sinr, power_dual, sinr_dual)
+        need = proven_need(problem, self._structure, sinr, power_dual, sinr_dual)
         return replace(need, streams=None if blocks.value is None else self._full_power(blocks.value))
 
     def _full_power(self, blocks: Float) -> Complex | None:
@@ -144,10 +144,10 @@ class PowerProgram:
         return streams * (problem.per_antenna_power / busiest) if busiest > 0 else None
 
 
-def _proven(
+def proven_need(
     problem: DesignProblem, structure: Structure, sinr: float, power_dual: Float, sinr_dual: Float
 ) -> PowerNeed:  # fmt: skip
-    """Make a nearly feasible dual exactly feasible and read off its bound."""
+    """Make a nearly feasible dual (lambda [D], mu [U, L]) exactly feasible and read off the bound it proves."""
     nothing = np.zeros((problem.subcarriers, len(power_dual), len(power_dual)))
     lift = max(0.0, -dual_slack(problem, structure, sinr, power_dual, sinr_dual, nothing)) * (1.0 + 1e-9)
     raised = power_dual + lift

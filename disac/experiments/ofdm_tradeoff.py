@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from disac.designs.design import METHODS, Design, Designer, location_crb_m2
 from disac.designs.problem import DesignProblem
 from disac.experiments.base import Variable
 from disac.metrics.fisher import SensingModel
+from disac.optim.certificate import VIOLATION_LIMIT
 from disac.scenario import Scenario
 from disac.units import db_to_linear, linear_to_db
 
@@ -26,6 +27,9 @@ class Options(BaseModel):
 
     design: Literal["orthogonal", "beamforming", "unconstrained"] = Field("orthogonal", description="design method")
 
+
+RECHECK_TOLERANCE = 1e-9
+"""Relative; what another machine's arithmetic may change in a number recomputed from a stored design."""
 
 VARIABLES = (
     Variable("rcrb_m", "root CRB of the design's objective", "m"),
@@ -46,6 +50,8 @@ VARIABLES = (
         "stream_covariance", "covariance of each user's stream", "W", "complex128",
         ("user", "subcarrier", "antenna", "antenna_conj"), kind="detail",
     ),
+    Variable("power_dual", "multiplier of each antenna's power limit", "m2/W", dims=("antenna",), kind="detail"),
+    Variable("sinr_dual", "multiplier of each user's SINR", "m2/W", dims=("user", "subcarrier"), kind="detail"),
 )  # fmt: skip
 
 
@@ -87,6 +93,27 @@ class OfdmTradeoff:
             )
         return [_cell(designer, s.service.sinr_db, uniform) for s in scenarios]
 
+    def recheck(self, scenario: Scenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
+        """Sentences on what a stored result promises and its stored design or proof does not keep."""
+        designer = Designer(design_problem(scenario), options.design)
+        sinr, multipliers = db_to_linear(scenario.service.sinr_db), (stored["power_dual"], stored["sinr_dual"])
+        if np.isnan(stored["objective"]):
+            least = designer.least_power(sinr, *multipliers)
+            return [] if least > 1.0 else [f"the stored ray proves a need of {least:.6g} times the power only"]
+        again, _, reached = designer.judged(sinr, stored["stream_covariance"], *multipliers)
+        pairs = {
+            "objective": again.value, "dual_bound": again.dual_bound, "min_sinr_db": linear_to_db(reached),
+        }  # fmt: skip
+        wrong = [
+            f"{name} is stored as {stored[name]:.9g}, the stored design gives {value:.9g}"
+            for name, value in pairs.items()
+            if not np.isclose(stored[name], value, rtol=RECHECK_TOLERANCE, atol=0.0)
+        ]
+        worst = max(again.power_violation, again.sinr_violation)
+        if worst > stored["worst_violation"] + VIOLATION_LIMIT:
+            wrong.append(f"the stored design violates a constraint by {worst:.2g}, {stored['worst_violation']:.2g} is stored")
+        return wrong
+
     def rough_seconds(self, options_text: str) -> float:
         """Rough seconds of one cell on one core (N=2, M=6, L=16), for cost estimates before anything has run."""
         design = json.loads(options_text)["design"]
@@ -121,6 +148,8 @@ def _result(designer: Designer, design: Design, uniform_crb_m2: float) -> dict[s
         "uniform_rcrb_m": np.sqrt(uniform_crb_m2),
         "solve_seconds": certificate.seconds,
     }
+    if design.power_dual is not None:
+        result |= {"power_dual": design.power_dual, "sinr_dual": design.sinr_dual}
     if design.streams is None:
         return result
     extracted_crb_m2, extracted_sinr = designer.extracted(design)

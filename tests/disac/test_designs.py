@@ -104,16 +104,15 @@ def test_the_dual_bound_notices_wrong_multipliers() -> None:
     designer, design = designed("case_05", "orthogonal")
     assert design.streams is not None
     sinr = db_to_linear(load("case_05")["gamma_db"])
-    solution = designer._crb.solve(sinr, SETTINGS[0])
+    assert design.power_dual is not None
+    assert design.sinr_dual is not None
     covariances = designer.structure.objective_covariances(design.streams.sum(axis=0))
-    good = designer.dual_bound(sinr, covariances, solution)
-    assert solution.power_dual is not None
-    random = np.random.default_rng(0)
-    spoiled = dataclasses.replace(solution, power_dual=solution.power_dual * random.uniform(0.5, 1.5, len(solution.power_dual)))
-    bad = designer.dual_bound(sinr, covariances, spoiled)
+    good = designer.dual_bound(sinr, covariances, design.power_dual, design.sinr_dual)
+    assert good == pytest.approx(design.certificate.dual_bound, rel=1e-12)
+    spoiled = design.power_dual * np.random.default_rng(0).uniform(0.5, 1.5, len(design.power_dual))
+    bad = designer.dual_bound(sinr, covariances, spoiled, design.sinr_dual)
     assert bad < 0.999 * good <= design.certificate.value
-    nothing = dataclasses.replace(solution, sinr_dual=np.zeros_like(solution.sinr_dual))
-    assert designer.dual_bound(sinr, covariances, nothing) < good
+    assert designer.dual_bound(sinr, covariances, design.power_dual, np.zeros_like(design.sinr_dual)) < good
 
 
 def test_a_certificate_beyond_its_limits_is_not_ok() -> None:

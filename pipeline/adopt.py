@@ -1,0 +1,126 @@
+"""Adopt the cells of older code after a refactoring: only if a sample computed again is equal bit for bit (rule I7)."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.adoptions import record_adoption
+from pipeline.cube import cell_image
+from pipeline.digest import CodeDigest, source_file
+from pipeline.errors import UsageError
+from pipeline.experiment import STATUS_CODES
+from pipeline.ledger import read_segment
+from pipeline.plan import Plan, plan_under
+from pipeline.recompute import recompute
+from pipeline.store import Store
+
+_DIGEST_OF = """
+import json, sys
+sys.path[:0] = [sys.argv[1]]
+from pipeline.digest import code_digest
+code = code_digest(sys.argv[2:])
+print(json.dumps([code.digest, dict(code.manifest)]))
+"""
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """Outcome of an attempt: ``different`` names the sampled cells whose bits changed; nothing is recorded if any did."""
+
+    older: CodeDigest
+    cells: int
+    checked: int
+    different: tuple[str, ...]
+
+
+def code_of(plan: Plan, name: str) -> CodeDigest:
+    """The code that ``name`` means: a code digest of the ledger (its beginning), or a revision of the source's git history.
+
+    Raises
+    ------
+    UsageError
+        If it is neither, or the beginning of several.
+    """
+    known = {
+        info.code_digest: CodeDigest(info.code_digest, info.manifest)
+        for info in plan.ledger.segments
+        if info.experiment == plan.study.experiment.name
+    }
+    found = [digest for digest in known if len(name) >= 4 and digest.startswith(name.lower())]
+    if len(found) == 1:
+        return known[found[0]]
+    if found:
+        raise UsageError(f"'{name}' begins {len(found)} code digests of this store: {', '.join(sorted(found))}")
+    return _code_at_revision(plan, name, sorted(known))
+
+
+def _code_at_revision(plan: Plan, name: str, known: list[str]) -> CodeDigest:
+    """Digest of the code at a git revision, taken by that revision's own rules."""
+
+    modules = plan.study.experiment.modules
+    folder = source_file(modules[0]).parent
+    top = subprocess.run(
+        ["git", "-C", str(folder), "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=False
+    )  # fmt: skip
+    archive = subprocess.run(
+        ["git", "-C", top.stdout.strip() or str(folder), "archive", name], capture_output=True, check=False
+    )  # fmt: skip
+    if top.returncode or archive.returncode:
+        stored = ", ".join(digest[:12] for digest in known) or "none"
+        raise UsageError(f"'{name}' is neither a git revision nor a code digest of this store (those are: {stored})")
+    with tempfile.TemporaryDirectory() as checkout:
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+            tar.extractall(checkout, filter="data")
+        done = subprocess.run(
+            [sys.executable, "-c", _DIGEST_OF, checkout, *modules], capture_output=True, text=True, check=False, cwd=checkout
+        )  # fmt: skip
+    if done.returncode:
+        raise UsageError(f"the code digest at '{name}' cannot be taken: {done.stderr.strip().splitlines()[-1]}")
+    digest, manifest = json.loads(done.stdout)
+    return CodeDigest(digest, manifest)
+
+
+def adopt(
+    plan: Plan, store: Store, older: CodeDigest, *, check: int, progress: Callable[[int, int], None] = lambda i, n: None
+) -> Adoption:
+    """Compute a sample of the study's older cells again and record the adoption if every bit agrees.
+
+    Parameters
+    ----------
+    check
+        Number of cells to compute; drawn by the digests alone, so that the same attempt checks the same cells.
+
+    Raises
+    ------
+    UsageError
+        If the code is the present one, or the store holds no result of the study under it.
+    """
+    if older.digest == plan.code.digest:
+        raise UsageError("nothing to adopt: that code has the digest of the present one")
+    then = plan_under(plan, older, store)
+    results = np.flatnonzero(then.choice.present & (then.choice.status != STATUS_CODES["failed"]))
+    if not len(results):
+        raise UsageError(f"the store holds no result of '{plan.study.name}' under the code {older.digest[:12]}")
+    random = np.random.default_rng(list(bytes.fromhex(older.digest + plan.code.digest)))
+    sample = np.sort(random.choice(results, min(check, len(results)), replace=False))
+    different = []
+    for i, cell in enumerate(sample):
+        stored = read_segment(store, then.ledger.segments[then.choice.segment[cell]].name)
+        now = recompute(plan, store, int(cell))
+        before, after = dict(cell_image(stored, int(then.choice.row[cell]))), dict(cell_image(now, 0))
+        if any(before[name] != after[name] for name in before.keys() & after.keys()):
+            different.append(" ".join(f"{k}={v}" for k, v in plan.cells.coordinates(int(cell)).items()))
+        progress(i + 1, len(sample))
+    if not different:
+        names = [plan.keys[c].tobytes().hex() for c in sample]
+        record_adoption(store, older=older.digest, newer=plan.code.digest, checked={"study": plan.study.name, "cells": names})
+    return Adoption(older, len(results), len(sample), tuple(different))

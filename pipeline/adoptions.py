@@ -1,0 +1,35 @@
+"""Which older code counts as the present one: records that a refactoring changed no bit (rule I7)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.store import Store, content_name
+
+ADOPTIONS = "adoptions/"
+
+
+def record_adoption(store: Store, *, older: str, newer: str, checked: Mapping[str, Any]) -> str:
+    """Record that cells of the code ``older`` count for ``newer``; returns the record's name."""
+    data = json.dumps({"older": older, "newer": newer, **checked}, sort_keys=True).encode()
+    name = f"{ADOPTIONS}{content_name(data)}.json"
+    store.put_if_absent(name, data)
+    return name
+
+
+def adopted_by(store: Store, digest: str) -> list[str]:
+    """Digests of older code whose cells count for ``digest``, nearest first; adoptions of adopted code count too."""
+    links: dict[str, list[str]] = {}
+    for entry in store.list(ADOPTIONS):
+        record = json.loads(store.get(entry.name))
+        links.setdefault(record["newer"], []).append(record["older"])
+    found: list[str] = []
+    waiting = sorted(links.get(digest, []))
+    while waiting:
+        older = waiting.pop(0)
+        if older not in found and older != digest:
+            found.append(older)
+            waiting += sorted(links.get(older, []))
+    return found
