@@ -1,11 +1,10 @@
-"""The command line: ``disac studies | plan | run | status | report | claims``.
+"""The command line: one program, a command per thing that people do.
 
 Exit codes: 0 done, 1 some cells failed, 2 the input cannot be used as written, 3 cells are still missing (3 wins over 1).
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated, Any
 
@@ -13,41 +12,24 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from flows.commands import keep, look
+from flows.commands.common import EXIT_INCOMPLETE, EXIT_USAGE, AsJson, CellWords, Overrides, StoreFolder, StudyName
+from flows.commands.common import duration as _duration
+from flows.commands.common import emit as _emit
+from flows.commands.common import exit_code as _exit_code
 from flows.settings import prepare_environment
 from pipeline.errors import SurroundingsError, UsageError
 
-EXIT_FAILED, EXIT_USAGE, EXIT_INCOMPLETE = 1, 2, 3
+ClusterName = Annotated[
+    str | None, typer.Option("--cluster", help="A profile of dask_config.yaml, or an address such as tcp://10.0.0.1:8786.")
+]
+WorkerCount = Annotated[int | None, typer.Option("--workers", min=1, help="Local worker processes; default one per core.")]
+Force = Annotated[bool, typer.Option("--force", help="Run although another run of the study holds its lock.")]
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown",
     help="Studies of distributed integrated sensing and communication: certified designs, resumable sweeps, labelled cubes.",
 )  # fmt: skip
-
-StudyName = Annotated[str, typer.Argument(help="A study of data/studies by name, or a path to a study file.")]
-StoreFolder = Annotated[str, typer.Option("--store", help="Folder that holds ledger, cubes, surfaces and reports.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Change a value, e.g. --set power.power_to_noise_db=30 or --set axes.sinr_db=0:40:10."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-
-
-def _emit(data: Any) -> None:
-    print(json.dumps(data, indent=2, default=str))
-
-
-def _exit_code(summary: dict[str, Any]) -> int:
-    if summary["planned"] > summary["reuse"]:
-        return EXIT_INCOMPLETE
-    return EXIT_FAILED if summary["reused_by_status"].get("failed") else 0
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "not known yet"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 @app.command()
@@ -101,16 +83,37 @@ def run(
     study: StudyName,
     store: StoreFolder = "results",
     set_: Overrides = None,
-    cluster: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, e.g. tcp://10.0.0.1:8786.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Local worker processes; default one per core.")] = None,
+    cluster: ClusterName = None,
+    workers: WorkerCount = None,
     preview: Annotated[bool, typer.Option("--preview", help="Only a thin slice: ends and middle of each axis.")] = False,
+    force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Compute what is missing, publish the cube, its surfaces and the report."""
     from flows.run import Run
 
+    _carry_out(Run(study, store, set_ or (), preview=preview), cluster, workers, force, as_json)
+
+
+@app.command()
+def retry(
+    study: StudyName,
+    cell: CellWords = None,
+    store: StoreFolder = "results",
+    set_: Overrides = None,
+    cluster: ClusterName = None,
+    workers: WorkerCount = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compute failed cells again, all of them or those that CELL names; a result then counts over the failure."""
+    from flows.run import Run
+
+    _carry_out(Run(study, store, set_ or (), retry=cell or ()), cluster, workers, force, as_json)
+
+
+def _carry_out(current: Any, cluster: str | None, workers: int | None, force: bool, as_json: bool) -> None:
     console = Console(stderr=as_json)
-    current = Run(study, store, set_ or (), preview=preview)
     summary = current.plan.summary()
     stale = current.stale()
     if not as_json:
@@ -118,7 +121,7 @@ def run(
     if summary["compute"] or stale:
         from flows.execute import execute
 
-        execute(current, cluster, workers, console)
+        execute(current, cluster, workers, console, force=force)
         summary = current.plan.summary()
     else:
         console.print("Nothing to be done: cells, cube, surfaces and report are up to date.")
@@ -202,6 +205,10 @@ def schema() -> None:
     from flows.catalogue import study_schema
 
     print(study_schema(), end="")
+
+
+for command in (look.why, look.cell, look.verify, look.diff, keep.adopt, keep.compact, keep.gc, keep.doctor):
+    app.command()(command)
 
 
 def main() -> None:

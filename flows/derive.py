@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,16 +33,24 @@ def load_published(store: Store, folder: str) -> xr.Dataset:
     version = store.read_pointer(f"{folder}latest")
     if version is None:
         raise KeyError(f"nothing is published under {folder}")
+    return read_version(store, version)
+
+
+def read_version(store: Store, version: str) -> xr.Dataset:
+    """Read one version of a cube or surface whole."""
     files = {entry.name.removeprefix(f"{version}/"): store.get(entry.name) for entry in store.list(f"{version}/")}
-    attributes: dict[str, Any] = json.loads(files["zarr.json"])["attributes"]
-    arrays = read_group(files)
+    return as_dataset(read_group(files), json.loads(files["zarr.json"])["attributes"])
+
+
+def as_dataset(arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) -> xr.Dataset:
+    """A dataset of labelled arrays; arrays along their own name, and those that the attributes name, are coordinates."""
     coordinates = {name for name, a in arrays.items() if a.dims == (name,)}
-    coordinates |= set(str(attributes.pop("coordinates", "")).split())
+    coordinates |= set(str(attributes.get("coordinates", "")).split())
     variables = {name: (a.dims, _plain(a.data), dict(a.attributes)) for name, a in arrays.items()}
     return xr.Dataset(
         {n: v for n, v in variables.items() if n not in coordinates},
         {n: v for n, v in variables.items() if n in coordinates},
-        attributes,
+        {k: v for k, v in attributes.items() if k != "coordinates"},
     )
 
 
@@ -67,13 +76,21 @@ def publish_surfaces(run: Run) -> str:
     folder = f"surfaces/{name}/"
     if published_key(run.store, folder) == run.surface_key:
         return run.surface_key
-    cube = load_published(run.store, cube_folder(name))
-    spec = run.study.surfaces
-    surfaces = compute_surfaces(cube, over=spec.over, edge=spec.edge, paired=spec.paired)
-    claims = evaluate_claims(name, cube, surfaces)
-    surfaces.attrs.update(study=name, cube_key=cube.attrs["cube_key"], surface_key=run.surface_key, claims=json.dumps(claims))
+    surfaces = surfaces_of(run)
     publish_group(run.store, folder, run.surface_key, labelled(surfaces), surfaces.attrs)
     return run.surface_key
+
+
+def surfaces_of(run: Run) -> xr.Dataset:
+    """The surfaces of the latest cube, with the claims in the attributes."""
+    cube = load_published(run.store, cube_folder(run.study.name))
+    spec = run.study.surfaces
+    surfaces = compute_surfaces(cube, over=spec.over, edge=spec.edge, paired=spec.paired)
+    claims = evaluate_claims(run.study.name, cube, surfaces)
+    surfaces.attrs.update(
+        study=run.study.name, cube_key=cube.attrs["cube_key"], surface_key=run.surface_key, claims=json.dumps(claims)
+    )  # fmt: skip
+    return surfaces
 
 
 def write_report(run: Run) -> Path:

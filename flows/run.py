@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from flows.data_files import study_path
+from pipeline.address import find_cells
 from pipeline.cube import cube_folder, nondeterminism, publish_cube, published_key
 from pipeline.digest import code_digest
 from pipeline.inputs import put_inputs
@@ -35,12 +36,24 @@ def surface_folder(study: str) -> str:
 class Run:
     """A study set against a store."""
 
-    def __init__(self, source: str | Path, store: str, overrides: Sequence[str] = (), *, preview: bool = False) -> None:
+    def __init__(
+        self,
+        source: str | Path,
+        store: str,
+        overrides: Sequence[str] = (),
+        *,
+        preview: bool = False,
+        retry: Sequence[str] | None = None,
+    ) -> None:
         self.study = load_study(study_path(str(source)), overrides=overrides)
         self.store: Store = open_store_backend(store)
         self.plan: Plan = make_plan(self.study, self.store)
         if preview:
             self.plan = replace(self.plan, within=preview_mask(self.plan))
+        if retry is not None:
+            chosen = np.zeros(len(self.plan.keys), dtype=bool)
+            chosen[find_cells(self.plan, retry)] = True
+            self.plan = replace(self.plan, within=chosen & self.plan.failed, retry=True)
 
     def refresh(self) -> None:
         """Look at the ledger again."""

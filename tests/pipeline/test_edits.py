@@ -191,3 +191,55 @@ def test_i3_a_formula_edited_in_mid_run_never_stores_a_wrong_number(lab: Callabl
     # A worker that loaded the old code goes on with the old plan: its numbers are right for its keys.
     assert said[4] == "old worker, old plan: CELLS 0 [2.0, 4.0, 6.0, 8.0]"
     assert said[5] == "new worker, new plan: CELLS 0 [2.5, 5.0, 7.5]"
+
+
+ADOPT = """
+import sys
+from pipeline.adopt import adopt, code_of
+from pipeline.errors import UsageError
+from pipeline.plan import make_plan
+from pipeline.store import LocalStore
+from pipeline.study import load_study
+
+store = LocalStore("store")
+plan = make_plan(load_study("alpha.yaml"), store)
+for name in sys.argv[1:]:
+    try:
+        found = adopt(plan, store, code_of(plan, name), check=2)
+        print("ADOPTED", found.cells, found.checked, found.different)
+    except UsageError as error:
+        print("REFUSED", error)
+"""
+
+
+def test_i7_a_refactoring_is_adopted_only_when_no_bit_changes(
+    lab: Callable[..., tuple[tuple[int, ...], str]], tmp_path: Path
+) -> None:
+    def git(*words: str) -> None:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    def adopt(*names: str) -> list[str]:
+        code = f"import sys; sys.path[:0] = [{str(Path.cwd())!r}, {str(tmp_path)!r}]\n{ADOPT}"
+        done = subprocess.run(
+            [sys.executable, "-c", code, *names], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return [line for line in done.stdout.splitlines() if not line.startswith("CELL")]
+
+    assert lab()[0] == (3, 2, 1)
+    git("init", "-q")
+    git("add", "lab")
+    git("commit", "-qm", "first")
+    far = tmp_path / "lab/far.py"
+    far.write_text("def factor():\n    two = 2.0\n    return two\n")
+    assert adopt("HEAD")[0].startswith("ADOPTED 3 2 ()")
+    assert lab()[0] == (0, 0, 0)
+    far.write_text("def factor():\n    two = 2.0000000001\n    return two\n")
+    said = adopt("HEAD", "no-such-thing")
+    assert said[0].startswith("ADOPTED 3 2 ('x=")
+    assert said[1].startswith("REFUSED 'no-such-thing' is neither a git revision nor a code digest of this store")
+    assert lab()[0] == (3, 0, 0), "nothing was recorded"
+    far.write_text("def factor():\n    one = 1.0\n    return one + one\n")
+    assert adopt("HEAD")[0].startswith("ADOPTED 3 2 ()")
+    assert lab()[0] == (0, 0, 0)

@@ -1,0 +1,42 @@
+"""What the commands share: option types, exit codes, printing."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+EXIT_FAILED, EXIT_USAGE, EXIT_INCOMPLETE = 1, 2, 3
+
+StudyName = Annotated[str, typer.Argument(help="A study of data/studies by name, or a path to a study file.")]
+StoreFolder = Annotated[str, typer.Option("--store", help="Folder that holds ledger, cubes, surfaces and reports.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a value, e.g. --set power.power_to_noise_db=30 or --set axes.sinr_db=0:40:10."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+CellWords = Annotated[
+    list[str] | None, typer.Argument(metavar="CELL", help="Coordinates (sinr_db=30 user_count=2) or the beginning of a key.")
+]
+
+
+def emit(data: Any) -> None:
+    """Print JSON."""
+    print(json.dumps(data, indent=2, default=str))
+
+
+def exit_code(summary: dict[str, Any]) -> int:
+    """0 done, 1 some cells failed, 3 cells are missing; 3 wins over 1."""
+    if summary["planned"] > summary["reuse"]:
+        return EXIT_INCOMPLETE
+    return EXIT_FAILED if summary["reused_by_status"].get("failed") else 0
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in words."""
+    if seconds is None:
+        return "not known yet"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

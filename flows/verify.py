@@ -1,0 +1,110 @@
+"""Everything that can be checked again without trusting what was written: segments, cube, surfaces, certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from flows.derive import labelled, load_published, surfaces_of
+from flows.run import Run, surface_folder
+from pipeline.cube import build_cube, cube_folder, nondeterminism, published_key
+from pipeline.experiment import STATUS_CODES, Recheckable
+from pipeline.ledger import read_segment
+from pipeline.plan import refreshed
+from pipeline.recompute import models_of
+from pipeline.segment import cell_values
+from pipeline.zarrio import Labelled
+
+_CERTIFIED = (STATUS_CODES["ok"], STATUS_CODES["inaccurate"], STATUS_CODES["infeasible"])
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: ``counted`` says what was looked at, ``wrong`` holds a sentence per finding."""
+
+    name: str
+    counted: str
+    wrong: tuple[str, ...]
+
+
+def verify(run: Run, *, sample: int, progress: Callable[[str], None] = lambda what: None) -> list[Check]:
+    """Check a study's segments, copies, cube, surfaces and a sample of its certificates."""
+    progress("segments")
+    run.plan = refreshed(run.plan, run.store, use_index=False)
+    ledger = run.plan.ledger
+    checks = [
+        Check("segments", f"{len(ledger.segments)} read and hashed, {len(ledger.keys)} rows", ledger.damaged),
+        Check("copies", "cells computed more than once", tuple(nondeterminism(run.plan))),
+    ]
+    progress("cube")
+    checks.append(_cube(run))
+    progress("surfaces")
+    checks.append(_surfaces(run))
+    progress("certificates")
+    checks.append(_certificates(run, sample))
+    return checks
+
+
+def _cube(run: Run) -> Check:
+    folder = cube_folder(run.study.name)
+    key = published_key(run.store, folder)
+    if key is None:
+        return Check("cube", "none is published", ())
+    if key != run.plan.cube_key:
+        return Check("cube", "published", ("it is older than the ledger: `disac report` publishes it again",))
+    arrays, _ = build_cube(run.plan)
+    published = labelled(load_published(run.store, folder))
+    return Check("cube", f"{len(arrays)} arrays against the ledger", tuple(_differences(arrays, published)))
+
+
+def _surfaces(run: Run) -> Check:
+    folder = surface_folder(run.study.name)
+    key = published_key(run.store, folder)
+    if key is None or published_key(run.store, cube_folder(run.study.name)) is None:
+        return Check("surfaces", "none are published", ())
+    if key != run.surface_key:
+        return Check("surfaces", "published", ("they are older than the cube or than the code that makes them",))
+    again = labelled(surfaces_of(run))
+    published = labelled(load_published(run.store, folder))
+    return Check("surfaces", f"{len(again)} arrays against the cube", tuple(_differences(again, published)))
+
+
+def _differences(expected: dict[str, Labelled], found: dict[str, Labelled]) -> list[str]:
+    wrong = [f"'{name}' is {'absent' if name in expected else 'too many'}" for name in sorted(expected.keys() ^ found.keys())]
+    for name in sorted(expected.keys() & found.keys()):
+        a, b = expected[name], found[name]
+        if a.dims != b.dims or a.data.shape != b.data.shape:
+            wrong.append(f"'{name}' has the shape {b.dims} {b.data.shape}, expected {a.dims} {a.data.shape}")
+        elif _bits(a.data) != _bits(b.data):
+            wrong.append(f"'{name}' differs from what it was made of")
+    return wrong
+
+
+def _bits(data: np.ndarray[Any, Any]) -> bytes:
+    text = isinstance(data.dtype, np.dtypes.StringDType) or data.dtype.kind in "OU"
+    return "\0".join(map(str, data.ravel().tolist())).encode() if text else np.ascontiguousarray(data).tobytes()
+
+
+def _certificates(run: Run, sample: int) -> Check:
+    """Judge stored designs and proofs again, for cells drawn evenly over the study."""
+    experiment = run.study.experiment
+    if not isinstance(experiment, Recheckable):
+        return Check("certificates", f"the experiment '{experiment.name}' stores none", ())
+    plan = run.plan
+    certified = np.flatnonzero(plan.choice.present & np.isin(plan.choice.status, _CERTIFIED))
+    chosen = certified[np.unique(np.linspace(0, len(certified) - 1, min(sample, len(certified))).astype(int))]
+    wrong, unread = [], 0
+    for cell in map(int, chosen):
+        segment = read_segment(run.store, plan.ledger.segments[plan.choice.segment[cell]].name)
+        stored = cell_values(segment, int(plan.choice.row[cell]))
+        if {v.name for v in experiment.variables} - set(stored):
+            unread += 1
+            continue
+        scenario, options = models_of(plan, run.store, cell)
+        where = " ".join(f"{k}={v}" for k, v in plan.cells.coordinates(cell).items())
+        wrong += [f"{where}: {sentence}" for sentence in experiment.recheck(scenario, options, stored)]
+    words = f"{len(chosen) - unread} of {len(certified)} judged again from what is stored"
+    return Check("certificates", words + (f", {unread} without their design" if unread else ""), tuple(wrong))

@@ -1,0 +1,66 @@
+"""The account of one cell: what it is, since when, computed where, or why it is not there (rules I6, I7, W3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from pipeline.address import describe
+from pipeline.ledger import read_segment
+from pipeline.plan import STATUS_NAMES, Plan, reasons
+from pipeline.segment import Segment
+
+
+def stored_segment(plan: Plan, cell: int) -> tuple[Segment, int] | None:
+    """The segment and the row that count for a planned cell; None where nothing is stored."""
+    if not plan.choice.present[cell]:
+        return None
+    info = plan.ledger.segments[plan.choice.segment[cell]]
+    return read_segment(plan.ledger.store, info.name), int(plan.choice.row[cell])
+
+
+def account(plan: Plan, cell: int) -> dict[str, Any]:
+    """Everything a person may want to know of one planned cell, as plain data."""
+    head = {
+        "cell": describe(plan, cell),
+        "key": plan.keys[cell].tobytes().hex(),
+        "scenario_key": plan.scenario_keys[cell].tobytes().hex(),
+    }
+    there = stored_segment(plan, cell)
+    if there is None:
+        return {**head, "status": "missing", "reason": _why_missing(plan, cell)}
+    segment, row = there
+    origin = plan.ledger.origins[plan.choice.origin[cell]]
+    info = plan.ledger.segments[plan.choice.segment[cell]]
+    made = next((o for o in segment.attributes.get("origins", ()) if o["name"] == origin), segment.attributes)
+    moment = datetime.fromtimestamp(info.mtime_ns / 1e9, UTC).isoformat(timespec="seconds")
+    lacking = [name for name, lacks in plan.lacking.items() if lacks[cell]]
+    copies = int((plan.ledger.keys == plan.keys[cell]).all(axis=1).sum())
+    return {
+        **head,
+        "status": STATUS_NAMES[int(segment.arrays["status"][row])],
+        "message": str(segment.arrays["message"][row]),
+        "traceback": str(segment.arrays["traceback"][row]),
+        "reason": f"variable {', '.join(lacking)} not kept: it will be computed again" if lacking else "",
+        "finished": made.get("finished", moment),
+        "host": made.get("host", "not recorded"),
+        "segment": info.name,
+        "origin": origin if info.compacted else "",
+        "copies": copies,
+        "code": segment.attributes["code_digest"],
+        "adopted": segment.attributes["code_digest"] != plan.code.digest,
+        "environment": dict(segment.attributes["environment"]),
+        "canonical": str(segment.arrays["canonical"][row]),
+    }
+
+
+def _why_missing(plan: Plan, cell: int) -> str:
+    """The plan's reason for one cell alone."""
+    only = np.ones(len(plan.keys), dtype=bool)
+    only[cell] = False
+    choice = replace(plan.choice, segment=np.where(only, 0, plan.choice.segment).astype(np.int32))
+    found = reasons(replace(plan, choice=choice, lacking={}, retry=False))
+    return "; ".join(found) or "not computed yet"
