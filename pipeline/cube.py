@@ -186,6 +186,7 @@ def _attributes(plan: Plan, arrays: Mapping[str, Labelled]) -> dict[str, Any]:
         "present": int(plan.complete.sum()),
         "cells_by_status": json.dumps(plan.by_status()),
         "disac_version": environment().get("disac", "unknown"),
+        "git_revision": environment().get("revision", ""),
     }
     # Without this CF attribute xarray would show the members of a coupled axis as data.
     return attributes | ({"coordinates": " ".join(members)} if members else {})

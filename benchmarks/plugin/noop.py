@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Scenario(BaseModel):
@@ -18,6 +19,7 @@ class Scenario(BaseModel):
 
 class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+    work_ms: float = Field(0.0, json_schema_extra={"identity_default": 0.0})
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,9 @@ class Noop:
     modules: tuple[str, ...] = ("noop",)
 
     def run(self, scenarios: Sequence[Scenario], options: Options) -> list[dict[str, Any]]:
+        until = time.perf_counter() + options.work_ms * len(scenarios) / 1e3
+        while time.perf_counter() < until:
+            pass
         return [{"status": "ok", "message": "", **value(s.sinr_db, s.nodes, s.realisation)} for s in scenarios]
 
 

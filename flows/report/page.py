@@ -41,7 +41,7 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
         A self-contained HTML page.
     """
     spec = _completed(cube, surfaces, report_spec)
-    drawn = {"status": status_map(cube, spec)}
+    drawn = {"status": status_map(cube, spec, surfaces.attrs.get("over"))}
     if np.isfinite(surfaces[f"{spec['y']}_mean_feasible"].values).any():
         drawn["tradeoff"] = tradeoff(surfaces, spec)
     if {"relative_gap", "worst_violation"} <= set(cube.variables) and np.isfinite(cube["relative_gap"].values).any():
@@ -118,11 +118,12 @@ def _tiles(cube: xr.Dataset, counts: dict[str, int]) -> list[tuple[str, str]]:
 
 
 def _status_legend(cube: xr.Dataset) -> list[tuple[str, str]]:
-    """Every status that the map shows, in words, with its colour."""
-    shown = set(np.unique(cube["status"].values).tolist())
-    words = {"not_planned": "not planned (blank)"}
-    colours = STATUS_COLOURS | {"not_planned": "#FFFFFF"}
-    return [(words.get(name, name), colours[name]) for name, code in STATUS_CODES.items() if code in shown]
+    """Every status that the map may show for these cells, in words, with its colour."""
+    shown = {name for name, code in STATUS_CODES.items() if (cube["status"].values == code).any()}
+    if {"ok", "infeasible"} <= shown:
+        shown.add("partly infeasible")
+    blank = [("not planned (blank)", "#FFFFFF")] if "not_planned" in shown else []
+    return [(name, colour) for name, colour in STATUS_COLOURS.items() if name in shown] + blank
 
 
 def _tradeoff_note(surfaces: xr.Dataset, spec: dict[str, Any]) -> str:

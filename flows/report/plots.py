@@ -11,10 +11,13 @@ import numpy as np
 import xarray as xr
 from bokeh.models import HoverTool
 
-from flows.report.words import COLOURS, DASHES, STATUS_COLOURS, axis_title, label, number
+from flows.report.words import COLOURS, DASHES, STATUS_COLOURS, axis_title, colours, label, number
 from pipeline.experiment import STATUS_CODES
 
 hv.extension("bokeh", logo=False)
+
+MOST_ROWS, MOST_COLUMNS, MOST_POINTS = 48, 120, 4000
+"""What a page can show and a person can read."""
 
 _SIZES = {
     "responsive": True, "min_height": 380, "height": 460, "toolbar": "above",
@@ -33,7 +36,8 @@ def _series(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> list[t
         if not np.isfinite(part[variable].values).any():
             continue
         number = {d: surfaces[d].values.tolist().index(v) for d, v in chosen.items()}
-        colour = COLOURS[number.get(spec.get("colour") or "", 0) % len(COLOURS)]
+        axis = spec.get("colour") or ""
+        colour = colours(surfaces.sizes.get(axis, 1))[number.get(axis, 0)]
         dash = DASHES[number.get(spec.get("style") or "", 0) % len(DASHES)]
         found.append((chosen, colour, dash, part))
     return found
@@ -110,33 +114,70 @@ def _markers(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[Any]:
     return marks
 
 
-def status_map(cube: xr.Dataset, spec: dict[str, Any]) -> Any:
-    """The status of every cell: the report's x axis against all other axes, one row per combination."""
+def status_map(cube: xr.Dataset, spec: dict[str, Any], over: str | None) -> Any:
+    """The status of every place on the grid: the report's x axis against the other axes, one row per combination.
+
+    What has no row of its own, the realisations and where there are very many rows the longest axes too, is told by its
+    gravest status, with the counts on hover.
+    """
     x = spec["x"]
-    dims = [str(d) for d in cube["status"].dims if d != x]
-    words = {code: name for name, code in STATUS_CODES.items()}
-    columns: dict[str, list[Any]] = {"at": [], "row": [], "code": [], "status": [], "message": []}
-    status, message = cube["status"].transpose(x, *dims), cube["message"].transpose(x, *dims)
-    rows = list(itertools.product(*(cube[d].values.tolist() for d in dims)))
-    names = [", ".join(label(d, v) for d, v in zip(dims, row, strict=True)) or "all" for row in rows]
-    flat, told = status.values.reshape(status.shape[0], -1), message.values.reshape(status.shape[0], -1)
-    for (i, j), code in np.ndenumerate(flat):
-        if words[int(code)] != "not_planned":
-            columns["at"].append(number(cube[x].values[i]))
-            columns["row"].append(names[j])
-            columns["code"].append(float(code))
-            columns["status"].append(words[int(code)])
-            columns["message"].append(str(told[i, j]))
+    status, rows, names = _status_rows(cube, x, over)
+    columns: dict[str, list[Any]] = {"at": [], "row": [], "code": [], "counts": []}
+    for (a, b), (j, name) in itertools.product(_blocks(len(rows[0]) if len(rows) else 0), enumerate(names)):
+        codes = rows[j][a:b].ravel()
+        codes = codes[codes != STATUS_CODES["not_planned"]]
+        if len(codes):
+            labels = [number(v) for v in (status[x].values[a], status[x].values[b - 1])]
+            columns["at"].append(labels[0] if b - a == 1 else " to ".join(labels))
+            columns["row"].append(name)
+            columns["code"].append(float(list(STATUS_COLOURS).index(gravest(codes))))
+            columns["counts"].append(_counted(codes))
     frame = {k: np.array(v, dtype=float if k == "code" else object) for k, v in columns.items()}
-    tips = [(axis_title(cube, x), "@at"), ("", "@row"), ("status", "@status"), ("", "@message")]
-    cells = hv.HeatMap(frame, ["at", "row"], ["code", "status", "message"])
-    height = min(1400, 120 + 13 * len(set(columns["row"])))
+    tips = [(axis_title(cube, x), "@at"), ("", "@row"), ("", "@counts")]
+    cells = hv.HeatMap(frame, ["at", "row"], ["code", "counts"])
+    height = min(1400, 120 + 17 * len(set(columns["row"])))
     return cells.opts(
-        cmap=[STATUS_COLOURS[name] for name in STATUS_CODES], clim=(-0.5, len(STATUS_CODES) - 0.5),
-        tools=[_hover(tips)], xlabel=axis_title(cube, x),
-        ylabel="", responsive=True, height=height, min_height=height, toolbar=None, default_tools=[], line_color="white",
-        fontsize={"yticks": "8pt", "xticks": "10pt"}, colorbar=False, invert_yaxis=True, xrotation=60,
+        cmap=list(STATUS_COLOURS.values()), clim=(-0.5, len(STATUS_COLOURS) - 0.5), tools=[_hover(tips)],
+        xlabel=axis_title(cube, x), ylabel="", responsive=True, height=height, min_height=height, toolbar=None,
+        default_tools=[], line_color="white", fontsize={"yticks": "8pt", "xticks": "10pt"}, colorbar=False, invert_yaxis=True,
+        xrotation=60,
     )  # fmt: skip
+
+
+def _status_rows(cube: xr.Dataset, x: str, over: str | None) -> tuple[xr.DataArray, np.ndarray[Any, Any], list[str]]:
+    """Statuses as (row, x, rest), with the name of each row; the longest axes are folded while there are too many rows."""
+    status = cube["status"]
+    folded = [d for d in map(str, status.dims) if d == over]
+    shown = [d for d in map(str, status.dims) if d not in (x, *folded)]
+    while shown and np.prod([status.sizes[d] for d in shown]) > MOST_ROWS:
+        folded.append(max(shown, key=lambda d: status.sizes[d]))
+        shown.remove(folded[-1])
+    values = status.transpose(*shown, x, *folded).values
+    rows = values.reshape(int(np.prod([status.sizes[d] for d in shown])), status.sizes[x], -1)
+    places = itertools.product(*(cube[d].values.tolist() for d in shown))
+    names = [", ".join(label(d, v) for d, v in zip(shown, place, strict=True)) or "all" for place in places]
+    return status, rows, names
+
+
+def _blocks(count: int) -> list[tuple[int, int]]:
+    """Neighbouring values of x told together where there are very many."""
+    size = -(-count // MOST_COLUMNS)
+    return [(a, min(a + size, count)) for a in range(0, count, size)] if count else []
+
+
+def gravest(codes: np.ndarray[Any, Any]) -> str:
+    """The status that a place with these cells shows, as a key of ``STATUS_COLOURS``."""
+    for name in ("failed", "missing", "inaccurate"):
+        if (codes == STATUS_CODES[name]).any():
+            return name
+    infeasible = codes == STATUS_CODES["infeasible"]
+    return "infeasible" if infeasible.all() else "partly infeasible" if infeasible.any() else "ok"
+
+
+def _counted(codes: np.ndarray[Any, Any]) -> str:
+    words = {code: name for name, code in STATUS_CODES.items()}
+    found, counts = np.unique(codes, return_counts=True)
+    return ", ".join(f"{words[int(code)]} {count}" for code, count in zip(found, counts, strict=True))
 
 
 def certificates(cube: xr.Dataset) -> Any:
@@ -145,6 +186,11 @@ def certificates(cube: xr.Dataset) -> Any:
     gap, violation = (np.abs(cube[n].values.ravel()[feasible]) for n in ("relative_gap", "worst_violation"))
     kept = np.isfinite(gap)
     table = {"gap": np.maximum(gap[kept], 1e-16), "violation": np.maximum(violation[kept], 1e-16)}
+    if len(table["gap"]) > MOST_POINTS:
+        # The worst of either kind, and an even sample of the rest.
+        worst = np.argsort(-table["gap"])[: MOST_POINTS // 4], np.argsort(-table["violation"])[: MOST_POINTS // 4]
+        even = np.linspace(0, len(table["gap"]) - 1, MOST_POINTS // 2).astype(int)
+        table = {name: values[np.unique(np.concatenate([*worst, even]))] for name, values in table.items()}
     points = hv.Points(table, ["gap", "violation"])
     return points.opts(
         logx=True, logy=True, color=COLOURS[0], alpha=0.5, size=6, xlabel="Relative gap to the dual bound",

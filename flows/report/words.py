@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from bokeh.palettes import viridis
 
 _LABELS = {
     ("design", "orthogonal"): "Orthogonal design (P.2)",
@@ -19,9 +20,15 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES = ("solid", "dashed", "dotted", "dotdash")
 
 STATUS_COLOURS = {
-    "ok": "#4C9F70", "inaccurate": "#E9C46A", "infeasible": "#B8C4D6", "failed": "#C1121F", "missing": "#6A3D9A",
-    "not_planned": "#F1F1EE",
+    "ok": "#4C9F70", "inaccurate": "#E9C46A", "partly infeasible": "#8FB8A8", "infeasible": "#B8C4D6", "failed": "#C1121F",
+    "missing": "#6A3D9A",
 }  # fmt: skip
+"""What a place on the status map may show; it may stand for several cells."""
+
+
+def colours(count: int) -> tuple[str, ...]:
+    """As many colours as there are curves: told apart by everyone for a few, a scale from dark to light for many."""
+    return COLOURS[:count] if count <= len(COLOURS) else tuple(viridis(count))
 
 
 def label(axis: str, value: Any) -> str:
