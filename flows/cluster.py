@@ -1,90 +1,247 @@
-"""Where the work runs: workers on this machine, or any Dask cluster by its address."""
+"""Where the work runs: a profile becomes a connected Dask cluster. The libraries do the work; nothing here schedules."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+from flows import lifecycle
+from flows.profiles import (
+    ONE_THREAD,
+    AddressProfile,
+    KubernetesProfile,
+    LocalProfile,
+    SlurmProfile,
+    SshProfile,
+    choose_profile,
+    load_config,
+)
+from pipeline.errors import SurroundingsError, UsageError
 
-from pipeline.errors import UsageError
+_DEATH_TIMEOUT_S = 30
+"""Workers of a killed run end by themselves after this long without a scheduler."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A connected client and words for people."""
+    """A connected client and words for people. ``most`` is what an adaptive cluster may grow to."""
 
     client: Any
     description: str
     dashboard: str
+    most: int | None = None
 
     def workers(self) -> int:
-        """Number of worker threads at this moment."""
-        return sum(self.client.nthreads().values())
-
-
-def config_file() -> Path:
-    """The `dask_config.yaml` in force: DISAC_CONFIG, the current folder's, else the installed one."""
-    named = os.environ.get("DISAC_CONFIG")
-    here = Path(__file__).resolve().parent
-    candidates = (
-        [Path(named)] if named else [Path("dask_config.yaml"), here.parent / "dask_config.yaml", here / "dask_config.yaml"]
-    )
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise UsageError(f"no Dask configuration: {candidates[0]} does not exist")
-
-
-def _load_config() -> dict[str, Any]:
-    import dask.config
-
-    file = config_file()
-    content = YAML(typ="safe", pure=True).load(file) or {}
-    if not isinstance(content, dict):
-        raise UsageError(f"{file}: expected a mapping, found {type(content).__name__}")
-    dask.config.update(dask.config.config, content, priority="new")
-    settings: dict[str, Any] = (content.get("disac") or {}).get("cluster") or {}
-    return settings
+        """Worker threads to keep busy: those at hand, or for an adaptive cluster those it may grow to."""
+        # An adaptive cluster grows by what waits: a window of what is at hand would hold it where it is.
+        return self.most if self.most is not None else sum(self.client.nthreads().values())
 
 
 @contextmanager
-def connect(address: str | None, workers: int | None = None) -> Iterator[Cluster]:
-    """Connect to ``address``, or start workers on this machine: processes with one BLAS thread each.
+def connect(name: str | None, workers: int | None = None) -> Iterator[Cluster]:
+    """Connect to a profile of the configuration or to an address; workers are processes with one BLAS thread each.
+
+    Parameters
+    ----------
+    name
+        Profile or address; the configuration's default when None.
+    workers
+        Number of local workers, in place of the profile's.
 
     Raises
     ------
     UsageError
-        If no scheduler answers at the address.
+        If there is no such profile, it is not valid, its library is missing, or no scheduler answers at the address.
     """
-    settings = _load_config()
-    from distributed import Client, LocalCluster
-
+    profile = choose_profile(name)
+    _configure_dask()
     # Lost workers and schedulers are told by the sweep, in one sentence.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    address = address or settings.get("address")
-    if address:
-        try:
-            client = Client(address, timeout="10s", set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"--cluster {address}: no Dask scheduler answers there ({error})") from error
-        with client:
-            yield Cluster(client, f"cluster at {address}", client.dashboard_link)
-        return
-    count = workers or settings.get("workers") or os.cpu_count() or 1
+    if isinstance(profile, AddressProfile):
+        made = _at_address(profile)
+    elif isinstance(profile, LocalProfile):
+        made = _local(profile, workers)
+    elif isinstance(profile, SshProfile):
+        made = _ssh(profile)
+    elif isinstance(profile, SlurmProfile):
+        made = _slurm(profile)
+    else:
+        made = _kubernetes(profile)
+    with made as cluster:
+        yield cluster
+
+
+def _configure_dask() -> None:
+    import dask.config
+
+    _, content = load_config()
+    dask.config.update(dask.config.config, {k: v for k, v in content.items() if k != "disac"}, priority="new")
+
+
+@contextmanager
+def _at_address(profile: AddressProfile) -> Iterator[Cluster]:
+    from distributed import Client
+
+    try:
+        client = Client(profile.address, timeout="10s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--cluster {profile.address}: no Dask scheduler answers there ({error})") from error
+    with client:
+        yield Cluster(client, f"cluster at {profile.address}", client.dashboard_link)
+
+
+@contextmanager
+def _local(profile: LocalProfile, workers: int | None) -> Iterator[Cluster]:
+    from distributed import Client, LocalCluster
+
+    count = workers or profile.workers or os.cpu_count() or 1
     with (
         LocalCluster(
             n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",
-            memory_limit=settings.get("memory_limit", "auto"), silence_logs=logging.CRITICAL,
+            memory_limit=profile.memory_limit, silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):  # fmt: skip
         yield Cluster(client, f"{count} local worker processes", cluster.dashboard_link)
+
+
+@contextmanager
+def _ssh(profile: SshProfile) -> Iterator[Cluster]:
+    try:
+        import asyncssh
+        from distributed import Client, SSHCluster
+    except ImportError as error:
+        raise _missing("ssh", error) from error
+    options: dict[str, Any] = {"port": profile.port}
+    options |= {k: v for k in ("username", "client_keys", "known_hosts") if (v := getattr(profile, k)) is not None}
+    worker: dict[str, Any] = {
+        "nthreads": 1, "n_workers": profile.workers_per_host, "memory_limit": profile.memory_limit,
+        "death_timeout": _DEATH_TIMEOUT_S,
+    }  # fmt: skip
+    scheduler: dict[str, Any] = {"port": 0, "dashboard_address": ":0"}
+    if profile.worker_host:
+        worker["host"] = profile.worker_host
+    if profile.scheduler_host:
+        scheduler |= {"host": profile.scheduler_host, "dashboard_address": f"{profile.scheduler_host}:0"}
+    settings = " ".join(f"{k}={v}" for k, v in (ONE_THREAD | profile.environment).items())
+    python = f"env {settings} {profile.python or sys.executable}"
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(
+                SSHCluster(
+                    list(profile.hosts),
+                    connect_options=options,
+                    worker_options=worker,
+                    scheduler_options=scheduler,
+                    remote_python=python,
+                )
+            )
+            client = stack.enter_context(Client(cluster, set_as_default=False))
+        except (OSError, asyncssh.Error, RuntimeError) as error:
+            raise SurroundingsError(f"the SSH cluster on {', '.join(profile.hosts)} did not start: {error}") from error
+        count = profile.workers_per_host * (len(profile.hosts) - 1)
+        yield Cluster(client, f"{count} workers by SSH on {len(set(profile.hosts[1:]))} machines", cluster.dashboard_link)
+
+
+@contextmanager
+def _slurm(profile: SlurmProfile) -> Iterator[Cluster]:
+    try:
+        from dask_jobqueue import SLURMCluster
+        from distributed import Client
+    except ImportError as error:
+        raise _missing("slurm", error) from error
+    scheduler = {"dashboard_address": f"{profile.scheduler_host or ''}:0"}
+    scheduler |= {"host": profile.scheduler_host} if profile.scheduler_host else {}
+    arguments = ["--nthreads", "1", "--death-timeout", str(_DEATH_TIMEOUT_S)]
+    arguments += ["--host", profile.worker_host] if profile.worker_host else []
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(
+                SLURMCluster(
+                    cores=profile.workers_per_job,
+                    processes=profile.workers_per_job,
+                    memory=profile.memory_per_job,
+                    walltime=profile.walltime,
+                    queue=profile.queue,
+                    account=profile.account,
+                    python=profile.python or sys.executable,
+                    job_extra_directives=profile.directives,
+                    job_script_prologue=[f"export {k}={v}" for k, v in (ONE_THREAD | profile.environment).items()],
+                    worker_extra_args=arguments,
+                    scheduler_options=scheduler,
+                    log_directory=profile.log_directory,
+                    local_directory=profile.local_directory,
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+            client = stack.enter_context(Client(cluster, set_as_default=False))
+        except (OSError, RuntimeError) as error:
+            raise SurroundingsError(f"the SLURM cluster did not start: {error}") from error
+        # A run that is ended by a signal has no time for an orderly close.
+        stack.enter_context(lifecycle.at_the_end(lambda: _cancel_jobs(cluster)))
+        # Also for a fixed number: a fixed scale never replaces a job that was cancelled.
+        cluster.adapt(
+            minimum_jobs=profile.minimum_jobs, maximum_jobs=profile.maximum_jobs, interval="500ms", wait_count=6,
+            target_duration="1s",
+        )  # fmt: skip
+        most = profile.maximum_jobs * profile.workers_per_job
+        words = f"{profile.minimum_jobs} to {profile.maximum_jobs} SLURM jobs of {profile.workers_per_job} workers"
+        yield Cluster(client, words, cluster.dashboard_link, most)
+
+
+def _cancel_jobs(cluster: Any) -> None:
+    jobs = [job.job_id for job in list(cluster.workers.values()) if getattr(job, "job_id", None)]
+    if jobs:
+        subprocess.run(["scancel", *jobs], check=False, timeout=5, capture_output=True)
+
+
+@contextmanager
+def _kubernetes(profile: KubernetesProfile) -> Iterator[Cluster]:
+    try:
+        from dask_kubernetes.operator import KubeCluster
+        from distributed import Client
+    except ImportError as error:
+        raise _missing("kubernetes", error) from error
+    with contextlib.ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(
+                KubeCluster(custom_cluster_spec=kubernetes_manifest(profile), namespace=profile.namespace)
+            )
+            client = stack.enter_context(Client(cluster, set_as_default=False))
+        except Exception as error:  # the operator's client raises many kinds
+            raise SurroundingsError(f"the Kubernetes cluster '{profile.name}' did not start: {error}") from error
+        cluster.adapt(minimum=profile.minimum_workers, maximum=profile.maximum_workers)
+        words = f"{profile.minimum_workers} to {profile.maximum_workers} pods of {profile.image}"
+        yield Cluster(client, words, cluster.dashboard_link, profile.maximum_workers)
+
+
+def kubernetes_manifest(profile: KubernetesProfile) -> dict[str, Any]:
+    """The DaskCluster resource of a profile, as the operator takes it."""
+    from dask_kubernetes.operator import make_cluster_spec
+
+    limits = {"cpu": profile.cpu, "memory": profile.memory}
+    manifest: dict[str, Any] = make_cluster_spec(
+        name=profile.name, image=profile.image, n_workers=profile.minimum_workers,
+        resources={"requests": limits, "limits": limits}, env=ONE_THREAD | profile.environment,
+        worker_command=["dask", "worker", "--nthreads", "1", "--death-timeout", str(_DEATH_TIMEOUT_S)],
+    )  # fmt: skip
+    for part in ("worker", "scheduler"):
+        pod = manifest["spec"][part]["spec"]
+        pod["volumes"] = list(profile.volumes)
+        for container in pod["containers"]:
+            container["volumeMounts"] = list(profile.volume_mounts)
+    return manifest
+
+
+def _missing(extra: str, error: ImportError) -> UsageError:
+    return UsageError(f"this cluster needs a library that is not installed ({error.name}): pip install 'disac[{extra}]'")
 
 
 def killed_worker(error: BaseException) -> bool:

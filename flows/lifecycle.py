@@ -7,11 +7,24 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import psutil
 
 _PATIENCE_S = 0.8
+
+_hooks: list[Callable[[], None]] = []
+
+
+@contextlib.contextmanager
+def at_the_end(hook: Callable[[], None]) -> Iterator[None]:
+    """Call ``hook`` if a signal ends the run while this context is open: for what no child process holds, such as jobs."""
+    _hooks.append(hook)
+    try:
+        yield
+    finally:
+        _hooks.remove(hook)
 
 
 def end_children() -> None:
@@ -33,9 +46,9 @@ def end_on_signals(farewell: str) -> None:
     def end_now(code: int) -> None:
         from flows import prefect_server
 
-        end_children()
-        with contextlib.suppress(Exception):
-            prefect_server.forget()
+        for act in (*_hooks, end_children, prefect_server.forget):
+            with contextlib.suppress(Exception):
+                act()
         os._exit(code)
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -19,15 +19,14 @@ from numpy.typing import NDArray
 
 from pipeline.cube import remove_old_versions
 from pipeline.ledger import INDEX, Ledger, SegmentInfo, open_ledger, put_segment, read_segment, segment_file
-from pipeline.segment import Segment, SegmentError, encode_arrays
+from pipeline.plan import KEYS
+from pipeline.segment import ABOUT, Segment, SegmentError, encode_arrays
 from pipeline.store import LocalStore, Store
 from pipeline.zarrio import missing_value, numpy_dtype
 
 GRACE_SECONDS = 24 * 3600.0
 SMALL_BYTES = 16 * 2**20
 LARGE_BYTES = 64 * 2**20
-
-_BASE = ("key", "scenario_key", "canonical", "status", "message", "traceback")
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def merged(parts: Sequence[tuple[str, Segment]]) -> bytes:
     schema: Mapping[str, Any] = parts[0][1].attributes["schema"]
     counts = sorted({f"n_{dim}" for spec in schema.values() for dim in spec["dims"] if dim not in spec["coords"]})
     arrays: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {}
-    for name in (*_BASE, *counts, *schema):
+    for name in (*ABOUT, *counts, *schema):
         dtype = schema[name]["dtype"] if name in schema else None
         arrays[name] = (parts[0][1].dims[name], _stacked([segment.arrays[name] for _, segment in parts], dtype))
     origins: dict[str, dict[str, str]] = {}
@@ -194,10 +193,10 @@ def _reads(store: Store, name: str) -> bool:
 
 
 def _unnamed(store: Store, limit: float) -> Iterator[Removal]:
-    """Key indices and plan records that no pointer names."""
+    """Key indices and plan records that no pointer names, and stored keys, which the next run of their study makes again."""
     named = {store.read_pointer(f"{INDEX}latest")}
     plans = store.list("plans/")
     named |= {store.read_pointer(f"plans/{entry.name.split('/')[1]}/latest") for entry in plans}
-    for entry in (*store.list(INDEX), *plans):
+    for entry in (*store.list(INDEX), *store.list(KEYS), *plans):
         if entry.name not in named and entry.mtime_ns / 1e9 < limit:
             yield Removal(entry.name, entry.size, "no longer pointed to")

@@ -82,7 +82,7 @@ def _read_segments(plan: Plan, variables: Mapping[str, Variable]) -> dict[int, S
         if number < 0:
             continue
         name = plan.ledger.segments[number].name
-        segments[int(number)] = read_segment(plan.ledger.store, name, variables)
+        segments[int(number)] = read_segment(plan.ledger.store, name, variables, ("message",))
         _check_schema(name, segments[int(number)], variables)
     return segments
 

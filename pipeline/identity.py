@@ -187,6 +187,15 @@ def cell_keys(cells: Cells, code_digest: str) -> tuple[NDArray[np.uint8], NDArra
     return keys_under(found, code_digest), found
 
 
+def keyed_content(cells: Cells, code_digest: str) -> str:
+    """Digest of everything that the keys of these cells are made of, found without making one."""
+    digest = blake2b(code_digest.encode(), digest_size=_KEY_BYTES)
+    for piece in _template(cells).pieces:
+        digest.update(repr(piece).encode())
+    digest.update(np.ascontiguousarray(cells.index).tobytes())
+    return digest.hexdigest()
+
+
 def keys_under(scenario_keys: NDArray[np.uint8], code_digest: str) -> NDArray[np.uint8]:
     """Keys of cells from their scenario keys (n, 16) under a code digest."""
     code, whole = code_digest.encode(), np.ascontiguousarray(scenario_keys).tobytes()

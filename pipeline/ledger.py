@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.experiment import STATUS_CODES
-from pipeline.segment import KEY_BYTES, Segment, SegmentError, decode_segment
+from pipeline.segment import ABOUT, KEY_BYTES, Segment, SegmentError, decode_segment
 from pipeline.store import Entry, Store, content_name
 
 SEGMENTS = "ledger/segments/"
@@ -44,8 +44,10 @@ def put_segment(store: Store, data: bytes) -> str:
     return name
 
 
-def read_segment(store: Store, name: str, names: Iterable[str] | None = None) -> Segment:
-    """Read and check one segment.
+def read_segment(
+    store: Store, name: str, names: Iterable[str] | None = None, about: Iterable[str] = ABOUT
+) -> Segment:  # fmt: skip
+    """Read and check one segment; ``names`` and ``about`` limit what is decoded.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def read_segment(store: Store, name: str, names: Iterable[str] | None = None) ->
     data = store.get(segment_file(name))
     if content_name(data) != name:
         raise DamagedSegmentError(f"segment {name}: the content does not match the name; it counts as absent")
-    return decode_segment(data, names)
+    return decode_segment(data, names, about)
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ class _Rows:
 
 
 def _rows_of(store: Store, entry: Entry, name: str) -> _Rows:
-    segment = read_segment(store, name, names=())
+    segment = read_segment(store, name, (), ("key", "scenario_key", "status"))
     a = segment.attributes
     info = SegmentInfo(
         name=name, size=entry.size, mtime_ns=entry.mtime_ns, cells=len(segment.arrays["status"]),

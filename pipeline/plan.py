@@ -20,12 +20,17 @@ from pipeline.adoptions import adopted_by
 from pipeline.digest import CodeDigest, code_digest, explain_change
 from pipeline.experiment import STATUS_CODES
 from pipeline.grid import Cells, check_dense_size, dense_bytes, expand
-from pipeline.identity import canonical_options, canonical_scenario, cell_keys, keys_under
+from pipeline.identity import canonical_options, canonical_scenario, cell_keys, keyed_content, keys_under
 from pipeline.ledger import Choice, Ledger, as_words, open_ledger
+from pipeline.segment import KEY_BYTES
 from pipeline.store import Store, content_name
 from pipeline.study import Study
 
 CUBE_FORMAT = 1
+KEYS = "ledger/keys/"
+MANY_CELLS = 50_000
+"""From here on keys are stored by a run: making a million takes three seconds, reading them a tenth of one."""
+
 STATUS_NAMES = {code: name for name, code in STATUS_CODES.items()}
 
 
@@ -145,11 +150,33 @@ def make_plan(study: Study, store: Store) -> Plan:
     keep = study.keep or tuple(v.name for v in study.experiment.variables)
     check_dense_size(cells, keep)
     code = code_digest(study.experiment.modules)
-    keys, scenario_keys = cell_keys(cells, code.digest)
+    keys, scenario_keys = _stored_keys(cells, code.digest, store) or cell_keys(cells, code.digest)
     ledger = open_ledger(store)
     keys = _with_adopted(ledger, code.digest, keys, scenario_keys, keep)
     choice, lacking = ledger.present(keys, keep)
     return Plan(study, cells, code, keep, keys, scenario_keys, ledger, choice, lacking)
+
+
+def _stored_keys(cells: Cells, digest: str, store: Store) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+    """Keys that a run of this very study has stored; they may be deleted, and damaged ones are made again."""
+    if len(cells.index) < MANY_CELLS:
+        return None
+    try:
+        data = store.get(f"{KEYS}{keyed_content(cells, digest)}")
+    except KeyError:
+        return None
+    half = len(cells.index) * KEY_BYTES
+    if len(data) != 2 * half + KEY_BYTES or bytes.fromhex(content_name(data[:-KEY_BYTES])) != data[-KEY_BYTES:]:
+        return None
+    both = np.frombuffer(data, dtype=np.uint8, count=2 * half).reshape(2, -1, KEY_BYTES)
+    return both[0], both[1]
+
+
+def _store_keys(plan: Plan, store: Store) -> None:
+    if len(plan.keys) >= MANY_CELLS:
+        data = keys_under(plan.scenario_keys, plan.code.digest).tobytes() + plan.scenario_keys.tobytes()
+        name = f"{KEYS}{keyed_content(plan.cells, plan.code.digest)}"
+        store.put_if_absent(name, data + bytes.fromhex(content_name(data)), durable=False)
 
 
 def plan_under(plan: Plan, code: CodeDigest, store: Store) -> Plan:
@@ -206,7 +233,8 @@ def record_of(plan: Plan) -> dict[str, Any]:
 
 
 def write_record(plan: Plan, store: Store) -> None:
-    """Remember the plan of a run under ``plans/<study>/latest``."""
+    """Remember the plan of a run under ``plans/<study>/latest``, and the keys of many cells."""
+    _store_keys(plan, store)
     data = json.dumps(record_of(plan), sort_keys=True).encode()
     name = f"plans/{plan.study.name}/{content_name(data)}.json"
     store.put_if_absent(name, data, durable=False)

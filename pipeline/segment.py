@@ -21,6 +21,9 @@ from pipeline.zarrio import Labelled, group_files, missing_value, numpy_dtype, r
 
 FORMAT_VERSION = 1
 KEY_BYTES = 16
+ABOUT = ("key", "scenario_key", "canonical", "status", "message", "traceback")
+"""What every segment holds of each cell besides the experiment's variables."""
+
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -161,8 +164,8 @@ def _zip(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def decode_segment(data: bytes, names: Iterable[str] | None = None) -> Segment:
-    """Read a segment's bytes; ``names`` limits the experiment's variables that are decoded.
+def decode_segment(data: bytes, names: Iterable[str] | None = None, about: Iterable[str] = ABOUT) -> Segment:
+    """Read a segment's bytes; ``names`` limits the experiment's variables that are decoded, ``about`` what stands beside them.
 
     Raises
     ------
@@ -181,7 +184,8 @@ def decode_segment(data: bytes, names: Iterable[str] | None = None) -> Segment:
         raise SegmentError(
             f"segment format {attributes['format_version']} is newer than {FORMAT_VERSION}: update disac to read it"
         )
-    skipped = frozenset() if names is None else frozenset(attributes["schema"]) - frozenset(names)
+    skipped = frozenset(ABOUT) - frozenset(about)
+    skipped |= frozenset() if names is None else frozenset(attributes["schema"]) - frozenset(names)
     stored = {name.split("/", 1)[0] for name in files if "/" in name}
     arrays = read_group(files, frozenset(stored - skipped))
     return Segment(attributes, {n: a.data for n, a in arrays.items()}, {n: a.dims for n, a in arrays.items()})

@@ -12,6 +12,7 @@ import pytest
 import toy
 import xarray as xr
 
+from pipeline import plan as plan_module
 from pipeline import sweep as sweep_module
 from pipeline.cube import nondeterminism, publish_cube
 from pipeline.errors import UsageError
@@ -231,3 +232,28 @@ def test_the_cube_is_published_during_a_run_for_a_bounded_share_of_its_time(
     assert len(seen) >= 2
     assert 0 < seen[0] < len(plan.keys)
     assert sum(spent[:-1]) <= sweep_module.PUBLISH_SHARE * took
+
+
+def test_stored_keys_are_the_keys_and_are_made_again_when_damaged(
+    study_file: Write, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "MANY_CELLS", 10)
+    file = study_file()
+    first = make_plan(load_study(file), store)
+    assert store.list("ledger/keys/") == [], "a plan writes nothing"
+    write_record(first, store)
+    (entry,) = store.list("ledger/keys/")
+    monkeypatch.setattr(plan_module, "cell_keys", lambda *_: pytest.fail("the stored keys are not read"))
+    second = make_plan(load_study(file), store)
+    np.testing.assert_array_equal(first.keys, second.keys)
+    np.testing.assert_array_equal(first.scenario_keys, second.scenario_keys)
+    for changed in ("draw.seed=2", "axes.level=[0]", "signal.shape=round"):
+        with pytest.raises(pytest.fail.Exception):
+            make_plan(load_study(file, overrides=[changed, "axes.realisation=0:20:1"]), store)
+    monkeypatch.undo()
+    monkeypatch.setattr(plan_module, "MANY_CELLS", 10)
+    data = bytearray(store.get(entry.name))
+    data[5] ^= 1
+    store.delete(entry.name)
+    store.put_if_absent(entry.name, bytes(data))
+    np.testing.assert_array_equal(first.keys, make_plan(load_study(file), store).keys)

@@ -1,0 +1,178 @@
+"""Named clusters of ``dask_config.yaml``: what each kind takes, and errors that name file, key and value."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.errors import UsageError, near_miss
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class _Profile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class LocalProfile(_Profile):
+    """Worker processes on this machine."""
+
+    kind: Literal["local"]
+    workers: int | None = Field(None, ge=1, description="worker processes; one per core when left out")
+    memory_limit: str = Field("auto", description="per worker")
+
+
+class AddressProfile(_Profile):
+    """A Dask scheduler that is there already."""
+
+    kind: Literal["address"]
+    address: str = Field(pattern="://", description="such as tcp://10.0.0.1:8786")
+
+
+class _Remote(_Profile):
+    python: str | None = Field(None, description="interpreter on the workers; this one's path when left out")
+    environment: dict[str, str] = Field(default_factory=dict, description="variables set for the workers")
+    scheduler_host: str | None = Field(None, description="address that the scheduler listens on")
+    worker_host: str | None = Field(None, description="address that the workers listen on")
+
+
+class SshProfile(_Remote):
+    """Machines reached by SSH; the store must be a folder that all of them see."""
+
+    kind: Literal["ssh"]
+    hosts: list[str] = Field(min_length=2, description="the first runs the scheduler, the others workers")
+    workers_per_host: int = Field(1, ge=1)
+    memory_limit: str = Field("auto", description="per worker")
+    username: str | None = None
+    port: int = Field(22, ge=1, le=65535)
+    client_keys: list[str] | None = Field(None, description="private key files; SSH's own choice when left out")
+    known_hosts: str | None = Field(None, description="SSH's own file when left out")
+
+
+class SlurmProfile(_Remote):
+    """SLURM jobs through dask-jobqueue; the scheduler runs beside the flow."""
+
+    kind: Literal["slurm"]
+    minimum_jobs: int = Field(0, ge=0)
+    maximum_jobs: int = Field(10, ge=1)
+    workers_per_job: int = Field(1, ge=1)
+    memory_per_job: str = "4GB"
+    walltime: str = Field("01:00:00", pattern=r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$")
+    queue: str | None = None
+    account: str | None = None
+    directives: list[str] = Field(default_factory=list, description="further lines for sbatch, e.g. --constraint=fast")
+    log_directory: str | None = None
+    local_directory: str | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SlurmProfile:
+        if self.minimum_jobs > self.maximum_jobs:
+            raise ValueError(f"minimum_jobs {self.minimum_jobs} exceeds maximum_jobs {self.maximum_jobs}")
+        return self
+
+
+class KubernetesProfile(_Profile):
+    """Pods through the Dask operator; the image holds this package, the store is a volume that all pods mount."""
+
+    kind: Literal["kubernetes"]
+    image: str
+    name: str = Field("disac", pattern=r"^[a-z0-9]([-a-z0-9]{0,40}[a-z0-9])?$")
+    namespace: str = "default"
+    minimum_workers: int = Field(0, ge=0)
+    maximum_workers: int = Field(10, ge=1)
+    cpu: str = "1"
+    memory: str = "4Gi"
+    environment: dict[str, str] = Field(default_factory=dict)
+    volumes: list[dict[str, Any]] = Field(default_factory=list, description="volumes of the pods, as Kubernetes has them")
+    volume_mounts: list[dict[str, Any]] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> KubernetesProfile:
+        if self.minimum_workers > self.maximum_workers:
+            raise ValueError(f"minimum_workers {self.minimum_workers} exceeds maximum_workers {self.maximum_workers}")
+        return self
+
+
+Profile = LocalProfile | AddressProfile | SshProfile | SlurmProfile | KubernetesProfile
+_KINDS: dict[str, type[_Profile]] = {
+    "local": LocalProfile, "address": AddressProfile, "ssh": SshProfile, "slurm": SlurmProfile,
+    "kubernetes": KubernetesProfile,
+}  # fmt: skip
+_ANY: TypeAdapter[Profile] = TypeAdapter(Annotated[Profile, Field(discriminator="kind")])
+
+
+def config_file() -> Path:
+    """The `dask_config.yaml` in force: DISAC_CONFIG, the current folder's, else the installed one."""
+    named = os.environ.get("DISAC_CONFIG")
+    here = Path(__file__).resolve().parent
+    candidates = (
+        [Path(named)] if named else [Path("dask_config.yaml"), here.parent / "dask_config.yaml", here / "dask_config.yaml"]
+    )
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise UsageError(f"no Dask configuration: {candidates[0]} does not exist")
+
+
+def load_config() -> tuple[Path, dict[str, Any]]:
+    """The configuration file in force and its content.
+
+    Raises
+    ------
+    UsageError
+        If it is no YAML mapping.
+    """
+    file = config_file()
+    try:
+        content = YAML(typ="safe", pure=True).load(file) or {}
+    except YAMLError as error:
+        raise UsageError(f"{file}: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{file}: expected a mapping, found {type(content).__name__}")
+    return file, content
+
+
+def choose_profile(name: str | None) -> Profile:
+    """The profile that ``--cluster NAME`` means: an address, or a name of the configuration; its default without a name.
+
+    Raises
+    ------
+    UsageError
+        If there is no such profile, or it is not valid.
+    """
+    if name is not None and "://" in name:
+        return AddressProfile(kind="address", address=name)
+    file, content = load_config()
+    section = content.get("disac") or {}
+    if not isinstance(section, dict) or set(section) - {"cluster", "profiles"}:
+        wrong = sorted(set(section) - {"cluster", "profiles"}) if isinstance(section, dict) else [section]
+        raise UsageError(f"{file}: disac: {wrong[0]!r} is not known{near_miss(str(wrong[0]), ('cluster', 'profiles'))}; "
+                         "accepted: cluster, profiles")  # fmt: skip
+    profiles = section.get("profiles") or {"local": {"kind": "local"}}
+    chosen = name or section.get("cluster") or "local"
+    if chosen not in profiles:
+        raise UsageError(
+            f"--cluster {chosen}: no such profile in {file}{near_miss(chosen, profiles)}; there are {', '.join(profiles)}, or "
+            "give an address such as tcp://10.0.0.1:8786"
+        )
+    return _validated(file, chosen, profiles[chosen])
+
+
+def _validated(file: Path, name: str, content: Any) -> Profile:
+    try:
+        return _ANY.validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # The first part of a place inside a profile is its kind.
+        path = ".".join(str(part) for part in first["loc"][1:])
+        accepted = ""
+        if first["type"] == "extra_forbidden":
+            fields = _KINDS[content["kind"]].model_fields
+            accepted = f"{near_miss(path, fields)}; accepted: {', '.join(fields)}"
+        place = f"disac.profiles.{name}" + (f".{path}" if path else "")
+        raise UsageError(f"{file}: {place}: {first['msg']}, found {first['input']!r}{accepted}") from error
