@@ -62,6 +62,8 @@ def connect(name: str | None, workers: int | None = None) -> Iterator[Cluster]:
     """
     profile = choose_profile(name)
     _configure_dask()
+    import distributed  # noqa: F401 - it sets its loggers up when it is imported, so ours comes after
+
     # Lost workers and schedulers are told by the sweep, in one sentence.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     if isinstance(profile, AddressProfile):

@@ -92,8 +92,10 @@ def _threads() -> tuple[str, str]:
 
 
 def _prefect() -> tuple[str, str]:
-    server = os.environ.get("PREFECT_API_URL")
-    words = f"the server at {server}" if server else "a temporary server for each run"
+    from flows.prefect_server import staying
+
+    server = os.environ.get("PREFECT_API_URL") or staying()
+    words = f"the server at {server}" if server else "a temporary server for each run (`disac server` starts one that stays)"
     return "good", f"Prefect {version('prefect')} with FastAPI {version('fastapi')}; {words}"
 
 

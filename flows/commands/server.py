@@ -1,0 +1,33 @@
+"""``server``: Prefect's server on this machine, kept running so that flows start at once and can be seen in a browser."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated
+
+import typer
+
+
+class Action(enum.StrEnum):
+    """What to do with the server."""
+
+    start = "start"
+    stop = "stop"
+    status = "status"
+
+
+def server(
+    action: Annotated[Action, typer.Argument(help="start, stop or status.")] = Action.start,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 4200,
+) -> None:
+    """Start (or stop) a Prefect server on 127.0.0.1 that stays: flows start in about a second, and its pages show them."""
+    from flows import prefect_server
+
+    if action is Action.start:
+        print(f"Prefect's server runs at {prefect_server.stay(port)} until `disac server stop`")
+    elif action is Action.stop:
+        print("Prefect's server has ended" if prefect_server.stop_staying() else "no server was running")
+    else:
+        url = prefect_server.staying()
+        print(f"Prefect's server runs at {url}" if url else "no server is running; each run starts its own")
+        raise typer.Exit(0 if url else 3)
