@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.commands import keep, look, server
+from flows.commands import export, keep, look, server
 from flows.commands.common import EXIT_INCOMPLETE, EXIT_USAGE, AsJson, CellWords, Overrides, StoreFolder, StudyName
 from flows.commands.common import duration as _duration
 from flows.commands.common import emit as _emit
@@ -207,7 +207,18 @@ def schema() -> None:
     print(study_schema(), end="")
 
 
-for command in (look.why, look.cell, look.verify, look.diff, keep.adopt, keep.compact, keep.gc, keep.doctor, server.server):
+for command in (
+    export.export,
+    look.why,
+    look.cell,
+    look.verify,
+    look.diff,
+    keep.adopt,
+    keep.compact,
+    keep.gc,
+    keep.doctor,
+    server.server,
+):
     app.command()(command)
 
 

@@ -123,6 +123,10 @@ class Ledger:
     def _order(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """Rows sorted by key, then results before failures, then origin, then compacted copies first; and the sorted keys."""
         view = as_words(self.keys)
+        order = np.argsort(view["hi"], kind="stable")
+        leading = view["hi"][order]
+        if not (leading[1:] == leading[:-1]).any():
+            return order, view[order]  # no cell has two copies: a sort by the leading words says it all, in a tenth of the time
         failed = (self.status == _FAILED).astype(np.uint8)
         loose = np.array([not info.compacted for info in self.segments], dtype=np.int32)
         copy = self.segment + loose[self.segment] * len(self.segments)

@@ -40,7 +40,7 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
     str
         A self-contained HTML page.
     """
-    spec = _completed(cube, surfaces, report_spec)
+    spec = completed_spec(cube, surfaces, report_spec)
     drawn = {"status": status_map(cube, spec, surfaces.attrs.get("over"))}
     if np.isfinite(surfaces[f"{spec['y']}_mean_feasible"].values).any():
         drawn["tradeoff"] = tradeoff(surfaces, spec)
@@ -74,7 +74,7 @@ def _bokeh_script() -> markupsafe.Markup:
     return markupsafe.Markup("".join(f"<script>\n{script}\n</script>\n" for script in scripts))
 
 
-def _completed(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any]) -> dict[str, Any]:
+def completed_spec(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any]) -> dict[str, Any]:
     """Fill in what the study leaves open: a numeric axis for x, the first variable with statistics for y."""
     over = surfaces.attrs.get("over")
     axes = [str(d) for d in cube["status"].dims if d != over]

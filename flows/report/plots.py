@@ -26,7 +26,9 @@ _SIZES = {
 }  # fmt: skip
 
 
-def _series(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> list[tuple[dict[str, Any], str, str, xr.Dataset]]:
+def curve_series(
+    surfaces: xr.Dataset, spec: dict[str, Any], variable: str
+) -> list[tuple[dict[str, Any], str, str, xr.Dataset]]:
     """(selection, colour, dash, part) of every curve that has a value."""
     dims = [str(d) for d in surfaces[variable].dims if d != spec["x"]]
     found = []
@@ -52,7 +54,7 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
     x, y = spec["x"], spec["y"]
     mean, low, high = (f"{y}_{s}_feasible" for s in ("mean", "ci_low", "ci_high"))
     layers = []
-    for chosen, colour, dash, part in _series(surfaces, spec, mean):
+    for chosen, colour, dash, part in curve_series(surfaces, spec, mean):
         kept = np.isfinite(part[mean].values)
         name = ", ".join(label(str(d), v) for d, v in chosen.items()) or axis_title(surfaces, y)
         xs, ys = part[x].values[kept], part[mean].values[kept]
@@ -97,7 +99,7 @@ def _markers(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[Any]:
     if extracted not in surfaces:
         return []
     marks = []
-    for chosen, colour, _, part in _series(surfaces, spec, extracted):
+    for chosen, colour, _, part in curve_series(surfaces, spec, extracted):
         kept = np.isfinite(part[extracted].values)
         name = "extracted: " + ", ".join(label(str(d), v) for d, v in chosen.items())
         table = {spec["x"]: part[spec["x"]].values[kept], spec["y"]: part[extracted].values[kept],
@@ -122,25 +124,37 @@ def status_map(cube: xr.Dataset, spec: dict[str, Any], over: str | None) -> Any:
     """
     x = spec["x"]
     status, rows, names = _status_rows(cube, x, over)
-    columns: dict[str, list[Any]] = {"at": [], "row": [], "code": [], "counts": []}
-    for (a, b), (j, name) in itertools.product(_blocks(len(rows[0]) if len(rows) else 0), enumerate(names)):
-        codes = rows[j][a:b].ravel()
+    blocks = _blocks(rows.shape[1])
+    ends = [[number(v) for v in (status[x].values[a], status[x].values[b - 1])] for a, b in blocks]
+    at = [first if first == last else f"{first} to {last}" for first, last in ends]
+    columns: dict[str, list[Any]] = {"x0": [], "y0": [], "x1": [], "y1": [], "code": [], "at": [], "row": [], "counts": []}
+    for (i, (a, b)), (j, name) in itertools.product(enumerate(blocks), enumerate(names)):
+        codes = rows[j, a:b].ravel()
         codes = codes[codes != STATUS_CODES["not_planned"]]
         if len(codes):
-            labels = [number(v) for v in (status[x].values[a], status[x].values[b - 1])]
-            columns["at"].append(labels[0] if b - a == 1 else " to ".join(labels))
-            columns["row"].append(name)
-            columns["code"].append(float(list(STATUS_COLOURS).index(gravest(codes))))
-            columns["counts"].append(_counted(codes))
-    frame = {k: np.array(v, dtype=float if k == "code" else object) for k, v in columns.items()}
+            place = (
+                i - 0.5,
+                j - 0.5,
+                i + 0.5,
+                j + 0.5,
+                list(STATUS_COLOURS).index(gravest(codes)),
+                at[i],
+                name,
+                _counted(codes),
+            )
+            for column, value in zip(columns.values(), place, strict=True):
+                column.append(value)
+    frame = {k: np.array(v, dtype=object if k in ("at", "row", "counts") else float) for k, v in columns.items()}
     tips = [(axis_title(cube, x), "@at"), ("", "@row"), ("", "@counts")]
-    cells = hv.HeatMap(frame, ["at", "row"], ["code", "counts"])
-    height = min(1400, 120 + 17 * len(set(columns["row"])))
+    # Rectangles at whole numbers, not a heat map of texts: that one is sorted and grouped again on the way to the page.
+    cells = hv.Rectangles(frame, ["x0", "y0", "x1", "y1"], ["code", "at", "row", "counts"])
+    height = min(1400, 120 + 17 * len(names))
     return cells.opts(
-        cmap=list(STATUS_COLOURS.values()), clim=(-0.5, len(STATUS_COLOURS) - 0.5), tools=[_hover(tips)],
+        color="code", cmap=list(STATUS_COLOURS.values()), clim=(-0.5, len(STATUS_COLOURS) - 0.5), tools=[_hover(tips)],
         xlabel=axis_title(cube, x), ylabel="", responsive=True, height=height, min_height=height, toolbar=None,
         default_tools=[], line_color="white", fontsize={"yticks": "8pt", "xticks": "10pt"}, colorbar=False, invert_yaxis=True,
-        xrotation=60,
+        xrotation=60, xticks=list(enumerate(at)), yticks=list(enumerate(names)), xlim=(-0.5, len(at) - 0.5),
+        ylim=(-0.5, len(names) - 0.5), show_grid=False,
     )  # fmt: skip
 
 

@@ -16,6 +16,9 @@ import xarray as xr
 
 from flows.claims import evaluate_claims
 from flows.report import build_report
+from flows.report.plots import status_map
+from flows.report.words import STATUS_COLOURS, label
+from pipeline.experiment import STATUS_CODES
 from pipeline.surfaces import compute_surfaces
 
 
@@ -142,3 +145,28 @@ def test_in_a_browser_it_draws_and_asks_for_nothing(page: str, tmp_path: Path, w
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
         tab.screenshot(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 50_000
+
+
+def test_the_status_map_shows_each_place_by_its_gravest_cell() -> None:
+    cube = fake_cube.quick_cube(failed=3, missing=2)
+    x, over = "sinr_db", "realisation"
+    drawn = status_map(cube, {"x": x}, over)
+    options = drawn.opts.get("plot").kwargs
+    rows, columns = dict(options["yticks"]), dict(options["xticks"])
+    table = drawn.data
+    seen = 0
+    for x0, y0, code, at, row in zip(*(table[k] for k in ("x0", "y0", "code", "at", "row")), strict=True):
+        assert (columns[round(x0 + 0.5)], rows[round(y0 + 0.5)]) == (at, row)
+        place = {label(d, v): {d: v} for d in ("design", "user_count") for v in cube[d].values.tolist()}
+        chosen = {
+            k: v for words in row.split(", ") for text, one in place.items() if text.startswith(words) for k, v in one.items()
+        }
+        cells = cube["status"].sel(sinr_db=float(at), **chosen).values
+        names = {c: n for n, c in STATUS_CODES.items()}
+        here = {names[int(c)] for c in cells.ravel()} - {"not_planned"}
+        order = ["failed", "missing", "inaccurate"]
+        want = next((n for n in order if n in here), "partly infeasible" if {"ok", "infeasible"} <= here else None)
+        assert list(STATUS_COLOURS)[int(code)] == (want or here.pop())
+        seen += 1
+    planned = (cube["status"] != STATUS_CODES["not_planned"]).any(over)
+    assert seen == int(planned.sum())

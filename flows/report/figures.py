@@ -1,0 +1,125 @@
+"""The trade-off of a study as a figure for paper: png, svg or pdf through HoloViews on matplotlib."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+import xarray as xr
+from matplotlib.ticker import FuncFormatter
+
+from flows.report.page import completed_spec
+from flows.report.plots import curve_series
+from flows.report.words import axis_title, label
+from pipeline.errors import UsageError
+
+FORMATS = (".png", ".svg", ".pdf")
+WIDTHS_MM = {"column": 88.0, "page": 181.0}
+"""Widths of one column and of a page of a two-column journal."""
+
+_DASHES = {"solid": "-", "dashed": "--", "dotted": ":", "dotdash": "-."}
+_TEXT = {
+    "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 6.5,
+    "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "disac", "axes.linewidth": 0.6, "savefig.dpi": 400,
+}  # fmt: skip
+
+
+def write_figure(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], file: Path, *, width: str = "column") -> Path:
+    """Draw the study's trade-off curves with their confidence bands.
+
+    Parameters
+    ----------
+    cube, surfaces
+        As published.
+    spec
+        The study's ``report`` section.
+    file
+        Ends with .png, .svg or .pdf; text stays text in the latter two.
+    width
+        ``column`` (88 mm) or ``page`` (181 mm).
+
+    Raises
+    ------
+    UsageError
+        If the ending is another, or nothing is feasible.
+    """
+    if file.suffix not in FORMATS:
+        raise UsageError(f"'{file}': figures are written as {', '.join(FORMATS)}")
+    import matplotlib as mpl
+
+    before = hv.Store.current_backend
+    hv.extension("matplotlib", logo=False)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with mpl.rc_context(_TEXT):
+            overlay = _overlay(surfaces, completed_spec(cube, surfaces, spec))
+            figure = hv.render(overlay, backend="matplotlib")
+            _finish(figure, WIDTHS_MM[width] / 25.4)
+            # No date inside: the same cells give the same file.
+            dated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}[file.suffix]
+            figure.savefig(file, metadata=dated)
+            mpl.pyplot.close(figure)
+    finally:
+        hv.Store.set_current_backend(before)
+    return file
+
+
+def _finish(figure: Any, width_inches: float) -> None:
+    """Give the figure its width, let the axes fill it, and put the legend below in as many columns as fit."""
+    axes = figure.axes[0]
+    handles, words = axes.get_legend_handles_labels()
+    shown = [(h, w) for h, w in zip(handles, words, strict=True) if w and not w.startswith("_")]
+    columns = 1 if width_inches < 5 else 2
+    lines = -(-len(shown) // columns) if len(shown) > 1 else 0
+    height = 0.74 * min(width_inches, 4.8) + 0.125 * lines
+    figure.set_size_inches(width_inches, height)
+    axes.set_aspect("auto")
+    axes.set_box_aspect(None)
+    low = (0.42 + 0.125 * lines) / height
+    axes.set_position((0.62 / width_inches, low, 1 - 0.7 / width_inches, 0.97 - low))
+    axes.grid(linewidth=0.3, alpha=0.6)
+    axes.autoscale(enable=True, axis="x")
+    axes.margins(x=0.03)
+    if axes.get_yscale() == "log":
+        for kind in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            kind(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    if lines:
+        figure.legend(
+            *zip(*shown, strict=True), loc="lower center", ncols=columns, frameon=False, handlelength=2.6, labelspacing=0.25,
+            borderaxespad=0.1,
+        )  # fmt: skip
+
+
+def _overlay(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
+    x, y = spec["x"], spec["y"]
+    mean, low, high = (f"{y}_{s}_feasible" for s in ("mean", "ci_low", "ci_high"))
+    bands, curves = [], []
+    for chosen, colour, dash, part in curve_series(surfaces, spec, mean):
+        kept = np.isfinite(part[mean].values)
+        xs, ys = part[x].values[kept], part[mean].values[kept]
+        lows, highs = part[low].values[kept], part[high].values[kept]
+        banded = np.isfinite(lows) & (lows > 0 if spec.get("log_y") else True)
+        if banded.sum() > 1:
+            area = hv.Area((xs[banded], lows[banded], highs[banded]), x, [f"{y}_low", f"{y}_high"])
+            bands.append(area.opts(facecolor=colour, edgecolor="none", alpha=0.12, backend="matplotlib"))
+        name = ", ".join(label(str(d), v) for d, v in chosen.items()) or axis_title(surfaces, y)
+        curve = hv.Curve((xs, ys), x, y, label=name)
+        curves.append(
+            curve.opts(color=colour, linestyle=_DASHES[dash], linewidth=1.0, marker="o", ms=2.5, backend="matplotlib")
+        )
+    if not curves:
+        raise UsageError("no cell is feasible: there is nothing to draw")
+    heights = [part[mean].values for _, _, _, part in curve_series(surfaces, spec, mean)]
+    lowest, highest = np.nanmin(heights), np.nanmax(heights)
+    room = (highest / lowest) ** 0.08 if spec.get("log_y") else None
+    limits = (
+        (lowest / room, highest * room) if room else (lowest - 0.08 * (highest - lowest), highest + 0.08 * (highest - lowest))
+    )
+    # The curves set the scale: a band of two realisations may be ten times as wide as everything else.
+    return hv.Overlay([*bands, *curves]).opts(
+        logy=bool(spec.get("log_y")), xlabel=axis_title(surfaces, x), ylim=tuple(map(float, limits)),
+        ylabel=axis_title(surfaces, mean).replace(", mean feasible", ""), show_legend=False, aspect=1.4,
+        fontsize={"labels": 7, "xticks": 7, "yticks": 7}, backend="matplotlib",
+    )  # fmt: skip
