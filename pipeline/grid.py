@@ -399,6 +399,6 @@ def check_dense_size(cells: Cells, keep: Iterable[str]) -> None:
     longest = max(cells.axes, key=lambda axis: len(axis.labels))
     raise UsageError(
         f"{cells.study.source.name}: the dense cube would take {size:,} bytes for {cells.shape} cells, the limit is "
-        f"max_dense_bytes: {limit:,}. Split it along '{longest.name}' ({len(longest.labels)} values) into one study for each "
-        f"value (--set axes.{longest.name}=...) and open them together as an xarray DataTree, or raise the limit"
+        f"max_dense_bytes: {limit:,}. Split it along '{longest.name}' ({len(longest.labels)} values): one study file for each "
+        f"part, with a name of its own, opened together as a DataTree by pipeline.open_store(...).tree(...). Or raise the limit"
     )

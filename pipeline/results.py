@@ -38,6 +38,18 @@ class Results:
         """
         return self._open("cubes", study)
 
+    def tree(self, *studies: str) -> xr.DataTree:
+        """The latest cubes of several studies, such as the parts of one too large to be dense, one node each (rule G4).
+
+        Raises
+        ------
+        UsageError
+            If one of them has no published cube.
+        """
+        import xarray as xr
+
+        return xr.DataTree.from_dict({f"/{study}": self.cube(study) for study in studies})
+
     def surfaces(self, study: str) -> xr.Dataset:
         """The latest surfaces of a study, lazily.
 

@@ -19,6 +19,7 @@ from pipeline.errors import UsageError
 from pipeline.experiment import STATUS_CODES
 from pipeline.inputs import put_inputs
 from pipeline.plan import Plan, make_plan, write_record
+from pipeline.results import open_store
 from pipeline.store import LocalStore, Store
 from pipeline.study import load_study
 from pipeline.sweep import Sweep
@@ -257,3 +258,15 @@ def test_stored_keys_are_the_keys_and_are_made_again_when_damaged(
     store.delete(entry.name)
     store.put_if_absent(entry.name, bytes(data))
     np.testing.assert_array_equal(first.keys, make_plan(load_study(file), store).keys)
+
+
+def test_g4_parts_of_a_study_open_as_one_tree(study_file: Write, store: Store) -> None:
+    for name, levels in (("low", "[0, 10]"), ("high", "[20, 30]")):
+        plan, _ = sweep(study_file(('"0:40:10"', levels), ("study: toy-study", f"study: {name}")), store)
+        publish_cube(plan, store)
+    tree = open_store(store.location()).tree("low", "high")
+    assert set(tree.children) == {"low", "high"}
+    whole = xr.concat([tree[n]["status"].load() for n in ("low", "high")], "level")
+    assert whole["level"].values.tolist() == [0, 10, 20, 30]
+    with pytest.raises(UsageError, match="no cubes of 'middle'"):
+        open_store(store.location()).tree("low", "middle")

@@ -191,7 +191,7 @@ def test_g4_a_cube_above_the_limit_is_refused_with_a_way_out(tmp_path: Path) -> 
     cells = cells_of(text)
     assert dense_bytes(cells, ["error_m", "steps"]) == 50_000 * (1 + 16 + 8 + 8)
     assert dense_bytes(cells, ["samples"]) == 50_000 * 17
-    with pytest.raises(UsageError, match=r"Split it along 'level_db'.*--set axes\.level_db=.*DataTree"):
+    with pytest.raises(UsageError, match=r"Split it along 'level_db'.*one study file for each.*DataTree"):
         check_dense_size(cells, ["error_m"])
     with pytest.raises(UsageError, match="max_dense_bytes"):
         make_plan(cells.study, LocalStore(tmp_path))
