@@ -8,23 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from toy_study import TOY_STUDY
 
 PLUGIN = Path(__file__).parent / "plugin"
 sys.path.insert(0, str(PLUGIN))
 os.environ["PYTHONPATH"] = os.pathsep.join([str(PLUGIN), *filter(None, [os.environ.get("PYTHONPATH")])])
-
-TOY_STUDY = """\
-study: toy-study
-title: A toy
-experiment: toy
-grids:
-  - axes:
-      level: {path: signal.level_db, values: "0:40:10"}
-      size.count: [1, 2]
-      realisation: {path: draw.realisation, values: "0:2:1"}
-surfaces: {over: realisation, edge: level}
-report: {x: level, y: error_m, colour: count, log_y: true}
-"""
 
 
 @pytest.fixture

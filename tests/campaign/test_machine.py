@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import toy
-from conftest import TOY_STUDY
 from faults import Kill, KilledError
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from toy_study import TOY_STUDY
 
 from pipeline import sweep as sweep_module
 from pipeline import worker as worker_module

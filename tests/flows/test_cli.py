@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 import xarray as xr
-from conftest import TOY_STUDY
+from toy_study import TOY_STUDY
 
 import pipeline
 from pipeline.cube import publish_cube

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import TOY_STUDY
+from toy_study import TOY_STUDY
 
 from pipeline.compact import collect_garbage, compact
 from pipeline.cube import build_cube, cube_folder, nondeterminism, publish_cube
