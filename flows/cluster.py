@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -132,7 +133,7 @@ def _ssh(profile: SshProfile) -> Iterator[Cluster]:
         worker["host"] = profile.worker_host
     if profile.scheduler_host:
         scheduler |= {"host": profile.scheduler_host, "dashboard_address": f"{profile.scheduler_host}:0"}
-    settings = " ".join(f"{k}={v}" for k, v in (ONE_THREAD | profile.environment).items())
+    settings = " ".join(f"{k}={shlex.quote(v)}" for k, v in (ONE_THREAD | profile.environment).items())
     python = f"env {settings} {profile.python or sys.executable}"
     with contextlib.ExitStack() as stack:
         try:
@@ -175,7 +176,7 @@ def _slurm(profile: SlurmProfile) -> Iterator[Cluster]:
                     account=profile.account,
                     python=profile.python or sys.executable,
                     job_extra_directives=profile.directives,
-                    job_script_prologue=[f"export {k}={v}" for k, v in (ONE_THREAD | profile.environment).items()],
+                    job_script_prologue=[f"export {k}={shlex.quote(v)}" for k, v in (ONE_THREAD | profile.environment).items()],
                     worker_extra_args=arguments,
                     scheduler_options=scheduler,
                     log_directory=profile.log_directory,

@@ -14,10 +14,9 @@ from flows.run import Run
 from pipeline.adopt import code_of
 from pipeline.cube import build_cube, cube_folder
 from pipeline.errors import UsageError
-from pipeline.experiment import STATUS_CODES
+from pipeline.experiment import STATUS_CODES, STATUS_NAMES
 from pipeline.plan import plan_under
 
-_NAMES = {code: name for name, code in STATUS_CODES.items()}
 _PRESENT = [STATUS_CODES[name] for name in ("ok", "inaccurate", "infeasible", "failed")]
 
 
@@ -97,7 +96,7 @@ def compare(
     old, new = first["status"].values[both], second["status"].values[both]
     pairs, counts = np.unique(np.stack([old, new], axis=1), axis=0, return_counts=True)
     changed = {
-        f"{_NAMES[int(p)]} -> {_NAMES[int(q)]}": int(n) for (p, q), n in zip(pairs, counts, strict=True) if p != q
+        f"{STATUS_NAMES[int(p)]} -> {STATUS_NAMES[int(q)]}": int(n) for (p, q), n in zip(pairs, counts, strict=True) if p != q
     }  # fmt: skip
     names = [str(n) for n in first.data_vars if n in second.data_vars and n not in ("status", "message")]
     found = [_difference(first, second, n, both, axes, relative, absolute) for n in names if volatile or not _volatile(a[1][n])]

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.address import describe
+from pipeline.experiment import STATUS_NAMES
 from pipeline.ledger import read_segment
-from pipeline.plan import STATUS_NAMES, Plan, reasons
+from pipeline.plan import Plan, reasons
 from pipeline.segment import Segment
 
 
@@ -38,7 +39,8 @@ def account(plan: Plan, cell: int) -> dict[str, Any]:
     made = next((o for o in segment.attributes.get("origins", ()) if o["name"] == origin), segment.attributes)
     moment = datetime.fromtimestamp(info.mtime_ns / 1e9, UTC).isoformat(timespec="seconds")
     lacking = [name for name, lacks in plan.lacking.items() if lacks[cell]]
-    copies = int((plan.ledger.keys == plan.keys[cell]).all(axis=1).sum())
+    same = (plan.ledger.keys == plan.keys[cell]).all(axis=1)
+    copies = len(np.unique(plan.ledger.origin[same]))
     return {
         **head,
         "status": STATUS_NAMES[int(segment.arrays["status"][row])],

@@ -9,7 +9,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -113,9 +113,11 @@ def adopt(
     random = np.random.default_rng(list(bytes.fromhex(older.digest + plan.code.digest)))
     sample = np.sort(random.choice(results, min(check, len(results)), replace=False))
     different = []
+    # Every variable, whatever this study keeps: the adoption counts for all studies of the experiment.
+    whole = replace(plan, keep=tuple(v.name for v in plan.study.experiment.variables))
     for i, cell in enumerate(sample):
         stored = read_segment(store, then.ledger.segments[then.choice.segment[cell]].name)
-        now = recompute(plan, store, int(cell))
+        now = recompute(whole, store, int(cell))
         before, after = dict(cell_image(stored, int(then.choice.row[cell]))), dict(cell_image(now, 0))
         if any(before[name] != after[name] for name in before.keys() & after.keys()):
             different.append(" ".join(f"{k}={v}" for k, v in plan.cells.coordinates(int(cell)).items()))

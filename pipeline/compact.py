@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cube import remove_old_versions
+from pipeline.cube import GRACE_SECONDS, remove_old_versions
 from pipeline.ledger import INDEX, Ledger, SegmentInfo, open_ledger, put_segment, read_segment, segment_file
 from pipeline.plan import KEYS
 from pipeline.segment import ABOUT, Segment, SegmentError, encode_arrays
 from pipeline.store import LocalStore, Store
 from pipeline.zarrio import missing_value, numpy_dtype
 
-GRACE_SECONDS = 24 * 3600.0
 SMALL_BYTES = 16 * 2**20
 LARGE_BYTES = 64 * 2**20
 
@@ -86,14 +85,16 @@ def merged(parts: Sequence[tuple[str, Segment]]) -> bytes:
         dtype = schema[name]["dtype"] if name in schema else None
         arrays[name] = (parts[0][1].dims[name], _stacked([segment.arrays[name] for _, segment in parts], dtype))
     origins: dict[str, dict[str, str]] = {}
+    number_of: dict[str, int] = {}
     numbers: list[NDArray[np.int32]] = []
     cost: dict[str, tuple[int, float]] = {}
     for name, segment in parts:
         attributes = segment.attributes
         own: dict[str, str] = {"name": name}
         own |= {k: attributes[k] for k in ("host", "finished") if k in attributes}
-        known = [origins.setdefault(o["name"], o) for o in attributes.get("origins", [own])]
-        places = np.array([list(origins).index(o["name"]) for o in known], dtype=np.int32)
+        known = attributes.get("origins", [own])
+        places = np.array([number_of.setdefault(o["name"], len(number_of)) for o in known], dtype=np.int32)
+        origins |= {o["name"]: o for o in known}
         numbers.append(places[segment.arrays.get("origin", np.zeros(len(segment.arrays["key"]), dtype=np.int32))])
         for cost_class, (cells, seconds) in attributes["cost"].items():
             n, s = cost.get(cost_class, (0, 0.0))

@@ -25,6 +25,8 @@ STATUS_CODES: dict[str, int] = {
 }
 """Status of a cell (rule C1). These numbers never change."""
 
+STATUS_NAMES = {code: name for name, code in STATUS_CODES.items()}
+
 ENTRY_POINT_GROUP = "disac.experiments"
 
 EARLIEST_IMPORT = time.time()

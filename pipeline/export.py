@@ -19,12 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
-from pipeline.experiment import STATUS_CODES
+from pipeline.experiment import STATUS_CODES, STATUS_NAMES
 
 if TYPE_CHECKING:
     import xarray as xr
-
-_WORDS = {code: name for name, code in STATUS_CODES.items()}
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def _table(dataset: xr.Dataset, axes: list[str], dims: tuple[str, ...], names: l
     for name in names:
         values = dataset[name].transpose(*dims).values[kept]
         if name == "status":
-            values = np.array([_WORDS[int(code)] for code in values], dtype=object)
+            values = np.array([STATUS_NAMES[int(code)] for code in values], dtype=object)
         for column, data in _split(name, values):
             columns[column], sources[column] = _plain(data), name
     attributes = {c: dataset[s].attrs if s in dataset.variables else {} for c, s in sources.items()}

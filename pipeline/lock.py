@@ -92,9 +92,8 @@ def _may_live(holder: dict[str, Any]) -> bool:
     if holder.get("host") != platform.node():
         return True
     try:
-        born = psutil.Process(int(holder["process"])).create_time()
+        return abs(psutil.Process(int(holder["process"])).create_time() - float(holder["born"])) < 2.0
     except (psutil.NoSuchProcess, KeyError, ValueError, TypeError):
         return False
     except psutil.AccessDenied:
         return True
-    return abs(born - float(holder["born"])) < 2.0

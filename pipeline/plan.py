@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.adoptions import adopted_by
 from pipeline.digest import CodeDigest, code_digest, explain_change
-from pipeline.experiment import STATUS_CODES
+from pipeline.experiment import STATUS_CODES, STATUS_NAMES
 from pipeline.grid import Cells, check_dense_size, dense_bytes, expand
 from pipeline.identity import canonical_options, canonical_scenario, cell_keys, keyed_content, keys_under
 from pipeline.ledger import Choice, Ledger, as_words, open_ledger
@@ -30,8 +30,6 @@ CUBE_FORMAT = 1
 KEYS = "ledger/keys/"
 MANY_CELLS = 50_000
 """From here on keys are stored by a run: making a million takes three seconds, reading them a tenth of one."""
-
-STATUS_NAMES = {code: name for name, code in STATUS_CODES.items()}
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def cell(
     from pipeline.account import stored_segment
     from pipeline.address import describe, find_cell
     from pipeline.cube import cell_image
-    from pipeline.plan import STATUS_NAMES
+    from pipeline.experiment import STATUS_NAMES
     from pipeline.recompute import models_of, recompute
     from pipeline.segment import cell_values
 

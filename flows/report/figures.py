@@ -113,11 +113,11 @@ def _overlay(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
         raise UsageError("no cell is feasible: there is nothing to draw")
     heights = [part[mean].values for _, _, _, part in curve_series(surfaces, spec, mean)]
     lowest, highest = np.nanmin(heights), np.nanmax(heights)
-    room = (highest / lowest) ** 0.08 if spec.get("log_y") else None
-    limits = (
-        (lowest / room, highest * room) if room else (lowest - 0.08 * (highest - lowest), highest + 0.08 * (highest - lowest))
-    )
     # The curves set the scale: a band of two realisations may be ten times as wide as everything else.
+    if spec.get("log_y"):
+        limits = (lowest * (lowest / highest) ** 0.08, highest * (highest / lowest) ** 0.08)
+    else:
+        limits = (lowest - 0.08 * (highest - lowest), highest + 0.08 * (highest - lowest))
     return hv.Overlay([*bands, *curves]).opts(
         logy=bool(spec.get("log_y")), xlabel=axis_title(surfaces, x), ylim=tuple(map(float, limits)),
         ylabel=axis_title(surfaces, mean).replace(", mean feasible", ""), show_legend=False, aspect=1.4,

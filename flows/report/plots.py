@@ -12,7 +12,7 @@ import xarray as xr
 from bokeh.models import HoverTool
 
 from flows.report.words import COLOURS, DASHES, STATUS_COLOURS, axis_title, colours, label, number
-from pipeline.experiment import STATUS_CODES
+from pipeline.experiment import STATUS_CODES, STATUS_NAMES
 
 hv.extension("bokeh", logo=False)
 
@@ -189,9 +189,8 @@ def gravest(codes: np.ndarray[Any, Any]) -> str:
 
 
 def _counted(codes: np.ndarray[Any, Any]) -> str:
-    words = {code: name for name, code in STATUS_CODES.items()}
     found, counts = np.unique(codes, return_counts=True)
-    return ", ".join(f"{words[int(code)]} {count}" for code, count in zip(found, counts, strict=True))
+    return ", ".join(f"{STATUS_NAMES[int(code)]} {count}" for code, count in zip(found, counts, strict=True))
 
 
 def certificates(cube: xr.Dataset) -> Any:

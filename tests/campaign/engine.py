@@ -27,7 +27,7 @@ from pipeline import worker as worker_module
 from pipeline.compact import collect_garbage, compact
 from pipeline.cube import build_cube, cube_folder, publish_cube
 from pipeline.experiment import STATUS_CODES
-from pipeline.ledger import open_ledger, segment_file, write_index
+from pipeline.ledger import open_ledger, write_index
 from pipeline.plan import make_plan, refreshed
 from pipeline.store import FAULT_POINTS, LocalStore
 from pipeline.study import Study, load_study
@@ -37,7 +37,6 @@ from pipeline.zarrio import Labelled, read_group
 Fault = Callable[[str, str], None]
 DELETE_POINTS = ("delete:before", "delete:after")
 POINTS = (*FAULT_POINTS, *DELETE_POINTS)
-STAGES = ("segment", "publication", "compaction")
 
 
 class Folder(LocalStore):
@@ -319,8 +318,3 @@ def undisturbed(study: Study, root: Path) -> dict[str, Labelled]:
     with ThreadPoolExecutor(2) as executor:
         Sweep(make_plan(study, store), store, executor, lambda: 2).run()
     return build_cube(make_plan(study, store))[0]
-
-
-def segment_paths(store: LocalStore) -> list[Path]:
-    """Files of all segments."""
-    return [p for name in open_ledger(store).segments if (p := store.path(segment_file(name.name))) is not None]

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -175,30 +174,3 @@ def wait_for(ready: Callable[[], bool], patience_s: float, otherwise: str) -> No
     while not ready():
         assert time.monotonic() < deadline, otherwise
         time.sleep(0.1)
-
-
-@pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("prefect")
-
-
-@pytest.fixture
-def disac(home: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a command with a configuration of its own; everything it started is ended."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*arguments: str, config: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        (tmp_path / "dask_config.yaml").write_text(config)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=os.environ | {"PREFECT_HOME": str(home), "COLUMNS": "200"} | (environment or {}), cwd=tmp_path,
-            start_new_session=True,
-        )  # fmt: skip
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()

@@ -1,5 +1,5 @@
 """The rigs of clusters_rig, for the tests of this folder."""
 
-from clusters_rig import disac, home, slurm, sshd
+from clusters_rig import slurm, sshd
 
-__all__ = ["disac", "home", "slurm", "sshd"]
+__all__ = ["slurm", "sshd"]

@@ -29,50 +29,6 @@ from pipeline.sweep import Sweep
 
 Write = Callable[..., Path]
 
-LISTENER = """
-import os, sys
-
-def listen(event, arguments):
-    if event == "socket.getaddrinfo" and arguments[0] not in (None, "", "127.0.0.1", "localhost", "0.0.0.0", "::1", "::"):
-        with open(os.environ["LOOKUPS"], "a") as file:
-            print(arguments[0], sys.argv, file=file)
-
-sys.addaudithook(listen)
-"""
-"""Imported by every Python process that a run starts, Prefect's server and the workers included."""
-
-
-@pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One Prefect home for all runs: making its database takes ten seconds."""
-    return tmp_path_factory.mktemp("prefect")
-
-
-@pytest.fixture
-def disac(home: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    listener = tmp_path / "listener"
-    listener.mkdir()
-    (listener / "sitecustomize.py").write_text(LISTENER)
-    paths = os.pathsep.join([str(listener), os.environ["PYTHONPATH"]])
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*arguments: str) -> subprocess.Popen[str]:
-        environment = os.environ | {
-            "PREFECT_HOME": str(home), "COLUMNS": "200", "PYTHONPATH": paths, "LOOKUPS": str(tmp_path / "lookups"),
-        }  # fmt: skip
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=environment, cwd=tmp_path, start_new_session=True,
-        )  # fmt: skip
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
 
 def finished(process: subprocess.Popen[str], timeout: float = 120) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=timeout)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from pipeline.account import account
 from pipeline.compact import GRACE_SECONDS, collect_garbage, compact
 from pipeline.cube import nondeterminism, publish_cube
 from pipeline.ledger import INDEX, open_ledger, segment_file, write_index
@@ -142,6 +143,8 @@ def test_s4_details_and_failures_stay_reachable(store: LocalStore, study: object
     key = make_plan(study, store).keys[0].tobytes().hex()  # type: ignore[arg-type]
     before = open_store(store.location()).detail(key)
     compact(store)
+    compacted = account(make_plan(study, store), 0)  # type: ignore[arg-type]
+    assert (compacted["copies"], compacted["origin"] != "") == (1, True), "a compacted copy is no second computation"
     collect_garbage(store, now=time.time() + LATER)
     after = open_store(store.location()).detail(key)
     np.testing.assert_array_equal(before["samples"], after["samples"])
