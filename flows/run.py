@@ -73,7 +73,10 @@ class Run:
     def report_key(self) -> str:
         """Digest of what the report shows."""
         return _key(
-            self.surface_key, json.dumps(self.study.report, sort_keys=True, default=str), *_digests("flows.report.page")
+            self.surface_key,
+            json.dumps(self.study.report, sort_keys=True, default=str),
+            *_digests("flows.report.page"),
+            (Path(__file__).parent / "report" / "template.html").read_text(encoding="utf-8"),
         )
 
     @property
