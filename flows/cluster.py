@@ -30,6 +30,9 @@ _DEATH_TIMEOUT_S = 30
 """Workers of a killed run end by themselves after this long without a scheduler."""
 
 
+_LOCAL_NICENESS = 10
+
+
 @dataclass(frozen=True)
 class Cluster:
     """A connected client and words for people. ``most`` is what an adaptive cluster may grow to."""
@@ -102,7 +105,13 @@ def _at_address(profile: AddressProfile) -> Iterator[Cluster]:
 
 @contextmanager
 def _local(profile: LocalProfile, workers: int | None) -> Iterator[Cluster]:
-    from distributed import Client, LocalCluster
+    from distributed import Client, LocalCluster, WorkerPlugin
+
+    class Polite(WorkerPlugin):  # type: ignore[misc]
+        """Workers leave the processor to whoever asks about the run, on a machine that has no core to spare."""
+
+        def setup(self, worker: Any) -> None:
+            os.setpriority(os.PRIO_PROCESS, 0, _LOCAL_NICENESS)  # this thread, and those it starts: the tasks'
 
     count = workers or profile.workers or os.cpu_count() or 1
     with (
@@ -112,6 +121,7 @@ def _local(profile: LocalProfile, workers: int | None) -> Iterator[Cluster]:
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):  # fmt: skip
+        client.register_plugin(Polite())
         yield Cluster(client, f"{count} local worker processes", cluster.dashboard_link)
 
 

@@ -90,8 +90,9 @@ class Run:
     def stale(self) -> list[str]:
         """Which derived things are not up to date: cube, surfaces, report."""
         name = self.study.name
+        if published_key(self.store, cube_folder(name)) != self.plan.cube_key:
+            return ["cube", "surfaces", "report"]  # the latter two are of another cube
         checks = {
-            "cube": published_key(self.store, cube_folder(name)) == self.plan.cube_key,
             "surfaces": published_key(self.store, surface_folder(name)) == self.surface_key,
             "report": self.store.read_pointer(f"reports/{name}/latest") == self._report_version()
             and self.report_file.is_file(),

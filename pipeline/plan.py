@@ -271,16 +271,19 @@ def reasons(plan: Plan) -> dict[str, int]:
 
 def _same_scenario(plan: Plan, missing: NDArray[np.int64]) -> NDArray[np.int32]:
     """For missing cells, a segment that holds the same scenario under other code, or -1."""
-    if not len(plan.ledger.keys) or not len(missing):
+    ledger = plan.ledger
+    other = np.array([info.code_digest != plan.code.digest for info in ledger.segments], dtype=bool)
+    rows = np.flatnonzero(other[ledger.segment])  # what this code has stored is not missing
+    if not len(rows) or not len(missing):
         return np.full(len(missing), -1, dtype=np.int32)
-    stored = as_words(plan.ledger.scenario_keys)
-    order = np.lexsort((plan.ledger.segment, stored["lo"], stored["hi"]))
-    stored = stored[order]
+    stored = as_words(ledger.scenario_keys[rows])
+    order = np.lexsort((ledger.segment[rows], stored["lo"], stored["hi"]))
+    rows, stored = rows[order], stored[order]
     wanted = as_words(plan.scenario_keys[missing])
     # The last of equal keys: the newest the order offers.
     place = np.maximum(np.searchsorted(stored["hi"], wanted["hi"], side="right") - 1, 0)
     found = stored[place] == wanted
-    return np.where(found, plan.ledger.segment[order][place], -1).astype(np.int32)
+    return np.where(found, ledger.segment[rows][place], -1).astype(np.int32)
 
 
 def _why_new(plan: Plan, cells: NDArray[np.int64]) -> Counter[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Mapping
@@ -95,14 +96,22 @@ def _consolidated(files: Mapping[str, bytes]) -> bytes:
 
 def read_group(files: Mapping[str, bytes], names: frozenset[str] | None = None) -> dict[str, Labelled]:
     """Arrays of a Zarr v3 group; ``names`` limits which are decoded."""
-    import zarr
+    from zarr.core.sync import sync
+
+    return sync(_read_group(files, names))
+
+
+async def _read_group(files: Mapping[str, bytes], names: frozenset[str] | None) -> dict[str, Labelled]:
+    # All arrays at once: one after the other, waiting for Zarr's thread took as long again as the reading.
+    from zarr.api.asynchronous import open_group
     from zarr.core.buffer import default_buffer_prototype
     from zarr.storage import MemoryStore
 
     make = default_buffer_prototype().buffer.from_bytes
-    group = zarr.open_group(MemoryStore({name: make(data) for name, data in files.items()}), mode="r")
+    group = await open_group(MemoryStore({name: make(data) for name, data in files.items()}), mode="r")
+    arrays = [(name, array) async for name, array in group.arrays() if names is None or name in names]
+    data = await asyncio.gather(*(array.getitem(...) for _, array in arrays))
     return {
-        name: Labelled(tuple(array.metadata.dimension_names), np.asarray(array[...]), dict(array.attrs))
-        for name, array in group.arrays()
-        if names is None or name in names
+        name: Labelled(tuple(array.metadata.dimension_names), np.asarray(values), dict(array.attrs))
+        for (name, array), values in zip(arrays, data, strict=True)
     }
