@@ -228,14 +228,20 @@ class Sweep:
             return task.halves()
         task.kills += 1
         cell = int(task.lines[0][0])
-        stored = open_ledger(self.store).choose(self.plan.keys[cell : cell + 1])
-        if not stored.present[0] or self.plan.failed[cell]:
+        if not self._stored_since(cell):
             if task.kills < KILLS_ALONE:
                 return [task]
             inputs = task_input(self.plan, self.store, task.lines, task.cost_class)
             record_failure(inputs, inputs.lines[0][0], f"The cell ended its worker process {task.kills} times while alone.")
         progress.add(Receipt("", 1, {STATUS_CODES["failed"]: 1}, 0.0))
         return []
+
+    def _stored_since(self, cell: int) -> bool:
+        """Whether an outcome of the cell was stored after the plan was made, such as its time limit's."""
+        ledger = open_ledger(self.store)
+        holding = np.unique(ledger.segment[(ledger.keys == self.plan.keys[cell]).all(axis=1)])
+        known = {info.name for info in self.plan.ledger.segments}
+        return any(ledger.segments[s].name not in known for s in holding)
 
     def _publish_now_and_then(self) -> None:
         """Publish while the run goes on, for at most a twentieth of its time."""

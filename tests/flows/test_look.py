@@ -11,6 +11,7 @@ import pytest
 import toy
 from typer.testing import CliRunner, Result
 
+import flows.run
 from flows.cli import app
 from flows.run import Run
 from pipeline.errors import UsageError
@@ -151,3 +152,18 @@ def test_doctor_is_content_with_a_sound_store_and_not_with_a_damaged_one(ask: Ca
     for segment in (tmp_path / "results/ledger/segments").glob("*.zip"):
         segment.write_bytes(b"")
     assert ask("doctor", bare=True).exit_code == 1
+
+
+def test_a_changed_template_makes_the_report_stale(
+    study_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    run = Run(str(study_file()), str(tmp_path / "results"))
+    before = run.report_key
+    (tmp_path / "report").mkdir()
+    text = Path(flows.run.__file__).with_name("report").joinpath("template.html").read_text(encoding="utf-8")
+    template = tmp_path / "report" / "template.html"
+    template.write_text(text, encoding="utf-8")
+    monkeypatch.setattr(flows.run, "__file__", str(tmp_path / "run.py"))
+    assert run.report_key == before
+    template.write_text(text + "<!-- -->", encoding="utf-8")
+    assert run.report_key != before

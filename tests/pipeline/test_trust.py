@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,13 +23,14 @@ from pipeline.account import account
 from pipeline.address import describe, find_cell, find_cells
 from pipeline.cube import nondeterminism, publish_cube
 from pipeline.errors import UsageError
-from pipeline.ledger import open_ledger
+from pipeline.ledger import open_ledger, read_segment
 from pipeline.lock import StudyLockedError, study_lock
 from pipeline.plan import Plan, make_plan, refreshed
 from pipeline.recompute import recompute
 from pipeline.store import LocalStore
 from pipeline.study import load_study
 from pipeline.sweep import Sweep
+from pipeline.worker import record_failure
 
 Write = Callable[..., Path]
 THIRTEEN = ('"0:40:10"', "[0, 13, 20]")
@@ -126,6 +129,31 @@ def test_w3_retry_computes_failures_again_and_a_result_counts_over_them(
     assert {level for level, _, _ in toy.COUNTED} == {13.0}
     assert healed.by_status() == {"ok": 18}
     assert replace(plan, retry=True).summary()["reasons"] == {"failed before, tried again": 6}
+
+
+class _TimesOut(Executor):
+    """A worker whose cells run into their time limit: the failure is stored, then the process is gone."""
+
+    def submit(self, fn: Any, task: Any, /, *_: Any, **__: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        if task.cells == 1:
+            record_failure(task, task.lines[0][0], "still running after 1 s", time.monotonic())
+        future.set_exception(ChildProcessError("gone"))
+        return future
+
+
+def test_w3_a_retried_cell_that_times_out_again_is_blamed_once(study_file: Write, store: LocalStore) -> None:
+    plan = run(make_plan(load_study(study_file(THIRTEEN)), store), store)
+    before = len(open_ledger(store).keys)
+    sweep = Sweep(
+        replace(plan, retry=True), store, _TimesOut(), lambda: 2, killed_worker=lambda e: isinstance(e, ChildProcessError)
+    )  # fmt: skip
+    sweep.run()
+    after = open_ledger(store)
+    assert len(after.keys) == before + 6
+    added = {info.name for info in after.segments} - {info.name for info in plan.ledger.segments}
+    said = {str(read_segment(store, name).arrays["message"][0]) for name in added}
+    assert said == {"still running after 1 s"}
 
 
 def test_cells_are_found_by_coordinates_and_by_keys(study_file: Write, store: LocalStore) -> None:
