@@ -149,7 +149,8 @@ def encode_arrays(
 ) -> bytes:
     """Bytes of a segment from its stacked arrays: name -> dimensions and data."""
     content = {"format": "disac-segment", "format_version": FORMAT_VERSION, "schema": schema, **attributes}
-    return _zip(group_files({n: Labelled(dims, data) for n, (dims, data) in arrays.items()}, content))
+    labelled = {n: Labelled(dims, data, random=n in ("key", "scenario_key")) for n, (dims, data) in arrays.items()}
+    return _zip(group_files(labelled, content))
 
 
 def _key_rows(keys: Iterable[bytes]) -> NDArray[np.uint8]:

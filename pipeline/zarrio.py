@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 _CHUNK_BYTES = 64 * 2**20
 _COMPRESS_FROM_BYTES = 4096
+_PLAIN = frozenset({"uint8", "int32", "int64", "float64", "complex128"})
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Labelled:
     dims: tuple[str, ...]
     data: NDArray[Any]
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    random: bool = False
+    """Digests and the like: nothing to compress."""
 
 
 def missing_value(dtype: str) -> Any:
@@ -79,7 +82,7 @@ def group_files(arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) -
         array = group.create_array(
             name, shape=data.shape, dtype=data.dtype, chunks=_chunks(data), dimension_names=labelled.dims,
             fill_value=_fill_value(data.dtype), attributes=dict(labelled.attributes),
-            compressors="auto" if data.nbytes >= _COMPRESS_FROM_BYTES else None,
+            compressors="auto" if data.nbytes >= _COMPRESS_FROM_BYTES and not labelled.random else None,
         )  # fmt: skip
         array[...] = data
     files = {name: buffer.to_bytes() for name, buffer in sorted(entries.items())}
@@ -95,13 +98,39 @@ def _consolidated(files: Mapping[str, bytes]) -> bytes:
 
 
 def read_group(files: Mapping[str, bytes], names: frozenset[str] | None = None) -> dict[str, Labelled]:
-    """Arrays of a Zarr v3 group; ``names`` limits which are decoded."""
+    """Arrays of a Zarr v3 group; ``names`` limits which are decoded.
+
+    Arrays in one plain chunk are read as they stand: a look at the keys of a store need not load Zarr, which takes longer
+    than the look.
+    """
+    here = {name.removesuffix("/zarr.json") for name in files if name.count("/") == 1 and name.endswith("/zarr.json")}
+    wanted = here if names is None else here & names
+    plain = {name: array for name in wanted if (array := _plain_array(files, name)) is not None}
+    if len(plain) == len(wanted):
+        return plain
     from zarr.core.sync import sync
 
-    return sync(_read_group(files, names))
+    return plain | sync(_read_group(files, frozenset(wanted - plain.keys())))
 
 
-async def _read_group(files: Mapping[str, bytes], names: frozenset[str] | None) -> dict[str, Labelled]:
+def _plain_array(files: Mapping[str, bytes], name: str) -> Labelled | None:
+    """An array of numbers stored whole and uncompressed, or None where it is anything else."""
+    about = json.loads(files[f"{name}/zarr.json"])
+    shape, endian = tuple(about["shape"]), {"name": "bytes", "configuration": {"endian": "little"}}
+    chunk = files.get("/".join([name, "c", *["0"] * len(shape)]))
+    regular = about["chunk_key_encoding"] == {"name": "default", "configuration": {"separator": "/"}}
+    if chunk is None or not regular or about["codecs"] not in ([endian], [{"name": "bytes"}]):
+        return None
+    if not isinstance(about["data_type"], str) or about["data_type"] not in _PLAIN:
+        return None
+    dtype = np.dtype(about["data_type"]).newbyteorder("<")
+    if about["chunk_grid"]["configuration"]["chunk_shape"] != list(shape) or len(chunk) != math.prod(shape) * dtype.itemsize:
+        return None
+    data = np.frombuffer(chunk, dtype=dtype).astype(dtype.newbyteorder("=")).reshape(shape)
+    return Labelled(tuple(about.get("dimension_names", ())), data, about["attributes"])
+
+
+async def _read_group(files: Mapping[str, bytes], names: frozenset[str]) -> dict[str, Labelled]:
     # All arrays at once: one after the other, waiting for Zarr's thread took as long again as the reading.
     from zarr.api.asynchronous import open_group
     from zarr.core.buffer import default_buffer_prototype
@@ -109,7 +138,7 @@ async def _read_group(files: Mapping[str, bytes], names: frozenset[str] | None) 
 
     make = default_buffer_prototype().buffer.from_bytes
     group = await open_group(MemoryStore({name: make(data) for name, data in files.items()}), mode="r")
-    arrays = [(name, array) async for name, array in group.arrays() if names is None or name in names]
+    arrays = [(name, array) async for name, array in group.arrays() if name in names]
     data = await asyncio.gather(*(array.getitem(...) for _, array in arrays))
     return {
         name: Labelled(tuple(array.metadata.dimension_names), np.asarray(values), dict(array.attrs))

@@ -1,0 +1,73 @@
+"""Arrays to and from the files of a Zarr group: what is read without Zarr is what Zarr reads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from zarr.core.buffer import default_buffer_prototype
+from zarr.storage import MemoryStore
+
+from pipeline.zarrio import Labelled, _plain_array, group_files, read_group
+
+ARRAYS = {
+    "keys": Labelled(("cell", "byte"), np.random.default_rng(0).integers(0, 256, (700, 16), dtype=np.uint8), random=True),
+    "status": Labelled(("cell",), np.arange(5, dtype=np.uint8)),
+    "error_m": Labelled(("cell", "x"), np.array([[1.0, np.nan], [-0.0, np.inf]]), {"units": "m"}),
+    "gain": Labelled(("cell",), np.array([1 + 2j, complex(np.nan, 1)])),
+    "steps": Labelled(("cell",), np.array([-1, 2**40])),
+    "scalar": Labelled((), np.array(3.0)),
+    "empty": Labelled(("cell", "x"), np.zeros((0, 3))),
+    "missing": Labelled(("cell",), np.full(4, np.nan)),
+    "long": Labelled(("cell",), np.linspace(0.0, 1.0, 3000)),
+    "text": Labelled(("cell",), np.array(["a", "ä", ""], dtype=np.dtypes.StringDType())),
+}
+
+
+def test_s1_what_is_read_without_zarr_is_what_zarr_reads() -> None:
+    files = group_files(ARRAYS, {"title": "t"})
+    make = default_buffer_prototype().buffer.from_bytes
+    group = zarr.open_group(MemoryStore({n: make(d) for n, d in files.items()}), mode="r")
+    found = read_group(files)
+    assert found.keys() == ARRAYS.keys()
+    for name, labelled in found.items():
+        by_zarr = np.asarray(group[name][...])
+        assert labelled.data.dtype == by_zarr.dtype
+        assert labelled.data.shape == by_zarr.shape
+        assert labelled.dims == ARRAYS[name].dims
+        assert dict(labelled.attributes) == dict(ARRAYS[name].attributes)
+        if name != "text":
+            assert labelled.data.tobytes() == by_zarr.tobytes() == ARRAYS[name].data.tobytes()
+        else:
+            assert labelled.data.tolist() == by_zarr.tolist()
+    plain = {name for name in ARRAYS if _plain_array(files, name) is not None}
+    assert {"keys", "status", "error_m", "gain", "steps", "scalar"} <= plain
+    assert not {"long", "text"} & plain
+    assert read_group(files, frozenset({"steps", "absent"})).keys() == {"steps"}
+
+
+@pytest.mark.parametrize("spoil", [lambda d: d[:-1], lambda d: d + b"\0"])
+def test_a_chunk_of_the_wrong_length_is_left_to_zarr(spoil: object) -> None:
+    files = dict(group_files({"status": ARRAYS["status"]}, {}))
+    files["status/c/0"] = spoil(files["status/c/0"])  # type: ignore[operator]
+    assert _plain_array(files, "status") is None
+
+
+def test_a_look_at_the_keys_of_a_store_does_not_load_zarr(tmp_path: Path) -> None:
+    code = (
+        "import sys, zipfile, pipeline.ledger, pipeline.plan\n"
+        "from pipeline.zarrio import read_group\n"
+        "with zipfile.ZipFile(sys.argv[1]) as file: files = {n: file.read(n) for n in file.namelist()}\n"
+        "assert read_group(files).keys() == {'keys', 'status'} and 'zarr' not in sys.modules"
+    )
+    with zipfile.ZipFile(tmp_path / "segment.zip", "w") as file:
+        for name, data in group_files({n: ARRAYS[n] for n in ("keys", "status")}, {}).items():
+            file.writestr(name, data)
+    command = [sys.executable, "-c", code, str(tmp_path / "segment.zip")]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert done.returncode == 0, done.stderr
