@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from toy_study import TOY_STUDY
 
@@ -62,7 +64,10 @@ def disac(home: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen
     yield start
     for process in started:
         if process.poll() is None:
-            process.kill()
+            # All it has started, too: a server left behind would hold the pipes open, and this would wait for ever.
+            for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
         process.communicate()
 
 

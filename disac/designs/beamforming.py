@@ -17,9 +17,8 @@ def structure(problem: DesignProblem) -> Structure:
     The average runs over the |S_n| subcarriers of node n; the printed L/N is wrong where N does not divide L. The objective
     is then not the CRB of what is transmitted, which must stand beside it.
     """
-    antennas = tuple(problem.node_antennas(problem.owner(s)) for s in range(problem.subcarriers))
     owned = tuple(tuple(range(node, problem.subcarriers, problem.nodes)) for node in range(problem.nodes))
-    return Structure("beamforming", antennas, owned)
+    return Structure("beamforming", orthogonal.structure(problem).parts, owned)
 
 
 def extract_beams(problem: DesignProblem, streams: Complex) -> tuple[Complex, Complex]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.problem import DesignProblem, Structure
+from disac.designs.problem import DesignProblem, Part, Structure
 from disac.metrics.fisher import fisher_information
 from disac.optim.conic import solve
 
@@ -29,7 +29,8 @@ Float = NDArray[np.float64]
 class Solution:
     """What the solver found, in physical units.
 
-    ``streams`` [U, L, D, D]; ``power_dual`` lambda [D]; ``sinr_dual`` mu [U, L]. ``outcome`` is the solver's own word.
+    ``streams`` [U, L, D, D]; ``power_dual`` lambda [D]; ``sinr_dual`` mu [U, L]; ``fisher_dual`` Y [P, 2K], where the method
+    has one. ``outcome`` is the solver's own word.
     """
 
     outcome: str
@@ -38,6 +39,7 @@ class Solution:
     sinr_dual: Float | None
     iterations: int
     seconds: float
+    fisher_dual: Float | None = None
 
 
 def hermitian_basis(size: int) -> Complex:
@@ -135,7 +137,7 @@ class CrbProgram:
 
     def __init__(self, problem: DesignProblem, structure: Structure) -> None:
         self._problem, self._structure = problem, structure
-        self._size = len(structure.antennas[0])
+        self._size = len(structure.parts[0].antennas)
         self._programs: dict[float, tuple[Any, Any, Any, Any, Any]] = {}
         self._basis = hermitian_basis(self._size)
         uniform = structure.objective_covariances(structure.uniform_covariances(problem))
@@ -144,40 +146,48 @@ class CrbProgram:
 
     @cached_property
     def _coefficients(self) -> Float:
-        """Upper triangle of F' per real coordinate of each subcarrier's covariance, [P(P+1)/2, L, d^2]."""
+        """Upper triangle of F' per real coordinate of each part's covariance, [P(P+1)/2, parts, d^2]."""
         problem, d = self._problem, self._problem.derivatives
         derivatives = np.tensordot(self._decorrelation.transform, d, axes=1) * np.sqrt(problem.per_antenna_power)
         parameters, subcarriers = len(d), problem.subcarriers
         rows, columns = np.triu_indices(parameters)
         weight = 2.0 * subcarriers / problem.sensing.noise_power
-        own = np.empty((len(rows), subcarriers, self._size**2))
-        for s, mine in enumerate(self._structure.antennas):
-            block = derivatives[:, :, s][..., mine].reshape(parameters, -1, self._size)
+        parts = self._structure.parts
+        own = np.empty((len(rows), len(parts), self._size**2))
+        for p, part in enumerate(parts):
+            block = derivatives[:, :, part.subcarrier][..., part.antennas].reshape(parameters, -1, self._size)
             gram = np.einsum("ari,brj->abij", block.conj(), block, optimize=True)
-            own[:, s] = weight * inner_products(gram[rows, columns], self._basis)
+            own[:, p] = weight * inner_products(gram[rows, columns], self._basis)
         shared = np.empty_like(own)
-        for group in self._structure.shared:
-            shared[:, list(group)] = own[:, list(group)].mean(axis=1, keepdims=True)
+        for p, part in enumerate(parts):
+            members = self._structure.share_of[part.subcarrier]
+            same = [q for q, o in enumerate(parts) if o.subcarrier in members and np.array_equal(o.antennas, part.antennas)]
+            shared[:, p] = own[:, same].mean(axis=1)
         return shared
 
     @cached_property
     def _channel_rows(self) -> Float:
-        """Real coordinates of sum_n h_n h_n^H in units of noise to power, one row per (subcarrier, user)."""
+        """Real coordinates of sum_n h_n h_n^H in units of noise to power, one row per (part, user)."""
         problem = self._problem
         unit = problem.noise_power / problem.subcarriers / problem.per_antenna_power
         rows = []
-        for subcarrier, user in np.ndindex(problem.subcarriers, problem.users):
-            vectors = self._structure.channel_vectors(problem, user, subcarrier)
+        for part, user in self._streams:
+            vectors = self._structure.channel_vectors(problem, user, part)
             rows.append(inner_products(np.einsum("ni,nj->ij", vectors, vectors.conj()) / unit, self._basis))
         return np.array(rows)
+
+    @property
+    def _streams(self) -> list[tuple[Part, int]]:
+        """(part, user) of every covariance."""
+        return [(part, user) for part in self._structure.parts for user in range(self._problem.users)]
 
     def _coordinates(self, scale: float) -> Any:
         """Coordinates of all streams from the solver's, block by block."""
         from scipy import sparse
 
         problem, blocks = self._problem, []
-        for subcarrier, user in np.ndindex(problem.subcarriers, problem.users):
-            others = [self._structure.channel_vectors(problem, v, subcarrier) for v in range(problem.users) if v != user]
+        for part, user in self._streams:
+            others = [self._structure.channel_vectors(problem, v, part) for v in range(problem.users) if v != user]
             blocks.append(quiet_coordinates(self._basis, np.concatenate([np.zeros((0, self._size)), *others]), scale))
         return sparse.block_diag(blocks, format="csr")
 
@@ -186,21 +196,24 @@ class CrbProgram:
         import cvxpy as cp
         from scipy import sparse
 
-        problem, size = self._problem, self._size
-        users, subcarriers, total = problem.users, problem.subcarriers, problem.nodes * problem.antennas
-        scaled = cp.Variable((subcarriers * users, size**2))
+        problem, size, parts = self._problem, self._size, self._structure.parts
+        users, total, count = problem.users, problem.nodes * problem.antennas, len(self._streams)
+        scaled = cp.Variable((count, size**2))
         streams = cp.reshape(self._coordinates(scale) @ cp.vec(scaled, order="C"), scaled.shape, order="C")
         inverse_sinr = cp.Parameter(nonneg=True)
         embed = real_embedding(self._basis)
-        constraints = [cp.reshape(embed @ scaled[i], (2 * size, 2 * size), order="C") >> 0 for i in range(subcarriers * users)]
-        add_users = sparse.kron(sparse.eye_array(subcarriers), np.ones((1, users)), format="csr")
+        constraints = [cp.reshape(embed @ scaled[i], (2 * size, 2 * size), order="C") >> 0 for i in range(count)]
+        add_users = sparse.kron(sparse.eye_array(len(parts)), np.ones((1, users)), format="csr")
         covariances = add_users @ streams
-        power_rows = np.zeros((total, subcarriers, size**2))
-        for s, mine in enumerate(self._structure.antennas):
-            power_rows[mine, s, np.arange(size)] = 1.0
+        power_rows = np.zeros((total, len(parts), size**2))
+        for p, part in enumerate(parts):
+            power_rows[part.antennas, p, np.arange(size)] = 1.0
         power = sparse.csr_array(power_rows.reshape(total, -1)) @ cp.vec(covariances, order="C") <= 1.0
-        heard = cp.sum(cp.multiply(self._channel_rows, add_users.T @ covariances), axis=1)
-        wanted = cp.sum(cp.multiply(self._channel_rows, streams), axis=1)
+        # A user hears the parts of its subcarrier.
+        row = [part.subcarrier * users + user for part, user in self._streams]
+        add_parts = sparse.csr_array((np.ones(count), (row, np.arange(count))), shape=(problem.subcarriers * users, count))
+        heard = add_parts @ cp.sum(cp.multiply(self._channel_rows, add_users.T @ covariances), axis=1)
+        wanted = add_parts @ cp.sum(cp.multiply(self._channel_rows, streams), axis=1)
         sinr = (1.0 + inverse_sinr) * wanted - heard >= 1.0
         parameters, location = self._decorrelation.selection.shape
         upper = self._coefficients.reshape(len(self._coefficients), -1) @ cp.vec(covariances, order="C")
@@ -231,10 +244,10 @@ class CrbProgram:
         problem, scale = self._problem, self._decorrelation.scale_m2
         total = problem.nodes * problem.antennas
         shape = (problem.subcarriers, problem.users)
-        matrices = problem.per_antenna_power * np.tensordot(streams, self._basis, axes=1).reshape(*shape, self._size, -1)
+        matrices = problem.per_antenna_power * np.tensordot(streams, self._basis, axes=1)
         full = np.zeros((problem.users, problem.subcarriers, total, total), dtype=np.complex128)
-        for s, mine in enumerate(self._structure.antennas):
-            full[:, s, mine[:, np.newaxis], mine] = matrices[s]
+        for (part, user), matrix in zip(self._streams, matrices, strict=True):
+            full[user, part.subcarrier, part.antennas[:, np.newaxis], part.antennas] = matrix
         noise = problem.noise_power / problem.subcarriers
         power_dual = np.maximum(power, 0.0) * scale / problem.per_antenna_power
         sinr_dual = np.maximum(sinr, 0.0).reshape(shape).T * scale / noise

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import ModuleType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs import beamforming, orthogonal, unconstrained
+from disac.designs import beamforming, orthogonal, phase_agnostic, unconstrained
 from disac.designs.decorrelated import CrbProgram, Solution
+from disac.designs.fast import FastSolver
 from disac.designs.feasibility import PowerNeed, PowerProgram, dual_slack, proven_need
 from disac.designs.problem import DesignProblem, Structure
 from disac.metrics.fisher import fisher_information, localization_crb
@@ -30,7 +33,14 @@ SINR_MARGIN = 1e-5
 much where interference must be cancelled; the dual bound is that of the promised SINR, so the gap counts the margin, most of
 all near the largest SINR (five times the margin put the gap at 0.1 to 0.2 % there)."""
 
-METHODS: dict[str, ModuleType] = {"orthogonal": orthogonal, "beamforming": beamforming, "unconstrained": unconstrained}
+METHODS: dict[str, ModuleType] = {
+    "phase-agnostic": phase_agnostic,
+    "orthogonal": orthogonal,
+    "beamforming": beamforming,
+    "unconstrained": unconstrained,
+}
+
+Solver = Literal["fast", "reference"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,8 @@ class Design:
 
     ``streams`` [U, L, D, D] are the users' covariances; their sum is what is transmitted. ``delivered_crb_m2`` is the CRB of
     that signal; for the beamforming design it differs from the objective. Absent where nothing was delivered.
-    ``power_dual`` lambda [D] and ``sinr_dual`` mu [U, L] are what the bound, or the infeasibility, rests on.
+    ``power_dual`` lambda [D], ``sinr_dual`` mu [U, L] and, for a delivered design, ``fisher_dual`` Y [P, 2K] are what the
+    bound, or the infeasibility, rests on.
     """
 
     certificate: Certificate
@@ -48,6 +59,7 @@ class Design:
     min_sinr: float = float("nan")
     power_dual: Float | None = None
     sinr_dual: Float | None = None
+    fisher_dual: Float | None = None
 
 
 def location_crb_m2(problem: DesignProblem, covariances: Complex) -> float:
@@ -68,13 +80,26 @@ def location_crb_m2(problem: DesignProblem, covariances: Complex) -> float:
 
 
 class Designer:
-    """A design method set up for one problem; programs are compiled once and solved for each SINR target."""
+    """A design method set up for one problem and solved for each SINR target.
 
-    def __init__(self, problem: DesignProblem, method: str) -> None:
+    ``fast`` is the structured interior point, with the reference where it does not reach a certified answer; ``reference`` is
+    CVXPY alone. Programs are made once.
+    """
+
+    def __init__(self, problem: DesignProblem, method: str, solver: Solver = "fast") -> None:
         self.problem, self.method = problem, METHODS[method]
         self.structure: Structure = self.method.structure(problem)
-        self._power = PowerProgram(problem, self.structure)
-        self._crb = CrbProgram(problem, self.structure)
+        self._fast = FastSolver(problem, self.structure) if solver == "fast" else None
+        if solver == "reference":
+            _ = self._crb
+
+    @cached_property
+    def _power(self) -> PowerProgram:
+        return PowerProgram(self.problem, self.structure)
+
+    @cached_property
+    def _crb(self) -> CrbProgram:
+        return CrbProgram(self.problem, self.structure)
 
     def crb_m2(self, covariances: Complex) -> float:
         """Location CRB (13) of transmit covariances [L, D, D], m^2."""
@@ -89,6 +114,28 @@ class Designer:
             With status ``ok``, ``inaccurate``, ``infeasible`` (proved by a dual ray) or ``failed``, and a sentence.
         """
         started = time.perf_counter()
+        quick = None if self._fast is None else self._quick(sinr, started)
+        if quick is not None and quick.certificate.status in ("ok", "infeasible"):
+            return quick
+        found = self._by_reference(sinr, started)
+        if quick is None or found.certificate.status in ("ok", "infeasible"):
+            return found
+        return quick if _badness(quick.certificate) <= _badness(found.certificate) else found
+
+    def _quick(self, sinr: float, started: float) -> Design:
+        """The fast path's answer, judged."""
+        assert self._fast is not None
+        solution = self._fast.solve(sinr)
+        if solution.outcome == "infeasible":
+            assert solution.power_dual is not None
+            assert solution.sinr_dual is not None
+            need = proven_need(self.problem, self.structure, sinr, solution.power_dual, solution.sinr_dual)
+            if need.proves_infeasible:
+                proof = _infeasible(need, time.perf_counter() - started)
+                return Design(proof, power_dual=need.power_dual, sinr_dual=need.sinr_dual)
+        return self._certified(sinr, solution, None, solution.iterations, time.perf_counter() - started)
+
+    def _by_reference(self, sinr: float, started: float) -> Design:
         best: Design | None = None
         needs: list[PowerNeed] = []
         iterations = 0
@@ -124,18 +171,21 @@ class Designer:
         streams, psd_violation = _positive_part(solution.streams)
         if reserve is not None:
             streams = repaired(self.problem, streams, reserve, sinr)
-        certificate, delivered, reached = self.judged(sinr, streams, solution.power_dual, solution.sinr_dual)
+        y = solution.fisher_dual if solution.fisher_dual is not None else self._fisher_dual(streams.sum(axis=0))
+        certificate, delivered, reached = self.judged(sinr, streams, solution.power_dual, solution.sinr_dual, y)
         certificate = replace(certificate, psd_violation=psd_violation, iterations=iterations, seconds=seconds).judged()
-        return Design(certificate, streams, delivered, reached, solution.power_dual, solution.sinr_dual)
+        return Design(certificate, streams, delivered, reached, solution.power_dual, solution.sinr_dual, y)
 
-    def judged(self, sinr: float, streams: Complex, power_dual: Float, sinr_dual: Float) -> tuple[Certificate, float, float]:
+    def judged(
+        self, sinr: float, streams: Complex, power_dual: Float, sinr_dual: Float, fisher_dual: Float
+    ) -> tuple[Certificate, float, float]:
         """Certificate of delivered covariances from themselves and the multipliers alone.
 
         Parameters
         ----------
         sinr
             Promised SINR, linear.
-        streams, power_dual, sinr_dual
+        streams, power_dual, sinr_dual, fisher_dual
             As in :class:`Design`.
 
         Returns
@@ -151,7 +201,7 @@ class Designer:
         spent = np.real(np.einsum("lii->i", transmitted))
         values = np.linalg.eigvalsh(streams)
         certificate = Certificate(
-            "ok", "", self.crb_m2(seen), self.dual_bound(sinr, seen, power_dual, sinr_dual),
+            "ok", "", self.crb_m2(seen), self.dual_bound(sinr, power_dual, sinr_dual, fisher_dual),
             power_violation=max(0.0, float(spent.max()) / self.problem.per_antenna_power - 1.0),
             sinr_violation=max(0.0, 1.0 - float(reached.min()) / sinr),
             psd_violation=max(0.0, -float(values.min())) / max(float(values.max()), 1e-300),
@@ -162,24 +212,31 @@ class Designer:
         """Least power scaling that the multipliers prove; above 1 no design reaches the SINR."""
         return proven_need(self.problem, self.structure, sinr, power_dual, sinr_dual).at_least
 
-    def dual_bound(self, sinr: float, covariances: Complex, power_dual: Float, sinr_dual: Float) -> float:
-        """A lower bound of the objective from the solver's multipliers, valid whatever their accuracy.
+    def _fisher_dual(self, transmitted: Complex) -> Float:
+        """``Y = F(R)^-1 S`` of transmitted covariances [L, D, D]: the best Y at that point, [P, 2K]."""
+        problem = self.problem
+        seen = self.structure.objective_covariances(transmitted)
+        information = fisher_information(problem.derivatives, seen, problem.sensing.noise_power)
+        scale = 1.0 / np.sqrt(np.diag(information))
+        selection = np.eye(len(information))[:, : 2 * problem.targets]
+        scaled = information * np.outer(scale, scale)
+        solved: Float = scale[:, np.newaxis] * np.linalg.solve(scaled, scale[:, np.newaxis] * selection)
+        return solved
 
-        For any Y the objective is at least ``2 tr(S^T Y) - tr(Y^T F(R) Y)``. With Y = F^-1 S at the delivered point and
-        multipliers (lambda, mu) lifted until every dual inequality holds, the best multiple of Y gives the bound
+    def dual_bound(self, sinr: float, power_dual: Float, sinr_dual: Float, fisher_dual: Float) -> float:
+        """A lower bound of the objective from multipliers, valid whatever their accuracy.
+
+        For any Y the objective is at least ``2 tr(S^T Y) - tr(Y^T F(R) Y)``. With multipliers (lambda, mu), lifted until
+        every dual inequality holds, the best multiple of Y gives the bound
         ``tr(S^T Y)^2 / (P_T sum lambda - (sigma_c^2/L) sum mu)``.
         """
         problem = self.problem
-        information = fisher_information(problem.derivatives, covariances, problem.sensing.noise_power)
-        scale = 1.0 / np.sqrt(np.diag(information))
-        selection = np.eye(len(information))[:, : 2 * problem.targets]
-        y = scale[:, np.newaxis] * np.linalg.solve(information * np.outer(scale, scale), scale[:, np.newaxis] * selection)
-        reward = self.structure.objective_covariances(self._reward(y))
+        reward = self.structure.objective_covariances(self._reward(fisher_dual))
         slack = dual_slack(problem, self.structure, sinr, power_dual, sinr_dual, reward)
         lifted = power_dual + max(0.0, -slack) * (1.0 + 1e-9)
         noise = problem.noise_power / problem.subcarriers
         cost = problem.per_antenna_power * lifted.sum() - noise * sinr_dual.sum()
-        return float(np.trace(y[: 2 * problem.targets]) ** 2 / cost) if cost > 0 else 0.0
+        return float(np.trace(fisher_dual[: 2 * problem.targets]) ** 2 / cost) if cost > 0 else 0.0
 
     def _reward(self, y: Float) -> Complex:
         """``G_l = (2 L / sigma_s^2) sum_{n,c} H_{n,l}(Y_c)^H H_{n,l}(Y_c)``: tr(Y^T F Y) = sum_l tr(G_l R_l), [L, D, D]."""
@@ -194,7 +251,8 @@ class Designer:
         if design.streams is None:
             return float("nan"), float("nan")
         beams, remainder = self.method.extract_beams(self.problem, design.streams)
-        rank_one = np.einsum("uli,ulj->ulij", beams, beams.conj())
+        # Signals of different parts are uncorrelated: the nodes' symbols are scrambled.
+        rank_one = np.einsum("uli,ulj->ulij", beams, beams.conj()) * self.structure.together(self.problem)
         transmitted = rank_one.sum(axis=0) + remainder
         reached = noncoherent_sinr(self.problem.channels, rank_one, transmitted, self.problem.noise_power)
         return self.crb_m2(transmitted), float(reached.min())

@@ -53,8 +53,9 @@ def dual_slack(
     reward ``G_l`` [L, D, D] given. Non-negative means dual feasible; adding its negative to every lambda makes it so.
     """
     least = np.inf
-    for subcarrier, mine in enumerate(structure.antennas):
-        channel = [structure.channel_vectors(problem, u, subcarrier) for u in range(problem.users)]
+    for part in structure.parts:
+        subcarrier, mine = part.subcarrier, part.antennas
+        channel = [structure.channel_vectors(problem, u, part) for u in range(problem.users)]
         gains = [v.T @ v.conj() for v in channel]
         base = np.diag(power_dual[mine]) - reward[subcarrier][np.ix_(mine, mine)]
         base = base + sum(sinr_dual[u, subcarrier] * gains[u] for u in range(problem.users))
@@ -78,9 +79,8 @@ class PowerProgram:
     @cached_property
     def _blocks(self) -> list[tuple[int, int, int]]:
         """(subcarrier, user, node) of every stream block."""
-        problem = self._problem
-        nodes = [sorted({int(a) // problem.antennas for a in mine}) for mine in self._structure.antennas]
-        return [(s, u, n) for s in range(problem.subcarriers) for u in range(problem.users) for n in nodes[s]]
+        size, users = self._problem.antennas, range(self._problem.users)
+        return [(p.subcarrier, u, n) for p in self._structure.parts for u in users for n in np.unique(p.antennas // size)]
 
     def _program(self, scale: float) -> tuple[Any, Any, Any, Any, Any]:
         """(problem, block coordinates, SINR parameter, power constraint, SINR constraint)."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.problem import DesignProblem, Structure
+from disac.designs.problem import DesignProblem, Part, Structure
 
 Complex = NDArray[np.complex128]
 
 
 def structure(problem: DesignProblem) -> Structure:
     """Subcarrier l is transmitted by node l mod N alone (002, section IV-C)."""
-    antennas = tuple(problem.node_antennas(problem.owner(s)) for s in range(problem.subcarriers))
-    return Structure("orthogonal", antennas, tuple((s,) for s in range(problem.subcarriers)))
+    subcarriers = range(problem.subcarriers)
+    parts = tuple(Part(s, problem.node_antennas(problem.owner(s))) for s in subcarriers)
+    return Structure("orthogonal", parts, tuple((s,) for s in subcarriers))
 
 
 def extract_beams(problem: DesignProblem, streams: Complex) -> tuple[Complex, Complex]:

@@ -67,30 +67,45 @@ class DesignProblem:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One covariance per user: on these antennas, on this subcarrier."""
+
+    subcarrier: int
+    antennas: NDArray[np.intp]
+
+
+@dataclass(frozen=True)
 class Structure:
     """What a design leaves free.
 
-    On subcarrier l the stream of each user has a covariance on the antennas ``antennas[l]``. Subcarriers in one set of
-    ``shared`` are judged by their average covariance (one set per subcarrier: judged as transmitted).
+    The stream of each user has a covariance on the antennas of each of the ``parts``; between parts it is zero. Subcarriers
+    in one set of ``shared`` are judged by their average covariance (one set per subcarrier: judged as transmitted).
     """
 
     name: str
-    antennas: tuple[NDArray[np.intp], ...]
+    parts: tuple[Part, ...]
     shared: tuple[tuple[int, ...], ...]
 
     @cached_property
-    def share_of(self) -> tuple[tuple[int, ...], ...]:
+    def share_of(self) -> dict[int, tuple[int, ...]]:
         """For each subcarrier the set it belongs to."""
-        return tuple(next(s for s in self.shared if subcarrier in s) for subcarrier in range(len(self.antennas)))
+        return {subcarrier: members for members in self.shared for subcarrier in members}
 
-    def channel_vectors(self, problem: DesignProblem, user: int, subcarrier: int) -> Complex:
-        """One zero-padded channel per transmitting node on the stream's antennas: shape [nodes, d]."""
-        mine = self.antennas[subcarrier]
+    def channel_vectors(self, problem: DesignProblem, user: int, part: Part) -> Complex:
+        """One zero-padded channel per transmitting node on the part's antennas: shape [nodes, d]."""
         full = np.zeros((problem.nodes, problem.nodes * problem.antennas), dtype=np.complex128)
         for node in range(problem.nodes):
-            full[node, problem.node_antennas(node)] = problem.channels[node, user, subcarrier]
-        vectors = full[:, mine]
+            full[node, problem.node_antennas(node)] = problem.channels[node, user, part.subcarrier]
+        vectors = full[:, part.antennas]
         return vectors[np.any(vectors != 0, axis=1)]
+
+    def together(self, problem: DesignProblem) -> NDArray[np.bool_]:
+        """Pairs of antennas whose signals may be correlated, shape [L, D, D]."""
+        size = problem.nodes * problem.antennas
+        pairs = np.zeros((problem.subcarriers, size, size), dtype=bool)
+        for part in self.parts:
+            pairs[part.subcarrier, part.antennas[:, np.newaxis], part.antennas] = True
+        return pairs
 
     def objective_covariances(self, covariances: Complex) -> Complex:
         """Covariances that the objective sees: averaged within each shared set, shape as given [L, D, D]."""
@@ -102,8 +117,8 @@ class Structure:
     def uniform_covariances(self, problem: DesignProblem) -> Complex:
         """Full power, equal on the free antennas of every subcarrier, shape [L, D, D]."""
         size = problem.nodes * problem.antennas
-        used = np.bincount(np.concatenate(self.antennas), minlength=size)
+        used = np.bincount(np.concatenate([part.antennas for part in self.parts]), minlength=size)
         covariances = np.zeros((problem.subcarriers, size, size), dtype=np.complex128)
-        for subcarrier, mine in enumerate(self.antennas):
-            covariances[subcarrier, mine, mine] = problem.per_antenna_power / used[mine]
+        for part in self.parts:
+            covariances[part.subcarrier, part.antennas, part.antennas] = problem.per_antenna_power / used[part.antennas]
         return covariances

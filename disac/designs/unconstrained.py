@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.problem import DesignProblem, Structure
+from disac.designs.problem import DesignProblem, Part, Structure
 
 Complex = NDArray[np.complex128]
 
@@ -19,7 +19,7 @@ def structure(problem: DesignProblem) -> Structure:
     """All antennas of all nodes on every subcarrier (002, section IV-B)."""
     everything = np.arange(problem.nodes * problem.antennas)
     subcarriers = range(problem.subcarriers)
-    return Structure("unconstrained", tuple(everything for _ in subcarriers), tuple((s,) for s in subcarriers))
+    return Structure("unconstrained", tuple(Part(s, everything) for s in subcarriers), tuple((s,) for s in subcarriers))
 
 
 def extract_beams(problem: DesignProblem, streams: Complex) -> tuple[Complex, Complex]:

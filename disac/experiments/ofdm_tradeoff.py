@@ -25,7 +25,12 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    design: Literal["orthogonal", "beamforming", "unconstrained"] = Field("orthogonal", description="design method")
+    design: Literal["phase-agnostic", "orthogonal", "beamforming", "unconstrained"] = Field(
+        "phase-agnostic", description="design method"
+    )
+    solver: Literal["fast", "reference"] = Field(
+        "fast", description="structured interior point, or a general conic solver by CVXPY"
+    )
 
 
 RECHECK_TOLERANCE = 1e-9
@@ -52,6 +57,7 @@ VARIABLES = (
     ),
     Variable("power_dual", "multiplier of each antenna's power limit", "m2/W", dims=("antenna",), kind="detail"),
     Variable("sinr_dual", "multiplier of each user's SINR", "m2/W", dims=("user", "subcarrier"), kind="detail"),
+    Variable("fisher_dual", "multiplier of the Fisher information, Y", "1", dims=("parameter", "location"), kind="detail"),
 )  # fmt: skip
 
 
@@ -86,7 +92,7 @@ class OfdmTradeoff:
         if not np.isfinite(uniform):
             return [_failed(_unidentifiable(scenarios[0]))] * len(scenarios)
         try:
-            designer = Designer(problem, options.design)
+            designer = Designer(problem, options.design, options.solver)
         except np.linalg.LinAlgError as error:
             return [_failed(f"The program could not be set up ({error}): its Fisher information is nearly singular.")] * len(
                 scenarios
@@ -95,12 +101,12 @@ class OfdmTradeoff:
 
     def recheck(self, scenario: Scenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
         """Sentences on what a stored result promises and its stored design or proof does not keep."""
-        designer = Designer(design_problem(scenario), options.design)
+        designer = Designer(design_problem(scenario), options.design, options.solver)
         sinr, multipliers = db_to_linear(scenario.service.sinr_db), (stored["power_dual"], stored["sinr_dual"])
         if np.isnan(stored["objective"]):
             least = designer.least_power(sinr, *multipliers)
             return [] if least > 1.0 else [f"the stored ray proves a need of {least:.6g} times the power only"]
-        again, _, reached = designer.judged(sinr, stored["stream_covariance"], *multipliers)
+        again, _, reached = designer.judged(sinr, stored["stream_covariance"], *multipliers, stored["fisher_dual"])
         pairs = {
             "objective": again.value, "dual_bound": again.dual_bound, "min_sinr_db": linear_to_db(reached),
         }  # fmt: skip
@@ -116,8 +122,10 @@ class OfdmTradeoff:
 
     def rough_seconds(self, options_text: str) -> float:
         """Rough seconds of one cell on one core (N=2, M=6, L=16), for cost estimates before anything has run."""
-        design = json.loads(options_text)["design"]
-        return {"orthogonal": 0.7, "beamforming": 0.7, "unconstrained": 12.0}[str(design)]
+        chosen = json.loads(options_text)
+        if chosen["solver"] == "fast":
+            return 0.2
+        return {"phase-agnostic": 1.5, "orthogonal": 0.7, "beamforming": 0.7, "unconstrained": 12.0}[str(chosen["design"])]
 
 
 def _cell(designer: Designer, sinr_db: float, uniform_crb_m2: float) -> dict[str, Any]:
@@ -167,6 +175,7 @@ def _result(designer: Designer, design: Design, uniform_crb_m2: float) -> dict[s
         "sinr_violation": certificate.sinr_violation,
         "iterations": certificate.iterations,
         "stream_covariance": design.streams,
+        "fisher_dual": design.fisher_dual,
     }
 
 

@@ -18,6 +18,12 @@ def load(name: str) -> dict[str, Any]:
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
+def load_prior(name: str) -> dict[str, Any]:
+    """A case of the synchronisation study (tests/data/syncprior), under the names of the others."""
+    case = json.loads((FOLDER.parent / "syncprior" / f"{name}.json").read_text())
+    return case | {"b": case["b_rx_tx_k"], "h": case["h_n_u_l_m"], "PT": case["PT_per_antenna"]}
+
+
 def array(part: dict[str, Any]) -> np.ndarray:
     return np.array(part["re"]) + 1j * np.array(part["im"])
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from disac.channels import target_amplitudes, user_channels
-from disac.designs.design import Design, Designer
+from disac.designs.design import METHODS, Design, Designer
 from disac.experiments.ofdm_tradeoff import Options, experiment
 from disac.scenario import Scenario
 from disac.streams import stream
@@ -80,9 +82,10 @@ def line(*sinrs_db: float) -> list[Scenario]:
 SINRS_DB = (0.0, 5.0, 10.0, 20.0, 60.0, 25.0, 30.0, 15.0)
 
 
-@pytest.mark.parametrize("design", ["orthogonal", "beamforming", "unconstrained"])
-def test_r2_a_cell_does_not_depend_on_its_line(design: str) -> None:
-    options = Options(design=design)
+@pytest.mark.parametrize("solver", ["fast", "reference"])
+@pytest.mark.parametrize("design", METHODS)
+def test_r2_a_cell_does_not_depend_on_its_line(design: str, solver: str) -> None:
+    options = Options(design=design, solver=solver)
     whole = experiment.run(line(*SINRS_DB), options)
     assert [r["status"] for r in whole].count("infeasible") == 1
     assert [r["status"] for r in whole].count("ok") == len(SINRS_DB) - 1
@@ -121,8 +124,8 @@ def test_a_cell_that_breaks_down_leaves_its_line_alone(monkeypatch: pytest.Monke
 
 
 def test_every_design_gives_every_variable() -> None:
-    for design in ("orthogonal", "beamforming", "unconstrained"):
-        (result,) = experiment.run(line(10.0), Options(design=design))
+    for design, solver in itertools.product(METHODS, ("fast", "reference")):
+        (result,) = experiment.run(line(10.0), Options(design=design, solver=solver))
         assert result["status"] == "ok"
         assert {v.name for v in experiment.variables} <= set(result)
         assert result["rcrb_m"] <= result["delivered_rcrb_m"] * (1 + 1e-9)

@@ -1,0 +1,241 @@
+"""Fast path: a design problem as a program of :mod:`disac.optim.interior_point`, and its solution in physical units.
+
+What makes it fast is structure: an amplitude has a rank-one derivative; each receiver sees its echoes in the at most 2K
+directions of its steering vectors and their derivatives; each subcarrier's SINR multipliers are its own. Powers are taken in
+units of the limit, the SINR rows divided by Gamma sigma_c^2 / L, and the location decorrelated from the nuisances at the
+uniform design, without mixing the amplitudes, so that their derivatives keep rank one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from disac.arrays import delay_derivative, delay_vector, steering_derivative, steering_vector
+from disac.designs.decorrelated import Solution
+from disac.designs.problem import DesignProblem, Structure
+from disac.geometry import angles_rad, delays_s
+from disac.metrics.fisher import SensingModel, location_jacobian
+from disac.optim.interior_point import Block, Program, block_information, solve
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+GAP = 1e-7
+"""Relative gap asked of the method."""
+
+
+@dataclass(frozen=True)
+class _Echoes:
+    """Derivatives of the echoes in coordinates of each receiver's signal space.
+
+    ``dense`` [D, N, L, rho, N M_t]: location, then unknown angles or delays; ``receive`` [N, K, rho]: steering vectors of the
+    targets; ``transmit`` [N, K, M_t]; ``delay`` [N, K, L]: one-way responses d_l(tau).
+    """
+
+    dense: Complex
+    receive: Complex
+    transmit: Complex
+    delay: Complex
+
+
+def echoes(model: SensingModel, jacobian: Float) -> _Echoes:
+    """Derivatives of (5) of 002 with respect to the rows of ``jacobian`` (in theta and tau), and their rank-one factors.
+
+    Parameters
+    ----------
+    jacobian
+        Shape [D, 2 K N]: theta node-major, then tau node-major.
+    """
+    nodes, targets, subcarriers = len(model.nodes_m), len(model.targets_m), model.subcarriers
+    angle = angles_rad(model.nodes_m, model.targets_m, model.orientation)
+    delay = delays_s(model.nodes_m, model.targets_m)
+    both = delay[:, np.newaxis] + delay[np.newaxis]
+    receive, d_receive = (f(angle, model.receive_antennas) for f in (steering_vector, steering_derivative))
+    transmit, d_transmit = (f(angle, model.transmit_antennas) for f in (steering_vector, steering_derivative))
+    # Coordinates in an orthonormal basis of what the receiver can see of the targets: the triangular factor.
+    seen = np.linalg.qr(np.concatenate([receive, d_receive], axis=1).swapaxes(-1, -2), mode="r")
+    receive, d_receive = (part.swapaxes(-1, -2) for part in np.split(seen, 2, axis=-1))
+    b = model.amplitudes[..., np.newaxis]
+    phase = b * delay_vector(both, subcarriers, model.bandwidth_hz)
+    d_phase = b * delay_derivative(both, subcarriers, model.bandwidth_hz)
+    by_angle, by_delay = jacobian.reshape(-1, 2, nodes, targets).transpose(1, 0, 2, 3)
+    shift = by_delay[:, :, np.newaxis] + by_delay[:, np.newaxis]
+    dense = np.einsum("pnmk,nmkl,nki,mkj->pnlimj", shift, d_phase, receive, transmit, optimize=True)
+    dense = dense + np.einsum("pnk,nmkl,nki,mkj->pnlimj", by_angle, phase, d_receive, transmit, optimize=True)
+    dense = dense + np.einsum("pmk,nmkl,nki,mkj->pnlimj", by_angle, phase, receive, d_transmit, optimize=True)
+    return _Echoes(
+        dense.reshape(*dense.shape[:4], -1), receive, transmit, delay_vector(delay, subcarriers, model.bandwidth_hz)
+    )  # fmt: skip
+
+
+class FastSolver:
+    """A design's program, set up once and solved for any SINR target."""
+
+    def __init__(self, problem: DesignProblem, structure: Structure) -> None:
+        self._problem, self._structure = problem, structure
+        model, jacobian = problem.sensing, location_jacobian(problem.sensing, problem.localization)
+        per_kind = problem.nodes * problem.targets
+        self._dense = len(jacobian) - 2 * problem.targets * problem.nodes**2
+        raw = self._blocks(echoes(model, jacobian[: self._dense, : 2 * per_kind]))
+        self._decorrelate(raw)
+
+    # -- building ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _classes(self) -> dict[tuple[int, ...], list[int]]:
+        """Antenna sets, each with the subcarriers on which it transmits."""
+        classes: dict[tuple[int, ...], list[int]] = {}
+        for part in self._structure.parts:
+            classes.setdefault(tuple(int(a) for a in part.antennas), []).append(part.subcarrier)
+        return classes
+
+    def _blocks(self, seen: _Echoes) -> list[Block]:
+        problem = self._problem
+        weight = np.sqrt(2.0 * problem.subcarriers * problem.per_antenna_power / problem.sensing.noise_power)
+        blocks = []
+        for antennas, subcarriers in self._classes.items():
+            mine = np.array(antennas)
+            nodes = np.unique(mine // problem.antennas)
+            cells = np.array(subcarriers)
+            share = np.array([self._structure.share_of[s] for s in subcarriers])
+            scale = weight / np.sqrt(share.shape[1])
+            # [D, N, c, share, rho, d] -> [c, N, (share rho), D, d]
+            dense = scale * seen.dense[:, :, share][..., mine].transpose(2, 1, 3, 4, 0, 5)
+            dense = dense.reshape(len(cells), problem.nodes, -1, *dense.shape[4:])
+            left, right, atoms = self._atoms(seen, nodes, share)
+            on = np.zeros((len(cells), *right.shape[1:3], problem.nodes, problem.antennas), dtype=np.complex128)
+            members = nodes[np.newaxis].repeat(right.shape[1], axis=0) if right.shape[2] == len(nodes) else None
+            for family, member in np.ndindex(right.shape[1:3]):
+                node = nodes[family // problem.targets] if members is None else members[family, member]
+                on[:, family, member, node] = right[:, family, member]
+            right = on.reshape(*on.shape[:3], -1)[..., mine]
+            blocks.append(
+                Block(cells, mine, self._channels(mine, nodes, cells), np.ascontiguousarray(dense), scale * left, right, atoms)
+            )
+        return blocks
+
+    def _atoms(self, seen: _Echoes, nodes: Int, share: Int) -> tuple[Complex, Complex, Int]:
+        """Rank-one factors [c, x, k, rho], [c, k, m, M_t] of the amplitudes' derivatives and their numbers [x, k, m]."""
+        problem, targets = self._problem, self._problem.targets
+        receivers = np.arange(problem.nodes)[:, np.newaxis, np.newaxis]
+        if share.shape[1] == 1:
+            # d_l(tau_n + tau_m) = d_l(tau_n) d_l(tau_m): one family per target, its transmitters as members.
+            at = share[:, 0]
+            left = np.einsum("nkc,nki->cnki", seen.delay[:, :, at], seen.receive)
+            right = np.einsum("mkc,mkj->ckmj", seen.delay[nodes][:, :, at], seen.transmit[nodes]).conj()
+            family, member = np.arange(targets)[np.newaxis, :, np.newaxis], nodes[np.newaxis, np.newaxis]
+            return left, right, (receivers * problem.nodes + member) * targets + family
+        # Judged by a covariance shared over subcarriers: the delays of each pair of nodes stay in the receiver's rows.
+        response = np.einsum("nks,mks,nki->nmksi", seen.delay, seen.delay[nodes], seen.receive)
+        left = response[:, :, :, share].transpose(3, 0, 1, 2, 4, 5)
+        left = left.reshape(len(share), problem.nodes, len(nodes) * targets, -1)
+        right = seen.transmit[nodes].reshape(1, -1, 1, problem.antennas).conj().repeat(len(share), axis=0)
+        number = (receivers * problem.nodes + nodes[np.newaxis, :, np.newaxis]) * targets + np.arange(targets)
+        return left, right, number.reshape(problem.nodes, -1, 1)
+
+    def _channels(self, mine: Int, nodes: Int, cells: Int) -> Complex:
+        """Channels of the users in units of noise to power, one term per transmitting node: [c, U, t, d]."""
+        problem = self._problem
+        unit = np.sqrt(problem.subcarriers * problem.per_antenna_power / problem.noise_power)
+        full = np.zeros((len(cells), problem.users, len(nodes), problem.nodes, problem.antennas), dtype=np.complex128)
+        for term, node in enumerate(nodes):
+            full[:, :, term, node] = unit * problem.channels[node][:, cells].swapaxes(0, 1)
+        return full.reshape(*full.shape[:3], -1)[..., mine]
+
+    def _decorrelate(self, raw: Sequence[Block]) -> None:
+        """Change of parameters F' = T F T^T with the identity for the location at the uniform design."""
+        problem, dense, q = self._problem, self._dense, 2 * self._problem.targets
+        # An amplitude whose transmitter is silent touches nothing and takes no part.
+        self._touched = np.unique(np.concatenate([block.atoms.reshape(-1) for block in raw]))
+        raw = [replace(block, atoms=np.searchsorted(self._touched, block.atoms)) for block in raw]
+        atoms = len(self._touched)
+        total = dense + 2 * atoms
+        used = np.zeros(problem.nodes * problem.antennas)
+        for block in raw:
+            used[block.power_rows] += len(block.cells)
+        information = np.zeros((total, total))
+        for block in raw:
+            even = np.diag(1.0 / used[block.power_rows]).astype(np.complex128)
+            information += block_information(block, np.broadcast_to(even, (len(block.cells), *even.shape)), atoms)
+        scale = 1.0 / np.sqrt(np.diag(information))
+        by_transmitter = np.empty((problem.nodes, problem.targets))
+        own = scale[dense : dense + atoms]
+        sender, target = self._touched // problem.targets % problem.nodes, self._touched % problem.targets
+        for node, k in np.ndindex(by_transmitter.shape):
+            mine = (sender == node) & (target == k)
+            by_transmitter[node, k] = np.exp(np.log(own[mine]).mean()) if mine.any() else 1.0
+        sizes = by_transmitter[sender, target]
+        scale[dense:] = np.tile(sizes, 2)
+        scaled = information * np.outer(scale, scale)
+        transform = np.eye(total)
+        if dense > q:
+            coupling = np.linalg.solve(scaled[dense:, dense:], scaled[dense:, q:dense]).T
+            transform[q:dense, dense:] = -coupling
+            rest = scaled[q:dense, q:dense] - coupling @ scaled[dense:, q:dense]
+            transform[q:dense] /= np.sqrt(np.diag(rest))[:, np.newaxis]
+        b, c = scaled[:q, q:], scaled[q:, q:]
+        coupling = np.linalg.solve(c, b.T).T
+        whiten = np.linalg.inv(np.linalg.cholesky(scaled[:q, :q] - coupling @ b.T))
+        transform[:q, :q], transform[:q, q:] = whiten, -whiten @ coupling
+        self._transform = transform * scale
+        selection = np.zeros((total, q))
+        selection[:q] = self._transform[:q, :q]
+        self._scale_m2 = float(np.sum(selection**2))
+        self._selection = selection / np.sqrt(self._scale_m2)
+        mixing = self._transform[:dense, :dense]
+        weights = self._transform[:dense, dense : dense + atoms] + 1j * self._transform[:dense, dense + atoms :]
+        self._program_blocks = tuple(_transformed(block, mixing, weights, sizes) for block in raw)
+
+    def _program(self, sinr: float) -> Program:
+        problem = self._problem
+        root = 1.0 / np.sqrt(sinr)
+        blocks = tuple(replace(block, channels=root * block.channels) for block in self._program_blocks)
+        total = len(self._selection)
+        return Program(
+            blocks, problem.subcarriers, problem.users, np.arange(problem.users), sinr,
+            np.ones(problem.nodes * problem.antennas), len(self._touched), self._selection,
+            np.zeros((total, total)),
+        )  # fmt: skip
+
+    # -- solving -----------------------------------------------------------------------------------------------------
+
+    def solve(self, sinr: float, gap: float = GAP) -> Solution:
+        """Solve for an SINR target (linear); the result depends on nothing that was solved before."""
+        started = time.perf_counter()
+        problem = self._problem
+        result = solve(self._program(sinr), gap)
+        noise = problem.noise_power / problem.subcarriers
+        power = self._scale_m2 * result.power / problem.per_antenna_power
+        service = self._scale_m2 * result.service.T / noise
+        size = problem.nodes * problem.antennas
+        streams = np.zeros((problem.users, problem.subcarriers, size, size), dtype=np.complex128)
+        for block, covariance in zip(self._program_blocks, result.covariances, strict=True):
+            mine = block.power_rows
+            place = np.ix_(np.arange(problem.users), block.cells, mine, mine)
+            streams[place] = problem.per_antenna_power * covariance.swapaxes(0, 1)
+        turned = np.sqrt(self._scale_m2) * (self._transform.T @ result.fisher)
+        every = problem.targets * problem.nodes**2
+        fisher = np.zeros((self._dense + 2 * every, turned.shape[1]))
+        kept = np.concatenate([np.arange(self._dense), self._dense + self._touched, self._dense + every + self._touched])
+        fisher[kept] = turned
+        seconds = time.perf_counter() - started
+        return Solution(result.outcome, streams, power, service, result.iterations, seconds, fisher)
+
+
+def _transformed(block: Block, mixing: Float, weights: Complex, sizes: Float) -> Block:
+    """A block's derivatives after the change of parameters: dense rows mixed with the atoms, atoms scaled."""
+    dense = np.tensordot(block.dense, mixing, axes=([3], [1])).swapaxes(-1, -2)
+    # sum over atoms of weight left right^H
+    turned = np.einsum("ixkm,ckmd->cxkid", weights[:, block.atoms], block.right.conj())
+    cells, receivers, families, rho = block.left.shape
+    added = block.left.swapaxes(-1, -2) @ turned.reshape(cells, receivers, families, -1)
+    dense = dense + added.reshape(cells, receivers, rho, len(mixing), -1)
+    # The sizes depend on transmitter and target alone.
+    return replace(block, dense=dense, right=block.right * sizes[block.atoms[0]][np.newaxis, :, :, np.newaxis])

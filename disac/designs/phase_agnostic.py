@@ -1,0 +1,68 @@
+"""Phase-agnostic design: every node transmits on every subcarrier, uncorrelated with the others.
+
+A noncoherent network does not know the relative phases of its nodes, and over uniform phases the expected Fisher information
+of any covariances is that of their diagonal blocks: E_phi F(R) = F(blkdiag R). So the least location error over block-diagonal
+covariances is a bound on the mean error of every design with the same blocks, and it is met, whatever the phases, when the
+nodes' signals are uncorrelated. Users are served by all nodes with the same symbols, which correlates them; a known scrambling
+of each node's symbols undoes that and is part of what is delivered (:func:`scrambling`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from disac.designs.problem import DesignProblem, Part, Structure
+
+Complex = NDArray[np.complex128]
+
+
+def structure(problem: DesignProblem) -> Structure:
+    """Every node on every subcarrier, with a covariance of its own."""
+    subcarriers = range(problem.subcarriers)
+    parts = tuple(Part(s, problem.node_antennas(node)) for s in subcarriers for node in range(problem.nodes))
+    return Structure("phase-agnostic", parts, tuple((s,) for s in subcarriers))
+
+
+def extract_beams(problem: DesignProblem, streams: Complex) -> tuple[Complex, Complex]:
+    """Rank-one beams of each node and its sensing remainder: exact for every number of users and targets.
+
+    ``w_n = R_{c,n} h_n / sqrt(h_n^H R_{c,n} h_n)`` leaves every user's received power as it is, and ``w w^H <= R_c``. With
+    scrambled symbols the beams of different nodes are uncorrelated: ``R = blkdiag(w_n w_n^H) + remainder``.
+
+    Parameters
+    ----------
+    streams
+        Stream covariances [U, L, D, D], block-diagonal.
+
+    Returns
+    -------
+    beams, remainder
+        Shapes [U, L, D] (the nodes' beams stacked) and [L, D, D], positive semidefinite.
+    """
+    users, subcarriers, size = streams.shape[:3]
+    beams = np.zeros((users, subcarriers, size), dtype=np.complex128)
+    remainder = streams.sum(axis=0)
+    for node in range(problem.nodes):
+        mine = problem.node_antennas(node)
+        block = streams[:, :, mine[:, np.newaxis], mine]
+        channel = problem.channels[node]
+        image = np.einsum("ulij,ulj->uli", block, channel)
+        gain = np.einsum("uli,uli->ul", channel.conj(), image).real
+        w = image / np.sqrt(np.where(gain > 0, gain, 1.0))[..., np.newaxis]
+        w[gain <= 0] = 0.0
+        beams[:, :, mine] = w
+        remainder[:, mine[:, np.newaxis], mine] -= np.einsum("uli,ulj->lij", w, w.conj())
+    return beams, remainder
+
+
+def scrambling(nodes: int, symbols: int) -> Complex:
+    """Known factors of each node's symbols that make its signal uncorrelated with the others' over ``nodes`` symbols.
+
+    ``c_n(t) = exp(j 2 pi n t / N)``: over any N successive symbols ``sum_t c_n c_m^* = 0`` for n != m.
+
+    Returns
+    -------
+    complex128, shape [N, symbols]
+    """
+    return np.exp(2j * np.pi * np.outer(np.arange(nodes), np.arange(symbols)) / nodes)

@@ -1,0 +1,262 @@
+"""The fast path against the slow definitions it must agree with: information, Newton matrix, phases, random scenarios."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from cases import NAMES, array, load, sensing_model
+
+from disac.designs import fast
+from disac.designs.design import METHODS, Designer
+from disac.designs.fast import FastSolver
+from disac.designs.phase_agnostic import scrambling
+from disac.designs.problem import DesignProblem
+from disac.metrics.fisher import SensingModel, fisher_information, localization_crb
+from disac.optim import interior_point
+from disac.optim.interior_point import block_information
+from disac.units import db_to_linear
+
+MODES = ("hybrid", "tof", "aoa", "tof_nui", "aoa_nui")
+
+
+def problem(name: str, mode: str = "hybrid") -> DesignProblem:
+    case = load(name)
+    return DesignProblem(sensing_model(case), array(case["h"]), case["PT"], case["sigma_c2"], mode)
+
+
+def random_problem(seed: int, most_antennas: int = 24) -> tuple[DesignProblem, float]:
+    """A scenario over the whole range that the designs promise, more users than antennas included; and an SINR target."""
+    r = np.random.default_rng(seed)
+    nodes, targets, users = int(r.integers(1, 7)), int(r.integers(1, 4)), int(r.integers(1, 5))
+    antennas = min(int(r.integers(2, 13)), max(2, most_antennas // nodes))
+    subcarriers = int(r.integers(max(4, nodes), 33))
+    model = SensingModel(
+        r.uniform(-60, 60, (nodes, 2)), r.uniform(-30, 30, (targets, 2)),
+        np.sqrt(10) * np.exp(2j * np.pi * r.random((nodes, nodes, targets))), antennas, int(r.integers(2, 13)), subcarriers,
+        float(10 ** r.uniform(6, 8.3)), 0.01,
+    )  # fmt: skip
+    shape = (nodes, users, subcarriers, antennas)
+    channels = (r.standard_normal(shape) + 1j * r.standard_normal(shape)) / np.sqrt(2)
+    return DesignProblem(model, channels, 1.0, 0.01, MODES[r.integers(0, 5)]), float(r.uniform(-10, 45))
+
+
+def random_streams(given: DesignProblem, method: str, seed: int = 0) -> np.ndarray:
+    """Random positive stream covariances [U, L, D, D] of a design's structure."""
+    size = given.nodes * given.antennas
+    r = np.random.default_rng(seed)
+    shape = (given.users, given.subcarriers, size, size)
+    factor = r.standard_normal(shape) + 1j * r.standard_normal(shape)
+    streams = np.zeros(shape, dtype=complex)
+    for part in METHODS[method].structure(given).parts:
+        rows = factor[:, part.subcarrier][:, part.antennas]
+        streams[:, part.subcarrier, part.antennas[:, np.newaxis], part.antennas] = rows @ rows.conj().swapaxes(-1, -2)
+    return streams
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("mode", MODES)
+def test_information_from_rank_one_factors_is_that_of_the_whole_derivatives(method: str, mode: str) -> None:
+    given = problem("case_05", mode)
+    solver = FastSolver(given, METHODS[method].structure(given))
+    streams = random_streams(given, method)
+    ours = np.zeros((len(solver._selection),) * 2)
+    for block in solver._program_blocks:
+        mine = block.power_rows
+        covariance = streams.sum(axis=0)[block.cells][:, mine[:, np.newaxis], mine]
+        ours += block_information(block, covariance / given.per_antenna_power, len(solver._touched))
+    seen = solver._structure.objective_covariances(streams.sum(axis=0))
+    whole = fisher_information(given.derivatives, seen, given.sensing.noise_power)
+    expected = solver._transform @ whole @ solver._transform.T
+    assert np.abs(ours - expected).max() < 1e-9 * np.abs(expected).max()
+    crb = solver._scale_m2 * np.trace(solver._selection.T @ np.linalg.solve(ours, solver._selection))
+    assert crb == pytest.approx(localization_crb(whole, given.targets), rel=1e-8)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_newton_matrix_is_the_derivative_of_the_optimality_conditions(method: str) -> None:
+    """Assembled through Gram matrices of rank-one factors, against the operators applied to a random direction."""
+    given = problem("case_05")
+    solver = FastSolver(given, METHODS[method].structure(given))
+    program = solver._program(10.0)
+    state = interior_point._State(program)
+    for _ in range(3):
+        state.step()
+    information = state.information([b.r.sum(axis=1) for b in state.blocks])
+    arrow = interior_point._Arrow(state, information)
+    r = np.random.default_rng(2)
+    fisher, power = r.standard_normal(state.fisher.shape), r.standard_normal(state.power.shape)
+    service = r.standard_normal(state.service.shape)
+    flat = np.concatenate([fisher.reshape(-1), power])
+    by_matrix = arrow.whole @ flat + arrow.flat_mixed @ service.reshape(-1)
+    by_matrix_service = flat @ arrow.mixed + np.einsum("crs,cs->cr", arrow.local, service)
+    change = []
+    for b in state.blocks:
+        mixed = b.gram(b.respond(fisher), b.response)
+        phi = b.affine(power, service) - (mixed + mixed.conj().swapaxes(-1, -2))[:, np.newaxis]
+        product = b.inverse @ phi @ b.r
+        change.append(0.5 * (product + product.conj().swapaxes(-1, -2)))
+    rows_y = 2.0 * information @ fisher - 2.0 * state.information([c.sum(axis=1) for c in change]) @ state.fisher
+    rows_power = state.power_slack / state.power * power
+    rows_service = state.service_slack / state.service * service
+    for b, c in zip(state.blocks, change, strict=True):
+        rows_power = rows_power + b.pull_power(c)
+        np.add.at(rows_service, b.data.cells, b.pull_service(c))
+    expected = np.concatenate([rows_y.reshape(-1), rows_power])
+    assert np.abs(by_matrix - expected).max() < 1e-9 * np.abs(expected).max()
+    assert np.abs(by_matrix_service - rows_service).max() < 1e-9 * np.abs(rows_service).max()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_response_of_the_dual_is_the_change_of_the_information(method: str) -> None:
+    """``<G(Y), R> = tr(Y^T F(R) Y)`` for random Y and R."""
+    given = problem("case_05")
+    solver = FastSolver(given, METHODS[method].structure(given))
+    state = interior_point._State(solver._program(10.0))
+    y = np.random.default_rng(4).standard_normal(state.fisher.shape)
+    inner = 0.0
+    for b in state.blocks:
+        response = b.respond(y)
+        inner += np.einsum("cij,cuji->", b.gram(response, response), b.r).real
+    information = state.information([b.r.sum(axis=1) for b in state.blocks])
+    assert inner == pytest.approx(np.sum(y * (information @ y)), rel=1e-10)
+
+
+def check_ending(seed: int, method: str, most_antennas: int = 24) -> str:
+    """How the fast path ends on a random scenario, each ending checked by the certificates; returns its name."""
+    given, sinr_db = random_problem(seed, most_antennas)
+    structure = METHODS[method].structure(given)
+    uniform = structure.objective_covariances(structure.uniform_covariances(given))
+    information = fisher_information(given.derivatives, uniform, given.sensing.noise_power)
+    if not np.isfinite(localization_crb(information, given.targets)):
+        return "unidentifiable"
+    designer, sinr = Designer(given, method), db_to_linear(sinr_db)
+    assert designer._fast is not None
+    solution = designer._fast.solve(sinr)
+    assert solution.power_dual is not None
+    assert solution.sinr_dual is not None
+    if solution.outcome == "infeasible":
+        assert designer.least_power(sinr, solution.power_dual, solution.sinr_dual) > 1.0
+        return "infeasible"
+    assert solution.streams is not None
+    assert solution.fisher_dual is not None
+    certificate, _, _ = designer.judged(
+        sinr, solution.streams, solution.power_dual, solution.sinr_dual, solution.fisher_dual
+    )  # fmt: skip
+    assert certificate.worst_violation < 1e-6, (seed, method, certificate)
+    assert -1e-7 < certificate.relative_gap < 1e-6, (seed, method, certificate)
+    return "optimal"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_scenarios_end_with_a_certificate(seed: int) -> None:
+    for method in METHODS:
+        check_ending(seed, method, most_antennas=12)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_five_hundred_random_scenarios_end_with_a_certificate() -> None:
+    methods = list(METHODS)
+    endings = [check_ending(1000 + i, methods[i % len(methods)]) for i in range(500)]
+    assert set(endings) == {"optimal", "infeasible", "unidentifiable"}
+    assert endings.count("optimal") > 250
+
+
+def test_one_bit_does_not_depend_on_what_was_solved_before() -> None:
+    given = problem("case_05")
+    fresh, used = (FastSolver(given, METHODS["phase-agnostic"].structure(given)) for _ in range(2))
+    used.solve(100.0)
+    a, b = fresh.solve(10.0), used.solve(10.0)
+    assert a.streams is not None
+    assert b.streams is not None
+    assert a.streams.tobytes() == b.streams.tobytes()
+    assert a.iterations == b.iterations
+
+
+def test_a_tighter_gap_is_reached_on_request() -> None:
+    given = problem("case_03")
+    for method in METHODS:
+        designer = Designer(given, method)
+        sinr = db_to_linear(load("case_03")["gamma_db"])
+        assert designer._fast is not None
+        s = designer._fast.solve(sinr, gap=1e-8)
+        assert s.outcome == "optimal"
+        certificate, _, _ = designer.judged(sinr, s.streams, s.power_dual, s.sinr_dual, s.fisher_dual)
+        assert certificate.relative_gap < 2e-8
+
+
+def test_a_silent_node_takes_no_part() -> None:
+    """Fewer subcarriers than nodes in the orthogonal design: the third node only listens."""
+    case = load("case_03")
+    given = problem("case_03")
+    nodes = np.array([*case["nodes"], [10.0, 50.0]])
+    r = np.random.default_rng(0)
+    amplitudes = np.exp(2j * np.pi * r.random((3, 3, given.targets)))
+    model = dataclasses.replace(given.sensing, nodes_m=nodes, amplitudes=amplitudes, subcarriers=2)
+    channels = r.standard_normal((3, given.users, 2, given.antennas)) + 0j
+    three = DesignProblem(model, channels, given.per_antenna_power, given.noise_power)
+    solver = FastSolver(three, METHODS["orthogonal"].structure(three))
+    assert len(solver._touched) == 2 * 3 * given.targets
+    assert solver.solve(0.1).outcome in ("optimal", "infeasible")
+
+
+def test_the_phase_agnostic_design_does_not_know_the_phases_and_is_delivered_exactly() -> None:
+    given = problem("case_05")
+    sinr = db_to_linear(load("case_05")["gamma_db"])
+    designer = Designer(given, "phase-agnostic")
+    design = designer.design(sinr)
+    assert design.streams is not None
+    values = []
+    for seed in range(20):
+        phases = np.exp(2j * np.pi * np.random.default_rng(seed).random(given.nodes))
+        turned = given.sensing.amplitudes * phases[np.newaxis, :, np.newaxis]
+        other = dataclasses.replace(given, sensing=dataclasses.replace(given.sensing, amplitudes=turned))
+        information = fisher_information(other.derivatives, design.streams.sum(axis=0), other.sensing.noise_power)
+        values.append(localization_crb(information, given.targets))
+    assert np.ptp(values) < 1e-12 * values[0]
+    crb, reached = designer.extracted(design)
+    assert crb == pytest.approx(design.certificate.value, rel=1e-9)
+    assert reached >= sinr * (1 - 1e-6)
+    _, remainder = designer.method.extract_beams(given, design.streams)
+    assert np.linalg.eigvalsh(remainder).min() > -1e-12 * given.per_antenna_power
+
+
+def test_expected_information_over_phases_is_that_of_the_diagonal_blocks() -> None:
+    """E_phi F(R) = F(blkdiag R), by a quadrature that is exact for these trigonometric polynomials."""
+    given = problem("case_05")
+    streams = random_streams(given, "unconstrained").sum(axis=0)
+    mean = np.zeros((2 * given.targets,) * 2)
+    rotation = np.repeat(np.arange(given.nodes), given.antennas)
+    total = 0
+    for phases in np.ndindex(*(3,) * given.nodes):
+        turn = np.exp(2j * np.pi * np.array(phases) / 3)[rotation]
+        turned = turn[:, np.newaxis] * streams * turn.conj()
+        # The amplitudes' own rows turn with the phases; the location rows do not.
+        mean = mean + fisher_information(given.derivatives, turned, 1.0)[: 2 * given.targets, : 2 * given.targets]
+        total += 1
+    blocks = streams * METHODS["phase-agnostic"].structure(given).together(given)
+    expected = fisher_information(given.derivatives, blocks, 1.0)[: 2 * given.targets, : 2 * given.targets]
+    assert np.abs(mean / total - expected).max() < 1e-12 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_designs_stand_in_their_order(name: str) -> None:
+    """More freedom never locates worse: unconstrained, then phase-agnostic, then orthogonal."""
+    given, sinr = problem(name), db_to_linear(load(name)["gamma_db"])
+    certificates = [Designer(given, m).design(sinr).certificate for m in ("unconstrained", "phase-agnostic", "orthogonal")]
+    for better, worse in itertools.pairwise(certificates):
+        if worse.status == "ok":
+            assert better.dual_bound <= worse.value * (1 + 1e-9)
+
+
+def test_scrambled_symbols_are_uncorrelated() -> None:
+    for nodes in range(1, 7):
+        code = scrambling(nodes, 3 * nodes)
+        assert np.abs(code @ code.conj().T / (3 * nodes) - np.eye(nodes)).max() < 1e-14
+
+
+def test_the_default_gap_is_what_is_promised() -> None:
+    assert fast.GAP <= 1e-7
