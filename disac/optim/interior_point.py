@@ -238,13 +238,14 @@ def block_information(block: Block, covariance: Complex, atoms: int) -> Float:
     seen = ((flat_right.conj() @ covariance) @ right_t).reshape(cells, families, members, families, members)
     across = left.conj() @ np.swapaxes(left, -1, -2)
     own = np.einsum("cxkl,clnkm->xkmln", across, seen).reshape(receivers, families * members, families * members)
-    for x, matrix in enumerate(own):
-        e = block.atoms[x].reshape(-1)
-        re, im = dense + e, dense + atoms + e
-        share[np.ix_(re, re)] += matrix.real
-        share[np.ix_(im, im)] += matrix.real
-        share[np.ix_(re, im)] -= matrix.imag
-        share[np.ix_(im, re)] += matrix.imag
+    # Atoms of different receivers are different ones, so no entry is met twice.
+    e = block.atoms.reshape(receivers, -1)
+    row, column = dense + e[:, :, np.newaxis], dense + e[:, np.newaxis]
+    real, imaginary = own.real, own.imag
+    share[row, column] = real
+    share[row + atoms, column + atoms] = real
+    share[row, column + atoms] = -imaginary
+    share[row + atoms, column] = imaginary
     return share
 
 
@@ -617,10 +618,11 @@ class _State:
         move = self._direction(flat, service, target, correction)
         for _ in range(2):
             # What the assembled matrix rounds away near the end is seen, and mended, by applying the operators themselves.
-            left, left_local = self._missed(move, gradient_y, bilinear)
-            if max(float(np.abs(left[n_y:]).max()), float(np.abs(left_local).max())) < 1e-9:
+            power_row, service_row = self._primal_after(move)
+            if max(float(np.abs(power_row).max()), float(np.abs(service_row).max())) < 1e-9:
                 break
-            more, more_service = system.solve(left, left_local)
+            left = np.concatenate([self._fisher_row(move, gradient_y, bilinear).reshape(-1), power_row])
+            more, more_service = system.solve(left, service_row)
             flat, service = flat + more, service + more_service
             move = self._direction(flat, service, target, correction)
         primal, dual = self._lengths(move)
@@ -628,16 +630,16 @@ class _State:
         primal, dual = min(1.0, fraction * primal), min(1.0, fraction * dual)
         return primal, self._go(move, primal, dual)
 
-    def _missed(self, move: _Direction, gradient: Float, bilinear: Float) -> tuple[Float, Float]:
-        """What a direction leaves of the linearised optimality conditions."""
+    def _fisher_row(self, move: _Direction, gradient: Float, bilinear: Float) -> Float:
+        """What a direction leaves of the linearised condition on Y."""
         sums = [b.r.sum(axis=1) + m.r.sum(axis=1) for b, m in zip(self.blocks, move.blocks, strict=True)]
-        fisher = gradient - 2.0 * (self.information(sums) @ self.fisher) + bilinear
-        fisher = fisher - 2.0 * ((self._current() + self.program.prior) @ move.fisher)
-        power, service = self._primal_rows(
-            [b.r + m.r for b, m in zip(self.blocks, move.blocks, strict=True)],
-            self.power_slack + move.power_slack, self.service_slack + move.service_slack,
-        )  # fmt: skip
-        return np.concatenate([fisher.reshape(-1), power]), service
+        row = gradient - 2.0 * (self.information(sums) @ self.fisher) + bilinear
+        return row - 2.0 * ((self._current() + self.program.prior) @ move.fisher)
+
+    def _primal_after(self, move: _Direction) -> tuple[Float, Float]:
+        """The primal equations after a full step."""
+        matrices = [b.r + m.r for b, m in zip(self.blocks, move.blocks, strict=True)]
+        return self._primal_rows(matrices, self.power_slack + move.power_slack, self.service_slack + move.service_slack)
 
     def _direction(self, flat: Float, service: Float, target: float, correction: Any) -> _Direction:
         n_y = self.fisher.size
