@@ -62,6 +62,25 @@ class Design:
     fisher_dual: Float | None = None
 
 
+@dataclass(frozen=True)
+class Delivered:
+    """Beams ``w`` [U, L, D] and sensing covariance [L, D, D], and what they reach; absent where there are none.
+
+    ``transmitted`` [L, D, D] is the covariance of the whole signal, its nodes' symbols scrambled where the design says so;
+    ``power`` is the busiest antenna's share of its limit.
+    """
+
+    beams: Complex | None = None
+    remainder: Complex | None = None
+    transmitted: Complex | None = None
+    crb_m2: float = float("nan")
+    min_sinr: float = float("nan")
+    power: float = float("nan")
+
+
+NOTHING = Delivered()
+
+
 def location_crb_m2(problem: DesignProblem, covariances: Complex) -> float:
     """Location CRB (13) of 002 for given transmit covariances.
 
@@ -89,9 +108,13 @@ class Designer:
     def __init__(self, problem: DesignProblem, method: str, solver: Solver = "fast") -> None:
         self.problem, self.method = problem, METHODS[method]
         self.structure: Structure = self.method.structure(problem)
-        self._fast = FastSolver(problem, self.structure) if solver == "fast" else None
+        self._fast = self._structured if solver == "fast" else None
         if solver == "reference":
             _ = self._crb
+
+    @cached_property
+    def _structured(self) -> FastSolver:
+        return FastSolver(self.problem, self.structure)
 
     @cached_property
     def _power(self) -> PowerProgram:
@@ -246,16 +269,34 @@ class Designer:
         gram: Complex = weight * np.einsum("cnlri,cnlrj->lij", response.conj(), response)
         return gram
 
-    def extracted(self, design: Design) -> tuple[float, float]:
-        """CRB (m^2) and least SINR (linear) of the rank-one beams that the method extracts, plus its sensing remainder."""
+    def delivered(self, design: Design, sinr: float) -> Delivered:
+        """Beams that can be sent, with a sensing signal beside them, and what they reach.
+
+        Exact for the phase-agnostic and orthogonal designs; for the unconstrained one, the best along the directions of its
+        optimum; for the beamforming one, beams alone (see there).
+        """
         if design.streams is None:
-            return float("nan"), float("nan")
-        beams, remainder = self.method.extract_beams(self.problem, design.streams)
+            return NOTHING
+        if self.method is not unconstrained:
+            return self._sent("optimal", *self.method.extract_beams(self.problem, design.streams))
+        directions = unconstrained.directions(self.problem, design.streams)
+        return self._sent(*self._structured.along(directions, sinr))
+
+    def extracted_as_printed(self, design: Design) -> Delivered:
+        """The unconstrained design's beams by (26)-(29) of 002, which keep neither power nor SINR."""
+        if design.streams is None or self.method is not unconstrained:
+            return NOTHING
+        return self._sent("optimal", *unconstrained.extract_as_printed(self.problem, design.streams))
+
+    def _sent(self, outcome: str, beams: Complex, remainder: Complex) -> Delivered:
+        if outcome == "infeasible":
+            return NOTHING
         # Signals of different parts are uncorrelated: the nodes' symbols are scrambled.
         rank_one = np.einsum("uli,ulj->ulij", beams, beams.conj()) * self.structure.together(self.problem)
         transmitted = rank_one.sum(axis=0) + remainder
         reached = noncoherent_sinr(self.problem.channels, rank_one, transmitted, self.problem.noise_power)
-        return self.crb_m2(transmitted), float(reached.min())
+        spent = float(np.real(np.einsum("lii->i", transmitted)).max()) / self.problem.per_antenna_power
+        return Delivered(beams, remainder, transmitted, self.crb_m2(transmitted), float(reached.min()), spent)
 
 
 def sinr_rows(problem: DesignProblem, streams: Complex, sinr: float) -> Float:

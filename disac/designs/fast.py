@@ -96,6 +96,11 @@ class FastSolver:
             classes.setdefault(tuple(int(a) for a in part.antennas), []).append(part.subcarrier)
         return classes
 
+    @property
+    def _antennas(self) -> list[Int]:
+        """Antennas of each class."""
+        return [np.array(antennas) for antennas in self._classes]
+
     def _blocks(self, seen: _Echoes) -> list[Block]:
         problem = self._problem
         weight = np.sqrt(2.0 * problem.subcarriers * problem.per_antenna_power / problem.sensing.noise_power)
@@ -116,10 +121,13 @@ class FastSolver:
                 node = nodes[family // problem.targets] if members is None else members[family, member]
                 on[:, family, member, node] = right[:, family, member]
             right = on.reshape(*on.shape[:3], -1)[..., mine]
-            blocks.append(
-                Block(cells, mine, self._channels(mine, nodes, cells), np.ascontiguousarray(dense), scale * left, right, atoms)
-            )
+            users, costs, channels = np.arange(problem.users), self._costs(mine), self._channels(mine, nodes, cells)
+            blocks.append(Block(cells, users, costs, channels, np.ascontiguousarray(dense), scale * left, right, atoms))
         return blocks
+
+    def _costs(self, mine: Int) -> Float:
+        """Each antenna's power is its own row, [1, D, d]."""
+        return np.eye(self._problem.nodes * self._problem.antennas)[np.newaxis, :, mine]
 
     def _atoms(self, seen: _Echoes, nodes: Int, share: Int) -> tuple[Complex, Complex, Int]:
         """Rank-one factors [c, x, k, rho], [c, k, m, M_t] of the amplitudes' derivatives and their numbers [x, k, m]."""
@@ -158,11 +166,11 @@ class FastSolver:
         atoms = len(self._touched)
         total = dense + 2 * atoms
         used = np.zeros(problem.nodes * problem.antennas)
-        for block in raw:
-            used[block.power_rows] += len(block.cells)
+        for mine, block in zip(self._antennas, raw, strict=True):
+            used[mine] += len(block.cells)
         information = np.zeros((total, total))
-        for block in raw:
-            even = np.diag(1.0 / used[block.power_rows]).astype(np.complex128)
+        for mine, block in zip(self._antennas, raw, strict=True):
+            even = np.diag(1.0 / used[mine]).astype(np.complex128)
             information += block_information(block, np.broadcast_to(even, (len(block.cells), *even.shape)), atoms)
         scale = 1.0 / np.sqrt(np.diag(information))
         by_transmitter = np.empty((problem.nodes, problem.targets))
@@ -193,15 +201,13 @@ class FastSolver:
         weights = self._transform[:dense, dense : dense + atoms] + 1j * self._transform[:dense, dense + atoms :]
         self._program_blocks = tuple(_transformed(block, mixing, weights, sizes) for block in raw)
 
-    def _program(self, sinr: float) -> Program:
+    def _program(self, sinr: float, blocks: Sequence[Block] | None = None) -> Program:
         problem = self._problem
-        root = 1.0 / np.sqrt(sinr)
-        blocks = tuple(replace(block, channels=root * block.channels) for block in self._program_blocks)
-        total = len(self._selection)
+        root, total = 1.0 / np.sqrt(sinr), len(self._selection)
+        scaled = tuple(replace(b, channels=root * b.channels) for b in (self._program_blocks if blocks is None else blocks))
         return Program(
-            blocks, problem.subcarriers, problem.users, np.arange(problem.users), sinr,
-            np.ones(problem.nodes * problem.antennas), len(self._touched), self._selection,
-            np.zeros((total, total)),
+            scaled, problem.subcarriers, np.arange(problem.users), sinr, np.ones(problem.nodes * problem.antennas),
+            len(self._touched), self._selection, np.zeros((total, total)),
         )  # fmt: skip
 
     # -- solving -----------------------------------------------------------------------------------------------------
@@ -216,8 +222,7 @@ class FastSolver:
         service = self._scale_m2 * result.service.T / noise
         size = problem.nodes * problem.antennas
         streams = np.zeros((problem.users, problem.subcarriers, size, size), dtype=np.complex128)
-        for block, covariance in zip(self._program_blocks, result.covariances, strict=True):
-            mine = block.power_rows
+        for mine, block, covariance in zip(self._antennas, self._program_blocks, result.covariances, strict=True):
             place = np.ix_(np.arange(problem.users), block.cells, mine, mine)
             streams[place] = problem.per_antenna_power * covariance.swapaxes(0, 1)
         turned = np.sqrt(self._scale_m2) * (self._transform.T @ result.fisher)
@@ -227,6 +232,55 @@ class FastSolver:
         fisher[kept] = turned
         seconds = time.perf_counter() - started
         return Solution(result.outcome, streams, power, service, result.iterations, seconds, fisher)
+
+    def along(self, directions: Complex, sinr: float, gap: float = GAP) -> tuple[str, Complex, Complex]:
+        """The best design whose users' beams point along given directions, with any sensing covariance.
+
+        Powers of the beams and the sensing covariance are optimised together: convex again, and what is found can be sent
+        as it is.
+
+        Parameters
+        ----------
+        directions
+            One per user and subcarrier, of any length, shape [U, L, D].
+
+        Returns
+        -------
+        outcome
+            ``optimal``, ``infeasible`` (along these directions) or ``stalled``.
+        beams, remainder
+            Shapes [U, L, D] and [L, D, D].
+        """
+        problem = self._problem
+        length = np.linalg.norm(directions, axis=-1, keepdims=True)
+        unit = directions / np.where(length > 0, length, 1.0)
+        blocks: list[Block] = []
+        for mine, block in zip(self._antennas, self._program_blocks, strict=True):
+            blocks.append(replace(block, users=np.array([-1])))
+            blocks += [_along(block, unit[user][block.cells][:, mine], user) for user in range(problem.users)]
+        result = solve(self._program(sinr, blocks), gap)
+        size = problem.nodes * problem.antennas
+        beams = np.zeros((problem.users, problem.subcarriers, size), dtype=np.complex128)
+        remainder = np.zeros((problem.subcarriers, size, size), dtype=np.complex128)
+        found = iter(result.covariances)
+        for mine, block in zip(self._antennas, self._program_blocks, strict=True):
+            remainder[np.ix_(block.cells, mine, mine)] = problem.per_antenna_power * next(found)[:, 0]
+            for user in range(problem.users):
+                power = problem.per_antenna_power * next(found)[:, 0, 0, 0].real
+                beams[user][np.ix_(block.cells, mine)] = np.sqrt(power)[:, np.newaxis] * unit[user][block.cells][:, mine]
+        return result.outcome, beams, remainder
+
+
+def _along(block: Block, direction: Complex, user: int) -> Block:
+    """The scalar problem along one direction [c, d] in each cell of a block: ``R = beta v v^H``."""
+    v = direction[:, np.newaxis, np.newaxis]
+    cost = block.power @ (np.abs(direction) ** 2)[..., np.newaxis]
+    return replace(
+        block, users=np.array([user]), power=cost,
+        channels=(block.channels * v.conj()).sum(axis=-1, keepdims=True),
+        dense=(block.dense * v[:, np.newaxis]).sum(axis=-1, keepdims=True),
+        right=(block.right * v.conj()).sum(axis=-1, keepdims=True),
+    )  # fmt: skip
 
 
 def _transformed(block: Block, mixing: Float, weights: Complex, sizes: Float) -> Block:

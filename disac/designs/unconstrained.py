@@ -22,48 +22,50 @@ def structure(problem: DesignProblem) -> Structure:
     return Structure("unconstrained", tuple(Part(s, everything) for s in subcarriers), tuple((s,) for s in subcarriers))
 
 
-def extract_beams(problem: DesignProblem, streams: Complex) -> tuple[Complex, Complex]:
-    """Rank-one beams that keep the phases between nodes, and a sensing remainder that no user hears.
+def directions(problem: DesignProblem, streams: Complex) -> Complex:
+    """Directions of rank-one beams that keep the phases between nodes.
 
     With ``X = R^{1/2} blkdiag(h_n)`` and v the principal eigenvector of ``X X^H``, ``w = R^{1/2} v`` has
-    ``w w^H <= R_{c,u}``. The paper's (27) sets each node's phase by itself and so breaks both SINR and power. The remainder
-    is projected on the null space of the users' channels at each node.
+    ``w w^H <= R_{c,u}``. Exact where R_{c,u} has rank one, as at every optimum with one target that was met; otherwise the
+    powers and the sensing signal have to be optimised again along them.
+
+    Parameters
+    ----------
+    streams
+        Stream covariances [U, L, D, D].
+
+    Returns
+    -------
+    complex128, shape [U, L, D]
+    """
+    values, vectors = np.linalg.eigh(streams)
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))[..., np.newaxis, :]) @ vectors.conj().swapaxes(-1, -2)
+    heard = np.zeros((*streams.shape[:3], problem.nodes), dtype=np.complex128)
+    for node in range(problem.nodes):
+        heard[:, :, problem.node_antennas(node), node] = problem.channels[node]
+    left, _, _ = np.linalg.svd(root @ heard, full_matrices=False)
+    beams: Complex = (root @ left[..., :1])[..., 0]
+    return beams
+
+
+def extract_as_printed(problem: DesignProblem, streams: Complex) -> tuple[Complex, Complex]:
+    """Beams by (26)-(27) and sensing signal by (28)-(29) of 002, for comparison: they break SINR and power.
+
+    (27) sets the phase of each node's beam by itself, so the cross terms of ``w w^H`` between nodes are not those of the
+    covariance, and what is left of it in (28) is indefinite; (29) keeps its positive part.
 
     Returns
     -------
     beams, remainder
         Shapes [U, L, D] and [L, D, D].
     """
-    users, subcarriers, size = streams.shape[:3]
-    beams = np.zeros((users, subcarriers, size), dtype=np.complex128)
-    remainder = np.zeros((subcarriers, size, size), dtype=np.complex128)
-    for subcarrier in range(subcarriers):
-        for user in range(users):
-            values, vectors = np.linalg.eigh(streams[user, subcarrier])
-            root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.conj().T
-            heard = np.zeros((size, problem.nodes), dtype=np.complex128)
-            for node in range(problem.nodes):
-                heard[problem.node_antennas(node), node] = problem.channels[node, user, subcarrier]
-            left, _, _ = np.linalg.svd(root @ heard, full_matrices=False)
-            beams[user, subcarrier] = root @ left[:, 0]
-        w = beams[:, subcarrier]
-        rest = streams[:, subcarrier].sum(axis=0) - w.T @ w.conj()
-        silent = _silent_projection(problem, subcarrier)
-        remainder[subcarrier] = silent @ _positive_part(rest) @ silent
-    return beams, remainder
-
-
-def _silent_projection(problem: DesignProblem, subcarrier: int) -> Complex:
-    """Projection on what no user hears, node by node, [D, D]."""
-    size = problem.nodes * problem.antennas
-    projection = np.zeros((size, size), dtype=np.complex128)
+    beams = np.zeros(streams.shape[:3], dtype=np.complex128)
     for node in range(problem.nodes):
-        basis, _ = np.linalg.qr(problem.channels[node, :, subcarrier].T)
-        mine = problem.node_antennas(node)
-        projection[np.ix_(mine, mine)] = np.eye(problem.antennas) - basis @ basis.conj().T
-    return projection
-
-
-def _positive_part(matrix: Complex) -> Complex:
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.maximum(values, 0.0)) @ vectors.conj().T
+        mine, channel = problem.node_antennas(node), problem.channels[node]
+        image = np.einsum("ulij,ulj->uli", streams[:, :, mine[:, np.newaxis], mine], channel)
+        gain = np.einsum("uli,uli->ul", channel.conj(), image).real
+        beams[:, :, mine] = image / np.sqrt(np.where(gain > 0, gain, np.inf))[..., np.newaxis]
+    rest = streams.sum(axis=0) - np.einsum("uli,ulj->lij", beams, beams.conj())
+    values, vectors = np.linalg.eigh(rest)
+    kept = (vectors * np.maximum(values, 0.0)[:, np.newaxis]) @ vectors.conj().swapaxes(-1, -2)
+    return beams, kept

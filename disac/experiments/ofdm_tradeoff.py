@@ -40,8 +40,12 @@ VARIABLES = (
     Variable("rcrb_m", "root CRB of the design's objective", "m"),
     Variable("delivered_rcrb_m", "root CRB of the transmitted signal", "m"),
     Variable("uniform_rcrb_m", "root CRB of uniform power without users", "m"),
-    Variable("extracted_rcrb_m", "root CRB of the extracted rank-one beams", "m"),
-    Variable("extracted_min_sinr_db", "least SINR of the extracted rank-one beams", "dB"),
+    Variable("extracted_rcrb_m", "root CRB of the delivered rank-one beams with their sensing signal", "m"),
+    Variable("extracted_min_sinr_db", "least SINR of the delivered beams", "dB"),
+    Variable("design_gap", "excess of the delivered beams' CRB over the dual bound"),
+    Variable("printed_rcrb_m", "root CRB of the beams by (26)-(29) of 002", "m"),
+    Variable("printed_min_sinr_db", "least SINR of the beams by (26)-(29) of 002", "dB"),
+    Variable("printed_power", "power of the beams by (26)-(29) of 002, of the limit"),
     Variable("min_sinr_db", "least SINR delivered", "dB"),
     Variable("objective", "value of the objective, squared error", "m2"),
     Variable("dual_bound", "lower bound of the objective", "m2"),
@@ -131,7 +135,7 @@ class OfdmTradeoff:
 def _cell(designer: Designer, sinr_db: float, uniform_crb_m2: float) -> dict[str, Any]:
     """One cell; a breakdown of its linear algebra is its own result and leaves the rest of the line alone."""
     try:
-        return _result(designer, designer.design(db_to_linear(sinr_db)), uniform_crb_m2)
+        return _result(designer, designer.design(db_to_linear(sinr_db)), sinr_db, uniform_crb_m2)
     except (np.linalg.LinAlgError, ArithmeticError) as error:
         return _failed(f"The design broke down numerically ({type(error).__name__}: {error}).")
 
@@ -148,7 +152,7 @@ def _unidentifiable(scenario: Scenario) -> str:
     )
 
 
-def _result(designer: Designer, design: Design, uniform_crb_m2: float) -> dict[str, Any]:
+def _result(designer: Designer, design: Design, sinr_db: float, uniform_crb_m2: float) -> dict[str, Any]:
     certificate = design.certificate
     result: dict[str, Any] = {
         "status": certificate.status,
@@ -160,12 +164,21 @@ def _result(designer: Designer, design: Design, uniform_crb_m2: float) -> dict[s
         result |= {"power_dual": design.power_dual, "sinr_dual": design.sinr_dual}
     if design.streams is None:
         return result
-    extracted_crb_m2, extracted_sinr = designer.extracted(design)
+    sinr = db_to_linear(sinr_db)
+    sent, printed = designer.delivered(design, sinr), designer.extracted_as_printed(design)
+    if printed.transmitted is not None:
+        result |= {
+            "printed_rcrb_m": np.sqrt(printed.crb_m2), "printed_min_sinr_db": linear_to_db(printed.min_sinr),
+            "printed_power": printed.power,
+        }  # fmt: skip
+    if sent.transmitted is not None:
+        result |= {
+            "extracted_rcrb_m": np.sqrt(sent.crb_m2), "extracted_min_sinr_db": linear_to_db(sent.min_sinr),
+            "design_gap": sent.crb_m2 / certificate.dual_bound - 1.0,
+        }  # fmt: skip
     return result | {
         "rcrb_m": np.sqrt(certificate.value),
         "delivered_rcrb_m": np.sqrt(design.delivered_crb_m2),
-        "extracted_rcrb_m": np.sqrt(extracted_crb_m2),
-        "extracted_min_sinr_db": linear_to_db(extracted_sinr),
         "min_sinr_db": linear_to_db(design.min_sinr),
         "objective": certificate.value,
         "dual_bound": certificate.dual_bound,

@@ -44,14 +44,16 @@ VIOLATION = 1e-8
 
 @dataclass(frozen=True)
 class Block:
-    """Matrix inequalities of one shape on the same antennas: one for each of its cells and each stream.
+    """Covariances of one shape on the same antennas: one for each of its cells and each stream.
 
     Attributes
     ----------
     cells
         Number of the cell of each entry, shape [c]; a cell occurs once.
-    power_rows
-        Power row of each antenna, shape [d].
+    users
+        User that each stream serves, shape [u]; -1 for a stream that serves none.
+    power
+        What a unit on the diagonal costs each power row, shape [c, power rows, d], or [1, ...] where all cells agree.
     channels
         ``h`` of the service rows, shape [c, r, t, d]: ``B = sum_t h_t h_t^H``.
     dense
@@ -63,7 +65,8 @@ class Block:
     """
 
     cells: Int
-    power_rows: Int
+    users: Int
+    power: Float
     channels: Complex
     dense: Complex
     left: Complex
@@ -79,10 +82,10 @@ class Program:
     ----------
     blocks
         Together they hold every covariance.
-    cells, streams
+    cells
         How many there are.
-    row_stream
-        Stream that each service row of a cell serves, shape [r].
+    row_user
+        User that each service row of a cell speaks for, shape [r].
     sinr
         Gamma, linear.
     budget
@@ -97,18 +100,16 @@ class Program:
 
     blocks: tuple[Block, ...]
     cells: int
-    streams: int
-    row_stream: Int
+    row_user: Int
     sinr: float
     budget: Float
     atoms: int
     selection: Float
     prior: Float
 
-    @property
-    def service(self) -> Float:
-        """``Gamma - (1 + Gamma) [row serves stream]``: weight of a row's B in a stream's Phi, shape [r, u]."""
-        own = self.row_stream[:, np.newaxis] == np.arange(self.streams)
+    def service(self, users: Int) -> Float:
+        """``Gamma - (1 + Gamma) [row and stream of one user]``: weight of a row's B in a stream's Phi, shape [r, u]."""
+        own = self.row_user[:, np.newaxis] == users
         weight: Float = self.sinr - (1.0 + self.sinr) * own
         return weight
 
@@ -262,13 +263,11 @@ class _BlockState:
     """A block's matrices at the current point, and its share of the Newton system."""
 
     def __init__(self, program: Program, block: Block) -> None:
-        self.data, self.streams, self.weights = block, program.streams, program.service
+        self.data, self.streams, self.weights = block, len(block.users), program.service(block.users)
         self.columns = program.selection.shape[1]
         cells, rows, terms, size = block.channels.shape
         self.size, self.count = size, cells
         self.flat_channels = block.channels.reshape(cells, rows * terms, size)
-        self.to_power = np.zeros((len(program.budget), size))
-        self.to_power[block.power_rows, np.arange(size)] = 1.0
         receivers, rho, dense = block.dense.shape[1:4]
         self.dense_rows = block.dense.reshape(cells, receivers * rho, dense * size)
         self.flat_right = block.right.reshape(cells, -1, size)
@@ -278,7 +277,7 @@ class _BlockState:
         self.imaginary_index = ((dense + atoms + block.atoms)[..., np.newaxis] * q + column).reshape(-1)
         self.parameters = dense
         self.total_atoms = atoms
-        self.phi: Any = np.zeros((cells, program.streams, size, size), dtype=np.complex128)
+        self.phi: Any = np.zeros((cells, self.streams, size, size), dtype=np.complex128)
         self.r, self.root, self.inverse = self.phi, self.phi, self.phi
         self.response = np.zeros((cells, receivers, q, rho, size), dtype=np.complex128)
 
@@ -305,13 +304,18 @@ class _BlockState:
         flat = scaled.reshape(self.count, self.streams, -1, self.size)
         part: Complex = np.swapaxes(flat, -1, -2) @ self.flat_channels.conj()[:, np.newaxis]
         diagonal = np.arange(self.size)
-        part[..., diagonal, diagonal] += power[self.data.power_rows]
+        part[..., diagonal, diagonal] += (power @ self.data.power)[:, np.newaxis]
         return part
+
+    def spend(self, diagonals: Float | Complex) -> Any:
+        """Cost to each power row of what stands on diagonals [c, d, ...], summed over cells."""
+        flat = diagonals.reshape(*diagonals.shape[:2], -1)
+        spent = (self.data.power @ flat).sum(axis=0)
+        return spent.reshape(len(spent), *diagonals.shape[2:])
 
     def pull_power(self, matrix: Complex) -> Float:
         """Sum of diagonals over each power row, for matrices [c, u, d, d]."""
-        pulled: Float = self.to_power @ np.einsum("cuii->i", matrix).real
-        return pulled
+        return self.spend(np.einsum("cuii->ci", matrix).real)
 
     def pull_service(self, matrix: Complex) -> Float:
         """Weighted ``h^H X h`` of each service row, shape [c, r]."""
@@ -331,7 +335,7 @@ class _BlockState:
         dense, n_y = self.parameters, (self.parameters + 2 * self.total_atoms) * self.columns
         rows, terms = block.channels.shape[1:3]
         a, b, w = inverse, self.r, self.weights
-        size_g = n_y + len(self.to_power)
+        size_g = n_y + block.power.shape[1]
         whole = np.zeros((size_g, size_g))
         to_service = np.zeros((c, size_g, rows))
 
@@ -343,10 +347,12 @@ class _BlockState:
         service = np.einsum("curs,ru,su->crs", products, w, w)
 
         # lambda with lambda, and with the service rows
-        pair = np.einsum("cuij,cuji->ij", a, b).real
-        whole[n_y:, n_y:] = self.to_power @ pair @ self.to_power.T
+        pair = np.einsum("cuij,cuji->cij", a, b).real
+        if len(block.power) == 1:
+            pair = pair.sum(axis=0, keepdims=True)
+        whole[n_y:, n_y:] = (block.power @ pair @ np.swapaxes(block.power, 1, 2)).sum(axis=0)
         cross = (h_a.conj() * h_b).real.reshape(c, u, rows, terms, d).sum(axis=3)
-        to_service[:, n_y:] = self.to_power @ np.einsum("curd,ru->cdr", cross, w)
+        to_service[:, n_y:] = block.power @ np.einsum("curd,ru->cdr", cross, w)
 
         # atoms: D(z) = conj(z) s g^H + z g s^H with g = -H(Y)^H left
         g = -np.einsum("cxqrd,cxkr->cxkqd", self.response.conj(), block.left)
@@ -389,13 +395,16 @@ class _BlockState:
 
         parts = (c, u, receivers, families, q)
         member = (c, u, families, members)
-        by_power = np.zeros((d, size_g))
+        power_rows = np.zeros((block.power.shape[1], size_g))
         place(
-            np.einsum("cuxkqd,cukmd->dxkmq", g_a.reshape(*parts, d), s_b.conj().reshape(*member, d)).reshape(d, n),
-            np.einsum("cukmd,cuxkqd->dxkmq", s_a.reshape(*member, d), g_b.conj().reshape(*parts, d)).reshape(d, n),
-            by_power,
+            self.spend(np.einsum("cuxkqd,cukmd->cdxkmq", g_a.reshape(*parts, d), s_b.conj().reshape(*member, d))).reshape(
+                -1, n
+            ),
+            self.spend(np.einsum("cukmd,cuxkqd->cdxkmq", s_a.reshape(*member, d), g_b.conj().reshape(*parts, d))).reshape(
+                -1, n
+            ),
+            power_rows,
         )
-        power_rows = self.to_power @ by_power
         whole[n_y:, :n_y] += power_rows[:, :n_y]
         whole[:n_y, n_y:] += power_rows[:, :n_y].T
 
@@ -429,7 +438,7 @@ class _BlockState:
         flat = np.swapaxes(total, -1, -2).transpose(1, 0, 2, 3).reshape(n_d, -1)
         other = change.transpose(1, 0, 2, 3).reshape(n_d, -1)
         whole[:n_d, :n_d] += flat.real @ other.real.T - flat.imag @ other.imag.T
-        by_power = self.to_power @ np.einsum("cidd->di", total).real
+        by_power = self.spend(np.einsum("cidd->cdi", total).real)
         whole[n_y:, :n_d] += by_power
         whole[:n_d, n_y:] += by_power.T
         # g^H N s and s^H N g
@@ -469,25 +478,27 @@ class _State:
         program = self.program
         spread = np.zeros(len(program.budget))
         for b in self.blocks:
-            spread += b.count * b.to_power.sum(axis=1)
+            spread += b.spend(np.ones((b.count, b.size)))
         used = spread > 0  # a power row may be nobody's
         even = program.budget / np.maximum(spread, 1.0)
         information = program.prior.copy()
         for b in self.blocks:
             covariance = np.zeros((b.count, b.size, b.size), dtype=np.complex128)
             diagonal = np.arange(b.size)
-            covariance[:, diagonal, diagonal] = even[b.data.power_rows]
+            power = b.data.power
+            covariance[:, diagonal, diagonal] = (even @ power) / np.maximum(power.sum(axis=1), 1e-300)
             information += block_information(b.data, covariance, program.atoms)
         self.fisher = 0.7 * linalg.solve(information, program.selection, assume_a="pos")
         self.power = np.zeros(len(program.budget))
-        self.service = np.zeros((program.cells, len(program.row_stream)))
+        self.service = np.zeros((program.cells, len(program.row_user)))
         reward, loudest = 0.0, 0.0
         for b in self.blocks:
             b.response = b.respond(self.fisher)
             reward = max(reward, float(np.linalg.eigvalsh(b.gram(b.response, b.response)).max()))
             loudest = max(loudest, float((np.abs(b.data.channels) ** 2).sum(axis=(2, 3)).max()))
-        self.service[:] = 0.1 * reward / (program.streams * loudest)
-        self.power[:] = 2.0 * (reward + program.streams * float(self.service.max()) * loudest)
+        rows = len(program.row_user)
+        self.service[:] = 0.1 * reward / (rows * loudest)
+        self.power[:] = 2.0 * (reward + rows * float(self.service.max()) * loudest)
         self._refresh()
         diagonal_sum = np.sum([b.pull_power(b.inverse) for b in self.blocks], axis=0)
         self._centred(float(np.mean(program.budget[used] / diagonal_sum[used])))

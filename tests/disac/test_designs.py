@@ -197,12 +197,11 @@ def test_more_power_never_locates_worse(method: str) -> None:
 def test_extracted_beams_of_the_orthogonal_design_are_exact() -> None:
     """Theorem 3 of 002."""
     designer, design = designed("case_05", "orthogonal")
-    crb, sinr = designer.extracted(design)
-    assert crb == pytest.approx(design.certificate.value, rel=1e-9)
-    assert sinr >= db_to_linear(load("case_05")["gamma_db"]) * (1 - 1e-5)
-    assert design.streams is not None
-    _, remainder = designer.method.extract_beams(designer.problem, design.streams)
-    assert np.linalg.eigvalsh(remainder).min() > -1e-10
+    sent = designer.delivered(design, db_to_linear(load("case_05")["gamma_db"]))
+    assert sent.crb_m2 == pytest.approx(design.certificate.value, rel=1e-9)
+    assert sent.min_sinr >= db_to_linear(load("case_05")["gamma_db"]) * (1 - 1e-5)
+    assert sent.remainder is not None
+    assert np.linalg.eigvalsh(sent.remainder).min() > -1e-10
 
 
 def test_the_beamforming_objective_is_not_the_bound_of_what_is_transmitted() -> None:

@@ -63,8 +63,8 @@ def test_information_from_rank_one_factors_is_that_of_the_whole_derivatives(meth
     solver = FastSolver(given, METHODS[method].structure(given))
     streams = random_streams(given, method)
     ours = np.zeros((len(solver._selection),) * 2)
-    for block in solver._program_blocks:
-        mine = block.power_rows
+    for antennas, block in zip(solver._classes, solver._program_blocks, strict=True):
+        mine = np.array(antennas)
         covariance = streams.sum(axis=0)[block.cells][:, mine[:, np.newaxis], mine]
         ours += block_information(block, covariance / given.per_antenna_power, len(solver._touched))
     seen = solver._structure.objective_covariances(streams.sum(axis=0))
@@ -217,11 +217,25 @@ def test_the_phase_agnostic_design_does_not_know_the_phases_and_is_delivered_exa
         information = fisher_information(other.derivatives, design.streams.sum(axis=0), other.sensing.noise_power)
         values.append(localization_crb(information, given.targets))
     assert np.ptp(values) < 1e-12 * values[0]
-    crb, reached = designer.extracted(design)
-    assert crb == pytest.approx(design.certificate.value, rel=1e-9)
-    assert reached >= sinr * (1 - 1e-6)
-    _, remainder = designer.method.extract_beams(given, design.streams)
-    assert np.linalg.eigvalsh(remainder).min() > -1e-12 * given.per_antenna_power
+    sent = designer.delivered(design, sinr)
+    assert sent.crb_m2 == pytest.approx(design.certificate.value, rel=1e-9)
+    assert sent.min_sinr >= sinr * (1 - 1e-6)
+    assert sent.remainder is not None
+    assert np.linalg.eigvalsh(sent.remainder).min() > -1e-12 * given.per_antenna_power
+
+
+@pytest.mark.parametrize("name", ["case_03", "case_05", "case_08"])
+def test_beams_of_the_unconstrained_design_keep_power_and_sinr_and_the_printed_ones_do_not(name: str) -> None:
+    """Along the directions of the optimum, powers and sensing signal optimised again: what is sent is feasible for (14)."""
+    given, sinr = problem(name), db_to_linear(load(name)["gamma_db"])
+    designer = Designer(given, "unconstrained")
+    design = designer.design(sinr)
+    sent, printed = designer.delivered(design, sinr), designer.extracted_as_printed(design)
+    assert sent.power <= 1 + 1e-6
+    assert sent.min_sinr >= sinr * (1 - 1e-6)
+    gap = sent.crb_m2 / design.certificate.dual_bound - 1
+    assert -1e-9 < gap < (2e-5 if given.targets == 1 else 0.06)
+    assert printed.power > 1.05 or printed.min_sinr < 0.9 * sinr
 
 
 def test_expected_information_over_phases_is_that_of_the_diagonal_blocks() -> None:

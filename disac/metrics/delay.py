@@ -1,0 +1,92 @@
+"""How well a design's spectrum tells delays apart: sidelobes, and how far delays may spread before they fold (002, (5))."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+
+_FINE = 16
+"""Points of the delay response per resolution cell 1/B."""
+
+
+def delay_response(power: Float) -> Float:
+    """``|sum_l p_l e^{j 2 pi l x / L}|^2`` over one period of the delay x in units of 1/B, relative to its peak.
+
+    Parameters
+    ----------
+    power
+        Illumination of each subcarrier, shape [..., L].
+
+    Returns
+    -------
+    float64, shape [..., 16 L]
+    """
+    response = np.abs(np.fft.fft(power, _FINE * power.shape[-1], axis=-1)) ** 2
+    return response / np.maximum(response[..., :1], 1e-300)
+
+
+def delay_sidelobes(power: Float) -> tuple[Float, Float]:
+    """Peak and integrated delay sidelobes of a spectrum, relative to the main lobe.
+
+    The main lobe reaches to the first minimum on both sides. The integrated ratio is the energy outside over that inside.
+
+    Parameters
+    ----------
+    power
+        Illumination of each subcarrier, shape [..., L].
+
+    Returns
+    -------
+    peak, integrated
+        Linear, shape [...] each.
+    """
+    response = delay_response(power)
+    flat = response.reshape(-1, response.shape[-1])
+    peak, integrated = np.empty(len(flat)), np.empty(len(flat))
+    half = flat.shape[1] // 2
+    for i, row in enumerate(flat):
+        rising = np.flatnonzero(np.diff(row[: half + 1]) > 0)
+        edge = int(rising[0]) if len(rising) else half
+        inside = 2.0 * row[1:edge].sum() + row[0] + 2.0 * row[edge] * (edge < half)
+        outside = row[edge + 1 : len(row) - edge]
+        peak[i] = outside.max() if len(outside) else 0.0
+        integrated[i] = outside.sum() / inside
+    return peak.reshape(power.shape[:-1]), integrated.reshape(power.shape[:-1])
+
+
+def illumination(covariances: Complex, transmit: Complex) -> Float:
+    """Power that each node sends towards each target on each subcarrier, ``a_t^T R_{nn,l} a_t^*``.
+
+    Parameters
+    ----------
+    covariances
+        Shape [L, N M_t, N M_t].
+    transmit
+        Steering vectors, shape [N, K, M_t].
+
+    Returns
+    -------
+    float64, shape [N, K, L]
+    """
+    subcarriers, (nodes, _, antennas) = len(covariances), transmit.shape
+    blocks = covariances.reshape(subcarriers, nodes, antennas, nodes, antennas)
+    own = np.einsum("lninj->nlij", blocks)
+    return np.einsum("nki,nlij,nkj->nkl", transmit, own, transmit.conj(), optimize=True).real
+
+
+def delay_margin(delays_s: Float, subcarriers: int, bandwidth_hz: float, cyclic_prefix_s: float) -> float:
+    """How much more the delays of the links could spread before the symbols fold or overlap, s; negative where they do.
+
+    ``min(L/B, T_cp) - (tau_max - tau_min)`` over all bistatic delays. Below zero the signal model (5) of 002 does not hold:
+    delays alias (L/B) or symbols interfere (the cyclic prefix), which no location bound shows.
+
+    Parameters
+    ----------
+    delays_s
+        One-way delays, shape [N, K].
+    """
+    both = delays_s[:, np.newaxis] + delays_s[np.newaxis]
+    return min(subcarriers / bandwidth_hz, cyclic_prefix_s) - float(both.max() - both.min())

@@ -1,0 +1,124 @@
+"""What the nodes' unknown phases do to a design: its location bound, its SINR and its rate over random phases.
+
+A noncoherent network does not know the phases phi_n of its oscillators. Turning them leaves every signal's power as it is and
+changes what adds up across nodes: the location information between transmitters, and the users' sums of the nodes' beams.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+
+
+def crb_under_phases(derivatives: Complex, covariances: Complex, noise_power: float, targets: int, phases_rad: Float) -> Float:
+    """Location CRB of a transmitted signal when the nodes' phases are turned.
+
+    ``F(phi) = (2 L / sigma_s^2) Re sum_{m,m'} e^{j(phi_m - phi_m')} sum_{n,l} tr(dH_{i,m'}^H dH_{k,m} R_{mm',l})``: turned
+    covariances, the amplitudes being unknown anyway.
+
+    Parameters
+    ----------
+    derivatives
+        Derivatives of the echoes, shape [P, N, L, M_r, N M_t].
+    covariances
+        ``R_l``, shape [L, N M_t, N M_t].
+    noise_power
+        ``sigma_s^2`` over all subcarriers.
+    targets
+        Number of targets K: the first 2K parameters are their locations.
+    phases_rad
+        Shape [draws, N].
+
+    Returns
+    -------
+    float64, shape [draws], m^2
+    """
+    parameters, nodes, subcarriers = derivatives.shape[:3]
+    antennas = derivatives.shape[-1] // nodes
+    parts = derivatives.reshape(*derivatives.shape[:-1], nodes, antennas)
+    blocks = covariances.reshape(subcarriers, nodes, antennas, nodes, antennas)
+    pairs = np.zeros((nodes, nodes, parameters, parameters), dtype=np.complex128)
+    for m, other in np.ndindex(nodes, nodes):
+        block = blocks[:, m, :, other]
+        if np.any(block):
+            weighted = (parts[..., m, :] @ block[np.newaxis, np.newaxis]).reshape(parameters, -1)
+            pairs[m, other] = weighted @ parts[..., other, :].reshape(parameters, -1).conj().T
+    turn = np.exp(1j * phases_rad)
+    weights = turn[:, :, np.newaxis] * turn[:, np.newaxis].conj()
+    gram = np.real(np.tensordot(weights, pairs, axes=2))
+    information = (subcarriers / noise_power) * (gram + np.swapaxes(gram, -1, -2))
+    q = 2 * targets
+    scale = np.sqrt(np.einsum("dii->di", information))
+    kept = np.flatnonzero((scale > 0).all(axis=0))
+    if not np.array_equal(kept[:q], np.arange(q)):
+        return np.full(len(phases_rad), np.inf)
+    scaled = information[:, kept[:, np.newaxis], kept] / (scale[:, kept, np.newaxis] * scale[:, np.newaxis, kept])
+    values, vectors = np.linalg.eigh(scaled)
+    rows = vectors[:, :q] / scale[:, kept[:q], np.newaxis]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crb = np.sum(rows**2 / values[:, np.newaxis], axis=(1, 2))
+    singular = values[:, 0] <= 1e-13 * values[:, -1]
+    return np.where(singular, np.inf, crb)
+
+
+@dataclass(frozen=True)
+class PhaseRates:
+    """Rates over phases: ``honest_se`` = E log2(1 + SINR(phi)) and ``nominal_se`` = log2(1 + the noncoherent SINR), both means
+    over users and subcarriers, bit/s/Hz; ``sinr_p5`` is the 5 % quantile of SINR(phi), linear.
+    """
+
+    honest_se: float
+    nominal_se: float
+    sinr_p5: float
+
+
+def phase_rates(
+    channels: Complex, beams: Complex, remainder: Complex, noise_power: float, phases_rad: Float, code: Complex
+) -> PhaseRates:
+    """Rates of users that know the sum of the nodes' phases, symbol by symbol, but not the network them.
+
+    All nodes send a user the same symbol, so it hears ``|sum_n e^{j phi_n} c_n(t) h_n^H w_n|^2``: the ratio (7) of 002 of
+    expected powers is not the SINR of any symbol. Where noise limits, its rate is out of reach (Jensen).
+
+    Parameters
+    ----------
+    channels
+        Shape [N, U, L, M_t].
+    beams
+        Shape [U, L, N M_t].
+    remainder
+        Sensing covariance, shape [L, N M_t, N M_t].
+    noise_power
+        ``sigma_c^2`` over all subcarriers.
+    phases_rad
+        Shape [draws, N].
+    code
+        Known factors of each node's symbols, shape [N, symbols]; ones where the symbols are not scrambled.
+    """
+    nodes, users, subcarriers, antennas = channels.shape
+    split = beams.reshape(users, subcarriers, nodes, antennas)
+    # gain of stream v at user u through node n
+    gains = np.einsum("nulm,vlnm->uvln", channels.conj(), split)
+    turn = np.exp(1j * phases_rad)[:, np.newaxis] * code.T[np.newaxis]
+    turn = turn.reshape(-1, nodes)
+    heard = np.abs(np.einsum("dn,uvln->duvl", turn, gains)) ** 2
+    blocks = remainder.reshape(subcarriers, nodes, antennas, nodes, antennas)
+    across = np.einsum(
+        "nulm,lnmkp,kulp->ulnk", channels.conj(), blocks, channels, optimize=True
+    )  # power of the sensing signal between nodes, as each user hears it
+    sensing = np.einsum("dn,ulnk,dk->dul", turn, across, turn.conj(), optimize=True).real
+    own = np.einsum("duul->dul", heard)
+    noise = noise_power / subcarriers
+    sinr = own / (heard.sum(axis=2) - own + np.maximum(sensing, 0.0) + noise)
+    power = (np.abs(gains) ** 2).sum(axis=-1)
+    mine = np.einsum("uul->ul", power)
+    silent = np.einsum("ulnn->ul", across).real
+    nominal = mine / (power.sum(axis=1) - mine + np.maximum(silent, 0.0) + noise)
+    return PhaseRates(
+        float(np.log2(1.0 + sinr).mean()), float(np.log2(1.0 + nominal).mean()), float(np.quantile(sinr, 0.05))
+    )  # fmt: skip
