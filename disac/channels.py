@@ -49,3 +49,17 @@ def target_amplitudes(scenario: Scenario) -> Complex:
         )  # fmt: skip
         phases[receiver, transmitter, target] = random.uniform(0.0, 2.0 * np.pi)
     return np.sqrt(db_to_linear(scenario.sensing.amplitude_db)) * np.exp(1j * phases)
+
+
+def node_phases_rad(scenario: Scenario, draws: int = 200) -> NDArray[np.float64]:
+    """Uniform oscillator phases of the nodes, common to all designs of a realisation.
+
+    Returns
+    -------
+    float64, shape [draws, N], rad
+    """
+    phases = np.empty((draws, len(scenario.layout.nodes_m)))
+    for node in range(phases.shape[1]):
+        random = stream(scenario.channel.seed, "node-phase", realisation=scenario.channel.realisation, node=node)
+        phases[:, node] = random.uniform(0.0, 2.0 * np.pi, draws)
+    return phases

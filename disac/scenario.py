@@ -34,7 +34,16 @@ class Layout(Section):
     target_span_m: float = Field(
         30.0, gt=0, description="targets stand on the x axis from -span to +span; one target stands at the origin; m"
     )
+    targets_m: tuple[Point, ...] | None = Field(
+        None, min_length=1, strict=False, description="positions (x, y) of target_count targets in place of the line, m"
+    )
     user_count: int = Field(1, ge=1, le=16, description="number of users")
+
+    @model_validator(mode="after")
+    def _targets_are_counted(self) -> Layout:
+        if self.targets_m is not None and len(self.targets_m) != self.target_count:
+            raise ValueError(f"targets_m has {len(self.targets_m)} positions but target_count is {self.target_count}")
+        return self
 
     @model_validator(mode="after")
     def _no_target_stands_on_a_node(self) -> Layout:
@@ -52,6 +61,8 @@ class Layout(Section):
     @property
     def targets(self) -> NDArray[np.float64]:
         """Target positions, shape [K, 2], m (002, V-B)."""
+        if self.targets_m is not None:
+            return np.array(self.targets_m, dtype=np.float64)
         if self.target_count == 1:
             return np.zeros((1, 2))
         x = np.linspace(-self.target_span_m, self.target_span_m, self.target_count)
@@ -70,6 +81,14 @@ class Waveform(Section):
 
     bandwidth_hz: float = Field(20.0e6, gt=0, description="signal bandwidth, Hz")
     subcarriers: int = Field(16, ge=1, le=1024, description="number of subcarriers")
+    cyclic_prefix_s: float | None = Field(
+        None, ge=0, description="cyclic prefix, s; a quarter of the symbol without the prefix where none is given"
+    )
+
+    @property
+    def prefix_s(self) -> float:
+        """Cyclic prefix, s."""
+        return self.subcarriers / (4.0 * self.bandwidth_hz) if self.cyclic_prefix_s is None else self.cyclic_prefix_s
 
 
 class Channel(Section):

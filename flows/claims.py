@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,13 +45,20 @@ def evaluate_claims(study: str, cube: xr.Dataset, surfaces: xr.Dataset) -> list[
         if study not in (content["paper"], *content["studies"]):
             continue
         for claim in content["claims"]:
-            verdict, ours, evidence = _on_what_is_there(cube, CHECKS[claim["check"]](cube, surfaces, **claim["with"]))
+            verdict, ours, evidence = _on_what_is_there(cube, _checked(claim, cube, surfaces))
             told = {key: claim[key] for key in ("id", "statement", "source", "reading")}
             rows.append(
                 {"paper": content["paper"], "figure": content["figure"], **told}
                 | {"ours": ours, "verdict": verdict, "evidence": evidence}
             )
     return rows
+
+
+def _checked(claim: dict[str, Any], cube: xr.Dataset, surfaces: xr.Dataset) -> Outcome:
+    variable = claim["with"].get("variable")
+    if variable is not None and variable not in cube:
+        return _undecided(f"the study keeps no {variable}")
+    return CHECKS[claim["check"]](cube, surfaces, **claim["with"])
 
 
 def _undecided(reason: str) -> Outcome:
@@ -121,8 +129,10 @@ def _mean_and_half_width(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(known.mean()), float(half)
 
 
-def _nondecreasing(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str) -> Outcome:
-    """Never falling along a numeric axis, realisation by realisation, between neighbouring feasible cells."""
+def _monotone(
+    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, sign: int = 1
+) -> Outcome:  # fmt: skip
+    """Never falling (rising for ``sign`` -1) along an axis, realisation by realisation, between neighbouring feasible cells."""
     if axis not in cube.dims or cube.sizes[axis] < 2:
         return _undecided(f"the study has one value of {axis}")
     values = np.moveaxis(_values(cube, variable).values, list(cube["status"].dims).index(axis), -1)
@@ -134,13 +144,39 @@ def _nondecreasing(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axi
     change = np.concatenate(changes) if changes else np.empty(0)
     if not change.size:
         return _undecided("no two neighbouring cells are feasible")
-    falls = int((change < -_SLACK).sum())
+    wrong = int((sign * change < -_SLACK).sum())
     ours = f"change per step {100 * change.min():+.2f} % to {100 * change.max():+.1f} %"
-    return ("holds" if falls == 0 else "fails"), ours, f"{change.size - falls} of {change.size} steps do not fall"
+    word = "fall" if sign > 0 else "rise"
+    return ("holds" if wrong == 0 else "fails"), ours, f"{change.size - wrong} of {change.size} steps do not {word}"
 
 
-def _edge_decreasing(cube: xr.Dataset, surfaces: xr.Dataset, *, edge: str, axis: str) -> Outcome:
-    """Mean feasibility edge falling along an axis, for every other label that knows it at more than one value."""
+def _ratio_falls(
+    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str, along: str, floor: float
+) -> Outcome:  # fmt: skip
+    """The ratio of two labels falls from the first to the last value of another axis, beyond its 95 % band, not below a floor.
+
+    Judged on the realisations feasible for both labels at both ends; the geometric mean at every value is shown.
+    """
+    if not _has(cube, axis, low, high) or along not in cube.dims or cube.sizes[along] < 2:
+        return _undecided(f"the study lacks {low}, {high} or values of {along}")
+    values = _values(cube, variable)
+    ratio = np.log(values.sel({axis: high}) / values.sel({axis: low})).transpose(along, ...)
+    table = ratio.values.reshape(ratio.sizes[along], -1)
+    change = table[-1] - table[0]
+    if not np.isfinite(change).any():
+        return _undecided("no realisation is feasible at both ends")
+    mean, half = _mean_and_half_width(change)
+    means = [float(np.exp(row[np.isfinite(row)].mean())) if np.isfinite(row).any() else np.nan for row in table]
+    labels = [f"{label:g}" if isinstance(label, float) else str(label) for label in cube[along].values.tolist()]
+    ours = f"{high} / {low} = " + ", ".join(f"{m:.3f}" for m in means)
+    evidence = f"at {along} {', '.join(labels)}; last to first {np.exp(mean):.3f}, 95 % band to {np.exp(mean + half):.3f}"
+    if mean + half < -_SLACK and means[-1] > floor - _SLACK:
+        return "holds", ours, evidence
+    return ("fails" if mean - half > _SLACK else "undecided"), ours, evidence
+
+
+def _edge_moves(cube: xr.Dataset, surfaces: xr.Dataset, *, edge: str, axis: str, sign: int) -> Outcome:
+    """Mean feasibility edge rising (1), staying (0) or falling (-1) along an axis, for every label that knows it twice."""
     name = f"{edge}_feasible_edge_mean"
     if name not in surfaces or axis not in surfaces[name].dims or surfaces.sizes[axis] < 2:
         return _undecided(f"the study has no edge along {axis}")
@@ -151,9 +187,13 @@ def _edge_decreasing(cube: xr.Dataset, surfaces: xr.Dataset, *, edge: str, axis:
     if not steps.size:
         return _undecided(f"no design is planned at two values of {axis}")
     unit = surfaces[name].attrs.get("units", "")
-    ours = "; ".join(" > ".join(f"{v:.1f}" for v in line) for line in lines if len(line) > 1) + f" {unit}"
-    evidence = f"{int((steps < 0).sum())} of {steps.size} steps fall"
-    if (steps > 0).any():
+    between = {1: " < ", 0: " = ", -1: " > "}[sign]
+    ours = "; ".join(between.join(f"{v:.1f}" for v in line) for line in lines if len(line) > 1) + f" {unit}"
+    if sign == 0:
+        stay = int((np.abs(steps) <= _SLACK).sum())
+        return ("holds" if stay == steps.size else "fails"), ours, f"{stay} of {steps.size} steps stay"
+    evidence = f"{int((sign * steps > 0).sum())} of {steps.size} steps {'rise' if sign > 0 else 'fall'}"
+    if (sign * steps < 0).any():
         return "fails", ours, evidence
     if (steps == 0).any():
         return "undecided", ours, f"{evidence}; the others are within one step of the grid"
@@ -196,8 +236,13 @@ def _extraction(
 
 CHECKS: dict[str, Callable[..., Outcome]] = {
     "lower": _lower,
-    "nondecreasing": _nondecreasing,
-    "edge_decreasing": _edge_decreasing,
+    "nondecreasing": partial(_monotone, sign=1),
+    "nonincreasing": partial(_monotone, sign=-1),
+    "ratio_falls": partial(_ratio_falls, floor=1.0),
+    "ratio_changes": partial(_ratio_falls, floor=0.0),
+    "edge_decreasing": partial(_edge_moves, sign=-1),
+    "edge_increasing": partial(_edge_moves, sign=1),
+    "edge_equal": partial(_edge_moves, sign=0),
     "extraction": _extraction,
     "certified": _certified,
 }

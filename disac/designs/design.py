@@ -282,6 +282,11 @@ class Designer:
         directions = unconstrained.directions(self.problem, design.streams)
         return self._sent(*self._structured.along(directions, sinr))
 
+    def symbol_code(self) -> Complex:
+        """Known factors of each node's symbols, [N, symbols]; ones where the design does not scramble them."""
+        scrambled = self.method is phase_agnostic
+        return phase_agnostic.scrambling(self.problem.nodes, self.problem.nodes if scrambled else 1)
+
     def extracted_as_printed(self, design: Design) -> Delivered:
         """The unconstrained design's beams by (26)-(29) of 002, which keep neither power nor SINR."""
         if design.streams is None or self.method is not unconstrained:

@@ -10,11 +10,15 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from disac.channels import target_amplitudes, user_channels
-from disac.designs.design import METHODS, Design, Designer, location_crb_m2
+from disac.arrays import steering_vector
+from disac.channels import node_phases_rad, target_amplitudes, user_channels
+from disac.designs.design import METHODS, Delivered, Design, Designer, location_crb_m2
 from disac.designs.problem import DesignProblem
 from disac.experiments.base import Variable
+from disac.geometry import angles_rad, delays_s
+from disac.metrics.delay import delay_margin, delay_sidelobes, illumination
 from disac.metrics.fisher import SensingModel
+from disac.metrics.phases import crb_under_phases, phase_rates
 from disac.optim.certificate import VIOLATION_LIMIT
 from disac.scenario import Scenario
 from disac.units import db_to_linear, linear_to_db
@@ -47,6 +51,15 @@ VARIABLES = (
     Variable("printed_min_sinr_db", "least SINR of the beams by (26)-(29) of 002", "dB"),
     Variable("printed_power", "power of the beams by (26)-(29) of 002, of the limit"),
     Variable("min_sinr_db", "least SINR delivered", "dB"),
+    Variable("random_phase_rcrb_m", "root of the mean CRB of the delivered signal over random node phases", "m"),
+    Variable("random_phase_median_rcrb_m", "root of the median CRB over random node phases", "m"),
+    Variable("random_phase_p95_rcrb_m", "root of the 95 % quantile of the CRB over random node phases", "m"),
+    Variable("honest_se_bps_hz", "mean of log2(1 + SINR) over random node phases", "bit/s/Hz"),
+    Variable("nominal_se_bps_hz", "log2(1 + SINR) with the noncoherent SINR, a ratio of expected powers", "bit/s/Hz"),
+    Variable("sinr_p5_db", "5 % quantile of the SINR over random node phases, users and subcarriers", "dB"),
+    Variable("delay_margin_s", "what the delays may spread more before symbols fold or overlap", "s"),
+    Variable("peak_delay_sidelobe_db", "highest delay sidelobe of any node towards any target", "dB"),
+    Variable("integrated_delay_sidelobe_db", "largest integrated delay sidelobe ratio of any node and target", "dB"),
     Variable("objective", "value of the objective, squared error", "m2"),
     Variable("dual_bound", "lower bound of the objective", "m2"),
     Variable("relative_gap", "relative gap between value and bound"),
@@ -101,7 +114,8 @@ class OfdmTradeoff:
             return [_failed(f"The program could not be set up ({error}): its Fisher information is nearly singular.")] * len(
                 scenarios
             )
-        return [_cell(designer, s.service.sinr_db, uniform) for s in scenarios]
+        deployment = _Deployment(scenarios[0])
+        return [_cell(designer, s.service.sinr_db, uniform, deployment) for s in scenarios]
 
     def recheck(self, scenario: Scenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
         """Sentences on what a stored result promises and its stored design or proof does not keep."""
@@ -132,10 +146,48 @@ class OfdmTradeoff:
         return {"phase-agnostic": 1.5, "orthogonal": 0.7, "beamforming": 0.7, "unconstrained": 12.0}[str(chosen["design"])]
 
 
-def _cell(designer: Designer, sinr_db: float, uniform_crb_m2: float) -> dict[str, Any]:
+class _Deployment:
+    """What a delivered signal meets in a noncoherent network: unknown node phases, delays of the links."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        layout, waveform = scenario.layout, scenario.waveform
+        delays = delays_s(layout.nodes, layout.targets)
+        angles = angles_rad(layout.nodes, layout.targets, layout.orientation)
+        self._phases = node_phases_rad(scenario)
+        self._transmit = steering_vector(angles, scenario.arrays.transmit_antennas)
+        self._margin = delay_margin(delays, waveform.subcarriers, waveform.bandwidth_hz, waveform.prefix_s)
+
+    def judged(self, designer: Designer, sent: Delivered) -> dict[str, Any]:
+        """Bounds and rates over random phases, delay margin and sidelobes of a delivered signal."""
+        problem = designer.problem
+        assert sent.transmitted is not None
+        assert sent.beams is not None
+        assert sent.remainder is not None
+        crb = crb_under_phases(
+            problem.derivatives, sent.transmitted, problem.sensing.noise_power, problem.targets, self._phases
+        )  # fmt: skip
+        rates = phase_rates(
+            problem.channels, sent.beams, sent.remainder, problem.noise_power, self._phases, designer.symbol_code()
+        )  # fmt: skip
+        lit = illumination(sent.transmitted, self._transmit)
+        peak, integrated = delay_sidelobes(lit[lit.max(axis=-1) > 0])
+        return {
+            "random_phase_rcrb_m": np.sqrt(crb.mean()),
+            "random_phase_median_rcrb_m": np.sqrt(np.median(crb)),
+            "random_phase_p95_rcrb_m": np.sqrt(np.quantile(crb, 0.95)),
+            "honest_se_bps_hz": rates.honest_se,
+            "nominal_se_bps_hz": rates.nominal_se,
+            "sinr_p5_db": linear_to_db(rates.sinr_p5),
+            "delay_margin_s": self._margin,
+            "peak_delay_sidelobe_db": linear_to_db(float(peak.max())),
+            "integrated_delay_sidelobe_db": linear_to_db(float(integrated.max())),
+        }
+
+
+def _cell(designer: Designer, sinr_db: float, uniform_crb_m2: float, deployment: _Deployment) -> dict[str, Any]:
     """One cell; a breakdown of its linear algebra is its own result and leaves the rest of the line alone."""
     try:
-        return _result(designer, designer.design(db_to_linear(sinr_db)), sinr_db, uniform_crb_m2)
+        return _result(designer, designer.design(db_to_linear(sinr_db)), sinr_db, uniform_crb_m2, deployment)
     except (np.linalg.LinAlgError, ArithmeticError) as error:
         return _failed(f"The design broke down numerically ({type(error).__name__}: {error}).")
 
@@ -152,7 +204,9 @@ def _unidentifiable(scenario: Scenario) -> str:
     )
 
 
-def _result(designer: Designer, design: Design, sinr_db: float, uniform_crb_m2: float) -> dict[str, Any]:
+def _result(
+    designer: Designer, design: Design, sinr_db: float, uniform_crb_m2: float, deployment: _Deployment
+) -> dict[str, Any]:
     certificate = design.certificate
     result: dict[str, Any] = {
         "status": certificate.status,
@@ -172,6 +226,7 @@ def _result(designer: Designer, design: Design, sinr_db: float, uniform_crb_m2: 
             "printed_power": printed.power,
         }  # fmt: skip
     if sent.transmitted is not None:
+        result |= deployment.judged(designer, sent)
         result |= {
             "extracted_rcrb_m": np.sqrt(sent.crb_m2), "extracted_min_sinr_db": linear_to_db(sent.min_sinr),
             "design_gap": sent.crb_m2 / certificate.dual_bound - 1.0,

@@ -48,7 +48,9 @@ def crb_under_phases(derivatives: Complex, covariances: Complex, noise_power: fl
         if np.any(block):
             weighted = (parts[..., m, :] @ block[np.newaxis, np.newaxis]).reshape(parameters, -1)
             pairs[m, other] = weighted @ parts[..., other, :].reshape(parameters, -1).conj().T
-    turn = np.exp(1j * phases_rad)
+    # Uncorrelated nodes: every draw is the same one.
+    together = any(np.any(pairs[m, other]) for m, other in np.ndindex(nodes, nodes) if m != other)
+    turn = np.exp(1j * phases_rad if together else 0j * phases_rad[:1])
     weights = turn[:, :, np.newaxis] * turn[:, np.newaxis].conj()
     gram = np.real(np.tensordot(weights, pairs, axes=2))
     information = (subcarriers / noise_power) * (gram + np.swapaxes(gram, -1, -2))
@@ -63,7 +65,7 @@ def crb_under_phases(derivatives: Complex, covariances: Complex, noise_power: fl
     with np.errstate(divide="ignore", invalid="ignore"):
         crb = np.sum(rows**2 / values[:, np.newaxis], axis=(1, 2))
     singular = values[:, 0] <= 1e-13 * values[:, -1]
-    return np.where(singular, np.inf, crb)
+    return np.broadcast_to(np.where(singular, np.inf, crb), len(phases_rad)).copy()
 
 
 @dataclass(frozen=True)

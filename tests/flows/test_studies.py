@@ -36,8 +36,8 @@ def test_the_catalogue_counts_cells_and_cost() -> None:
 
 
 def test_an_unknown_study_is_a_near_miss() -> None:
-    with pytest.raises(UsageError, match="did you mean 'ofdm-fig5'"):
-        study_path("ofdm-fig")
+    with pytest.raises(UsageError, match="did you mean 'ofdm-fig4[ab]'"):
+        study_path("ofdm-fig4")
     with pytest.raises(UsageError, match="no study file"):
         study_path(str(Path("nowhere") / "study.yaml"))
 
