@@ -117,6 +117,9 @@ class Power(Section):
     power_to_noise_db: float = Field(
         20.0, description="per-antenna power over all subcarriers to noise over all subcarriers, at users and nodes, dB"
     )
+    limit: Literal["per-antenna", "per-node", "total"] = Field(
+        "per-antenna", description="what the power limit holds for, at the same power allowed in all"
+    )
 
 
 class Service(Section):

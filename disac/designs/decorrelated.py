@@ -197,7 +197,7 @@ class CrbProgram:
         from scipy import sparse
 
         problem, size, parts = self._problem, self._size, self._structure.parts
-        users, total, count = problem.users, problem.nodes * problem.antennas, len(self._streams)
+        users, count = problem.users, len(self._streams)
         scaled = cp.Variable((count, size**2))
         streams = cp.reshape(self._coordinates(scale) @ cp.vec(scaled, order="C"), scaled.shape, order="C")
         inverse_sinr = cp.Parameter(nonneg=True)
@@ -205,10 +205,11 @@ class CrbProgram:
         constraints = [cp.reshape(embed @ scaled[i], (2 * size, 2 * size), order="C") >> 0 for i in range(count)]
         add_users = sparse.kron(sparse.eye_array(len(parts)), np.ones((1, users)), format="csr")
         covariances = add_users @ streams
-        power_rows = np.zeros((total, len(parts), size**2))
+        limits = problem.row_antennas
+        power_rows = np.zeros((len(limits), len(parts), size**2))
         for p, part in enumerate(parts):
-            power_rows[part.antennas, p, np.arange(size)] = 1.0
-        power = sparse.csr_array(power_rows.reshape(total, -1)) @ cp.vec(covariances, order="C") <= 1.0
+            power_rows[problem.power_rows[part.antennas], p, np.arange(size)] = 1.0
+        power = sparse.csr_array(power_rows.reshape(len(limits), -1)) @ cp.vec(covariances, order="C") <= limits
         # A user hears the parts of its subcarrier.
         row = [part.subcarrier * users + user for part, user in self._streams]
         add_parts = sparse.csr_array((np.ones(count), (row, np.arange(count))), shape=(problem.subcarriers * users, count))
@@ -249,7 +250,7 @@ class CrbProgram:
         for (part, user), matrix in zip(self._streams, matrices, strict=True):
             full[user, part.subcarrier, part.antennas[:, np.newaxis], part.antennas] = matrix
         noise = problem.noise_power / problem.subcarriers
-        power_dual = np.maximum(power, 0.0) * scale / problem.per_antenna_power
+        power_dual = np.maximum(power, 0.0)[problem.power_rows] * scale / problem.per_antenna_power
         sinr_dual = np.maximum(sinr, 0.0).reshape(shape).T * scale / noise
         return Solution(outcome, full, power_dual, sinr_dual, iterations, seconds)
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from disac.designs import beamforming, orthogonal, phase_agnostic, unconstrained
 from disac.designs.decorrelated import CrbProgram, Solution
 from disac.designs.fast import FastSolver
-from disac.designs.feasibility import PowerNeed, PowerProgram, dual_slack, proven_need
+from disac.designs.feasibility import PowerNeed, PowerProgram, dual_slack, level_power_dual, proven_need
 from disac.designs.problem import DesignProblem, Structure
 from disac.metrics.fisher import fisher_information, localization_crb
 from disac.metrics.sinr import noncoherent_sinr
@@ -37,7 +37,7 @@ METHODS: dict[str, ModuleType] = {
     "phase-agnostic": phase_agnostic,
     "orthogonal": orthogonal,
     "beamforming": beamforming,
-    "unconstrained": unconstrained,
+    "unconstrained-tight": unconstrained,
 }
 
 Solver = Literal["fast", "reference"]
@@ -221,11 +221,10 @@ class Designer:
         transmitted = streams.sum(axis=0)
         seen = self.structure.objective_covariances(transmitted)
         reached = noncoherent_sinr(self.problem.channels, streams, transmitted, self.problem.noise_power)
-        spent = np.real(np.einsum("lii->i", transmitted))
         values = np.linalg.eigvalsh(streams)
         certificate = Certificate(
             "ok", "", self.crb_m2(seen), self.dual_bound(sinr, power_dual, sinr_dual, fisher_dual),
-            power_violation=max(0.0, float(spent.max()) / self.problem.per_antenna_power - 1.0),
+            power_violation=max(0.0, self.problem.power_share(transmitted) - 1.0),
             sinr_violation=max(0.0, 1.0 - float(reached.min()) / sinr),
             psd_violation=max(0.0, -float(values.min())) / max(float(values.max()), 1e-300),
         )  # fmt: skip
@@ -255,8 +254,9 @@ class Designer:
         """
         problem = self.problem
         reward = self.structure.objective_covariances(self._reward(fisher_dual))
-        slack = dual_slack(problem, self.structure, sinr, power_dual, sinr_dual, reward)
-        lifted = power_dual + max(0.0, -slack) * (1.0 + 1e-9)
+        level = level_power_dual(problem, power_dual)
+        slack = dual_slack(problem, self.structure, sinr, level, sinr_dual, reward)
+        lifted = level + max(0.0, -slack) * (1.0 + 1e-9)
         noise = problem.noise_power / problem.subcarriers
         cost = problem.per_antenna_power * lifted.sum() - noise * sinr_dual.sum()
         return float(np.trace(fisher_dual[: 2 * problem.targets]) ** 2 / cost) if cost > 0 else 0.0
@@ -300,7 +300,7 @@ class Designer:
         rank_one = np.einsum("uli,ulj->ulij", beams, beams.conj()) * self.structure.together(self.problem)
         transmitted = rank_one.sum(axis=0) + remainder
         reached = noncoherent_sinr(self.problem.channels, rank_one, transmitted, self.problem.noise_power)
-        spent = float(np.real(np.einsum("lii->i", transmitted)).max()) / self.problem.per_antenna_power
+        spent = self.problem.power_share(transmitted)
         return Delivered(beams, remainder, transmitted, self.crb_m2(transmitted), float(reached.min()), spent)
 
 

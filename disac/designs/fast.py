@@ -126,8 +126,8 @@ class FastSolver:
         return blocks
 
     def _costs(self, mine: Int) -> Float:
-        """Each antenna's power is its own row, [1, D, d]."""
-        return np.eye(self._problem.nodes * self._problem.antennas)[np.newaxis, :, mine]
+        """Power limit that each antenna draws on, [1, limits, d]."""
+        return np.eye(len(self._problem.row_antennas))[np.newaxis, :, self._problem.power_rows[mine]]
 
     def _atoms(self, seen: _Echoes, nodes: Int, share: Int) -> tuple[Complex, Complex, Int]:
         """Rank-one factors [c, x, k, rho], [c, k, m, M_t] of the amplitudes' derivatives and their numbers [x, k, m]."""
@@ -206,7 +206,7 @@ class FastSolver:
         root, total = 1.0 / np.sqrt(sinr), len(self._selection)
         scaled = tuple(replace(b, channels=root * b.channels) for b in (self._program_blocks if blocks is None else blocks))
         return Program(
-            scaled, problem.subcarriers, np.arange(problem.users), sinr, np.ones(problem.nodes * problem.antennas),
+            scaled, problem.subcarriers, np.arange(problem.users), sinr, problem.row_antennas,
             len(self._touched), self._selection, np.zeros((total, total)),
         )  # fmt: skip
 
@@ -218,7 +218,7 @@ class FastSolver:
         problem = self._problem
         result = solve(self._program(sinr), gap)
         noise = problem.noise_power / problem.subcarriers
-        power = self._scale_m2 * result.power / problem.per_antenna_power
+        power = self._scale_m2 * result.power[problem.power_rows] / problem.per_antenna_power
         service = self._scale_m2 * result.service.T / noise
         size = problem.nodes * problem.antennas
         streams = np.zeros((problem.users, problem.subcarriers, size, size), dtype=np.complex128)

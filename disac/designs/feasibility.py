@@ -97,11 +97,12 @@ class PowerProgram:
         inverse_sinr = cp.Parameter(nonneg=True)
         embed = real_embedding(self._basis)
         cones = [cp.reshape(embed @ scaled[i], (2 * size, 2 * size), order="C") >> 0 for i in range(len(self._blocks))]
-        power_rows = np.zeros((problem.nodes * size, len(self._blocks), size**2))
+        limits = problem.row_antennas
+        power_rows = np.zeros((len(limits), len(self._blocks), size**2))
         wanted = np.zeros((problem.subcarriers * problem.users, len(self._blocks), size**2))
         heard = np.zeros_like(wanted)
         for i, (s, u, n) in enumerate(self._blocks):
-            power_rows[problem.node_antennas(n), i, np.arange(size)] = 1.0
+            power_rows[problem.power_rows[problem.node_antennas(n)], i, np.arange(size)] = 1.0
             for user in range(problem.users):
                 h = problem.channels[n, user, s]
                 row = inner_products(np.outer(h, h.conj())[np.newaxis] / unit, self._basis)[0]
@@ -109,7 +110,7 @@ class PowerProgram:
                 if user == u:
                     wanted[s * problem.users + user, i] = row
         flat = cp.vec(blocks, order="C")
-        power = _sparse(power_rows) @ flat <= scaling
+        power = _sparse(power_rows) @ flat <= limits * scaling
         sinr = (1.0 + inverse_sinr) * (_sparse(wanted) @ flat) - _sparse(heard) @ flat >= 1.0
         return cp.Problem(cp.Minimize(scaling), [power, sinr, *cones]), blocks, inverse_sinr, power, sinr
 
@@ -125,7 +126,7 @@ class PowerProgram:
         if outcome not in ("optimal", "optimal_inaccurate") or power.dual_value is None or row.dual_value is None:
             return None
         noise = problem.noise_power / problem.subcarriers
-        power_dual = np.maximum(power.dual_value, 0.0) / problem.per_antenna_power
+        power_dual = np.maximum(power.dual_value, 0.0)[problem.power_rows] / problem.per_antenna_power
         sinr_dual = np.maximum(row.dual_value, 0.0).reshape(problem.subcarriers, problem.users).T / noise
         need = proven_need(problem, self._structure, sinr, power_dual, sinr_dual)
         return replace(need, streams=None if blocks.value is None else self._full_power(blocks.value))
@@ -140,8 +141,15 @@ class PowerProgram:
         for block, (s, u, n) in zip(positive, self._blocks, strict=True):
             mine = problem.node_antennas(n)
             streams[u, s, mine[:, np.newaxis], mine] = block
-        busiest = float(np.real(np.einsum("ulii->i", streams)).max())
-        return streams * (problem.per_antenna_power / busiest) if busiest > 0 else None
+        busiest = problem.power_share(streams.sum(axis=0))
+        return streams / busiest if busiest > 0 else None
+
+
+def level_power_dual(problem: DesignProblem, power_dual: Float) -> Float:
+    """The multipliers with one value, the largest, for all antennas under one power limit: only such prove anything, [D]."""
+    largest = np.zeros(len(problem.row_antennas))
+    np.maximum.at(largest, problem.power_rows, power_dual)
+    return largest[problem.power_rows]
 
 
 def proven_need(
@@ -149,8 +157,9 @@ def proven_need(
 ) -> PowerNeed:  # fmt: skip
     """Make a nearly feasible dual (lambda [D], mu [U, L]) exactly feasible and read off the bound it proves."""
     nothing = np.zeros((problem.subcarriers, len(power_dual), len(power_dual)))
-    lift = max(0.0, -dual_slack(problem, structure, sinr, power_dual, sinr_dual, nothing)) * (1.0 + 1e-9)
-    raised = power_dual + lift
+    level = level_power_dual(problem, power_dual)
+    lift = max(0.0, -dual_slack(problem, structure, sinr, level, sinr_dual, nothing)) * (1.0 + 1e-9)
+    raised = level + lift
     need = problem.noise_power / problem.subcarriers * sinr_dual.sum() / (problem.per_antenna_power * raised.sum())
     return PowerNeed(float(need), raised, sinr_dual)
 

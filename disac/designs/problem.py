@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +12,15 @@ from numpy.typing import NDArray
 from disac.metrics.fisher import Localization, SensingModel, location_derivatives
 
 Complex = NDArray[np.complex128]
+PowerLimit = Literal["per-antenna", "per-node", "total"]
 
 
 @dataclass(frozen=True)
 class DesignProblem:
-    """Minimise tr of the location CRB (13) under a power limit per antenna (14b) and an SINR per user (14c).
+    """Minimise tr of the location CRB (13) under power limits (14b) and an SINR per user (14c).
 
-    ``channels`` h_{n,u,l} has shape [N, U, L, M_t]; ``per_antenna_power`` P_T bounds an antenna's power summed over
-    subcarriers; ``noise_power`` is sigma_c^2 over all subcarriers.
+    ``channels`` h_{n,u,l} has shape [N, U, L, M_t]; ``per_antenna_power`` P_T is allowed for each antenna, summed over
+    subcarriers, singly or together with the others under a ``power_limit``; ``noise_power`` is sigma_c^2 over all subcarriers.
     """
 
     sensing: SensingModel
@@ -26,6 +28,7 @@ class DesignProblem:
     per_antenna_power: float
     noise_power: float
     localization: Localization = "hybrid"
+    power_limit: PowerLimit = "per-antenna"
 
     @property
     def nodes(self) -> int:
@@ -56,6 +59,26 @@ class DesignProblem:
     def derivatives(self) -> Complex:
         """Derivatives of the echoes with respect to location and nuisances, [P, N, L, M_r, N M_t]."""
         return location_derivatives(self.sensing, self.localization)
+
+    @cached_property
+    def power_rows(self) -> NDArray[np.intp]:
+        """Power limit that each antenna of the stacked vector falls under, shape [N M_t].
+
+        A limit allows ``per_antenna_power`` times the number of its antennas.
+        """
+        antenna = np.arange(self.nodes * self.antennas)
+        return {"per-antenna": antenna, "per-node": antenna // self.antennas, "total": 0 * antenna}[self.power_limit]
+
+    @cached_property
+    def row_antennas(self) -> NDArray[np.float64]:
+        """Number of antennas under each power limit."""
+        return np.bincount(self.power_rows).astype(np.float64)
+
+    def power_share(self, covariances: Complex) -> float:
+        """Power of the busiest limit, relative to it, for covariances [L, D, D]."""
+        spent = np.real(np.einsum("lii->i", covariances))
+        by_row = np.bincount(self.power_rows, weights=spent)
+        return float((by_row / self.row_antennas).max()) / self.per_antenna_power
 
     def owner(self, subcarrier: int) -> int:
         """Node that transmits on a subcarrier in the orthogonal designs: l mod N (002, section IV-C)."""

@@ -29,7 +29,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    design: Literal["phase-agnostic", "orthogonal", "beamforming", "unconstrained"] = Field(
+    design: Literal["phase-agnostic", "orthogonal", "beamforming", "unconstrained-tight"] = Field(
         "phase-agnostic", description="design method"
     )
     solver: Literal["fast", "reference"] = Field(
@@ -87,7 +87,9 @@ def design_problem(scenario: Scenario) -> DesignProblem:
         subcarriers=scenario.waveform.subcarriers, bandwidth_hz=scenario.waveform.bandwidth_hz,
         noise_power=1.0 / power, orientation=scenario.layout.orientation,
     )  # fmt: skip
-    return DesignProblem(sensing, user_channels(scenario), 1.0, 1.0 / power, scenario.sensing.localization)
+    return DesignProblem(
+        sensing, user_channels(scenario), 1.0, 1.0 / power, scenario.sensing.localization, scenario.power.limit
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ class OfdmTradeoff:
         chosen = json.loads(options_text)
         if chosen["solver"] == "fast":
             return 0.2
-        return {"phase-agnostic": 1.5, "orthogonal": 0.7, "beamforming": 0.7, "unconstrained": 12.0}[str(chosen["design"])]
+        return {"phase-agnostic": 1.5, "unconstrained-tight": 12.0}.get(str(chosen["design"]), 0.7)
 
 
 class _Deployment:

@@ -9,9 +9,10 @@ import xarray as xr
 from bokeh.palettes import viridis
 
 _LABELS = {
+    ("design", "phase-agnostic"): "Phase-agnostic design",
     ("design", "orthogonal"): "Orthogonal design (P.2)",
     ("design", "beamforming"): "Beamforming design (P.3)",
-    ("design", "unconstrained"): "Unconstrained design (P.1), a bound",
+    ("design", "unconstrained-tight"): "Unconstrained design (P.1), a bound",
 }
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

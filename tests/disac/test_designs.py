@@ -19,7 +19,7 @@ from disac.optim.conic import SETTINGS
 from disac.scenario import Scenario
 from disac.units import db_to_linear
 
-CASE_KEYS = {"orthogonal": "P2", "beamforming": "P3", "unconstrained": "P1T"}
+CASE_KEYS = {"orthogonal": "P2", "beamforming": "P3", "unconstrained-tight": "P1T"}
 TOLERANCE = {"fast": 1e-6, "reference": 2e-4}
 
 
@@ -108,7 +108,7 @@ def test_an_infeasible_target_is_proved_by_a_dual_ray(method: str) -> None:
 
 def test_the_stored_ray_of_the_case_is_a_certificate_by_our_check() -> None:
     case = load("case_13")
-    designer = Designer(problem(case), "unconstrained")
+    designer = Designer(problem(case), "unconstrained-tight")
     stored = case["designs"]["P1T"]["certificate"]
     power, sinr = np.array(stored["lam"]), np.array(stored["mu"]).T
     silent = np.zeros((case["L"], len(power), len(power)))
@@ -146,7 +146,7 @@ def test_a_certificate_beyond_its_limits_is_not_ok() -> None:
 
 
 def test_one_node_makes_the_unconstrained_and_the_orthogonal_design_equal() -> None:
-    a, b = (designed("case_00", m)[1].certificate.value for m in ("orthogonal", "unconstrained"))
+    a, b = (designed("case_00", m)[1].certificate.value for m in ("orthogonal", "unconstrained-tight"))
     assert a == pytest.approx(b, rel=1e-6)
 
 
@@ -244,7 +244,8 @@ def test_quiet_coordinates_are_a_congruence_that_shrinks_what_is_heard() -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "users", "realisation", "sinr_db"), [
-    ("unconstrained", 3, 1, 32.0), ("unconstrained", 2, 2, 35.0), ("orthogonal", 1, 2, 38.0), ("beamforming", 1, 2, 38.0),
+    ("unconstrained-tight", 3, 1, 32.0), ("unconstrained-tight", 2, 2, 35.0),
+    ("orthogonal", 1, 2, 38.0), ("beamforming", 1, 2, 38.0),
 ])  # fmt: skip
 def test_designs_next_to_the_largest_sinr_are_solved(method: str, users: int, realisation: int, sinr_db: float) -> None:
     scenario = Scenario.model_validate({

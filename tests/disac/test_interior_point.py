@@ -228,7 +228,7 @@ def test_the_phase_agnostic_design_does_not_know_the_phases_and_is_delivered_exa
 def test_beams_of_the_unconstrained_design_keep_power_and_sinr_and_the_printed_ones_do_not(name: str) -> None:
     """Along the directions of the optimum, powers and sensing signal optimised again: what is sent is feasible for (14)."""
     given, sinr = problem(name), db_to_linear(load(name)["gamma_db"])
-    designer = Designer(given, "unconstrained")
+    designer = Designer(given, "unconstrained-tight")
     design = designer.design(sinr)
     sent, printed = designer.delivered(design, sinr), designer.extracted_as_printed(design)
     assert sent.power <= 1 + 1e-6
@@ -241,7 +241,7 @@ def test_beams_of_the_unconstrained_design_keep_power_and_sinr_and_the_printed_o
 def test_expected_information_over_phases_is_that_of_the_diagonal_blocks() -> None:
     """E_phi F(R) = F(blkdiag R), by a quadrature that is exact for these trigonometric polynomials."""
     given = problem("case_05")
-    streams = random_streams(given, "unconstrained").sum(axis=0)
+    streams = random_streams(given, "unconstrained-tight").sum(axis=0)
     mean = np.zeros((2 * given.targets,) * 2)
     rotation = np.repeat(np.arange(given.nodes), given.antennas)
     total = 0
@@ -260,10 +260,47 @@ def test_expected_information_over_phases_is_that_of_the_diagonal_blocks() -> No
 def test_designs_stand_in_their_order(name: str) -> None:
     """More freedom never locates worse: unconstrained, then phase-agnostic, then orthogonal."""
     given, sinr = problem(name), db_to_linear(load(name)["gamma_db"])
-    certificates = [Designer(given, m).design(sinr).certificate for m in ("unconstrained", "phase-agnostic", "orthogonal")]
+    certificates = [
+        Designer(given, m).design(sinr).certificate for m in ("unconstrained-tight", "phase-agnostic", "orthogonal")
+    ]
     for better, worse in itertools.pairwise(certificates):
         if worse.status == "ok":
             assert better.dual_bound <= worse.value * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_power_limits_are_kept_and_wider_ones_never_locate_worse(method: str) -> None:
+    """The same power in all, per antenna, per node or together: each a relaxation of the one before; both paths agree."""
+    sinr, found = db_to_linear(10.0), {}
+    for limit in ("per-antenna", "per-node", "total"):
+        given = dataclasses.replace(problem("case_05"), power_limit=limit)
+        fast_one, slow_one = (Designer(given, method, solver).design(sinr) for solver in ("fast", "reference"))
+        assert fast_one.certificate.status == slow_one.certificate.status == "ok"
+        assert fast_one.certificate.relative_gap < 1e-7
+        assert fast_one.certificate.value == pytest.approx(slow_one.certificate.value, rel=2e-4)
+        assert fast_one.certificate.dual_bound <= slow_one.certificate.value
+        assert fast_one.streams is not None
+        spent = np.real(np.einsum("lii->i", fast_one.streams.sum(axis=0))) / given.per_antenna_power
+        nodes = spent.reshape(given.nodes, given.antennas).mean(axis=1)
+        busiest = {"per-antenna": spent.max(), "per-node": nodes.max(), "total": spent.mean()}
+        assert busiest[limit] <= 1 + 1e-7
+        found[limit] = fast_one.certificate
+    assert found["total"].dual_bound <= found["per-node"].value
+    assert found["per-node"].dual_bound <= found["per-antenna"].value
+    assert found["total"].value < 0.999 * found["per-antenna"].value
+
+
+def test_unequal_multipliers_under_one_limit_prove_no_more_than_their_largest() -> None:
+    """Positive control: spreading a node's multiplier over its antennas must not raise the bound."""
+    given = dataclasses.replace(problem("case_05"), power_limit="per-node")
+    designer = Designer(given, "phase-agnostic")
+    design = designer.design(10.0)
+    assert design.power_dual is not None
+    assert design.sinr_dual is not None
+    assert design.fisher_dual is not None
+    cheaper = design.power_dual * np.tile([1.0, 0.2, 0.2, 0.2], given.nodes)
+    bound = designer.dual_bound(10.0, cheaper, design.sinr_dual, design.fisher_dual)
+    assert bound == pytest.approx(design.certificate.dual_bound, rel=1e-12)
 
 
 def test_scrambled_symbols_are_uncorrelated() -> None:

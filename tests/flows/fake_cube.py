@@ -11,9 +11,9 @@ import xarray as xr
 from pipeline.experiment import STATUS_CODES
 
 SINR_DB = (0.0, 10.0, 15.0, 20.0, 25.0, 28.0, 30.0, 32.0, 34.0, 36.0, 38.0, 40.0)
-DESIGNS = ("orthogonal", "beamforming", "unconstrained")
-FACTOR = {"orthogonal": 1.17, "beamforming": 1.5, "unconstrained": 1.0}
-LIMIT_DB = {"orthogonal": 37.0, "beamforming": 36.5, "unconstrained": 39.0}
+DESIGNS = ("orthogonal", "beamforming", "unconstrained-tight")
+FACTOR = {"orthogonal": 1.17, "beamforming": 1.5, "unconstrained-tight": 1.0}
+LIMIT_DB = {"orthogonal": 37.0, "beamforming": 36.5, "unconstrained-tight": 39.0}
 REPORT = {"x": "sinr_db", "y": "rcrb_m", "colour": "design", "style": "user_count", "log_y": True}
 _AXES = ("sinr_db", "user_count", "design", "realisation")
 

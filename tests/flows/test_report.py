@@ -76,7 +76,7 @@ def test_every_claim_has_a_badge_and_its_evidence(page: str) -> None:
     text = own_part(page)
     assert text.count('class="badge ') == len(re.findall(r"<tr><td><span", text)) == 10
     assert 'class="badge fails">fails' in text
-    assert "cells at or below 0.001" in text
+    assert "cells at or below 1e-06" in text
 
 
 def test_provenance_is_folded_in_the_page(page: str) -> None:

@@ -36,7 +36,7 @@ def test_the_catalogue_counts_cells_and_cost() -> None:
 
 
 def test_an_unknown_study_is_a_near_miss() -> None:
-    with pytest.raises(UsageError, match="did you mean 'ofdm-fig4[ab]'"):
+    with pytest.raises(UsageError, match=r"did you mean 'ofdm-fig4[ab]'"):
         study_path("ofdm-fig4")
     with pytest.raises(UsageError, match="no study file"):
         study_path(str(Path("nowhere") / "study.yaml"))
