@@ -1,0 +1,88 @@
+"""The largest SINR that all users can have on all subcarriers: a design that reaches it, a proof that none goes further."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from disac.designs.fast import FastSolver
+from disac.designs.feasibility import proven_need
+from disac.designs.problem import DesignProblem, Structure
+from disac.metrics.sinr import noncoherent_sinr
+from disac.units import db_to_linear, linear_to_db
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LargestSinr:
+    """Reached by ``streams`` [U, L, D, D]: ``reached_db``; out of reach by the ray (lambda, mu): ``beyond_db``."""
+
+    reached_db: float
+    beyond_db: float
+    streams: Complex
+    power_dual: Float
+    sinr_dual: Float
+
+
+def largest_sinr(problem: DesignProblem, structure: Structure, tolerance_db: float = 0.01) -> LargestSinr:
+    """Bracket the largest feasible SINR of a scenario by bisection; both ends are proved.
+
+    Sensing plays no part in what is feasible. The lower end is the SINR of covariances within the power limit, the upper
+    one has a dual ray checked apart from the solver (:func:`disac.designs.feasibility.proven_need`).
+
+    Parameters
+    ----------
+    tolerance_db
+        Width of the bracket at which to stop, dB.
+
+    Raises
+    ------
+    ArithmeticError
+        If a step of the bisection ends without a design and without a proof; the sentence has the bracket so far.
+    """
+    solver = FastSolver(problem, structure)
+    low, high = -np.inf, np.inf
+    streams = power_dual = sinr_dual = None
+    # No user can have more than all its power over noise alone.
+    target = _matched_filter_db(problem)
+    step = 10.0
+    while high - low > tolerance_db:
+        solution = solver.solve(db_to_linear(target), gap=1e-3)
+        assert solution.streams is not None
+        assert solution.power_dual is not None
+        assert solution.sinr_dual is not None
+        share = max(1.0, problem.power_share(solution.streams.sum(axis=0)))
+        kept = solution.streams / share
+        reached = noncoherent_sinr(problem.channels, kept, kept.sum(axis=0), problem.noise_power).min()
+        reached_db = linear_to_db(float(reached)) if reached > 0 else -np.inf
+        need = proven_need(problem, structure, db_to_linear(target), solution.power_dual, solution.sinr_dual)
+        if need.proves_infeasible:
+            high, power_dual, sinr_dual = target, need.power_dual, need.sinr_dual
+        elif reached_db < target - 1e-3:
+            raise ArithmeticError(
+                f"{target:.4f} dB was neither reached nor refuted; the largest lies in [{low:.4f}, {high:.4f}]"
+            )
+        if reached_db > low:
+            low, streams = reached_db, kept
+        if not np.isfinite(high):
+            target = low + step
+        elif not np.isfinite(low):
+            target = high - step
+        else:
+            target = 0.5 * (low + high)
+    assert streams is not None
+    assert power_dual is not None
+    assert sinr_dual is not None
+    return LargestSinr(low, high, streams, power_dual, sinr_dual)
+
+
+def _matched_filter_db(problem: DesignProblem) -> float:
+    """SINR of the weakest user if all antennas spent everything on it, spread over the subcarriers."""
+    power = problem.per_antenna_power / problem.subcarriers
+    amplitude = np.abs(problem.channels).sum(axis=-1)
+    gain = power * (amplitude**2).sum(axis=0) / (problem.noise_power / problem.subcarriers)
+    return linear_to_db(float(gain.min()))
