@@ -155,24 +155,26 @@ class CrbProgram:
         parts = self._structure.parts
         own = np.empty((len(rows), len(parts), self._size**2))
         for p, part in enumerate(parts):
-            block = derivatives[:, :, part.subcarrier][..., part.antennas].reshape(parameters, -1, self._size)
+            block = derivatives[:, :, list(part.subcarriers)][..., part.antennas].reshape(parameters, -1, self._size)
             gram = np.einsum("ari,brj->abij", block.conj(), block, optimize=True)
             own[:, p] = weight * inner_products(gram[rows, columns], self._basis)
         shared = np.empty_like(own)
         for p, part in enumerate(parts):
-            members = self._structure.share_of[part.subcarrier]
-            same = [q for q, o in enumerate(parts) if o.subcarrier in members and np.array_equal(o.antennas, part.antennas)]
+            members = self._structure.share_of[part.subcarriers[0]]
+            near = [q for q, o in enumerate(parts) if o.subcarriers[0] in members]
+            same = [q for q in near if np.array_equal(parts[q].antennas, part.antennas)]
             shared[:, p] = own[:, same].mean(axis=1)
         return shared
 
     @cached_property
     def _channel_rows(self) -> Float:
-        """Real coordinates of sum_n h_n h_n^H in units of noise to power, one row per (part, user)."""
+        """Real coordinates of sum_n h_n h_n^H in units of noise to power, one row per covariance and subcarrier."""
         problem = self._problem
         unit = problem.noise_power / problem.subcarriers / problem.per_antenna_power
         rows = []
-        for part, user in self._streams:
-            vectors = self._structure.channel_vectors(problem, user, part)
+        for stream, subcarrier in self._heard:
+            part, user = self._streams[stream]
+            vectors = self._structure.channel_vectors(problem, user, part, subcarrier)
             rows.append(inner_products(np.einsum("ni,nj->ij", vectors, vectors.conj()) / unit, self._basis))
         return np.array(rows)
 
@@ -181,13 +183,21 @@ class CrbProgram:
         """(part, user) of every covariance."""
         return [(part, user) for part in self._structure.parts for user in range(self._problem.users)]
 
+    @property
+    def _heard(self) -> list[tuple[int, int]]:
+        """(number of a covariance, subcarrier) wherever one is sent."""
+        return [(i, s) for i, (part, _) in enumerate(self._streams) for s in part.subcarriers]
+
     def _coordinates(self, scale: float) -> Any:
         """Coordinates of all streams from the solver's, block by block."""
         from scipy import sparse
 
         problem, blocks = self._problem, []
         for part, user in self._streams:
-            others = [self._structure.channel_vectors(problem, v, part) for v in range(problem.users) if v != user]
+            others = [
+                self._structure.channel_vectors(problem, v, part, s)
+                for v in range(problem.users) for s in part.subcarriers if v != user
+            ]  # fmt: skip
             blocks.append(quiet_coordinates(self._basis, np.concatenate([np.zeros((0, self._size)), *others]), scale))
         return sparse.block_diag(blocks, format="csr")
 
@@ -208,13 +218,15 @@ class CrbProgram:
         limits = problem.row_antennas
         power_rows = np.zeros((len(limits), len(parts), size**2))
         for p, part in enumerate(parts):
-            power_rows[problem.power_rows[part.antennas], p, np.arange(size)] = 1.0
+            power_rows[problem.power_rows[part.antennas], p, np.arange(size)] = len(part.subcarriers)
         power = sparse.csr_array(power_rows.reshape(len(limits), -1)) @ cp.vec(covariances, order="C") <= limits
         # A user hears the parts of its subcarrier.
-        row = [part.subcarrier * users + user for part, user in self._streams]
-        add_parts = sparse.csr_array((np.ones(count), (row, np.arange(count))), shape=(problem.subcarriers * users, count))
-        heard = add_parts @ cp.sum(cp.multiply(self._channel_rows, add_users.T @ covariances), axis=1)
-        wanted = add_parts @ cp.sum(cp.multiply(self._channel_rows, streams), axis=1)
+        terms, entry = self._heard, np.arange(len(self._heard))
+        row, of = [s * users + self._streams[i][1] for i, s in terms], [i for i, _ in terms]
+        add_parts = sparse.csr_array((np.ones(len(terms)), (row, entry)), shape=(problem.subcarriers * users, len(terms)))
+        at_terms = sparse.csr_array((np.ones(len(terms)), (entry, of)), shape=(len(terms), count))
+        heard = add_parts @ cp.sum(cp.multiply(self._channel_rows, at_terms @ add_users.T @ covariances), axis=1)
+        wanted = add_parts @ cp.sum(cp.multiply(self._channel_rows, at_terms @ streams), axis=1)
         sinr = (1.0 + inverse_sinr) * wanted - heard >= 1.0
         parameters, location = self._decorrelation.selection.shape
         upper = self._coefficients.reshape(len(self._coefficients), -1) @ cp.vec(covariances, order="C")
@@ -248,7 +260,8 @@ class CrbProgram:
         matrices = problem.per_antenna_power * np.tensordot(streams, self._basis, axes=1)
         full = np.zeros((problem.users, problem.subcarriers, total, total), dtype=np.complex128)
         for (part, user), matrix in zip(self._streams, matrices, strict=True):
-            full[user, part.subcarrier, part.antennas[:, np.newaxis], part.antennas] = matrix
+            for subcarrier in part.subcarriers:
+                full[user, subcarrier, part.antennas[:, np.newaxis], part.antennas] = matrix
         noise = problem.noise_power / problem.subcarriers
         power_dual = np.maximum(power, 0.0)[problem.power_rows] * scale / problem.per_antenna_power
         sinr_dual = np.maximum(sinr, 0.0).reshape(shape).T * scale / noise

@@ -102,12 +102,13 @@ class Designer:
     """A design method set up for one problem and solved for each SINR target.
 
     ``fast`` is the structured interior point, with the reference where it does not reach a certified answer; ``reference`` is
-    CVXPY alone. Programs are made once.
+    CVXPY alone. Programs are made once. With ``clusters``, each of so many groups of adjacent subcarriers has one covariance.
     """
 
-    def __init__(self, problem: DesignProblem, method: str, solver: Solver = "fast") -> None:
+    def __init__(self, problem: DesignProblem, method: str, solver: Solver = "fast", clusters: int = 0) -> None:
         self.problem, self.method = problem, METHODS[method]
-        self.structure: Structure = self.method.structure(problem)
+        every: Structure = self.method.structure(problem)
+        self.structure = every.clustered(clusters) if clusters else every
         self._fast = self._structured if solver == "fast" else None
         if solver == "reference":
             _ = self._crb
@@ -279,8 +280,9 @@ class Designer:
             return NOTHING
         if self.method is not unconstrained:
             return self._sent("optimal", *self.method.extract_beams(self.problem, design.streams))
+        # Beams may differ within a cluster, as their channels do.
         directions = unconstrained.directions(self.problem, design.streams)
-        return self._sent(*self._structured.along(directions, sinr))
+        return self._sent(*FastSolver(self.problem, unconstrained.structure(self.problem)).along(directions, sinr))
 
     def symbol_code(self) -> Complex:
         """Known factors of each node's symbols, [N, symbols]; ones where the design does not scramble them."""

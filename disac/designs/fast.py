@@ -89,28 +89,37 @@ class FastSolver:
     # -- building ----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _classes(self) -> dict[tuple[int, ...], list[int]]:
-        """Antenna sets, each with the subcarriers on which it transmits."""
-        classes: dict[tuple[int, ...], list[int]] = {}
+    def _classes(self) -> list[tuple[Int, list[tuple[int, ...]]]]:
+        """Antenna sets, each with the groups of equally many subcarriers on which it sends one covariance."""
+        classes: dict[tuple[tuple[int, ...], int], list[tuple[int, ...]]] = {}
         for part in self._structure.parts:
-            classes.setdefault(tuple(int(a) for a in part.antennas), []).append(part.subcarrier)
-        return classes
+            key = (tuple(int(a) for a in part.antennas), len(part.subcarriers))
+            classes.setdefault(key, []).append(part.subcarriers)
+        return [(np.array(antennas), groups) for (antennas, _), groups in classes.items()]
 
-    @property
-    def _antennas(self) -> list[Int]:
-        """Antennas of each class."""
-        return [np.array(antennas) for antennas in self._classes]
+    @cached_property
+    def _groups(self) -> list[tuple[int, ...]]:
+        """Subcarriers of each cell: those whose SINR the same covariances decide."""
+        return sorted({part.subcarriers for part in self._structure.parts})
+
+    @cached_property
+    def _row_subcarriers(self) -> Int:
+        """Subcarrier of each cell's SINR rows, [cells, rows of a user]; a short group says its last one twice."""
+        most = max(len(group) for group in self._groups)
+        return np.array([[group[min(i, len(group) - 1)] for i in range(most)] for group in self._groups])
 
     def _blocks(self, seen: _Echoes) -> list[Block]:
         problem = self._problem
         weight = np.sqrt(2.0 * problem.subcarriers * problem.per_antenna_power / problem.sensing.noise_power)
         blocks = []
-        for antennas, subcarriers in self._classes.items():
-            mine = np.array(antennas)
+        for mine, groups in self._classes:
             nodes = np.unique(mine // problem.antennas)
-            cells = np.array(subcarriers)
-            share = np.array([self._structure.share_of[s] for s in subcarriers])
-            scale = weight / np.sqrt(share.shape[1])
+            cells = np.array([self._groups.index(group) for group in groups])
+            if len(groups[0]) > 1:
+                share, scale = np.array(groups), weight
+            else:
+                share = np.array([self._structure.share_of[group[0]] for group in groups])
+                scale = weight / np.sqrt(share.shape[1])
             # [D, N, c, share, rho, d] -> [c, N, (share rho), D, d]
             dense = scale * seen.dense[:, :, share][..., mine].transpose(2, 1, 3, 4, 0, 5)
             dense = dense.reshape(len(cells), problem.nodes, -1, *dense.shape[4:])
@@ -121,7 +130,8 @@ class FastSolver:
                 node = nodes[family // problem.targets] if members is None else members[family, member]
                 on[:, family, member, node] = right[:, family, member]
             right = on.reshape(*on.shape[:3], -1)[..., mine]
-            users, costs, channels = np.arange(problem.users), self._costs(mine), self._channels(mine, nodes, cells)
+            users, channels = np.arange(problem.users), self._channels(mine, nodes, cells)
+            costs = len(groups[0]) * self._costs(mine)
             blocks.append(Block(cells, users, costs, channels, np.ascontiguousarray(dense), scale * left, right, atoms))
         return blocks
 
@@ -149,13 +159,17 @@ class FastSolver:
         return left, right, number.reshape(problem.nodes, -1, 1)
 
     def _channels(self, mine: Int, nodes: Int, cells: Int) -> Complex:
-        """Channels of the users in units of noise to power, one term per transmitting node: [c, U, t, d]."""
-        problem = self._problem
+        """Channels of the SINR rows in units of noise to power, one term per transmitting node: [c, rows, t, d].
+
+        Rows run over the cell's subcarriers and, fastest, over the users.
+        """
+        problem, rows = self._problem, self._row_subcarriers[cells]
         unit = np.sqrt(problem.subcarriers * problem.per_antenna_power / problem.noise_power)
-        full = np.zeros((len(cells), problem.users, len(nodes), problem.nodes, problem.antennas), dtype=np.complex128)
+        shape = (*rows.shape, problem.users, len(nodes), problem.nodes, problem.antennas)
+        full = np.zeros(shape, dtype=np.complex128)
         for term, node in enumerate(nodes):
-            full[:, :, term, node] = unit * problem.channels[node][:, cells].swapaxes(0, 1)
-        return full.reshape(*full.shape[:3], -1)[..., mine]
+            full[:, :, :, term, node] = unit * problem.channels[node][:, rows].transpose(1, 2, 0, 3)
+        return full.reshape(len(cells), -1, len(nodes), problem.nodes * problem.antennas)[..., mine]
 
     def _decorrelate(self, raw: Sequence[Block]) -> None:
         """Change of parameters F' = T F T^T with the identity for the location at the uniform design."""
@@ -166,10 +180,10 @@ class FastSolver:
         atoms = len(self._touched)
         total = dense + 2 * atoms
         used = np.zeros(problem.nodes * problem.antennas)
-        for mine, block in zip(self._antennas, raw, strict=True):
-            used[mine] += len(block.cells)
+        for mine, groups in self._classes:
+            used[mine] += sum(len(group) for group in groups)
         information = np.zeros((total, total))
-        for mine, block in zip(self._antennas, raw, strict=True):
+        for (mine, _), block in zip(self._classes, raw, strict=True):
             even = np.diag(1.0 / used[mine]).astype(np.complex128)
             information += block_information(block, np.broadcast_to(even, (len(block.cells), *even.shape)), atoms)
         scale = 1.0 / np.sqrt(np.diag(information))
@@ -205,9 +219,10 @@ class FastSolver:
         problem = self._problem
         root, total = 1.0 / np.sqrt(sinr), len(self._selection)
         scaled = tuple(replace(b, channels=root * b.channels) for b in (self._program_blocks if blocks is None else blocks))
+        row_user = np.tile(np.arange(problem.users), self._row_subcarriers.shape[1])
         return Program(
-            scaled, problem.subcarriers, np.arange(problem.users), sinr, problem.row_antennas,
-            len(self._touched), self._selection, np.zeros((total, total)),
+            scaled, len(self._groups), row_user, sinr, problem.row_antennas, len(self._touched), self._selection,
+            np.zeros((total, total)),
         )  # fmt: skip
 
     # -- solving -----------------------------------------------------------------------------------------------------
@@ -219,19 +234,22 @@ class FastSolver:
         result = solve(self._program(sinr), gap)
         noise = problem.noise_power / problem.subcarriers
         power = self._scale_m2 * result.power[problem.power_rows] / problem.per_antenna_power
-        service = self._scale_m2 * result.service.T / noise
+        service = np.zeros((problem.subcarriers, problem.users))
+        rows = result.service.reshape(len(self._groups), -1, problem.users)
+        np.add.at(service, self._row_subcarriers, self._scale_m2 * rows / noise)
         size = problem.nodes * problem.antennas
         streams = np.zeros((problem.users, problem.subcarriers, size, size), dtype=np.complex128)
-        for mine, block, covariance in zip(self._antennas, self._program_blocks, result.covariances, strict=True):
-            place = np.ix_(np.arange(problem.users), block.cells, mine, mine)
-            streams[place] = problem.per_antenna_power * covariance.swapaxes(0, 1)
+        for (mine, groups), covariance in zip(self._classes, result.covariances, strict=True):
+            for subcarriers in zip(*groups, strict=True):
+                place = np.ix_(np.arange(problem.users), subcarriers, mine, mine)
+                streams[place] = problem.per_antenna_power * covariance.swapaxes(0, 1)
         turned = np.sqrt(self._scale_m2) * (self._transform.T @ result.fisher)
         every = problem.targets * problem.nodes**2
         fisher = np.zeros((self._dense + 2 * every, turned.shape[1]))
         kept = np.concatenate([np.arange(self._dense), self._dense + self._touched, self._dense + every + self._touched])
         fisher[kept] = turned
         seconds = time.perf_counter() - started
-        return Solution(result.outcome, streams, power, service, result.iterations, seconds, fisher)
+        return Solution(result.outcome, streams, power, service.T, result.iterations, seconds, fisher)
 
     def along(self, directions: Complex, sinr: float, gap: float = GAP) -> tuple[str, Complex, Complex]:
         """The best design whose users' beams point along given directions, with any sensing covariance.
@@ -242,7 +260,7 @@ class FastSolver:
         Parameters
         ----------
         directions
-            One per user and subcarrier, of any length, shape [U, L, D].
+            One per user and subcarrier, of any length, shape [U, L, D]; of a group of subcarriers the first's counts.
 
         Returns
         -------
@@ -255,19 +273,23 @@ class FastSolver:
         length = np.linalg.norm(directions, axis=-1, keepdims=True)
         unit = directions / np.where(length > 0, length, 1.0)
         blocks: list[Block] = []
-        for mine, block in zip(self._antennas, self._program_blocks, strict=True):
+        for (mine, groups), block in zip(self._classes, self._program_blocks, strict=True):
+            first = [group[0] for group in groups]
             blocks.append(replace(block, users=np.array([-1])))
-            blocks += [_along(block, unit[user][block.cells][:, mine], user) for user in range(problem.users)]
+            blocks += [_along(block, unit[user][first][:, mine], user) for user in range(problem.users)]
         result = solve(self._program(sinr, blocks), gap)
         size = problem.nodes * problem.antennas
         beams = np.zeros((problem.users, problem.subcarriers, size), dtype=np.complex128)
         remainder = np.zeros((problem.subcarriers, size, size), dtype=np.complex128)
         found = iter(result.covariances)
-        for mine, block in zip(self._antennas, self._program_blocks, strict=True):
-            remainder[np.ix_(block.cells, mine, mine)] = problem.per_antenna_power * next(found)[:, 0]
-            for user in range(problem.users):
-                power = problem.per_antenna_power * next(found)[:, 0, 0, 0].real
-                beams[user][np.ix_(block.cells, mine)] = np.sqrt(power)[:, np.newaxis] * unit[user][block.cells][:, mine]
+        for mine, groups in self._classes:
+            first, rest = [group[0] for group in groups], next(found)[:, 0]
+            powers = [next(found)[:, 0, 0, 0].real for _ in range(problem.users)]
+            for subcarriers in zip(*groups, strict=True):
+                remainder[np.ix_(subcarriers, mine, mine)] = problem.per_antenna_power * rest
+                for user, power in enumerate(powers):
+                    length = np.sqrt(problem.per_antenna_power * power)[:, np.newaxis]
+                    beams[user][np.ix_(subcarriers, mine)] = length * unit[user][first][:, mine]
         return result.outcome, beams, remainder
 
 

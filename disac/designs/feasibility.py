@@ -11,6 +11,7 @@ with B the users' channels: the improving ray of the design problem's dual at ze
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -47,20 +48,24 @@ class PowerNeed:
 def dual_slack(
     problem: DesignProblem, structure: Structure, sinr: float, power_dual: Float, sinr_dual: Float, reward: Complex | Float
 ) -> float:
-    """Least eigenvalue of the designs' dual inequalities, in the unit of ``power_dual``.
+    """Least eigenvalue of the designs' dual inequalities, in the unit of ``power_dual``; means over a part's subcarriers.
 
     ``diag(lambda) - G_l + sum_v mu_v B_v - (1 + 1/Gamma) mu_u B_u`` over all users and subcarriers, with the sensing
     reward ``G_l`` [L, D, D] given. Non-negative means dual feasible; adding its negative to every lambda makes it so.
     """
     least = np.inf
     for part in structure.parts:
-        subcarrier, mine = part.subcarrier, part.antennas
-        channel = [structure.channel_vectors(problem, u, part) for u in range(problem.users)]
-        gains = [v.T @ v.conj() for v in channel]
-        base = np.diag(power_dual[mine]) - reward[subcarrier][np.ix_(mine, mine)]
-        base = base + sum(sinr_dual[u, subcarrier] * gains[u] for u in range(problem.users))
+        mine, here = part.antennas, list(part.subcarriers)
+        wanted = []
         for user in range(problem.users):
-            matrix = base - (1.0 + 1.0 / sinr) * sinr_dual[user, subcarrier] * gains[user]
+            weighted = [
+                np.sqrt(sinr_dual[user, s]) * structure.channel_vectors(problem, user, part, s) for s in part.subcarriers
+            ]  # fmt: skip
+            heard = np.concatenate(weighted)
+            wanted.append(heard.T @ heard.conj())
+        base = len(here) * np.diag(power_dual[mine]) - reward[here].sum(axis=0)[np.ix_(mine, mine)] + sum(wanted)
+        for gain in wanted:
+            matrix = (base - (1.0 + 1.0 / sinr) * gain) / len(here)
             least = min(least, float(np.linalg.eigvalsh(matrix)[0]))
     return least
 
@@ -77,10 +82,10 @@ class PowerProgram:
         self._programs: dict[float, tuple[Any, Any, Any, Any, Any]] = {}
 
     @cached_property
-    def _blocks(self) -> list[tuple[int, int, int]]:
-        """(subcarrier, user, node) of every stream block."""
+    def _blocks(self) -> list[tuple[tuple[int, ...], int, int]]:
+        """(subcarriers, user, node) of every stream block."""
         size, users = self._problem.antennas, range(self._problem.users)
-        return [(p.subcarrier, u, n) for p in self._structure.parts for u in users for n in np.unique(p.antennas // size)]
+        return [(p.subcarriers, u, n) for p in self._structure.parts for u in users for n in np.unique(p.antennas // size)]
 
     def _program(self, scale: float) -> tuple[Any, Any, Any, Any, Any]:
         """(problem, block coordinates, SINR parameter, power constraint, SINR constraint)."""
@@ -90,8 +95,9 @@ class PowerProgram:
         problem, size = self._problem, self._problem.antennas
         unit = problem.noise_power / problem.subcarriers / problem.per_antenna_power
         scaled = cp.Variable((len(self._blocks), size**2))
-        others = [problem.channels[n, np.arange(problem.users) != u, s] for s, u, n in self._blocks]
-        coordinates = sparse.block_diag([quiet_coordinates(self._basis, heard, scale) for heard in others], format="csr")
+        others = [problem.channels[n, np.arange(problem.users) != u][:, list(s)] for s, u, n in self._blocks]
+        quiet = [quiet_coordinates(self._basis, heard.reshape(-1, size), scale) for heard in others]
+        coordinates = sparse.block_diag(quiet, format="csr")
         blocks = cp.reshape(coordinates @ cp.vec(scaled, order="C"), scaled.shape, order="C")
         scaling = cp.Variable()
         inverse_sinr = cp.Parameter(nonneg=True)
@@ -101,9 +107,9 @@ class PowerProgram:
         power_rows = np.zeros((len(limits), len(self._blocks), size**2))
         wanted = np.zeros((problem.subcarriers * problem.users, len(self._blocks), size**2))
         heard = np.zeros_like(wanted)
-        for i, (s, u, n) in enumerate(self._blocks):
-            power_rows[problem.power_rows[problem.node_antennas(n)], i, np.arange(size)] = 1.0
-            for user in range(problem.users):
+        for i, (subcarriers, u, n) in enumerate(self._blocks):
+            power_rows[problem.power_rows[problem.node_antennas(n)], i, np.arange(size)] = len(subcarriers)
+            for s, user in itertools.product(subcarriers, range(problem.users)):
                 h = problem.channels[n, user, s]
                 row = inner_products(np.outer(h, h.conj())[np.newaxis] / unit, self._basis)[0]
                 heard[s * problem.users + user, i] = row
@@ -138,9 +144,10 @@ class PowerProgram:
         positive = (vectors * np.maximum(values, 0.0)[:, np.newaxis, :]) @ vectors.conj().swapaxes(-1, -2)
         total = problem.nodes * size
         streams = np.zeros((problem.users, problem.subcarriers, total, total), dtype=np.complex128)
-        for block, (s, u, n) in zip(positive, self._blocks, strict=True):
+        for block, (subcarriers, u, n) in zip(positive, self._blocks, strict=True):
             mine = problem.node_antennas(n)
-            streams[u, s, mine[:, np.newaxis], mine] = block
+            for s in subcarriers:
+                streams[u, s, mine[:, np.newaxis], mine] = block
         busiest = problem.power_share(streams.sum(axis=0))
         return streams / busiest if busiest > 0 else None
 

@@ -13,7 +13,7 @@ Complex = NDArray[np.complex128]
 def structure(problem: DesignProblem) -> Structure:
     """Subcarrier l is transmitted by node l mod N alone (002, section IV-C)."""
     subcarriers = range(problem.subcarriers)
-    parts = tuple(Part(s, problem.node_antennas(problem.owner(s))) for s in subcarriers)
+    parts = tuple(Part((s,), problem.node_antennas(problem.owner(s))) for s in subcarriers)
     return Structure("orthogonal", parts, tuple((s,) for s in subcarriers))
 
 

@@ -20,7 +20,7 @@ Complex = NDArray[np.complex128]
 def structure(problem: DesignProblem) -> Structure:
     """Every node on every subcarrier, with a covariance of its own."""
     subcarriers = range(problem.subcarriers)
-    parts = tuple(Part(s, problem.node_antennas(node)) for s in subcarriers for node in range(problem.nodes))
+    parts = tuple(Part((s,), problem.node_antennas(node)) for s in subcarriers for node in range(problem.nodes))
     return Structure("phase-agnostic", parts, tuple((s,) for s in subcarriers))
 
 

@@ -91,9 +91,9 @@ class DesignProblem:
 
 @dataclass(frozen=True)
 class Part:
-    """One covariance per user: on these antennas, on this subcarrier."""
+    """One covariance per user: on these antennas, sent on each of these subcarriers."""
 
-    subcarrier: int
+    subcarriers: tuple[int, ...]
     antennas: NDArray[np.intp]
 
 
@@ -114,20 +114,41 @@ class Structure:
         """For each subcarrier the set it belongs to."""
         return {subcarrier: members for members in self.shared for subcarrier in members}
 
-    def channel_vectors(self, problem: DesignProblem, user: int, part: Part) -> Complex:
+    def channel_vectors(self, problem: DesignProblem, user: int, part: Part, subcarrier: int) -> Complex:
         """One zero-padded channel per transmitting node on the part's antennas: shape [nodes, d]."""
         full = np.zeros((problem.nodes, problem.nodes * problem.antennas), dtype=np.complex128)
         for node in range(problem.nodes):
-            full[node, problem.node_antennas(node)] = problem.channels[node, user, part.subcarrier]
+            full[node, problem.node_antennas(node)] = problem.channels[node, user, subcarrier]
         vectors = full[:, part.antennas]
         return vectors[np.any(vectors != 0, axis=1)]
+
+    def clustered(self, clusters: int) -> Structure:
+        """The same with one covariance for each of so many groups of adjacent subcarriers, as equal as they can be.
+
+        Parts with the same antennas on the subcarriers of a group become one.
+
+        Raises
+        ------
+        ValueError
+            If the design transmits with other antennas on another subcarrier of a group, or is judged by averages.
+        """
+        subcarriers = sorted(self.share_of)
+        groups = [tuple(int(s) for s in group) for group in np.array_split(subcarriers, clusters)]
+        sets: dict[tuple[int, ...], set[int]] = {}
+        for part in self.parts:
+            sets.setdefault(tuple(int(a) for a in part.antennas), set()).update(part.subcarriers)
+        if any(len(members) > 1 for members in self.shared) or any(len(s) < len(subcarriers) for s in sets.values()):
+            raise ValueError(f"the design '{self.name}' has no covariances to share over adjacent subcarriers")
+        parts = tuple(Part(group, np.array(antennas)) for group in groups for antennas in sets)
+        return Structure(self.name, parts, self.shared)
 
     def together(self, problem: DesignProblem) -> NDArray[np.bool_]:
         """Pairs of antennas whose signals may be correlated, shape [L, D, D]."""
         size = problem.nodes * problem.antennas
         pairs = np.zeros((problem.subcarriers, size, size), dtype=bool)
         for part in self.parts:
-            pairs[part.subcarrier, part.antennas[:, np.newaxis], part.antennas] = True
+            for subcarrier in part.subcarriers:
+                pairs[subcarrier, part.antennas[:, np.newaxis], part.antennas] = True
         return pairs
 
     def objective_covariances(self, covariances: Complex) -> Complex:
@@ -140,8 +161,10 @@ class Structure:
     def uniform_covariances(self, problem: DesignProblem) -> Complex:
         """Full power, equal on the free antennas of every subcarrier, shape [L, D, D]."""
         size = problem.nodes * problem.antennas
-        used = np.bincount(np.concatenate([part.antennas for part in self.parts]), minlength=size)
+        everyone = np.concatenate([np.tile(part.antennas, len(part.subcarriers)) for part in self.parts])
+        used = np.bincount(everyone, minlength=size)
         covariances = np.zeros((problem.subcarriers, size, size), dtype=np.complex128)
         for part in self.parts:
-            covariances[part.subcarrier, part.antennas, part.antennas] = problem.per_antenna_power / used[part.antennas]
+            for subcarrier in part.subcarriers:
+                covariances[subcarrier, part.antennas, part.antennas] = problem.per_antenna_power / used[part.antennas]
         return covariances

@@ -19,7 +19,9 @@ def structure(problem: DesignProblem) -> Structure:
     """All antennas of all nodes on every subcarrier (002, section IV-B)."""
     everything = np.arange(problem.nodes * problem.antennas)
     subcarriers = range(problem.subcarriers)
-    return Structure("unconstrained-tight", tuple(Part(s, everything) for s in subcarriers), tuple((s,) for s in subcarriers))
+    return Structure(
+        "unconstrained-tight", tuple(Part((s,), everything) for s in subcarriers), tuple((s,) for s in subcarriers)
+    )
 
 
 def directions(problem: DesignProblem, streams: Complex) -> Complex:

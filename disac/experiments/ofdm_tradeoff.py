@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from disac.arrays import steering_vector
 from disac.channels import node_phases_rad, target_amplitudes, user_channels
@@ -25,7 +25,7 @@ from disac.units import db_to_linear, linear_to_db
 
 
 class Options(BaseModel):
-    """Which design."""
+    """Which design, how fine, and by which solver."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -35,6 +35,15 @@ class Options(BaseModel):
     solver: Literal["fast", "reference"] = Field(
         "fast", description="structured interior point, or a general conic solver by CVXPY"
     )
+    clusters: int = Field(
+        0, ge=0, description="groups of adjacent subcarriers with one covariance each; 0 for one per subcarrier"
+    )
+
+    @model_validator(mode="after")
+    def _clusters_have_something_to_share(self) -> Options:
+        if self.clusters and self.design not in ("phase-agnostic", "unconstrained-tight"):
+            raise ValueError(f"clusters {self.clusters}: neighbouring subcarriers of '{self.design}' belong to different nodes")
+        return self
 
 
 RECHECK_TOLERANCE = 1e-9
@@ -106,12 +115,15 @@ class OfdmTradeoff:
     def run(self, scenarios: Sequence[Scenario], options: Options) -> list[dict[str, Any]]:
         """One result per scenario; scenarios differ in the SINR target alone."""
         problem = design_problem(scenarios[0])
+        if options.clusters > problem.subcarriers:
+            sentence = f"clusters {options.clusters} are more than waveform.subcarriers {problem.subcarriers}."
+            return [_failed(sentence)] * len(scenarios)
         structure = METHODS[options.design].structure(problem)
         uniform = location_crb_m2(problem, structure.uniform_covariances(problem))
         if not np.isfinite(uniform):
             return [_failed(_unidentifiable(scenarios[0]))] * len(scenarios)
         try:
-            designer = Designer(problem, options.design, options.solver)
+            designer = Designer(problem, options.design, options.solver, options.clusters)
         except np.linalg.LinAlgError as error:
             return [_failed(f"The program could not be set up ({error}): its Fisher information is nearly singular.")] * len(
                 scenarios
@@ -121,7 +133,7 @@ class OfdmTradeoff:
 
     def recheck(self, scenario: Scenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
         """Sentences on what a stored result promises and its stored design or proof does not keep."""
-        designer = Designer(design_problem(scenario), options.design, options.solver)
+        designer = Designer(design_problem(scenario), options.design, options.solver, options.clusters)
         sinr, multipliers = db_to_linear(scenario.service.sinr_db), (stored["power_dual"], stored["sinr_dual"])
         if np.isnan(stored["objective"]):
             least = designer.least_power(sinr, *multipliers)

@@ -142,7 +142,7 @@ def solve(program: Program, tolerance: float = 1e-7, *, trace: bool = False) -> 
     tolerance
         Relative to the objective.
     trace
-        Record gap, residual and steps of each iteration.
+        Record value, bound, violation and steps of each iteration.
 
     Returns
     -------
@@ -158,7 +158,7 @@ def solve(program: Program, tolerance: float = 1e-7, *, trace: bool = False) -> 
     state = _State(program)
     log: list[dict[str, float]] = []
     outcome: Outcome = "stalled"
-    iterations, short, best, best_at = 0, 0, _Kept(np.inf, (), state.fisher, state.power, state.service), 0
+    iterations, short, best, best_at = 0, 0, state.kept(np.inf), 0
     for iterations in range(MOST_ITERATIONS + 1):
         if state.proves_infeasible():
             outcome, best = "infeasible", state.kept(0.0)
@@ -579,7 +579,7 @@ class _State:
 
     def take(self, kept: _Kept) -> None:
         """Value and bound as of an iterate."""
-        for b, covariance in zip(self.blocks, kept.covariances, strict=False):
+        for b, covariance in zip(self.blocks, kept.covariances, strict=True):
             b.r = covariance
         self.fisher, self.power, self.service, self._known = kept.fisher, kept.power, kept.service, None
 

@@ -51,8 +51,8 @@ def random_streams(given: DesignProblem, method: str, seed: int = 0) -> np.ndarr
     factor = r.standard_normal(shape) + 1j * r.standard_normal(shape)
     streams = np.zeros(shape, dtype=complex)
     for part in METHODS[method].structure(given).parts:
-        rows = factor[:, part.subcarrier][:, part.antennas]
-        streams[:, part.subcarrier, part.antennas[:, np.newaxis], part.antennas] = rows @ rows.conj().swapaxes(-1, -2)
+        rows = factor[:, part.subcarriers[0]][:, part.antennas]
+        streams[:, part.subcarriers[0], part.antennas[:, np.newaxis], part.antennas] = rows @ rows.conj().swapaxes(-1, -2)
     return streams
 
 
@@ -63,8 +63,7 @@ def test_information_from_rank_one_factors_is_that_of_the_whole_derivatives(meth
     solver = FastSolver(given, METHODS[method].structure(given))
     streams = random_streams(given, method)
     ours = np.zeros((len(solver._selection),) * 2)
-    for antennas, block in zip(solver._classes, solver._program_blocks, strict=True):
-        mine = np.array(antennas)
+    for (mine, _), block in zip(solver._classes, solver._program_blocks, strict=True):
         covariance = streams.sum(axis=0)[block.cells][:, mine[:, np.newaxis], mine]
         ours += block_information(block, covariance / given.per_antenna_power, len(solver._touched))
     seen = solver._structure.objective_covariances(streams.sum(axis=0))
@@ -301,6 +300,46 @@ def test_unequal_multipliers_under_one_limit_prove_no_more_than_their_largest() 
     cheaper = design.power_dual * np.tile([1.0, 0.2, 0.2, 0.2], given.nodes)
     bound = designer.dual_bound(10.0, cheaper, design.sinr_dual, design.fisher_dual)
     assert bound == pytest.approx(design.certificate.dual_bound, rel=1e-12)
+
+
+@pytest.mark.parametrize("method", ["phase-agnostic", "unconstrained-tight"])
+def test_clusters_agree_with_the_reference_and_coarser_ones_locate_worse(method: str) -> None:
+    """Six subcarriers in 6, 4 (unequal groups), 3, 2 and 1 clusters; those that refine each other are in order."""
+    given, sinr = problem("case_05"), db_to_linear(0.0)
+    assert given.subcarriers == 6
+    found = {}
+    for clusters in (6, 4, 3, 2, 1):
+        design = Designer(given, method, "fast", clusters).design(sinr)
+        assert design.certificate.status == "ok", (clusters, design.certificate)
+        assert design.certificate.relative_gap < 1e-7
+        assert design.certificate.worst_violation < 1e-7
+        if clusters in (4, 2):
+            slow = Designer(given, method, "reference", clusters).design(sinr).certificate
+            assert design.certificate.value == pytest.approx(slow.value, rel=2e-4)
+            assert design.certificate.dual_bound <= slow.value
+        assert design.streams is not None
+        for group in np.array_split(np.arange(6), clusters):
+            assert np.ptp(design.streams[:, group], axis=1).max() == 0.0
+        found[clusters] = design.certificate
+    assert found[6].value == pytest.approx(Designer(given, method).design(sinr).certificate.value, rel=1e-7)
+    for fine, coarse in ((6, 3), (6, 2), (3, 1), (2, 1), (6, 4)):
+        assert found[fine].dual_bound <= found[coarse].value
+    assert found[1].value > 1.01 * found[6].value
+
+
+def test_beams_of_a_cluster_are_exact_subcarrier_by_subcarrier() -> None:
+    given, sinr = problem("case_05"), db_to_linear(0.0)
+    designer = Designer(given, "phase-agnostic", "fast", 3)
+    design = designer.design(sinr)
+    sent = designer.delivered(design, sinr)
+    assert sent.crb_m2 == pytest.approx(design.certificate.value, rel=1e-9)
+    assert sent.min_sinr >= sinr * (1 - 1e-6)
+
+
+def test_a_design_with_one_node_per_subcarrier_has_no_clusters() -> None:
+    for method in ("orthogonal", "beamforming"):
+        with pytest.raises(ValueError, match="no covariances to share"):
+            Designer(problem("case_05"), method, "fast", 2)
 
 
 def test_scrambled_symbols_are_uncorrelated() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from disac.channels import target_amplitudes, user_channels
+from disac.channels import node_phases_rad, target_amplitudes, user_channels
 from disac.designs.design import METHODS, Design, Designer
 from disac.experiments.ofdm_tradeoff import Options, experiment
 from disac.scenario import Scenario
@@ -132,3 +132,32 @@ def test_every_design_gives_every_variable() -> None:
         assert result["rcrb_m"] <= result["delivered_rcrb_m"] * (1 + 1e-9)
         assert result["min_sinr_db"] >= 10.0 - 1e-4
         assert result["dual_bound"] <= result["objective"]
+
+
+def test_clusters_that_cannot_be_are_told() -> None:
+    with pytest.raises(ValidationError, match="belong to different nodes"):
+        Options(design="orthogonal", clusters=2)
+    (result,) = experiment.run(line(10.0), Options(clusters=99))
+    assert result["status"] == "failed"
+    assert "more than waveform.subcarriers" in result["message"]
+
+
+def test_targets_may_stand_anywhere_and_are_counted() -> None:
+    two = scenario(layout={"target_count": 2, "targets_m": [[0.0, 0.0], [0.0, 10.0]]})
+    assert two.layout.targets.tolist() == [[0.0, 0.0], [0.0, 10.0]]
+    with pytest.raises(ValidationError, match="has 2 positions but target_count is 1"):
+        scenario(layout={"targets_m": [[0.0, 0.0], [0.0, 10.0]]})
+    with pytest.raises(ValidationError, match="stands on a target"):
+        scenario(layout={"targets_m": [[46.19, -19.13]]})
+
+
+def test_the_cyclic_prefix_is_a_quarter_of_the_symbol_unless_given() -> None:
+    assert scenario().waveform.prefix_s == 16 / (4 * 20e6)
+    assert scenario(waveform={"cyclic_prefix_s": 0.0}).waveform.prefix_s == 0.0
+
+
+def test_node_phases_are_common_to_designs_and_shift_for_no_other_node() -> None:
+    two = node_phases_rad(scenario(), 5)
+    three = node_phases_rad(scenario(layout={"nodes_m": [(-46.19, -19.13), (46.19, -19.13), (0.0, 50.0)]}), 5)
+    np.testing.assert_array_equal(three[:, :2], two)
+    assert node_phases_rad(scenario(channel={"realisation": 1}), 5)[0, 0] != two[0, 0]
