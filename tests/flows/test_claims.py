@@ -50,7 +50,7 @@ def test_a_paper_names_all_its_claims() -> None:
     every = judged(cube, "ofdm")
     assert judged(cube, "quick").items() <= every.items()
     others = [row for name, row in every.items() if name not in judged(cube, "quick")]
-    assert {"Fig. 4", "Fig. 6", "Fig. 7", "Fig. 8", "Fig. 9"} <= {row["figure"] for row in others}
+    assert {"Fig. 4(a)", "Fig. 4(b)", "Fig. 6", "Fig. 7", "Fig. 8", "Fig. 9"} <= {row["figure"] for row in others}
     assert judged(cube, "no-such-study") == {}
 
 
