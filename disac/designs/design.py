@@ -33,6 +33,9 @@ SINR_MARGIN = 1e-5
 much where interference must be cancelled; the dual bound is that of the promised SINR, so the gap counts the margin, most of
 all near the largest SINR (five times the margin put the gap at 0.1 to 0.2 % there)."""
 
+FEASIBLE = 1e-6
+"""Relative: what beams that are sent may miss of a power limit or of the SINR."""
+
 METHODS: dict[str, ModuleType] = {
     "phase-agnostic": phase_agnostic,
     "orthogonal": orthogonal,
@@ -279,10 +282,19 @@ class Designer:
         if design.streams is None:
             return NOTHING
         if self.method is not unconstrained:
-            return self._sent("optimal", *self.method.extract_beams(self.problem, design.streams))
-        # Beams may differ within a cluster, as their channels do.
-        directions = unconstrained.directions(self.problem, design.streams)
-        return self._sent(*FastSolver(self.problem, unconstrained.structure(self.problem)).along(directions, sinr))
+            return self._sent(*self.method.extract_beams(self.problem, design.streams))
+        # Beams may differ within a cluster, as their channels do. Along the nodes' own beams (27) there is always a design:
+        # they keep every received power, and power to spare in each node's block.
+        solver = FastSolver(self.problem, unconstrained.structure(self.problem))
+        for directions in (
+            unconstrained.directions(self.problem, design.streams),
+            unconstrained.extract_as_printed(self.problem, design.streams)[0],
+        ):
+            outcome, beams, remainder = solver.along(directions, sinr)
+            sent = NOTHING if outcome == "infeasible" else self._sent(beams, remainder)
+            if sent.power <= 1.0 + FEASIBLE and sent.min_sinr >= sinr * (1.0 - FEASIBLE):
+                return sent
+        return NOTHING
 
     def symbol_code(self) -> Complex:
         """Known factors of each node's symbols, [N, symbols]; ones where the design does not scramble them."""
@@ -293,11 +305,9 @@ class Designer:
         """The unconstrained design's beams by (26)-(29) of 002, which keep neither power nor SINR."""
         if design.streams is None or self.method is not unconstrained:
             return NOTHING
-        return self._sent("optimal", *unconstrained.extract_as_printed(self.problem, design.streams))
+        return self._sent(*unconstrained.extract_as_printed(self.problem, design.streams))
 
-    def _sent(self, outcome: str, beams: Complex, remainder: Complex) -> Delivered:
-        if outcome == "infeasible":
-            return NOTHING
+    def _sent(self, beams: Complex, remainder: Complex) -> Delivered:
         # Signals of different parts are uncorrelated: the nodes' symbols are scrambled.
         rank_one = np.einsum("uli,ulj->ulij", beams, beams.conj()) * self.structure.together(self.problem)
         transmitted = rank_one.sum(axis=0) + remainder

@@ -802,7 +802,10 @@ class _Arrow:
         turned = self.mixed @ self.local_inverse
         self.flat_mixed = self.mixed.transpose(1, 0, 2).reshape(len(self.whole), -1)
         reduced = self.whole - turned.transpose(1, 0, 2).reshape(len(self.whole), -1) @ self.flat_mixed.T
-        self.scale = 1.0 / np.sqrt(np.abs(np.diag(reduced)))
+        size = np.abs(np.diag(reduced))
+        if not (np.isfinite(size).all() and size.min() > 0.0):
+            raise np.linalg.LinAlgError("the Newton matrix has lost all accuracy")
+        self.scale = 1.0 / np.sqrt(size)
         reduced *= np.outer(self.scale, self.scale)
         ridge = 1e-14
         diagonal = np.arange(len(reduced))

@@ -14,9 +14,11 @@ from disac.designs.design import METHODS, Designer
 from disac.designs.fast import FastSolver
 from disac.designs.phase_agnostic import scrambling
 from disac.designs.problem import DesignProblem
+from disac.experiments.ofdm_tradeoff import design_problem
 from disac.metrics.fisher import SensingModel, fisher_information, localization_crb
 from disac.optim import interior_point
 from disac.optim.interior_point import block_information
+from disac.scenario import Scenario
 from disac.units import db_to_linear
 
 MODES = ("hybrid", "tof", "aoa", "tof_nui", "aoa_nui")
@@ -235,6 +237,17 @@ def test_beams_of_the_unconstrained_design_keep_power_and_sinr_and_the_printed_o
     gap = sent.crb_m2 / design.certificate.dual_bound - 1
     assert -1e-9 < gap < (2e-5 if given.targets == 1 else 0.06)
     assert printed.power > 1.05 or printed.min_sinr < 0.9 * sinr
+
+
+@pytest.mark.parametrize("sinr_db", [36.0, 38.0])
+def test_beams_are_sent_up_to_the_largest_sinr(sinr_db: float) -> None:
+    """Where no design points along the optimum's directions, one points along the nodes' own beams."""
+    sections = {"layout": {"target_count": 2}, "channel": {"realisation": 0}, "service": {"sinr_db": sinr_db}}
+    designer = Designer(design_problem(Scenario.model_validate(sections)), "unconstrained-tight")
+    sinr = db_to_linear(sinr_db)
+    sent = designer.delivered(designer.design(sinr), sinr)
+    assert sent.power <= 1 + 1e-6
+    assert sent.min_sinr >= sinr * (1 - 1e-6)
 
 
 def test_expected_information_over_phases_is_that_of_the_diagonal_blocks() -> None:
