@@ -158,7 +158,7 @@ def test_the_wheel_is_all_a_worker_needs(tmp_path: Path) -> None:
         text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["planned"] == 504
+    assert json.loads(done.stdout)["planned"] == 14 * 3 * 4 * 20
     where = "import flows.profiles as p, disac; print(p.config_file(), disac.__file__)"
     found = subprocess.run(
         [sys.executable, "-c", where], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
