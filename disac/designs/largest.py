@@ -47,7 +47,7 @@ def largest_sinr(problem: DesignProblem, structure: Structure, tolerance_db: flo
     solver = FastSolver(problem, structure)
     low, high = -np.inf, np.inf
     streams = power_dual = sinr_dual = None
-    # No user can have more than all its power over noise alone.
+    # Where to start: what one user alone would have.
     target = _matched_filter_db(problem)
     step = 10.0
     while high - low > tolerance_db:

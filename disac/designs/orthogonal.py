@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from disac.designs.beams import node_beams
 from disac.designs.problem import DesignProblem, Part, Structure
 
 Complex = NDArray[np.complex128]
@@ -32,13 +33,5 @@ def extract_beams(problem: DesignProblem, streams: Complex) -> tuple[Complex, Co
     beams, remainder
         Shapes [U, L, D] and [L, D, D]; the remainder is positive semidefinite.
     """
-    users, subcarriers, size = streams.shape[:3]
-    beams = np.zeros((users, subcarriers, size), dtype=np.complex128)
-    for user, subcarrier in np.ndindex(users, subcarriers):
-        node = problem.owner(subcarrier)
-        channel = np.zeros(size, dtype=np.complex128)
-        channel[problem.node_antennas(node)] = problem.channels[node, user, subcarrier]
-        image = streams[user, subcarrier] @ channel
-        gain = np.real(channel.conj() @ image)
-        beams[user, subcarrier] = image / np.sqrt(gain) if gain > 0 else 0.0
+    beams = node_beams(problem, streams)
     return beams, streams.sum(axis=0) - np.einsum("uli,ulj->lij", beams, beams.conj())

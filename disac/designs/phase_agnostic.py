@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from disac.designs.beams import node_beams
 from disac.designs.problem import DesignProblem, Part, Structure
 
 Complex = NDArray[np.complex128]
@@ -40,20 +41,9 @@ def extract_beams(problem: DesignProblem, streams: Complex) -> tuple[Complex, Co
     beams, remainder
         Shapes [U, L, D] (the nodes' beams stacked) and [L, D, D], positive semidefinite.
     """
-    users, subcarriers, size = streams.shape[:3]
-    beams = np.zeros((users, subcarriers, size), dtype=np.complex128)
-    remainder = streams.sum(axis=0)
-    for node in range(problem.nodes):
-        mine = problem.node_antennas(node)
-        block = streams[:, :, mine[:, np.newaxis], mine]
-        channel = problem.channels[node]
-        image = np.einsum("ulij,ulj->uli", block, channel)
-        gain = np.einsum("uli,uli->ul", channel.conj(), image).real
-        w = image / np.sqrt(np.where(gain > 0, gain, 1.0))[..., np.newaxis]
-        w[gain <= 0] = 0.0
-        beams[:, :, mine] = w
-        remainder[:, mine[:, np.newaxis], mine] -= np.einsum("uli,ulj->lij", w, w.conj())
-    return beams, remainder
+    beams = node_beams(problem, streams)
+    rank_one = np.einsum("uli,ulj->lij", beams, beams.conj()) * structure(problem).together(problem)
+    return beams, streams.sum(axis=0) - rank_one
 
 
 def scrambling(nodes: int, symbols: int) -> Complex:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from disac.designs.beams import node_beams
 from disac.designs.problem import DesignProblem, Part, Structure
 
 Complex = NDArray[np.complex128]
@@ -61,12 +62,7 @@ def extract_as_printed(problem: DesignProblem, streams: Complex) -> tuple[Comple
     beams, remainder
         Shapes [U, L, D] and [L, D, D].
     """
-    beams = np.zeros(streams.shape[:3], dtype=np.complex128)
-    for node in range(problem.nodes):
-        mine, channel = problem.node_antennas(node), problem.channels[node]
-        image = np.einsum("ulij,ulj->uli", streams[:, :, mine[:, np.newaxis], mine], channel)
-        gain = np.einsum("uli,uli->ul", channel.conj(), image).real
-        beams[:, :, mine] = image / np.sqrt(np.where(gain > 0, gain, np.inf))[..., np.newaxis]
+    beams = node_beams(problem, streams)
     rest = streams.sum(axis=0) - np.einsum("uli,ulj->lij", beams, beams.conj())
     values, vectors = np.linalg.eigh(rest)
     kept = (vectors * np.maximum(values, 0.0)[:, np.newaxis]) @ vectors.conj().swapaxes(-1, -2)
