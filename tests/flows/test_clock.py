@@ -24,7 +24,7 @@ from pipeline.study import load_study
 from pipeline.sweep import Sweep
 
 Write = Callable[..., Path]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 HOUR_S, DAY_S = 3600.0, 86400.0
 SLEEPY = (('"0:40:10"', '"14:28.8:0.2"'), ("experiment: toy", "experiment: toy\noptions: {act: sleep}"))
@@ -72,7 +72,7 @@ def test_w2_steps_of_the_clock_lose_nothing(
         step_to(seconds)
     time.sleep(2.5)  # heartbeats under the last step
     workers.append(_workers(run))
-    out, err = run.communicate(timeout=240)
+    out, err = run.communicate(timeout=480)
     assert run.returncode == 0, out + err
     assert all(w == workers[0] and len(w) >= 2 for w in workers), "a step of the clock restarted a worker"
     ledger = open_ledger(LocalStore(store), use_index=False)
