@@ -129,13 +129,20 @@ class LocalStore:
         path = self._root / check_name(name)
         if path.is_symlink() or path.is_dir():
             raise _refused(name, "it is a folder or a pointer")
-        written = not path.exists() and self._write(path, name, data, durable)
+        written = not path.exists() and self._again(lambda: self._write(path, name, data, durable))
         if durable:
             _sync(path)  # whoever put it before may not have got so far
             self._sync_folders(path.parent)
         if written:
             self._fault("put:after-publish", name)
         return written
+
+    def _again(self, act: Callable[[], T]) -> T:
+        """Do what goes through a temporary file again if a collector takes that away (an impatient one, or a wrong clock)."""
+        for _ in range(_ATTEMPTS):
+            with contextlib.suppress(FileNotFoundError):
+                return act()
+        raise OSError(f"temporary files below {self._root} disappear as often as they are made")
 
     def _write(self, path: Path, name: str, data: bytes, durable: bool) -> bool:
         self._fault("put:before-write", name)
@@ -229,15 +236,17 @@ class LocalStore:
         path, aim = self._root / check_name(name), self._root / check_name(target)
         if path.exists() and not path.is_symlink():
             raise _refused(name, "it is an object or a folder, not a pointer")
-        relative = os.path.relpath(aim, path.parent)
+        self._again(lambda: self._swap(path, name, os.path.relpath(aim, path.parent)))
+        self._sync_folders(path.parent)
+        self._fault("pointer:after-swap", name)
+
+    def _swap(self, path: Path, name: str, relative: str) -> None:
         temporary, _ = self._beside(path, name, lambda temporary: temporary.symlink_to(relative))
         try:
             self._fault("pointer:before-swap", name)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        self._sync_folders(path.parent)
-        self._fault("pointer:after-swap", name)
 
     def read_pointer(self, name: str) -> str | None:
         """See :class:`Store`."""

@@ -226,6 +226,22 @@ def test_s6_a_killed_process_loses_and_shows_nothing_wrong(tmp_path: Path, point
     assert len(store.sweep_temporaries(older_than_s=-1)) == len(left)
 
 
+@pytest.mark.parametrize("point", ["put:after-write", "put:before-publish", "pointer:before-swap"])
+def test_s6_a_temporary_that_a_collector_takes_away_is_written_again(tmp_path: Path, point: str) -> None:
+    taken: list[int] = []
+
+    def collector(met: str, name: str) -> None:
+        if met == point and not taken:
+            taken.append(len(LocalStore(tmp_path).sweep_temporaries(older_than_s=-1)))
+
+    store = LocalStore(tmp_path, collector)
+    assert store.put_if_absent("a/b", b"whole")
+    store.publish_pointer("a/latest", "a/b")
+    assert taken == [1]
+    assert store.get("a/b") == b"whole"
+    assert store.read_pointer("a/latest") == "a/b"
+
+
 def test_s6_an_error_while_writing_leaves_no_temporary(tmp_path: Path) -> None:
     with pytest.raises(KilledError):
         LocalStore(tmp_path, Kill("put:after-write")).put_if_absent("a/x", b"1")
