@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -268,12 +269,15 @@ def test_w2_a_cluster_by_address_and_the_death_of_its_scheduler(
     code, _, err = finished(run)
     assert code == 3
     assert "the scheduler went away" in err
-    finished_cells = len(open_ledger(LocalStore(store)).keys)
+    done = {key.tobytes() for key in open_ledger(LocalStore(store)).keys}
     address, _ = scheduler()
     code, out, err = finished(disac("run", file, "--store", str(store), "--cluster", address))
     assert code == 0, err
     assert f"cluster at {address}" in out
-    after = open_ledger(LocalStore(store))
-    assert finished_cells >= 3
-    assert len(after.keys) == len(np.unique(after.keys, axis=0)) == 30 * 6
+    after = Counter(key.tobytes() for key in open_ledger(LocalStore(store)).keys)
+    assert len(after) == 30 * 6
+    assert len(done) >= 3
+    # The old workers outlive their scheduler for a while and may end what they had begun beside the second run; what was
+    # there when that began is not computed again.
+    assert all(after[key] == 1 for key in done)
     equal_outside_volatile(undisturbed, published(store))
