@@ -56,7 +56,7 @@ def delay_vector(delay_s: ArrayLike, subcarriers: int, bandwidth_hz: float) -> C
     return np.exp(-2j * np.pi * (bandwidth_hz / subcarriers) * np.arange(subcarriers) * delay)
 
 
-def delay_derivative(delay_s: ArrayLike, subcarriers: int, bandwidth_hz: float) -> Complex:
-    """Derivative ``dd/dtau`` of :func:`delay_vector`, shape [..., L], per s."""
-    rate = -2j * np.pi * (bandwidth_hz / subcarriers) * np.arange(subcarriers)
-    return rate * delay_vector(delay_s, subcarriers, bandwidth_hz)
+def baseband_hz(subcarriers: int, bandwidth_hz: float) -> NDArray[np.float64]:
+    """Subcarrier frequencies from the middle of the band, ``(l - (L-1)/2) B/L``, shape [L], Hz."""
+    number = np.arange(subcarriers, dtype=np.float64)
+    return (number - (subcarriers - 1) / 2.0) * (bandwidth_hz / subcarriers)

@@ -13,19 +13,19 @@ Complex = NDArray[np.complex128]
 
 
 def user_channels(scenario: Scenario) -> Complex:
-    """Rayleigh channels ``h_{n,u,l}`` (002, V: normalised gain).
+    """Rayleigh channels ``h_{n,u,l}`` of the transmitting nodes (002, V: normalised gain).
 
     Returns
     -------
-    complex128, shape [N, U, L, M_t]
+    complex128, shape [N_t, U, L, M_t]
     """
     layout, antennas = scenario.layout, scenario.arrays.transmit_antennas
-    shape = (len(layout.nodes_m), layout.user_count, scenario.waveform.subcarriers)
+    shape = (len(layout.transmit_nodes), layout.user_count, scenario.waveform.subcarriers)
     channels = np.empty((*shape, antennas), dtype=np.complex128)
     for node, user, subcarrier in np.ndindex(shape):
         random = stream(
-            scenario.channel.seed, "user-channel", realisation=scenario.channel.realisation, node=node, user=user,
-            subcarrier=subcarrier,
+            scenario.channel.seed, "user-channel", realisation=scenario.channel.realisation,
+            node=layout.transmit_nodes[node], user=user, subcarrier=subcarrier,
         )  # fmt: skip
         channels[node, user, subcarrier] = complex_normal(random, antennas)
     if scenario.channel.gain == "unit-norm":
@@ -38,28 +38,28 @@ def target_amplitudes(scenario: Scenario) -> Complex:
 
     Returns
     -------
-    complex128, shape [N, N, K]: receiving node, transmitting node, target
+    complex128, shape [N_r, N_t, K]: receiving node, transmitting node, target
     """
-    nodes, targets = len(scenario.layout.nodes_m), scenario.layout.target_count
-    phases = np.empty((nodes, nodes, targets))
-    for receiver, transmitter, target in np.ndindex(phases.shape):
+    receivers, transmitters = scenario.layout.receive_nodes, scenario.layout.transmit_nodes
+    phases = np.empty((len(receivers), len(transmitters), scenario.layout.target_count))
+    for r, t, target in np.ndindex(phases.shape):
         random = stream(
-            scenario.channel.seed, "target-phase", realisation=scenario.channel.realisation, receiver=receiver,
-            transmitter=transmitter, target=target,
+            scenario.channel.seed, "target-phase", realisation=scenario.channel.realisation, receiver=receivers[r],
+            transmitter=transmitters[t], target=target,
         )  # fmt: skip
-        phases[receiver, transmitter, target] = random.uniform(0.0, 2.0 * np.pi)
+        phases[r, t, target] = random.uniform(0.0, 2.0 * np.pi)
     return np.sqrt(db_to_linear(scenario.sensing.amplitude_db)) * np.exp(1j * phases)
 
 
 def node_phases_rad(scenario: Scenario, draws: int = 200) -> NDArray[np.float64]:
-    """Uniform oscillator phases of the nodes, common to all designs of a realisation.
+    """Uniform oscillator phases of the transmitting nodes, common to all designs of a realisation.
 
     Returns
     -------
-    float64, shape [draws, N], rad
+    float64, shape [draws, N_t], rad
     """
-    phases = np.empty((draws, len(scenario.layout.nodes_m)))
-    for node in range(phases.shape[1]):
+    phases = np.empty((draws, len(scenario.layout.transmit_nodes)))
+    for column, node in enumerate(scenario.layout.transmit_nodes):
         random = stream(scenario.channel.seed, "node-phase", realisation=scenario.channel.realisation, node=node)
-        phases[:, node] = random.uniform(0.0, 2.0 * np.pi, draws)
+        phases[:, column] = random.uniform(0.0, 2.0 * np.pi, draws)
     return phases

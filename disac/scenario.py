@@ -38,6 +38,40 @@ class Layout(Section):
         None, min_length=1, strict=False, description="positions (x, y) of target_count targets in place of the line, m"
     )
     user_count: int = Field(1, ge=1, le=16, description="number of users")
+    transmitters: tuple[int, ...] | None = Field(
+        None, min_length=1, strict=False, description="numbers of the nodes that transmit (from 0); all where none are given"
+    )
+    receivers: tuple[int, ...] | None = Field(
+        None,
+        min_length=1,
+        strict=False,
+        description="numbers of the nodes that receive echoes (from 0); all where none are given",
+    )
+
+    @model_validator(mode="after")
+    def _roles_are_of_nodes(self) -> Layout:
+        count = len(self.nodes_m)
+        for name in ("transmitters", "receivers"):
+            numbers = getattr(self, name) or ()
+            for number in numbers:
+                if not 0 <= number < count:
+                    raise ValueError(f"{name} has node {number}; the nodes are 0 to {count - 1}")
+            if len(set(numbers)) < len(numbers):
+                raise ValueError(f"{name} {list(numbers)} has a node twice")
+        idle = set(range(count)) - set(self.transmitters or range(count)) - set(self.receivers or range(count))
+        if idle:
+            raise ValueError(f"node {min(idle)} is neither among transmitters nor among receivers")
+        return self
+
+    @property
+    def transmit_nodes(self) -> tuple[int, ...]:
+        """Numbers of the transmitting nodes."""
+        return tuple(range(len(self.nodes_m))) if self.transmitters is None else self.transmitters
+
+    @property
+    def receive_nodes(self) -> tuple[int, ...]:
+        """Numbers of the receiving nodes."""
+        return tuple(range(len(self.nodes_m))) if self.receivers is None else self.receivers
 
     @model_validator(mode="after")
     def _targets_are_counted(self) -> Layout:
@@ -81,6 +115,7 @@ class Waveform(Section):
 
     bandwidth_hz: float = Field(20.0e6, gt=0, description="signal bandwidth, Hz")
     subcarriers: int = Field(16, ge=1, le=1024, description="number of subcarriers")
+    carrier_hz: float = Field(3.5e9, gt=0, description="carrier frequency; counts where phases are known to some degree, Hz")
     cyclic_prefix_s: float | None = Field(
         None, ge=0, description="cyclic prefix, s; a quarter of the symbol without the prefix where none is given"
     )
@@ -111,6 +146,19 @@ class Sensing(Section):
     )
 
 
+class Synchronisation(Section):
+    """How well the network knows its clocks and phases, as standard deviations; 0 is exactly, null not at all."""
+
+    clock_std_s: float | None = Field(0.0, ge=0, description="clock offset of each node, s; null: unknown")
+    phase_std_rad: float | None = Field(None, ge=0, description="oscillator phase of each node, rad; null: unknown")
+    link_phase_std_rad: float | None = Field(
+        None, ge=0, description="phase of each link beside its oscillators and its target's, rad; null: the network of 002"
+    )
+    position_std_m: float | None = Field(
+        None, gt=0, description="each coordinate of a target before any echo, m; null: nothing is known"
+    )
+
+
 class Power(Section):
     """Power and noise; the ratio alone matters."""
 
@@ -136,12 +184,13 @@ class Scenario(Section):
     waveform: Waveform = Waveform()
     channel: Channel = Channel()
     sensing: Sensing = Sensing()
+    synchronisation: Synchronisation = Synchronisation()
     power: Power = Power()
     service: Service = Service()
 
     @model_validator(mode="after")
     def _every_node_has_a_subcarrier(self) -> Scenario:
-        nodes, subcarriers = len(self.layout.nodes_m), self.waveform.subcarriers
+        nodes, subcarriers = len(self.layout.transmit_nodes), self.waveform.subcarriers
         if subcarriers < nodes:
-            raise ValueError(f"waveform.subcarriers {subcarriers} is less than the number of nodes {nodes}")
+            raise ValueError(f"waveform.subcarriers {subcarriers} is less than the number of transmitting nodes {nodes}")
         return self

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.designs import orthogonal
+from disac.designs.beams import node_beams
 from disac.designs.problem import DesignProblem, Structure
 
 Complex = NDArray[np.complex128]
@@ -21,7 +22,7 @@ def structure(problem: DesignProblem) -> Structure:
     return Structure("beamforming", orthogonal.structure(problem).parts, owned)
 
 
-def extract_beams(problem: DesignProblem, streams: Complex) -> tuple[Complex, Complex]:
+def beams_alone(problem: DesignProblem, streams: Complex) -> tuple[Complex, Complex]:
     """Rank-one beams as in the orthogonal design, without a sensing signal.
 
     No optimum needs a sensing signal here, and spreading the remainder over a node's subcarriers as in (40) puts it where
@@ -32,5 +33,4 @@ def extract_beams(problem: DesignProblem, streams: Complex) -> tuple[Complex, Co
     beams, remainder
         Shapes [U, L, D] and [L, D, D]; the remainder is zero.
     """
-    beams, remainder = orthogonal.extract_beams(problem, streams)
-    return beams, np.zeros_like(remainder)
+    return node_beams(problem, streams), np.zeros_like(streams[0])

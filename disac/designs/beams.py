@@ -1,11 +1,11 @@
-"""Beams of single nodes from stream covariances: what all extractions share."""
+"""Beams and sensing signals from stream covariances: what the designs' extractions share."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.problem import DesignProblem
+from disac.designs.problem import DesignProblem, Structure
 
 Complex = NDArray[np.complex128]
 
@@ -19,7 +19,7 @@ def node_beams(problem: DesignProblem, streams: Complex) -> Complex:
     Parameters
     ----------
     streams
-        Stream covariances [U, L, D, D]; their node blocks count.
+        Covariances of the users' streams [U, L, D, D]; their node blocks count.
 
     Returns
     -------
@@ -32,3 +32,55 @@ def node_beams(problem: DesignProblem, streams: Complex) -> Complex:
         gain = np.einsum("uli,uli->ul", channel.conj(), image).real
         beams[:, :, mine] = image / np.sqrt(np.where(gain > 0, gain, np.inf))[..., np.newaxis]
     return beams
+
+
+def stacked_beams(problem: DesignProblem, streams: Complex) -> Complex:
+    """``w = R_c h / sqrt(h^H R_c h)`` with the stacked channel h of all nodes: keeps the coherent received power.
+
+    Parameters
+    ----------
+    streams
+        Covariances of the users' streams, shape [U, L, D, D].
+
+    Returns
+    -------
+    complex128, shape [U, L, D]
+    """
+    h = problem.channels.transpose(1, 2, 0, 3).reshape(*streams.shape[:3])
+    image = np.einsum("ulij,ulj->uli", streams, h)
+    gain = np.einsum("uli,uli->ul", h.conj(), image).real
+    beams: Complex = image / np.sqrt(np.where(gain > 0, gain, np.inf))[..., np.newaxis]
+    return beams
+
+
+def keeps_all(problem: DesignProblem, structure: Structure) -> bool:
+    """Whether rank-one beams keep every SINR and the covariances: each user's power comes over one channel vector.
+
+    So it is where users add up amplitudes, and where no stream of a user is correlated between nodes: with ``w w^H <= R_c``
+    (Cauchy-Schwarz) the rest is a sensing signal. For the orthogonal design this is Theorem 3 of 002.
+    """
+    alone = all(
+        len(np.unique(part.antennas // problem.antennas)) == 1 for part in structure.parts if max(part.users) >= 0
+    )  # fmt: skip
+    return alone or problem.sinr_type == "coherent"
+
+
+def exact_beams(problem: DesignProblem, structure: Structure, streams: Complex) -> tuple[Complex, Complex]:
+    """Beams and sensing remainder ``R_s = R - sum_u w_u w_u^H`` where they keep everything (:func:`keeps_all`).
+
+    Beams of different parts are uncorrelated: nodes that send a user the same symbols scramble them.
+
+    Parameters
+    ----------
+    streams
+        Stream covariances, the users' first, shape [U.., L, D, D].
+
+    Returns
+    -------
+    beams, remainder
+        Shapes [U, L, D] and [L, D, D]; the remainder is positive semidefinite.
+    """
+    own = streams[: problem.users]
+    beams = (stacked_beams if problem.sinr_type == "coherent" else node_beams)(problem, own)
+    rank_one = np.einsum("uli,ulj->lij", beams, beams.conj()) * structure.together(problem)
+    return beams, streams.sum(axis=0) - rank_one

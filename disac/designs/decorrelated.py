@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,8 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.problem import DesignProblem, Part, Structure
-from disac.metrics.fisher import fisher_information
+from disac.designs.problem import SENSING, DesignProblem, Part, Structure
 from disac.optim.conic import solve
 
 Complex = NDArray[np.complex128]
@@ -138,11 +138,12 @@ class CrbProgram:
     def __init__(self, problem: DesignProblem, structure: Structure) -> None:
         self._problem, self._structure = problem, structure
         self._size = len(structure.parts[0].antennas)
+        if any(len(part.antennas) != self._size for part in structure.parts):
+            raise NotImplementedError("the reference solver takes covariances of one size only")
         self._programs: dict[float, tuple[Any, Any, Any, Any, Any]] = {}
         self._basis = hermitian_basis(self._size)
         uniform = structure.objective_covariances(structure.uniform_covariances(problem))
-        information = fisher_information(problem.derivatives, uniform, problem.sensing.noise_power)
-        self._decorrelation = decorrelate(information, 2 * problem.targets)
+        self._decorrelation = decorrelate(problem.information(uniform), 2 * problem.targets)
 
     @cached_property
     def _coefficients(self) -> Float:
@@ -155,8 +156,10 @@ class CrbProgram:
         parts = self._structure.parts
         own = np.empty((len(rows), len(parts), self._size**2))
         for p, part in enumerate(parts):
-            block = derivatives[:, :, list(part.subcarriers)][..., part.antennas].reshape(parameters, -1, self._size)
-            gram = np.einsum("ari,brj->abij", block.conj(), block, optimize=True)
+            here, mine = list(part.subcarriers), part.antennas
+            block = derivatives[:, :, here][..., mine].swapaxes(1, 2).reshape(parameters, len(here), -1, self._size)
+            seen = problem.attenuation[here][:, mine[:, np.newaxis], mine]
+            gram = np.einsum("asri,bsrj,sij->abij", block.conj(), block, seen, optimize=True)
             own[:, p] = weight * inner_products(gram[rows, columns], self._basis)
         shared = np.empty_like(own)
         for p, part in enumerate(parts):
@@ -166,34 +169,25 @@ class CrbProgram:
             shared[:, p] = own[:, same].mean(axis=1)
         return shared
 
-    @cached_property
-    def _channel_rows(self) -> Float:
-        """Real coordinates of sum_n h_n h_n^H in units of noise to power, one row per covariance and subcarrier."""
+    def _channel_rows(self, heard: Sequence[tuple[Part, int, int]]) -> Float:
+        """Real coordinates of ``sum h h^H`` in units of noise to power, one row for each (part, user, subcarrier)."""
         problem = self._problem
         unit = problem.noise_power / problem.subcarriers / problem.per_antenna_power
-        rows = []
-        for stream, subcarrier in self._heard:
-            part, user = self._streams[stream]
-            vectors = self._structure.channel_vectors(problem, user, part, subcarrier)
-            rows.append(inner_products(np.einsum("ni,nj->ij", vectors, vectors.conj()) / unit, self._basis))
-        return np.array(rows)
+        vectors = [self._structure.channel_vectors(problem, user, part, subcarrier) for part, user, subcarrier in heard]
+        return np.array([inner_products((h.T @ h.conj()) / unit, self._basis) for h in vectors])
 
-    @property
-    def _streams(self) -> list[tuple[Part, int]]:
-        """(part, user) of every covariance."""
-        return [(part, user) for part in self._structure.parts for user in range(self._problem.users)]
-
-    @property
-    def _heard(self) -> list[tuple[int, int]]:
-        """(number of a covariance, subcarrier) wherever one is sent."""
-        return [(i, s) for i, (part, _) in enumerate(self._streams) for s in part.subcarriers]
+    @cached_property
+    def _streams(self) -> list[tuple[int, int]]:
+        """(number of a part, user) of every covariance."""
+        return [(p, user) for p, part in enumerate(self._structure.parts) for user in part.users]
 
     def _coordinates(self, scale: float) -> Any:
         """Coordinates of all streams from the solver's, block by block."""
         from scipy import sparse
 
         problem, blocks = self._problem, []
-        for part, user in self._streams:
+        for p, user in self._streams:
+            part = self._structure.parts[p]
             others = [
                 self._structure.channel_vectors(problem, v, part, s)
                 for v in range(problem.users) for s in part.subcarriers if v != user
@@ -213,24 +207,33 @@ class CrbProgram:
         inverse_sinr = cp.Parameter(nonneg=True)
         embed = real_embedding(self._basis)
         constraints = [cp.reshape(embed @ scaled[i], (2 * size, 2 * size), order="C") >> 0 for i in range(count)]
-        add_users = sparse.kron(sparse.eye_array(len(parts)), np.ones((1, users)), format="csr")
-        covariances = add_users @ streams
+        of_part = sparse.csr_array((np.ones(count), ([p for p, _ in self._streams], np.arange(count))), (len(parts), count))
+        covariances = of_part @ streams
         limits = problem.row_antennas
         power_rows = np.zeros((len(limits), len(parts), size**2))
         for p, part in enumerate(parts):
             power_rows[problem.power_rows[part.antennas], p, np.arange(size)] = len(part.subcarriers)
         power = sparse.csr_array(power_rows.reshape(len(limits), -1)) @ cp.vec(covariances, order="C") <= limits
-        # A user hears the parts of its subcarrier.
-        terms, entry = self._heard, np.arange(len(self._heard))
-        row, of = [s * users + self._streams[i][1] for i, s in terms], [i for i, _ in terms]
-        add_parts = sparse.csr_array((np.ones(len(terms)), (row, entry)), shape=(problem.subcarriers * users, len(terms)))
-        at_terms = sparse.csr_array((np.ones(len(terms)), (entry, of)), shape=(len(terms), count))
-        heard = add_parts @ cp.sum(cp.multiply(self._channel_rows, at_terms @ add_users.T @ covariances), axis=1)
-        wanted = add_parts @ cp.sum(cp.multiply(self._channel_rows, at_terms @ streams), axis=1)
+        # A user hears the parts of its subcarrier, and wants its own streams in them.
+        every = [(p, u, s) for p, part in enumerate(parts) for u in range(users) for s in part.subcarriers]
+        own = [(i, u, s) for i, (p, u) in enumerate(self._streams) if u != SENSING for s in parts[p].subcarriers]
+
+        def at_users(terms: list[tuple[int, int, int]], rows: Float, of: Any) -> Any:
+            entry = np.arange(len(terms))
+            chosen = sparse.csr_array((np.ones(len(terms)), (entry, [i for i, _, _ in terms])), (len(terms), of.shape[0]))
+            row = [s * users + u for _, u, s in terms]
+            add = sparse.csr_array((np.ones(len(terms)), (row, entry)), (problem.subcarriers * users, len(terms)))
+            return add @ cp.sum(cp.multiply(rows, chosen @ of), axis=1)
+
+        heard = at_users(every, self._channel_rows([(parts[p], u, s) for p, u, s in every]), covariances)
+        mine = [(parts[self._streams[i][0]], u, s) for i, u, s in own]
+        wanted = at_users(own, self._channel_rows(mine), streams)
         sinr = (1.0 + inverse_sinr) * wanted - heard >= 1.0
         parameters, location = self._decorrelation.selection.shape
         upper = self._coefficients.reshape(len(self._coefficients), -1) @ cp.vec(covariances, order="C")
-        information = cp.reshape(_mirror(parameters) @ upper, (parameters, parameters), order="C")
+        transform = self._decorrelation.transform
+        known = transform @ problem.prior @ transform.T
+        information = known + cp.reshape(_mirror(parameters) @ upper, (parameters, parameters), order="C")
         bound = cp.Variable((location, location), symmetric=True)
         selection = self._decorrelation.selection
         inequality = cp.bmat([[information, selection], [selection.T, bound]]) >> 0
@@ -258,10 +261,12 @@ class CrbProgram:
         total = problem.nodes * problem.antennas
         shape = (problem.subcarriers, problem.users)
         matrices = problem.per_antenna_power * np.tensordot(streams, self._basis, axes=1)
-        full = np.zeros((problem.users, problem.subcarriers, total, total), dtype=np.complex128)
-        for (part, user), matrix in zip(self._streams, matrices, strict=True):
+        count = problem.users + self._structure.has_sensing
+        full = np.zeros((count, problem.subcarriers, total, total), dtype=np.complex128)
+        for (p, user), matrix in zip(self._streams, matrices, strict=True):
+            part = self._structure.parts[p]
             for subcarrier in part.subcarriers:
-                full[user, subcarrier, part.antennas[:, np.newaxis], part.antennas] = matrix
+                full[user, subcarrier, part.antennas[:, np.newaxis], part.antennas] += matrix
         noise = problem.noise_power / problem.subcarriers
         power_dual = np.maximum(power, 0.0)[problem.power_rows] * scale / problem.per_antenna_power
         sinr_dual = np.maximum(sinr, 0.0).reshape(shape).T * scale / noise

@@ -16,11 +16,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.arrays import delay_derivative, delay_vector, steering_derivative, steering_vector
+from disac.arrays import baseband_hz, delay_vector, steering_derivative, steering_vector
 from disac.designs.decorrelated import Solution
 from disac.designs.problem import DesignProblem, Structure
 from disac.geometry import angles_rad, delays_s
 from disac.metrics.fisher import SensingModel, location_jacobian
+from disac.metrics.synchronisation import clock_basis, coherent_phases, slot_weights, spread
 from disac.optim.interior_point import Block, Program, block_information, solve
 
 Complex = NDArray[np.complex128]
@@ -35,14 +36,18 @@ GAP = 1e-7
 class _Echoes:
     """Derivatives of the echoes in coordinates of each receiver's signal space.
 
-    ``dense`` [D, N, L, rho, N M_t]: location, then unknown angles or delays; ``receive`` [N, K, rho]: steering vectors of the
-    targets; ``transmit`` [N, K, M_t]; ``delay`` [N, K, L]: one-way responses d_l(tau).
+    ``dense`` [D, N_r, L, S rho, N_t M_t]: location, unknown angles or delays, clocks; ``receive`` [N_r, K, rho]: steering
+    vectors of the targets; ``transmit`` [N_t, K, M_t]; ``receive_delay`` [N_r, K, L] and ``transmit_delay`` [N_t, K, L]:
+    one-way responses d_l(tau); ``slots`` [S, L, N_t]: what each of the receiver's slots sees of the transmitters. Where the
+    links' phases are known exactly, amplitudes are no atoms: what is left of them comes last among the dense ones.
     """
 
     dense: Complex
     receive: Complex
     transmit: Complex
-    delay: Complex
+    receive_delay: Complex
+    transmit_delay: Complex
+    slots: Float
 
 
 def echoes(model: SensingModel, jacobian: Float) -> _Echoes:
@@ -51,28 +56,51 @@ def echoes(model: SensingModel, jacobian: Float) -> _Echoes:
     Parameters
     ----------
     jacobian
-        Shape [D, 2 K N]: theta node-major, then tau node-major.
+        Shape [D, 2 K N]: theta node-major, then tau node-major. With a synchronisation, clocks follow.
     """
     nodes, targets, subcarriers = len(model.nodes_m), len(model.targets_m), model.subcarriers
+    receivers, transmitters = list(model.receive_nodes), list(model.transmit_nodes)
     angle = angles_rad(model.nodes_m, model.targets_m, model.orientation)
     delay = delays_s(model.nodes_m, model.targets_m)
-    both = delay[:, np.newaxis] + delay[np.newaxis]
-    receive, d_receive = (f(angle, model.receive_antennas) for f in (steering_vector, steering_derivative))
-    transmit, d_transmit = (f(angle, model.transmit_antennas) for f in (steering_vector, steering_derivative))
+    one_way = delay_vector(delay, subcarriers, model.bandwidth_hz)
+    receive, d_receive = (f(angle[receivers], model.receive_antennas) for f in (steering_vector, steering_derivative))
+    transmit, d_transmit = (f(angle[transmitters], model.transmit_antennas) for f in (steering_vector, steering_derivative))
     # Coordinates in an orthonormal basis of what the receiver can see of the targets: the triangular factor.
     seen = np.linalg.qr(np.concatenate([receive, d_receive], axis=1).swapaxes(-1, -2), mode="r")
     receive, d_receive = (part.swapaxes(-1, -2) for part in np.split(seen, 2, axis=-1))
-    b = model.amplitudes[..., np.newaxis]
-    phase = b * delay_vector(both, subcarriers, model.bandwidth_hz)
-    d_phase = b * delay_derivative(both, subcarriers, model.bandwidth_hz)
+    phase = model.amplitudes[..., np.newaxis] * one_way[receivers, np.newaxis] * one_way[transmitters]
     by_angle, by_delay = jacobian.reshape(-1, 2, nodes, targets).transpose(1, 0, 2, 3)
-    shift = by_delay[:, :, np.newaxis] + by_delay[:, np.newaxis]
-    dense = np.einsum("pnmk,nmkl,nki,mkj->pnlimj", shift, d_phase, receive, transmit, optimize=True)
-    dense = dense + np.einsum("pnk,nmkl,nki,mkj->pnlimj", by_angle, phase, d_receive, transmit, optimize=True)
-    dense = dense + np.einsum("pmk,nmkl,nki,mkj->pnlimj", by_angle, phase, receive, d_transmit, optimize=True)
-    return _Echoes(
-        dense.reshape(*dense.shape[:4], -1), receive, transmit, delay_vector(delay, subcarriers, model.bandwidth_hz)
+    shift = by_delay[:, receivers, np.newaxis] + by_delay[:, np.newaxis, transmitters]
+    rate = np.multiply.outer(shift, model.delay_rate)
+    known = model.synchronisation
+    if known is not None and known.clock_std_s > 0:
+        basis = clock_basis(nodes)
+        offset = (basis[receivers, np.newaxis] - basis[transmitters]).transpose(2, 0, 1)
+        baseband = -2j * np.pi * baseband_hz(subcarriers, model.bandwidth_hz)
+        clocks = np.multiply.outer(offset, baseband)[:, :, :, np.newaxis].repeat(targets, axis=3)
+        rate = np.concatenate([rate, clocks])
+        still = np.zeros((len(clocks), *by_angle.shape[1:]))
+        by_angle = np.concatenate([by_angle, still])
+    dense = np.einsum("pnmkl,nmkl,nki,mkj->pnlimj", rate, phase, receive, transmit, optimize=True)
+    dense = dense + np.einsum(
+        "pnk,nmkl,nki,mkj->pnlimj", by_angle[:, receivers], phase, d_receive, transmit, optimize=True
     )  # fmt: skip
+    dense = dense + np.einsum(
+        "pmk,nmkl,nki,mkj->pnlimj", by_angle[:, transmitters], phase, receive, d_transmit, optimize=True
+    )  # fmt: skip
+    if known is not None and known.link_phase_std_rad == 0:
+        unit = np.zeros((model.links, *dense.shape[1:]), dtype=np.complex128)
+        for e, (n, m, k) in enumerate(np.ndindex(model.amplitudes.shape)):
+            one = one_way[receivers[n], k] * one_way[transmitters[m], k]
+            unit[e, n, :, :, m] = np.einsum("l,i,j->lij", one, receive[n, k], transmit[m, k])
+        roles = (model.receive_nodes, model.transmit_nodes, nodes, targets)
+        dense = np.concatenate([dense, coherent_phases(unit, model.amplitudes, known.phase_directions(*roles)[0])])
+    dense = dense.reshape(*dense.shape[:4], -1)
+    slots = np.ones((1, subcarriers, len(transmitters)))
+    if known is not None:
+        coherence = known.coherence(subcarriers, model.bandwidth_hz)
+        dense, slots = spread(dense, coherence, len(transmitters)), slot_weights(coherence, len(transmitters))
+    return _Echoes(dense, receive, transmit, one_way[receivers], one_way[transmitters], slots)
 
 
 class FastSolver:
@@ -81,21 +109,22 @@ class FastSolver:
     def __init__(self, problem: DesignProblem, structure: Structure) -> None:
         self._problem, self._structure = problem, structure
         model, jacobian = problem.sensing, location_jacobian(problem.sensing, problem.localization)
-        per_kind = problem.nodes * problem.targets
-        self._dense = len(jacobian) - 2 * problem.targets * problem.nodes**2
-        raw = self._blocks(echoes(model, jacobian[: self._dense, : 2 * per_kind]))
-        self._decorrelate(raw)
+        per_kind = len(model.nodes_m) * problem.targets
+        seen = echoes(model, jacobian[: len(jacobian) - 2 * model.links, : 2 * per_kind])
+        known = model.synchronisation
+        self._dense, self._has_atoms = len(seen.dense), known is None or known.link_phase_std_rad > 0
+        self._decorrelate(self._blocks(seen))
 
     # -- building ----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _classes(self) -> list[tuple[Int, list[tuple[int, ...]]]]:
-        """Antenna sets, each with the groups of equally many subcarriers on which it sends one covariance."""
-        classes: dict[tuple[tuple[int, ...], int], list[tuple[int, ...]]] = {}
+    def _classes(self) -> list[tuple[Int, list[tuple[int, ...]], Int]]:
+        """Antenna sets, with the groups of equally many subcarriers on which each sends one covariance, and its users."""
+        classes: dict[tuple[tuple[int, ...], int, tuple[int, ...]], list[tuple[int, ...]]] = {}
         for part in self._structure.parts:
-            key = (tuple(int(a) for a in part.antennas), len(part.subcarriers))
+            key = (tuple(int(a) for a in part.antennas), len(part.subcarriers), part.users)
             classes.setdefault(key, []).append(part.subcarriers)
-        return [(np.array(antennas), groups) for (antennas, _), groups in classes.items()]
+        return [(np.array(antennas), groups, np.array(users)) for (antennas, _, users), groups in classes.items()]
 
     @cached_property
     def _groups(self) -> list[tuple[int, ...]]:
@@ -112,7 +141,7 @@ class FastSolver:
         problem = self._problem
         weight = np.sqrt(2.0 * problem.subcarriers * problem.per_antenna_power / problem.sensing.noise_power)
         blocks = []
-        for mine, groups in self._classes:
+        for mine, groups, users in self._classes:
             nodes = np.unique(mine // problem.antennas)
             cells = np.array([self._groups.index(group) for group in groups])
             if len(groups[0]) > 1:
@@ -120,9 +149,9 @@ class FastSolver:
             else:
                 share = np.array([self._structure.share_of[group[0]] for group in groups])
                 scale = weight / np.sqrt(share.shape[1])
-            # [D, N, c, share, rho, d] -> [c, N, (share rho), D, d]
+            # [D, N_r, c, share, rho, d] -> [c, N_r, (share rho), D, d]
             dense = scale * seen.dense[:, :, share][..., mine].transpose(2, 1, 3, 4, 0, 5)
-            dense = dense.reshape(len(cells), problem.nodes, -1, *dense.shape[4:])
+            dense = dense.reshape(*dense.shape[:2], -1, *dense.shape[4:])
             left, right, atoms = self._atoms(seen, nodes, share)
             on = np.zeros((len(cells), *right.shape[1:3], problem.nodes, problem.antennas), dtype=np.complex128)
             members = nodes[np.newaxis].repeat(right.shape[1], axis=0) if right.shape[2] == len(nodes) else None
@@ -130,8 +159,7 @@ class FastSolver:
                 node = nodes[family // problem.targets] if members is None else members[family, member]
                 on[:, family, member, node] = right[:, family, member]
             right = on.reshape(*on.shape[:3], -1)[..., mine]
-            users, channels = np.arange(problem.users), self._channels(mine, nodes, cells)
-            costs = len(groups[0]) * self._costs(mine)
+            channels, costs = self._channels(mine, nodes, cells), len(groups[0]) * self._costs(mine)
             blocks.append(Block(cells, users, costs, channels, np.ascontiguousarray(dense), scale * left, right, atoms))
         return blocks
 
@@ -142,24 +170,33 @@ class FastSolver:
     def _atoms(self, seen: _Echoes, nodes: Int, share: Int) -> tuple[Complex, Complex, Int]:
         """Rank-one factors [c, x, k, rho], [c, k, m, M_t] of the amplitudes' derivatives and their numbers [x, k, m]."""
         problem, targets = self._problem, self._problem.targets
-        receivers = np.arange(problem.nodes)[:, np.newaxis, np.newaxis]
-        if share.shape[1] == 1:
+        receivers = np.arange(len(seen.receive))[:, np.newaxis, np.newaxis]
+        if not self._has_atoms:
+            # One that nothing excites stands in.
+            rho = share.shape[1] * len(seen.slots) * seen.receive.shape[-1]
+            left = np.zeros((len(share), len(receivers), 1, rho), dtype=np.complex128)
+            right = np.zeros((len(share), 1, 1, problem.antennas), dtype=np.complex128)
+            return left, right, np.zeros((len(receivers), 1, 1), dtype=np.int64)
+        if share.shape[1] == 1 and len(seen.slots) == 1:
             # d_l(tau_n + tau_m) = d_l(tau_n) d_l(tau_m): one family per target, its transmitters as members.
             at = share[:, 0]
-            left = np.einsum("nkc,nki->cnki", seen.delay[:, :, at], seen.receive)
-            right = np.einsum("mkc,mkj->ckmj", seen.delay[nodes][:, :, at], seen.transmit[nodes]).conj()
+            left = np.einsum("nkc,nki->cnki", seen.receive_delay[:, :, at], seen.receive)
+            right = np.einsum("mkc,mkj->ckmj", seen.transmit_delay[nodes][:, :, at], seen.transmit[nodes]).conj()
             family, member = np.arange(targets)[np.newaxis, :, np.newaxis], nodes[np.newaxis, np.newaxis]
             return left, right, (receivers * problem.nodes + member) * targets + family
-        # Judged by a covariance shared over subcarriers: the delays of each pair of nodes stay in the receiver's rows.
-        response = np.einsum("nks,mks,nki->nmksi", seen.delay, seen.delay[nodes], seen.receive)
-        left = response[:, :, :, share].transpose(3, 0, 1, 2, 4, 5)
-        left = left.reshape(len(share), problem.nodes, len(nodes) * targets, -1)
+        # Judged by a covariance shared over subcarriers, or seen by slots that tell transmitters apart: what belongs to a
+        # pair of nodes stays in the receiver's rows.
+        response = np.einsum(
+            "nks,mks,asm,nki->nmksai", seen.receive_delay, seen.transmit_delay[nodes], seen.slots[:, :, nodes], seen.receive
+        )
+        left = response[:, :, :, share].transpose(3, 0, 1, 2, 4, 5, 6)
+        left = left.reshape(len(share), len(receivers), len(nodes) * targets, -1)
         right = seen.transmit[nodes].reshape(1, -1, 1, problem.antennas).conj().repeat(len(share), axis=0)
         number = (receivers * problem.nodes + nodes[np.newaxis, :, np.newaxis]) * targets + np.arange(targets)
-        return left, right, number.reshape(problem.nodes, -1, 1)
+        return left, right, number.reshape(len(receivers), -1, 1)
 
     def _channels(self, mine: Int, nodes: Int, cells: Int) -> Complex:
-        """Channels of the SINR rows in units of noise to power, one term per transmitting node: [c, rows, t, d].
+        """Channels of the SINR rows in units of noise to power, one term per transmitting node or their sum: [c, rows, t, d].
 
         Rows run over the cell's subcarriers and, fastest, over the users.
         """
@@ -169,7 +206,8 @@ class FastSolver:
         full = np.zeros(shape, dtype=np.complex128)
         for term, node in enumerate(nodes):
             full[:, :, :, term, node] = unit * problem.channels[node][:, rows].transpose(1, 2, 0, 3)
-        return full.reshape(len(cells), -1, len(nodes), problem.nodes * problem.antennas)[..., mine]
+        rows_of = full.reshape(len(cells), -1, len(nodes), problem.nodes * problem.antennas)[..., mine]
+        return rows_of.sum(axis=2, keepdims=True) if problem.sinr_type == "coherent" else rows_of
 
     def _decorrelate(self, raw: Sequence[Block]) -> None:
         """Change of parameters F' = T F T^T with the identity for the location at the uniform design."""
@@ -180,12 +218,18 @@ class FastSolver:
         atoms = len(self._touched)
         total = dense + 2 * atoms
         used = np.zeros(problem.nodes * problem.antennas)
-        for mine, groups in self._classes:
+        for mine, groups, _ in self._classes:
             used[mine] += sum(len(group) for group in groups)
         information = np.zeros((total, total))
-        for (mine, _), block in zip(self._classes, raw, strict=True):
+        for (mine, _, _), block in zip(self._classes, raw, strict=True):
             even = np.diag(1.0 / used[mine]).astype(np.complex128)
             information += block_information(block, np.broadcast_to(even, (len(block.cells), *even.shape)), atoms)
+        every = problem.sensing.links
+        amplitudes = np.concatenate([dense + self._touched, dense + every + self._touched])
+        self._kept = np.concatenate([np.arange(dense), amplitudes]) if self._has_atoms else np.arange(dense)
+        prior = np.eye(total)
+        prior[: len(self._kept), : len(self._kept)] = problem.prior[np.ix_(self._kept, self._kept)]
+        information += prior
         scale = 1.0 / np.sqrt(np.diag(information))
         by_transmitter = np.empty((problem.nodes, problem.targets))
         own = scale[dense : dense + atoms]
@@ -207,6 +251,8 @@ class FastSolver:
         whiten = np.linalg.inv(np.linalg.cholesky(scaled[:q, :q] - coupling @ b.T))
         transform[:q, :q], transform[:q, q:] = whiten, -whiten @ coupling
         self._transform = transform * scale
+        known = self._transform @ prior @ self._transform.T
+        self._prior = 0.5 * (known + known.T)
         selection = np.zeros((total, q))
         selection[:q] = self._transform[:q, :q]
         self._scale_m2 = float(np.sum(selection**2))
@@ -217,12 +263,12 @@ class FastSolver:
 
     def _program(self, sinr: float, blocks: Sequence[Block] | None = None) -> Program:
         problem = self._problem
-        root, total = 1.0 / np.sqrt(sinr), len(self._selection)
+        root = 1.0 / np.sqrt(sinr)
         scaled = tuple(replace(b, channels=root * b.channels) for b in (self._program_blocks if blocks is None else blocks))
         row_user = np.tile(np.arange(problem.users), self._row_subcarriers.shape[1])
         return Program(
             scaled, len(self._groups), row_user, sinr, problem.row_antennas, len(self._touched), self._selection,
-            np.zeros((total, total)),
+            self._prior,
         )  # fmt: skip
 
     # -- solving -----------------------------------------------------------------------------------------------------
@@ -238,16 +284,16 @@ class FastSolver:
         rows = result.service.reshape(len(self._groups), -1, problem.users)
         np.add.at(service, self._row_subcarriers, self._scale_m2 * rows / noise)
         size = problem.nodes * problem.antennas
-        streams = np.zeros((problem.users, problem.subcarriers, size, size), dtype=np.complex128)
-        for (mine, groups), covariance in zip(self._classes, result.covariances, strict=True):
+        count = problem.users + self._structure.has_sensing
+        streams = np.zeros((count, problem.subcarriers, size, size), dtype=np.complex128)
+        for (mine, groups, users), covariance in zip(self._classes, result.covariances, strict=True):
             for subcarriers in zip(*groups, strict=True):
-                place = np.ix_(np.arange(problem.users), subcarriers, mine, mine)
-                streams[place] = problem.per_antenna_power * covariance.swapaxes(0, 1)
+                # The sensing stream, of number -1, comes last.
+                place = np.ix_(users % count, subcarriers, mine, mine)
+                streams[place] += problem.per_antenna_power * covariance.swapaxes(0, 1)
         turned = np.sqrt(self._scale_m2) * (self._transform.T @ result.fisher)
-        every = problem.targets * problem.nodes**2
-        fisher = np.zeros((self._dense + 2 * every, turned.shape[1]))
-        kept = np.concatenate([np.arange(self._dense), self._dense + self._touched, self._dense + every + self._touched])
-        fisher[kept] = turned
+        fisher = np.zeros((len(problem.prior), turned.shape[1]))
+        fisher[self._kept] = turned[: len(self._kept)]
         seconds = time.perf_counter() - started
         return Solution(result.outcome, streams, power, service.T, result.iterations, seconds, fisher)
 
@@ -273,7 +319,7 @@ class FastSolver:
         length = np.linalg.norm(directions, axis=-1, keepdims=True)
         unit = directions / np.where(length > 0, length, 1.0)
         blocks: list[Block] = []
-        for (mine, groups), block in zip(self._classes, self._program_blocks, strict=True):
+        for (mine, groups, _), block in zip(self._classes, self._program_blocks, strict=True):
             first = [group[0] for group in groups]
             blocks.append(replace(block, users=np.array([-1])))
             blocks += [_along(block, unit[user][first][:, mine], user) for user in range(problem.users)]
@@ -282,7 +328,7 @@ class FastSolver:
         beams = np.zeros((problem.users, problem.subcarriers, size), dtype=np.complex128)
         remainder = np.zeros((problem.subcarriers, size, size), dtype=np.complex128)
         found = iter(result.covariances)
-        for mine, groups in self._classes:
+        for mine, groups, _ in self._classes:
             first, rest = [group[0] for group in groups], next(found)[:, 0]
             powers = [next(found)[:, 0, 0, 0].real for _ in range(problem.users)]
             for subcarriers in zip(*groups, strict=True):

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.designs.decorrelated import hermitian_basis, inner_products, interference_scale, quiet_coordinates, real_embedding
-from disac.designs.problem import DesignProblem, Structure
+from disac.designs.problem import SENSING, DesignProblem, Part, Structure
 from disac.optim.conic import solve
 
 Complex = NDArray[np.complex128]
@@ -64,8 +64,9 @@ def dual_slack(
             heard = np.concatenate(weighted)
             wanted.append(heard.T @ heard.conj())
         base = len(here) * np.diag(power_dual[mine]) - reward[here].sum(axis=0)[np.ix_(mine, mine)] + sum(wanted)
-        for gain in wanted:
-            matrix = (base - (1.0 + 1.0 / sinr) * gain) / len(here)
+        for user in part.users:
+            own = 0.0 if user == SENSING else (1.0 + 1.0 / sinr) * wanted[user]
+            matrix = (base - own) / len(here)
             least = min(least, float(np.linalg.eigvalsh(matrix)[0]))
     return least
 
@@ -73,30 +74,40 @@ def dual_slack(
 class PowerProgram:
     """Least power scaling for any SINR target, compiled once for each decade of targets.
 
-    All matrices of this program are block-diagonal over nodes, so the streams can be, too.
+    Where powers add up at the users all matrices are block-diagonal over nodes, so the streams can be, too. Streams that serve
+    nobody are left out.
     """
 
     def __init__(self, problem: DesignProblem, structure: Structure) -> None:
         self._problem, self._structure = problem, structure
-        self._basis = hermitian_basis(problem.antennas)
+        self._basis = hermitian_basis(len(self._blocks[0][0].antennas))
         self._programs: dict[float, tuple[Any, Any, Any, Any, Any]] = {}
 
     @cached_property
-    def _blocks(self) -> list[tuple[tuple[int, ...], int, int]]:
-        """(subcarriers, user, node) of every stream block."""
-        size, users = self._problem.antennas, range(self._problem.users)
-        return [(p.subcarriers, u, n) for p in self._structure.parts for u in users for n in np.unique(p.antennas // size)]
+    def _blocks(self) -> list[tuple[Part, int]]:
+        """Every stream block with its user."""
+        problem, blocks = self._problem, []
+        for part in self._structure.parts:
+            sets = [part.antennas]
+            if problem.sinr_type != "coherent":
+                sets = [problem.node_antennas(n) for n in np.unique(part.antennas // problem.antennas)]
+            blocks += [(Part(part.subcarriers, mine, part.users), u) for u in part.users if u != SENSING for mine in sets]
+        return blocks
 
     def _program(self, scale: float) -> tuple[Any, Any, Any, Any, Any]:
         """(problem, block coordinates, SINR parameter, power constraint, SINR constraint)."""
         import cvxpy as cp
         from scipy import sparse
 
-        problem, size = self._problem, self._problem.antennas
+        problem, size = self._problem, self._basis.shape[1]
         unit = problem.noise_power / problem.subcarriers / problem.per_antenna_power
         scaled = cp.Variable((len(self._blocks), size**2))
-        others = [problem.channels[n, np.arange(problem.users) != u][:, list(s)] for s, u, n in self._blocks]
-        quiet = [quiet_coordinates(self._basis, heard.reshape(-1, size), scale) for heard in others]
+        hears = self._structure.channel_vectors
+        others = []
+        for part, u in self._blocks:
+            by = [hears(problem, v, part, s) for v in range(problem.users) if v != u for s in part.subcarriers]
+            others.append(np.concatenate([np.zeros((0, size)), *by]))
+        quiet = [quiet_coordinates(self._basis, heard, scale) for heard in others]
         coordinates = sparse.block_diag(quiet, format="csr")
         blocks = cp.reshape(coordinates @ cp.vec(scaled, order="C"), scaled.shape, order="C")
         scaling = cp.Variable()
@@ -107,11 +118,11 @@ class PowerProgram:
         power_rows = np.zeros((len(limits), len(self._blocks), size**2))
         wanted = np.zeros((problem.subcarriers * problem.users, len(self._blocks), size**2))
         heard = np.zeros_like(wanted)
-        for i, (subcarriers, u, n) in enumerate(self._blocks):
-            power_rows[problem.power_rows[problem.node_antennas(n)], i, np.arange(size)] = len(subcarriers)
-            for s, user in itertools.product(subcarriers, range(problem.users)):
-                h = problem.channels[n, user, s]
-                row = inner_products(np.outer(h, h.conj())[np.newaxis] / unit, self._basis)[0]
+        for i, (part, u) in enumerate(self._blocks):
+            power_rows[problem.power_rows[part.antennas], i, np.arange(size)] = len(part.subcarriers)
+            for s, user in itertools.product(part.subcarriers, range(problem.users)):
+                h = hears(problem, user, part, s)
+                row = inner_products((h.T @ h.conj())[np.newaxis] / unit, self._basis)[0]
                 heard[s * problem.users + user, i] = row
                 if user == u:
                     wanted[s * problem.users + user, i] = row
@@ -139,15 +150,15 @@ class PowerProgram:
 
     def _full_power(self, blocks: Float) -> Complex | None:
         """Stream covariances [U, L, D, D] of the blocks, scaled until the busiest antenna is at its limit."""
-        problem, size = self._problem, self._problem.antennas
+        problem = self._problem
         values, vectors = np.linalg.eigh(np.tensordot(blocks, self._basis, axes=1))
         positive = (vectors * np.maximum(values, 0.0)[:, np.newaxis, :]) @ vectors.conj().swapaxes(-1, -2)
-        total = problem.nodes * size
-        streams = np.zeros((problem.users, problem.subcarriers, total, total), dtype=np.complex128)
-        for block, (subcarriers, u, n) in zip(positive, self._blocks, strict=True):
-            mine = problem.node_antennas(n)
-            for s in subcarriers:
-                streams[u, s, mine[:, np.newaxis], mine] = block
+        total = problem.nodes * problem.antennas
+        count = problem.users + self._structure.has_sensing
+        streams = np.zeros((count, problem.subcarriers, total, total), dtype=np.complex128)
+        for block, (part, u) in zip(positive, self._blocks, strict=True):
+            for s in part.subcarriers:
+                streams[u, s, part.antennas[:, np.newaxis], part.antennas] = block
         busiest = problem.power_share(streams.sum(axis=0))
         return streams / busiest if busiest > 0 else None
 

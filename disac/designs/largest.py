@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from disac.designs.fast import FastSolver
 from disac.designs.feasibility import proven_need
 from disac.designs.problem import DesignProblem, Structure
-from disac.metrics.sinr import noncoherent_sinr
 from disac.units import db_to_linear, linear_to_db
 
 Complex = NDArray[np.complex128]
@@ -57,7 +56,7 @@ def largest_sinr(problem: DesignProblem, structure: Structure, tolerance_db: flo
         assert solution.sinr_dual is not None
         share = max(1.0, problem.power_share(solution.streams.sum(axis=0)))
         kept = solution.streams / share
-        reached = noncoherent_sinr(problem.channels, kept, kept.sum(axis=0), problem.noise_power).min()
+        reached = problem.sinr(kept, kept.sum(axis=0)).min()
         reached_db = linear_to_db(float(reached)) if reached > 0 else -np.inf
         need = proven_need(problem, structure, db_to_linear(target), solution.power_dual, solution.sinr_dual)
         if need.proves_infeasible:

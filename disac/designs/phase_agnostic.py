@@ -12,7 +12,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.beams import node_beams
 from disac.designs.problem import DesignProblem, Part, Structure
 
 Complex = NDArray[np.complex128]
@@ -20,30 +19,9 @@ Complex = NDArray[np.complex128]
 
 def structure(problem: DesignProblem) -> Structure:
     """Every node on every subcarrier, with a covariance of its own."""
-    subcarriers = range(problem.subcarriers)
-    parts = tuple(Part((s,), problem.node_antennas(node)) for s in subcarriers for node in range(problem.nodes))
+    subcarriers, users = range(problem.subcarriers), tuple(range(problem.users))
+    parts = tuple(Part((s,), problem.node_antennas(node), users) for s in subcarriers for node in range(problem.nodes))
     return Structure("phase-agnostic", parts, tuple((s,) for s in subcarriers))
-
-
-def extract_beams(problem: DesignProblem, streams: Complex) -> tuple[Complex, Complex]:
-    """Rank-one beams of each node and its sensing remainder: exact for every number of users and targets.
-
-    ``w_n = R_{c,n} h_n / sqrt(h_n^H R_{c,n} h_n)`` leaves every user's received power as it is, and ``w w^H <= R_c``. With
-    scrambled symbols the beams of different nodes are uncorrelated: ``R = blkdiag(w_n w_n^H) + remainder``.
-
-    Parameters
-    ----------
-    streams
-        Stream covariances [U, L, D, D], block-diagonal.
-
-    Returns
-    -------
-    beams, remainder
-        Shapes [U, L, D] (the nodes' beams stacked) and [L, D, D], positive semidefinite.
-    """
-    beams = node_beams(problem, streams)
-    rank_one = np.einsum("uli,ulj->lij", beams, beams.conj()) * structure(problem).together(problem)
-    return beams, streams.sum(axis=0) - rank_one
 
 
 def scrambling(nodes: int, symbols: int) -> Complex:

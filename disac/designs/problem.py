@@ -9,7 +9,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.metrics.fisher import Localization, SensingModel, location_derivatives
+from disac.metrics.fisher import (
+    Localization,
+    SensingModel,
+    attenuation,
+    fisher_information,
+    location_derivatives,
+    location_prior,
+)
+from disac.metrics.sinr import SinrType, coherent_sinr, noncoherent_sinr
 
 Complex = NDArray[np.complex128]
 PowerLimit = Literal["per-antenna", "per-node", "total"]
@@ -21,6 +29,8 @@ class DesignProblem:
 
     ``channels`` h_{n,u,l} has shape [N, U, L, M_t]; ``per_antenna_power`` P_T is allowed for each antenna, summed over
     subcarriers, singly or together with the others under a ``power_limit``; ``noise_power`` is sigma_c^2 over all subcarriers.
+    ``sinr_type``: powers of the nodes' signals add up at a user (``noncoherent``), their amplitudes do (``coherent``: needs the
+    relative phases at the users), or one node serves it and the others interfere (``cbf``, coordinated beamforming).
     """
 
     sensing: SensingModel
@@ -29,10 +39,11 @@ class DesignProblem:
     noise_power: float
     localization: Localization = "hybrid"
     power_limit: PowerLimit = "per-antenna"
+    sinr_type: SinrType = "noncoherent"
 
     @property
     def nodes(self) -> int:
-        """Number of nodes N."""
+        """Number of transmitting nodes N."""
         return self.channels.shape[0]
 
     @property
@@ -61,6 +72,21 @@ class DesignProblem:
         return location_derivatives(self.sensing, self.localization)
 
     @cached_property
+    def prior(self) -> NDArray[np.float64]:
+        """What is known of the same parameters before any echo, ``J``, [P, P]."""
+        return location_prior(self.sensing, self.localization)
+
+    @cached_property
+    def attenuation(self) -> NDArray[np.float64]:
+        """What the mean information sees of each entry of a covariance, ``D_c``, [L, D, D]."""
+        return attenuation(self.sensing)
+
+    def information(self, covariances: Complex) -> NDArray[np.float64]:
+        """``F(D_c[R]) + J`` for transmit covariances [L, D, D]: shape [P, P]."""
+        seen = covariances * self.attenuation
+        return fisher_information(self.derivatives, seen, self.sensing.noise_power) + self.prior
+
+    @cached_property
     def power_rows(self) -> NDArray[np.intp]:
         """Power limit that each antenna of the stacked vector falls under, shape [N M_t].
 
@@ -73,6 +99,24 @@ class DesignProblem:
     def row_antennas(self) -> NDArray[np.float64]:
         """Number of antennas under each power limit."""
         return np.bincount(self.power_rows).astype(np.float64)
+
+    @cached_property
+    def serving_node(self) -> NDArray[np.intp]:
+        """Node that serves each user where one does: the one with the strongest channel over all subcarriers, shape [U]."""
+        return np.argmax((np.abs(self.channels) ** 2).sum(axis=(2, 3)), axis=0)
+
+    def sinr(self, streams: Complex, covariances: Complex) -> NDArray[np.float64]:
+        """SINR of every user and subcarrier in the problem's own sense, linear, shape [U, L].
+
+        Parameters
+        ----------
+        streams
+            Covariances of the users' streams (others may follow), shape [U.., L, D, D].
+        covariances
+            Of the whole signal, shape [L, D, D].
+        """
+        ratio = coherent_sinr if self.sinr_type == "coherent" else noncoherent_sinr
+        return ratio(self.channels, streams, covariances, self.noise_power)
 
     def power_share(self, covariances: Complex) -> float:
         """Power of the busiest limit, relative to it, for covariances [L, D, D]."""
@@ -89,20 +133,29 @@ class DesignProblem:
         return np.arange(node * self.antennas, (node + 1) * self.antennas)
 
 
+SENSING = -1
+"""Number of a stream that serves no user."""
+
+
 @dataclass(frozen=True)
 class Part:
-    """One covariance per user: on these antennas, sent on each of these subcarriers."""
+    """One covariance per stream: on these antennas, sent on each of these subcarriers.
+
+    ``users`` are those that the streams serve; :data:`SENSING` for a stream that serves none.
+    """
 
     subcarriers: tuple[int, ...]
     antennas: NDArray[np.intp]
+    users: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Structure:
     """What a design leaves free.
 
-    The stream of each user has a covariance on the antennas of each of the ``parts``; between parts it is zero. Subcarriers
-    in one set of ``shared`` are judged by their average covariance (one set per subcarrier: judged as transmitted).
+    Each stream has a covariance on the antennas of each of the ``parts`` that carries it; between parts it is zero.
+    Subcarriers in one set of ``shared`` are judged by their average covariance (one set per subcarrier: judged as
+    transmitted).
     """
 
     name: str
@@ -114,18 +167,50 @@ class Structure:
         """For each subcarrier the set it belongs to."""
         return {subcarrier: members for members in self.shared for subcarrier in members}
 
+    @property
+    def has_sensing(self) -> bool:
+        """Whether a stream serves no user."""
+        return any(SENSING in part.users for part in self.parts)
+
     def channel_vectors(self, problem: DesignProblem, user: int, part: Part, subcarrier: int) -> Complex:
-        """One zero-padded channel per transmitting node on the part's antennas: shape [nodes, d]."""
+        """What a user hears on the part's antennas, shape [t, d]: ``h^H R h`` summed over its rows is the power.
+
+        One zero-padded channel per transmitting node; where amplitudes add up, their sum.
+        """
         full = np.zeros((problem.nodes, problem.nodes * problem.antennas), dtype=np.complex128)
         for node in range(problem.nodes):
             full[node, problem.node_antennas(node)] = problem.channels[node, user, subcarrier]
         vectors = full[:, part.antennas]
+        if problem.sinr_type == "coherent":
+            return vectors.sum(axis=0, keepdims=True)
         return vectors[np.any(vectors != 0, axis=1)]
+
+    def coordinated(self, problem: DesignProblem) -> Structure:
+        """The same where each user is served by one node alone and the other nodes only sense.
+
+        Raises
+        ------
+        ValueError
+            If a user's node does not transmit on every subcarrier.
+        """
+        parts: list[Part] = []
+        for part in self.parts:
+            nodes = np.unique(part.antennas // problem.antennas)
+            served = {n: tuple(u for u in part.users if problem.serving_node[u] == n) for n in nodes}
+            if len(nodes) == 1:
+                parts.append(Part(part.subcarriers, part.antennas, served[nodes[0]] or (SENSING,)))
+                continue
+            parts += [Part(part.subcarriers, problem.node_antennas(n), users) for n, users in served.items() if users]
+            parts.append(Part(part.subcarriers, part.antennas, (SENSING,)))
+        for user in range(problem.users):
+            if sum(len(part.subcarriers) for part in parts if user in part.users) < problem.subcarriers:
+                raise ValueError(f"the design '{self.name}' leaves subcarriers on which the node of user {user} is silent")
+        return Structure(self.name, tuple(parts), self.shared)
 
     def clustered(self, clusters: int) -> Structure:
         """The same with one covariance for each of so many groups of adjacent subcarriers, as equal as they can be.
 
-        Parts with the same antennas on the subcarriers of a group become one.
+        Parts with the same antennas and users on the subcarriers of a group become one.
 
         Raises
         ------
@@ -134,12 +219,12 @@ class Structure:
         """
         subcarriers = sorted(self.share_of)
         groups = [tuple(int(s) for s in group) for group in np.array_split(subcarriers, clusters)]
-        sets: dict[tuple[int, ...], set[int]] = {}
+        sets: dict[tuple[tuple[int, ...], tuple[int, ...]], set[int]] = {}
         for part in self.parts:
-            sets.setdefault(tuple(int(a) for a in part.antennas), set()).update(part.subcarriers)
+            sets.setdefault((tuple(int(a) for a in part.antennas), part.users), set()).update(part.subcarriers)
         if any(len(members) > 1 for members in self.shared) or any(len(s) < len(subcarriers) for s in sets.values()):
             raise ValueError(f"the design '{self.name}' has no covariances to share over adjacent subcarriers")
-        parts = tuple(Part(group, np.array(antennas)) for group in groups for antennas in sets)
+        parts = tuple(Part(group, np.array(antennas), users) for group in groups for antennas, users in sets)
         return Structure(self.name, parts, self.shared)
 
     def together(self, problem: DesignProblem) -> NDArray[np.bool_]:
@@ -161,10 +246,17 @@ class Structure:
     def uniform_covariances(self, problem: DesignProblem) -> Complex:
         """Full power, equal on the free antennas of every subcarrier, shape [L, D, D]."""
         size = problem.nodes * problem.antennas
-        everyone = np.concatenate([np.tile(part.antennas, len(part.subcarriers)) for part in self.parts])
-        used = np.bincount(everyone, minlength=size)
+        used = self._sends(problem).sum(axis=0)
         covariances = np.zeros((problem.subcarriers, size, size), dtype=np.complex128)
-        for part in self.parts:
-            for subcarrier in part.subcarriers:
-                covariances[subcarrier, part.antennas, part.antennas] = problem.per_antenna_power / used[part.antennas]
+        antennas = np.arange(size)
+        for subcarrier, on in enumerate(self._sends(problem)):
+            mine = antennas[on]
+            covariances[subcarrier, mine, mine] = problem.per_antenna_power / used[mine]
         return covariances
+
+    def _sends(self, problem: DesignProblem) -> NDArray[np.bool_]:
+        """Which antennas send on each subcarrier, shape [L, D]."""
+        on = np.zeros((problem.subcarriers, problem.nodes * problem.antennas), dtype=bool)
+        for part in self.parts:
+            on[np.ix_(np.array(part.subcarriers), part.antennas)] = True
+        return on

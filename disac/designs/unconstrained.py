@@ -18,11 +18,10 @@ Complex = NDArray[np.complex128]
 
 def structure(problem: DesignProblem) -> Structure:
     """All antennas of all nodes on every subcarrier (002, section IV-B)."""
-    everything = np.arange(problem.nodes * problem.antennas)
+    everything, users = np.arange(problem.nodes * problem.antennas), tuple(range(problem.users))
     subcarriers = range(problem.subcarriers)
-    return Structure(
-        "unconstrained-tight", tuple(Part((s,), everything) for s in subcarriers), tuple((s,) for s in subcarriers)
-    )
+    parts = tuple(Part((s,), everything, users) for s in subcarriers)
+    return Structure("unconstrained-tight", parts, tuple((s,) for s in subcarriers))
 
 
 def directions(problem: DesignProblem, streams: Complex) -> Complex:

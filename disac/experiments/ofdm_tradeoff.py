@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,13 +13,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from disac.arrays import steering_vector
 from disac.channels import node_phases_rad, target_amplitudes, user_channels
-from disac.designs.design import METHODS, Delivered, Design, Designer, location_crb_m2
+from disac.designs.baselines import communication_only, isotropic
+from disac.designs.beams import exact_beams
+from disac.designs.design import Delivered, Design, Designer, location_crb_m2
 from disac.designs.problem import DesignProblem
 from disac.experiments.base import Variable
 from disac.geometry import angles_rad, delays_s
 from disac.metrics.delay import delay_margin, delay_sidelobes, illumination
 from disac.metrics.fisher import SensingModel
 from disac.metrics.phases import crb_under_phases, phase_rates
+from disac.metrics.sinr import SinrType
+from disac.metrics.synchronisation import Synchronisation
 from disac.optim.certificate import VIOLATION_LIMIT
 from disac.scenario import Scenario
 from disac.units import db_to_linear, linear_to_db
@@ -29,8 +34,12 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    design: Literal["phase-agnostic", "orthogonal", "beamforming", "unconstrained-tight"] = Field(
-        "phase-agnostic", description="design method"
+    design: Literal[
+        "phase-agnostic", "synchronised", "coherent", "orthogonal", "beamforming", "unconstrained-tight", "communication-only",
+        "isotropic",
+    ] = Field("phase-agnostic", description="design method")  # fmt: skip
+    sinr_type: Literal["noncoherent", "coherent", "cbf"] = Field(
+        "noncoherent", description="how a user hears the nodes: powers add up, amplitudes do, or one node serves it (cbf)"
     )
     solver: Literal["fast", "reference"] = Field(
         "fast", description="structured interior point, or a general conic solver by CVXPY"
@@ -41,10 +50,25 @@ class Options(BaseModel):
 
     @model_validator(mode="after")
     def _clusters_have_something_to_share(self) -> Options:
-        if self.clusters and self.design not in ("phase-agnostic", "unconstrained-tight"):
+        if self.clusters and self.design in ("orthogonal", "beamforming"):
             raise ValueError(f"clusters {self.clusters}: neighbouring subcarriers of '{self.design}' belong to different nodes")
+        if self.clusters and self.design in BASELINES:
+            raise ValueError(f"clusters {self.clusters}: the design '{self.design}' has no covariances to share")
         return self
 
+    @model_validator(mode="after")
+    def _sinr_type_suits_the_design(self) -> Options:
+        if self.sinr_type == "cbf" and self.design in ("orthogonal", "beamforming"):
+            raise ValueError(f"sinr_type cbf: on most subcarriers of '{self.design}' a user's node is silent")
+        if self.sinr_type == "cbf" and self.design in BASELINES:
+            raise ValueError(f"sinr_type cbf: the design '{self.design}' has the noncoherent one alone")
+        if self.sinr_type == "coherent" and self.design not in ("unconstrained-tight", "synchronised", "coherent"):
+            raise ValueError(f"sinr_type coherent: nodes of '{self.design}' do not send in step; what arrives adds up in power")
+        return self
+
+
+BASELINES = ("communication-only", "isotropic")
+"""Designs that look at one side of the trade-off alone."""
 
 RECHECK_TOLERANCE = 1e-9
 """Relative; what another machine's arithmetic may change in a number recomputed from a stored design."""
@@ -54,12 +78,14 @@ VARIABLES = (
     Variable("delivered_rcrb_m", "root CRB of the transmitted signal", "m"),
     Variable("uniform_rcrb_m", "root CRB of uniform power without users", "m"),
     Variable("extracted_rcrb_m", "root CRB of the delivered rank-one beams with their sensing signal", "m"),
+    Variable("hybrid_rcrb_m", "root hybrid CRB of the delivered signal for the scenario's synchronisation", "m"),
     Variable("extracted_min_sinr_db", "least SINR of the delivered beams", "dB"),
     Variable("design_gap", "excess of the delivered beams' CRB over the dual bound"),
     Variable("printed_rcrb_m", "root CRB of the beams by (26)-(29) of 002", "m"),
     Variable("printed_min_sinr_db", "least SINR of the beams by (26)-(29) of 002", "dB"),
     Variable("printed_power", "power of the beams by (26)-(29) of 002, of the limit"),
     Variable("min_sinr_db", "least SINR delivered", "dB"),
+    Variable("sinr_bound_db", "SINR that no design gives all users, by a dual ray", "dB"),
     Variable("random_phase_rcrb_m", "root of the mean CRB of the delivered signal over random node phases", "m"),
     Variable("random_phase_median_rcrb_m", "root of the median CRB over random node phases", "m"),
     Variable("random_phase_p95_rcrb_m", "root of the 95 % quantile of the CRB over random node phases", "m"),
@@ -87,18 +113,44 @@ VARIABLES = (
 )  # fmt: skip
 
 
-def design_problem(scenario: Scenario) -> DesignProblem:
+Belief = Literal["noncoherent", "stated", "coherent"]
+"""What a design takes for granted: unknown phases and known clocks (002), the scenario's synchronisation, or a perfect one."""
+
+BELIEFS: dict[str, Belief] = {"synchronised": "stated", "coherent": "coherent"}
+
+
+def design_problem(
+    scenario: Scenario, belief: Belief = "noncoherent", sinr_type: SinrType = "noncoherent"
+) -> DesignProblem:  # fmt: skip
     """The design problem of a scenario, in units of the noise power."""
-    power = db_to_linear(scenario.power.power_to_noise_db)
+    power, layout = db_to_linear(scenario.power.power_to_noise_db), scenario.layout
+    carrier_hz, known = scenario.waveform.carrier_hz, None
+    if belief == "coherent":
+        known = Synchronisation(phase_std_rad=0.0, link_phase_std_rad=0.0, carrier_hz=carrier_hz)
+    elif belief == "stated":
+        stated = scenario.synchronisation
+        clock, phase, link, position = (
+            np.inf if value is None else value
+            for value in (stated.clock_std_s, stated.phase_std_rad, stated.link_phase_std_rad, stated.position_std_m)
+        )
+        known = Synchronisation(clock, phase, link, position_std_m=position, carrier_hz=carrier_hz)
     sensing = SensingModel(
-        nodes_m=scenario.layout.nodes, targets_m=scenario.layout.targets, amplitudes=target_amplitudes(scenario),
+        nodes_m=layout.nodes, targets_m=layout.targets, amplitudes=target_amplitudes(scenario),
         transmit_antennas=scenario.arrays.transmit_antennas, receive_antennas=scenario.arrays.receive_antennas,
         subcarriers=scenario.waveform.subcarriers, bandwidth_hz=scenario.waveform.bandwidth_hz,
-        noise_power=1.0 / power, orientation=scenario.layout.orientation,
+        noise_power=1.0 / power, orientation=layout.orientation, transmitters=layout.transmitters, receivers=layout.receivers,
+        synchronisation=known,
     )  # fmt: skip
     return DesignProblem(
-        sensing, user_channels(scenario), 1.0, 1.0 / power, scenario.sensing.localization, scenario.power.limit
+        sensing, user_channels(scenario), 1.0, 1.0 / power, scenario.sensing.localization, scenario.power.limit, sinr_type
     )  # fmt: skip
+
+
+def designer_of(scenario: Scenario, options: Options) -> Designer:
+    """The design method of a cell, set up for its scenario."""
+    problem = design_problem(scenario, BELIEFS.get(options.design, "noncoherent"), options.sinr_type)
+    method = "synchronised" if options.design == "coherent" else options.design
+    return Designer(problem, method, options.solver, options.clusters)
 
 
 @dataclass(frozen=True)
@@ -114,26 +166,31 @@ class OfdmTradeoff:
 
     def run(self, scenarios: Sequence[Scenario], options: Options) -> list[dict[str, Any]]:
         """One result per scenario; scenarios differ in the SINR target alone."""
-        problem = design_problem(scenarios[0])
-        if options.clusters > problem.subcarriers:
-            sentence = f"clusters {options.clusters} are more than waveform.subcarriers {problem.subcarriers}."
-            return [_failed(sentence)] * len(scenarios)
-        structure = METHODS[options.design].structure(problem)
-        uniform = location_crb_m2(problem, structure.uniform_covariances(problem))
-        if not np.isfinite(uniform):
-            return [_failed(_unidentifiable(scenarios[0]))] * len(scenarios)
+        first, count = scenarios[0], len(scenarios)
+        if options.clusters > first.waveform.subcarriers:
+            sentence = f"clusters {options.clusters} are more than waveform.subcarriers {first.waveform.subcarriers}."
+            return [_failed(sentence)] * count
+        deployment = _Deployment(first)
+        if options.design in BASELINES:
+            return [_baseline(options.design, deployment)] * count
+        nominal = deployment.nominal
+        if not np.isfinite(location_crb_m2(nominal, isotropic(nominal).sum(axis=0))):
+            return [_failed(_unidentifiable(first))] * count
         try:
-            designer = Designer(problem, options.design, options.solver, options.clusters)
+            designer = designer_of(first, options)
         except np.linalg.LinAlgError as error:
-            return [_failed(f"The program could not be set up ({error}): its Fisher information is nearly singular.")] * len(
-                scenarios
-            )
-        deployment = _Deployment(scenarios[0])
+            sentence = f"The program could not be set up ({error}): its Fisher information is nearly singular."
+            return [_failed(sentence)] * count
+        uniform = location_crb_m2(designer.problem, designer.structure.uniform_covariances(designer.problem))
+        if not np.isfinite(uniform):
+            return [_failed(_unidentifiable(first))] * count
         return [_cell(designer, s.service.sinr_db, uniform, deployment) for s in scenarios]
 
     def recheck(self, scenario: Scenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
         """Sentences on what a stored result promises and its stored design or proof does not keep."""
-        designer = Designer(design_problem(scenario), options.design, options.solver, options.clusters)
+        if options.design in BASELINES:
+            return _recheck_baseline(scenario, stored)
+        designer = designer_of(scenario, options)
         sinr, multipliers = db_to_linear(scenario.service.sinr_db), (stored["power_dual"], stored["sinr_dual"])
         if np.isnan(stored["objective"]):
             least = designer.least_power(sinr, *multipliers)
@@ -157,23 +214,25 @@ class OfdmTradeoff:
         chosen = json.loads(options_text)
         if chosen["solver"] == "fast":
             return 0.2
-        return {"phase-agnostic": 1.5, "unconstrained-tight": 12.0}.get(str(chosen["design"]), 0.7)
+        return {"phase-agnostic": 1.5, "orthogonal": 0.7, "beamforming": 0.7}.get(str(chosen["design"]), 12.0)
 
 
 class _Deployment:
-    """What a delivered signal meets in a noncoherent network: unknown node phases, delays of the links."""
+    """What a delivered signal meets: unknown node phases, the scenario's synchronisation, delays of the links."""
 
     def __init__(self, scenario: Scenario) -> None:
         layout, waveform = scenario.layout, scenario.waveform
-        delays = delays_s(layout.nodes, layout.targets)
-        angles = angles_rad(layout.nodes, layout.targets, layout.orientation)
+        self._delays = delays_s(layout.nodes, layout.targets)
+        angles = angles_rad(layout.nodes, layout.targets, layout.orientation)[list(layout.transmit_nodes)]
         self._phases = node_phases_rad(scenario)
         self._transmit = steering_vector(angles, scenario.arrays.transmit_antennas)
-        self._margin = delay_margin(delays, waveform.subcarriers, waveform.bandwidth_hz, waveform.prefix_s)
+        both = self._delays[list(layout.receive_nodes), np.newaxis] + self._delays[list(layout.transmit_nodes)]
+        self._margin = delay_margin(both, waveform.subcarriers, waveform.bandwidth_hz, waveform.prefix_s)
+        self.nominal, self.stated = design_problem(scenario), design_problem(scenario, "stated")
 
     def judged(self, designer: Designer, sent: Delivered) -> dict[str, Any]:
         """Bounds and rates over random phases, delay margin and sidelobes of a delivered signal."""
-        problem = designer.problem
+        problem = self.nominal
         assert sent.transmitted is not None
         assert sent.beams is not None
         assert sent.remainder is not None
@@ -186,16 +245,60 @@ class _Deployment:
         lit = illumination(sent.transmitted, self._transmit)
         peak, integrated = delay_sidelobes(lit[lit.max(axis=-1) > 0])
         return {
+            "hybrid_rcrb_m": np.sqrt(location_crb_m2(self.stated, sent.transmitted)),
             "random_phase_rcrb_m": np.sqrt(crb.mean()),
             "random_phase_median_rcrb_m": np.sqrt(np.median(crb)),
             "random_phase_p95_rcrb_m": np.sqrt(np.quantile(crb, 0.95)),
             "honest_se_bps_hz": rates.honest_se,
             "nominal_se_bps_hz": rates.nominal_se,
-            "sinr_p5_db": linear_to_db(rates.sinr_p5),
+            "sinr_p5_db": linear_to_db(rates.sinr_p5) if rates.sinr_p5 > 0 else -np.inf,
             "delay_margin_s": self._margin,
             "peak_delay_sidelobe_db": linear_to_db(float(peak.max())),
             "integrated_delay_sidelobe_db": linear_to_db(float(integrated.max())),
         }
+
+
+def _baseline(design: str, deployment: _Deployment) -> dict[str, Any]:
+    """A design that the SINR target does not touch."""
+    started = time.perf_counter()
+    problem = deployment.nominal
+    designer = Designer(problem, "phase-agnostic")
+    result: dict[str, Any] = {"status": "ok", "message": "The same power everywhere; no user is served."}
+    if design == "isotropic":
+        streams = isotropic(problem)
+    else:
+        try:
+            streams, largest = communication_only(problem)
+        except ArithmeticError as error:
+            return _failed(f"The largest SINR was not found: {error}")
+        result |= {
+            "message": "The largest SINR of all users, between a design that reaches it and a proof of what none reaches.",
+            "sinr_bound_db": largest.beyond_db, "power_dual": largest.power_dual, "sinr_dual": largest.sinr_dual,
+        }  # fmt: skip
+    sent = designer.sent(*exact_beams(problem, designer.structure, streams))
+    assert sent.transmitted is not None
+    crb = location_crb_m2(problem, streams.sum(axis=0))
+    return result | deployment.judged(designer, sent) | {
+        "rcrb_m": np.sqrt(crb), "delivered_rcrb_m": np.sqrt(crb), "extracted_rcrb_m": np.sqrt(sent.crb_m2),
+        "min_sinr_db": linear_to_db(sent.min_sinr) if sent.min_sinr > 0 else -np.inf,
+        "power_violation": max(0.0, sent.power - 1.0), "stream_covariance": streams,
+        "solve_seconds": time.perf_counter() - started,
+    }  # fmt: skip
+
+
+def _recheck_baseline(scenario: Scenario, stored: Mapping[str, Any]) -> list[str]:
+    problem = design_problem(scenario)
+    wrong = []
+    again = np.sqrt(location_crb_m2(problem, stored["stream_covariance"].sum(axis=0)))
+    if not np.isclose(stored["rcrb_m"], again, rtol=RECHECK_TOLERANCE, atol=0.0):
+        wrong.append(f"rcrb_m is stored as {stored['rcrb_m']:.9g}, the stored design gives {again:.9g}")
+    beyond_db = stored["sinr_bound_db"]
+    if np.isfinite(beyond_db):
+        designer = Designer(problem, "phase-agnostic")
+        least = designer.least_power(db_to_linear(beyond_db), stored["power_dual"], stored["sinr_dual"])
+        if least <= 1.0:
+            wrong.append(f"the stored ray proves a need of {least:.6g} times the power only at {beyond_db:.6g} dB")
+    return wrong
 
 
 def _cell(designer: Designer, sinr_db: float, uniform_crb_m2: float, deployment: _Deployment) -> dict[str, Any]:

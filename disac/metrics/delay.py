@@ -77,7 +77,7 @@ def illumination(covariances: Complex, transmit: Complex) -> Float:
     return np.einsum("nki,nlij,nkj->nkl", transmit, own, transmit.conj(), optimize=True).real
 
 
-def delay_margin(delays_s: Float, subcarriers: int, bandwidth_hz: float, cyclic_prefix_s: float) -> float:
+def delay_margin(bistatic_s: Float, subcarriers: int, bandwidth_hz: float, cyclic_prefix_s: float) -> float:
     """How much more the delays of the links could spread before the symbols fold or overlap, s; negative where they do.
 
     ``min(L/B, T_cp) - (tau_max - tau_min)`` over all bistatic delays. Below zero the signal model (5) of 002 does not hold:
@@ -85,8 +85,7 @@ def delay_margin(delays_s: Float, subcarriers: int, bandwidth_hz: float, cyclic_
 
     Parameters
     ----------
-    delays_s
-        One-way delays, shape [N, K].
+    bistatic_s
+        Delays from transmitter over target to receiver, of any shape.
     """
-    both = delays_s[:, np.newaxis] + delays_s[np.newaxis]
-    return min(subcarriers / bandwidth_hz, cyclic_prefix_s) - float(both.max() - both.min())
+    return min(subcarriers / bandwidth_hz, cyclic_prefix_s) - float(bistatic_s.max() - bistatic_s.min())

@@ -16,8 +16,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.arrays import delay_derivative, delay_vector, steering_derivative, steering_vector
+from disac.arrays import baseband_hz, delay_vector, steering_derivative, steering_vector
 from disac.geometry import Orientation, angle_gradient, angles_rad, delay_gradient, delays_s
+from disac.metrics.synchronisation import Synchronisation, clock_basis, coherent_phases
 
 Localization = Literal["hybrid", "tof", "aoa", "tof_nui", "aoa_nui"]
 Complex = NDArray[np.complex128]
@@ -28,8 +29,10 @@ Float = NDArray[np.float64]
 class SensingModel:
     """What the echoes depend on.
 
-    ``nodes_m`` [N, 2], ``targets_m`` [K, 2], ``amplitudes`` [N, N, K] (receiver, transmitter, target), ``noise_power`` is
-    ``sigma_s^2`` over all subcarriers, so each entry carries ``sigma_s^2 / L``.
+    ``nodes_m`` [N, 2], ``targets_m`` [K, 2], ``amplitudes`` [N_r, N_t, K] (receiver, transmitter, target), ``noise_power`` is
+    ``sigma_s^2`` over all subcarriers, so each entry carries ``sigma_s^2 / L``. ``transmitters`` and ``receivers`` are the
+    numbers of the nodes that do so; None for all. Without a ``synchronisation`` the network is that of 002: every amplitude
+    unknown, every clock known.
     """
 
     nodes_m: Float
@@ -41,6 +44,68 @@ class SensingModel:
     bandwidth_hz: float
     noise_power: float
     orientation: Orientation = "origin"
+    transmitters: tuple[int, ...] | None = None
+    receivers: tuple[int, ...] | None = None
+    synchronisation: Synchronisation | None = None
+
+    @property
+    def transmit_nodes(self) -> tuple[int, ...]:
+        """Numbers of the nodes that transmit."""
+        return tuple(range(len(self.nodes_m))) if self.transmitters is None else self.transmitters
+
+    @property
+    def receive_nodes(self) -> tuple[int, ...]:
+        """Numbers of the nodes that receive."""
+        return tuple(range(len(self.nodes_m))) if self.receivers is None else self.receivers
+
+    @property
+    def links(self) -> int:
+        """Number of amplitudes: receivers times transmitters times targets."""
+        return len(self.receive_nodes) * len(self.transmit_nodes) * len(self.targets_m)
+
+    @property
+    def delay_rate(self) -> Complex:
+        """``d ln H / d tau`` of the subcarriers, ``-j 2 pi f_l``, shape [L], 1/s.
+
+        Where the links' phases are known to some degree the carrier counts, and frequencies from the middle of the band;
+        unknown phases absorb both.
+        """
+        known = self.synchronisation
+        if known is None:
+            spacing = self.bandwidth_hz / self.subcarriers
+            frequency = spacing * np.arange(self.subcarriers, dtype=np.float64)
+        else:
+            carrier = 0.0 if np.isinf(known.link_phase_std_rad) else known.carrier_hz
+            frequency = carrier + baseband_hz(self.subcarriers, self.bandwidth_hz)
+        return np.asarray(-2j * np.pi * frequency, dtype=np.complex128)
+
+
+@dataclass(frozen=True)
+class _Links:
+    """Responses of every link and their derivatives, each [receiver, transmitter, target, L, M_r, M_t]."""
+
+    unit: Complex
+    by_receive_angle: Complex
+    by_transmit_angle: Complex
+    response: Complex
+    """With its amplitude."""
+
+
+def _links(model: SensingModel) -> _Links:
+    receivers, transmitters = list(model.receive_nodes), list(model.transmit_nodes)
+    angle = angles_rad(model.nodes_m, model.targets_m, model.orientation)
+    delay = delays_s(model.nodes_m, model.targets_m)
+    both = delay[receivers, np.newaxis] + delay[transmitters]
+    receive, d_receive = (f(angle[receivers], model.receive_antennas) for f in (steering_vector, steering_derivative))
+    transmit, d_transmit = (f(angle[transmitters], model.transmit_antennas) for f in (steering_vector, steering_derivative))
+    phase = delay_vector(both, model.subcarriers, model.bandwidth_hz)
+    b = model.amplitudes[..., np.newaxis, np.newaxis, np.newaxis]
+
+    def joined(r: Complex, t: Complex) -> Complex:
+        return np.einsum("nki,mkj,nmkl->nmklij", r, t, phase)
+
+    unit = joined(receive, transmit)
+    return _Links(unit, b * joined(d_receive, transmit), b * joined(receive, d_transmit), b * unit)
 
 
 def mean_derivatives(model: SensingModel) -> Complex:
@@ -48,41 +113,42 @@ def mean_derivatives(model: SensingModel) -> Complex:
 
     Returns
     -------
-    complex128, shape [2KN + 2KN^2, N, L, M_r, N M_t]
+    complex128, shape [2KN + 2KN_rN_t, N_r, L, M_r, N_t M_t]
         Parameters in the order theta (node-major), tau (node-major), Re b, Im b (receiver, transmitter, target).
     """
-    nodes, targets = len(model.nodes_m), len(model.targets_m)
-    angle = angles_rad(model.nodes_m, model.targets_m, model.orientation)
-    delay = delays_s(model.nodes_m, model.targets_m)
-    both = delay[:, np.newaxis] + delay[np.newaxis]
-    receive, d_receive = (f(angle, model.receive_antennas) for f in (steering_vector, steering_derivative))
-    transmit, d_transmit = (f(angle, model.transmit_antennas) for f in (steering_vector, steering_derivative))
-    phase, d_phase = (f(both, model.subcarriers, model.bandwidth_hz) for f in (delay_vector, delay_derivative))
-
-    def links(r: Complex, t: Complex, d: Complex) -> Complex:
-        """Responses of every link, [receiver, transmitter, target, L, M_r, M_t]."""
-        return np.einsum("nki,mkj,nmkl->nmklij", r, t, d)
-
-    b = model.amplitudes[..., np.newaxis, np.newaxis, np.newaxis]
-    unit = links(receive, transmit, phase)
-    by_receive, by_transmit = b * links(d_receive, transmit, phase), b * links(receive, d_transmit, phase)
-    by_delay = b * links(receive, transmit, d_phase)
-    blocks = (nodes, model.subcarriers, model.receive_antennas, nodes, model.transmit_antennas)
-    derivative = np.zeros((2 * targets * nodes + 2 * targets * nodes**2, *blocks), dtype=np.complex128)
-    for node, target in np.ndindex(nodes, targets):
-        theta = derivative[node * targets + target]
-        tau = derivative[nodes * targets + node * targets + target]
-        for other in range(nodes):
-            # As receiver, then as transmitter; a node's own echo has both parts.
-            theta[node, :, :, other] += by_receive[node, other, target]
-            theta[other, :, :, node] += by_transmit[other, node, target]
-            tau[node, :, :, other] += by_delay[node, other, target]
-            tau[other, :, :, node] += by_delay[other, node, target]
+    nodes, targets, links = len(model.nodes_m), len(model.targets_m), _links(model)
+    receivers, transmitters = model.receive_nodes, model.transmit_nodes
+    by_delay = model.delay_rate[:, np.newaxis, np.newaxis] * links.response
+    derivative = np.zeros((2 * targets * nodes + 2 * model.links, *_response_shape(model)), dtype=np.complex128)
+    for r, t, target in np.ndindex(len(receivers), len(transmitters), targets):
+        # A node's own echo has both parts.
+        for node, by_angle in ((receivers[r], links.by_receive_angle), (transmitters[t], links.by_transmit_angle)):
+            derivative[node * targets + target, r, :, :, t] += by_angle[r, t, target]
+            derivative[nodes * targets + node * targets + target, r, :, :, t] += by_delay[r, t, target]
     first = 2 * targets * nodes
-    for number, (receiver, transmitter, target) in enumerate(np.ndindex(nodes, nodes, targets)):
-        derivative[first + number, receiver, :, :, transmitter] = unit[receiver, transmitter, target]
-    derivative[first + targets * nodes**2 :] = 1j * derivative[first : first + targets * nodes**2]
-    return derivative.reshape(*derivative.shape[:4], nodes * model.transmit_antennas)
+    for number, (r, t, target) in enumerate(np.ndindex(len(receivers), len(transmitters), targets)):
+        derivative[first + number, r, :, :, t] = links.unit[r, t, target]
+    derivative[first + model.links :] = 1j * derivative[first : first + model.links]
+    return derivative.reshape(*derivative.shape[:4], -1)
+
+
+def clock_derivatives(model: SensingModel) -> Complex:
+    """Derivatives of ``H_{n,l}`` with respect to the clock offsets that can be seen: shape [N - 1, N_r, L, M_r, N_t M_t].
+
+    A receiver's clock delays its echoes, a transmitter's advances them, in the baseband alone (the carrier's phase counts as
+    an oscillator's). The offset common to all drops out: ``t = Q s`` with :func:`disac.metrics.synchronisation.clock_basis`.
+    """
+    links, basis = _links(model), clock_basis(len(model.nodes_m))
+    rate = -2j * np.pi * baseband_hz(model.subcarriers, model.bandwidth_hz)
+    by_delay = (rate[:, np.newaxis, np.newaxis] * links.response).sum(axis=2)
+    offset = basis[list(model.receive_nodes), np.newaxis] - basis[list(model.transmit_nodes)]
+    derivative = np.einsum("nmi,nmlab->inlamb", offset, by_delay)
+    return derivative.reshape(*derivative.shape[:4], -1)
+
+
+def _response_shape(model: SensingModel) -> tuple[int, ...]:
+    receivers, transmitters = len(model.receive_nodes), len(model.transmit_nodes)
+    return receivers, model.subcarriers, model.receive_antennas, transmitters, model.transmit_antennas
 
 
 def location_jacobian(model: SensingModel, localization: Localization = "hybrid") -> Float:
@@ -93,10 +159,10 @@ def location_jacobian(model: SensingModel, localization: Localization = "hybrid"
 
     Returns
     -------
-    float64, shape [2K (+ KN) + 2KN^2, 2KN + 2KN^2]
+    float64, shape [2K (+ KN) + 2KN_rN_t, 2KN + 2KN_rN_t]
     """
     nodes, targets = len(model.nodes_m), len(model.targets_m)
-    links = 2 * targets * nodes**2
+    links = 2 * model.links
     per_kind = nodes * targets
     jacobian = np.zeros((2 * targets + links, 2 * per_kind + links))
     gradients = {
@@ -119,9 +185,33 @@ def location_jacobian(model: SensingModel, localization: Localization = "hybrid"
 
 
 def location_derivatives(model: SensingModel, localization: Localization = "hybrid") -> Complex:
-    """Derivatives of ``H_{n,l}`` with respect to Theta: shape [P, N, L, M_r, N M_t]."""
+    """Derivatives of ``H_{n,l}`` with respect to Theta: shape [P, N_r, L, M_r, N_t M_t].
+
+    With a synchronisation, Theta has the clocks before the amplitudes, if they are uncertain; and phases and magnitudes in
+    place of the amplitudes, if the links' phases are known.
+    """
     jacobian = location_jacobian(model, localization)
-    return np.tensordot(jacobian, mean_derivatives(model), axes=1)
+    derivative = np.tensordot(jacobian, mean_derivatives(model), axes=1)
+    known = model.synchronisation
+    if known is None:
+        return derivative
+    first = len(derivative) - 2 * model.links
+    parts = [derivative[:first], derivative[first:]]
+    if known.link_phase_std_rad == 0:
+        roles = (model.receive_nodes, model.transmit_nodes, len(model.nodes_m), len(model.targets_m))
+        parts[1] = coherent_phases(parts[1][: model.links], model.amplitudes, known.phase_directions(*roles)[0])
+    if known.clock_std_s > 0:
+        parts.insert(1, clock_derivatives(model))
+    return np.concatenate(parts)
+
+
+def location_prior(model: SensingModel, localization: Localization = "hybrid") -> Float:
+    """What is known of Theta before any echo, shape [P, P]; zero without a synchronisation (``J`` of the hybrid bound)."""
+    dense = len(location_jacobian(model, localization)) - 2 * model.links
+    known = model.synchronisation
+    if known is None:
+        return np.zeros((dense + 2 * model.links,) * 2)
+    return known.prior(model.receive_nodes, model.transmit_nodes, len(model.nodes_m), model.amplitudes, dense)
 
 
 def fisher_information(derivatives: Complex, covariances: Complex, noise_power: float) -> Float:
@@ -169,3 +259,16 @@ def localization_crb(information: Float, targets: int) -> float:
         return float("inf")
     rows = vectors[: 2 * targets] / scale[kept][: 2 * targets, np.newaxis]
     return float(np.sum(rows**2 / eigenvalues))
+
+
+def attenuation(model: SensingModel) -> Float:
+    """``D_c``: what the mean information sees of a covariance, entry by entry; shape [L, N_t M_t, N_t M_t].
+
+    One within a transmitter, the coherence between two (:meth:`disac.metrics.synchronisation.Synchronisation.coherence`); one
+    everywhere without a synchronisation, where the information is that at the nominal phases.
+    """
+    transmitters, antennas = len(model.transmit_nodes), model.transmit_antennas
+    known = model.synchronisation
+    kept = np.ones(model.subcarriers) if known is None else known.coherence(model.subcarriers, model.bandwidth_hz)
+    same = np.kron(np.eye(transmitters), np.ones((antennas, antennas)))
+    return np.where(same > 0, 1.0, kept[:, np.newaxis, np.newaxis])

@@ -65,7 +65,7 @@ def test_information_from_rank_one_factors_is_that_of_the_whole_derivatives(meth
     solver = FastSolver(given, METHODS[method].structure(given))
     streams = random_streams(given, method)
     ours = np.zeros((len(solver._selection),) * 2)
-    for (mine, _), block in zip(solver._classes, solver._program_blocks, strict=True):
+    for (mine, _, _), block in zip(solver._classes, solver._program_blocks, strict=True):
         covariance = streams.sum(axis=0)[block.cells][:, mine[:, np.newaxis], mine]
         ours += block_information(block, covariance / given.per_antenna_power, len(solver._touched))
     seen = solver._structure.objective_covariances(streams.sum(axis=0))

@@ -122,5 +122,5 @@ def test_illumination_and_margin_by_hand() -> None:
         assert found[node, 0, subcarrier] == pytest.approx(np.real(a @ block @ a.conj()))
     delays = np.array([[30.0], [90.0]]) / SPEED_OF_LIGHT_M_S  # sums 60, 120 and 180 m
     spread = 120.0 / SPEED_OF_LIGHT_M_S
-    assert delay_margin(delays, 16, 20e6, 1.0) == pytest.approx(16 / 20e6 - spread)
-    assert delay_margin(delays, 16, 20e6, 0.2e-6) == pytest.approx(0.2e-6 - spread)
+    assert delay_margin(delays[:, np.newaxis] + delays, 16, 20e6, 1.0) == pytest.approx(16 / 20e6 - spread)
+    assert delay_margin(delays[:, np.newaxis] + delays, 16, 20e6, 0.2e-6) == pytest.approx(0.2e-6 - spread)

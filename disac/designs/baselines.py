@@ -1,0 +1,65 @@
+"""Designs that look at one side of the trade-off alone: everything for the users, or the same everywhere."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from disac.designs import phase_agnostic
+from disac.designs.largest import LargestSinr, largest_sinr
+from disac.designs.problem import DesignProblem
+
+Complex = NDArray[np.complex128]
+
+
+def isotropic(problem: DesignProblem) -> Complex:
+    """Full power, equal in all directions and on all subcarriers, that serves no user.
+
+    Returns
+    -------
+    complex128, shape [U + 1, L, D, D]
+        The users' streams, which are zero, and the sensing stream.
+    """
+    whole = phase_agnostic.structure(problem).uniform_covariances(problem)
+    silent = np.zeros((problem.users, *whole.shape), dtype=np.complex128)
+    return np.concatenate([silent, whole[np.newaxis]])
+
+
+def communication_only(problem: DesignProblem) -> tuple[Complex, LargestSinr]:
+    """The largest SINR that all users can have; what power is left over where no user hears it.
+
+    The left-over power of each node is isotropic in the null space of its users' channels; with as many users as antennas
+    there is none. An antenna that is at its limit keeps its node from sending more.
+
+    Returns
+    -------
+    streams
+        Shape [U + 1, L, D, D]: the users' streams and the sensing stream.
+    largest
+        The bracket of the SINR, with the ray that proves its upper end.
+    """
+    largest = largest_sinr(problem, phase_agnostic.structure(problem))
+    spent = np.real(np.einsum("ulii->i", largest.streams))
+    left = np.maximum(problem.per_antenna_power * problem.row_antennas - np.bincount(problem.power_rows, weights=spent), 0.0)
+    quiet = np.zeros(largest.streams.shape[1:], dtype=np.complex128)
+    for node in range(problem.nodes):
+        mine = problem.node_antennas(node)
+        for subcarrier in range(problem.subcarriers):
+            # Columns beyond the users' span of an orthonormal basis.
+            heard = problem.channels[node, :, subcarrier].T
+            basis, _ = np.linalg.qr(heard, mode="complete")
+            unheard = basis[:, min(problem.users, problem.antennas) :]
+            quiet[subcarrier, mine[:, np.newaxis], mine] = unheard @ unheard.conj().T
+    cost = np.real(np.einsum("lii->i", quiet))
+    scale = np.zeros(problem.nodes)
+    for node in range(problem.nodes):
+        # Limits that several nodes share are shared evenly.
+        mine = problem.node_antennas(node)
+        rows = problem.power_rows[mine]
+        sharers = np.array([len(np.unique(np.flatnonzero(problem.power_rows == row) // problem.antennas)) for row in rows])
+        own = np.bincount(rows, weights=cost[mine], minlength=len(left))[rows]
+        allowed = left[rows] / sharers
+        scale[node] = np.divide(allowed, own, out=np.zeros_like(own), where=own > 1e-12).min() if own.max() > 1e-12 else 0.0
+    by_antenna = np.repeat(scale, problem.antennas)
+    quiet *= np.sqrt(np.outer(by_antenna, by_antenna))
+    return np.concatenate([largest.streams, quiet[np.newaxis]]), largest
