@@ -13,7 +13,7 @@ Complex = NDArray[np.complex128]
 
 
 def user_channels(scenario: Scenario) -> Complex:
-    """Rayleigh channels ``h_{n,u,l}`` of the transmitting nodes (002, V: normalised gain).
+    """Rayleigh channels ``h_{n,u,l}`` of the transmitting nodes (002, V: normalised gain; 001: the same on all subcarriers).
 
     Returns
     -------
@@ -22,7 +22,11 @@ def user_channels(scenario: Scenario) -> Complex:
     layout, antennas = scenario.layout, scenario.arrays.transmit_antennas
     shape = (len(layout.transmit_nodes), layout.user_count, scenario.waveform.subcarriers)
     channels = np.empty((*shape, antennas), dtype=np.complex128)
+    flat = scenario.channel.selectivity == "flat"
     for node, user, subcarrier in np.ndindex(shape):
+        if flat and subcarrier > 0:
+            channels[node, user, subcarrier] = channels[node, user, 0]
+            continue
         random = stream(
             scenario.channel.seed, "user-channel", realisation=scenario.channel.realisation,
             node=layout.transmit_nodes[node], user=user, subcarrier=subcarrier,

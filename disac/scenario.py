@@ -132,6 +132,9 @@ class Channel(Section):
     gain: Literal["unit-variance", "unit-norm"] = Field(
         "unit-variance", description="Rayleigh entries of unit variance, or channel vectors of unit norm"
     )
+    selectivity: Literal["selective", "flat"] = Field(
+        "selective", description="one draw per subcarrier (002), or one for the whole band (001)"
+    )
     seed: int = Field(1, ge=0, description="seed of every random stream")
     realisation: int = Field(0, ge=0, description="number of the random draw")
 

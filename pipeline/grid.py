@@ -21,6 +21,7 @@ from pipeline.values import (
     canonical_text,
     is_range,
     label_of,
+    labels_of,
     leaf_value,
     plain,
     replace_values,
@@ -190,12 +191,11 @@ def _typed_axis(study: Study, raw: _Raw, beside: Mapping[str, Any]) -> Axis:
     if raw.labels is not None:
         _refuse_duplicates(study, raw.labels, raw.at)
         _refuse_duplicates(study, entries, raw.at)
-        members = {short_name(path, known): tuple(label_of(e[path]) for e in entries) for path in paths}
+        members = {short_name(path, known): labels_of(e[path] for e in entries) for path in paths}
         return Axis(raw.key, paths, raw.labels, entries, members, "1", raw.key)
     path, typed = paths[0], tuple(e[paths[0]] for e in entries)
     _refuse_duplicates(study, typed, raw.at)
-    structured = any(isinstance(v, list | dict) for v in typed)
-    labels = tuple(canonical_text(v) for v in typed) if structured else typed
+    labels = labels_of(typed)
     name = short_name(path, known) if path == raw.key or "." in raw.key else raw.key
     return Axis(name, paths, labels, entries, {}, unit_of(path), long_name(study, path))
 
@@ -259,8 +259,8 @@ def _outer_join(study: Study, grids: Sequence[Mapping[str, Axis]]) -> tuple[Axis
         if numeric and len(grids) > 1:
             merged.sort(key=lambda pair: pair[0])
         names_of = {short_name(p, known_paths(study)): p for p in versions[0].paths}
-        members = {member: tuple(label_of(entry[names_of[member]]) for _, entry in merged) for member in versions[0].members}
-        labels, sets = tuple(label for label, _ in merged), tuple(entry for _, entry in merged)
+        members = {member: labels_of(entry[names_of[member]] for _, entry in merged) for member in versions[0].members}
+        labels, sets = labels_of(label for label, _ in merged), tuple(entry for _, entry in merged)
         joined.append(Axis(name, versions[0].paths, labels, sets, members, versions[0].unit, versions[0].long_name))
     return tuple(joined)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, DecimalException, InvalidOperation
 from fractions import Fraction
 from typing import Any
@@ -201,6 +201,17 @@ def axis_values(written: Any) -> Sequence[Any]:
 def label_of(value: Any) -> Any:
     """A value as a coordinate: itself, or its canonical text where it is structured."""
     return canonical_text(value) if isinstance(value, list | dict) else value
+
+
+def labels_of(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Values as the labels of one coordinate: themselves, or all of them as text where no single type holds them."""
+    labels = tuple(label_of(value) for value in values)
+    kinds = {"text" if isinstance(x, str) else "truth" if isinstance(x, bool) else "number" for x in labels if x is not None}
+    return labels if len(kinds) == 1 and None not in labels else tuple(_as_text(x) for x in labels)
+
+
+def _as_text(label: Any) -> str:
+    return label if isinstance(label, str) else canonical_text(label)
 
 
 def plain(value: Any) -> Any:

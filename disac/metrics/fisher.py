@@ -108,6 +108,22 @@ def _links(model: SensingModel) -> _Links:
     return _Links(unit, b * joined(d_receive, transmit), b * joined(receive, d_transmit), b * unit)
 
 
+def link_responses(model: SensingModel, *, each: bool = False) -> Complex:
+    """``H_{n,l}``: what each receiver sees of the stacked signal, shape [N_r, L, M_r, N_t M_t].
+
+    With ``each``, the response of every transmitter and target with amplitude one, shape [N_r, N_t K, L, M_r, N_t M_t].
+    """
+    links = _links(model)
+    if not each:
+        h: Complex = links.response.sum(axis=2).transpose(0, 2, 3, 1, 4).reshape(*_response_shape(model)[:3], -1)
+        return h
+    receivers, transmitters, targets = model.amplitudes.shape
+    apart = np.zeros((receivers, transmitters, targets, *_response_shape(model)[1:]), dtype=np.complex128)
+    for m in range(transmitters):
+        apart[:, m, :, :, :, m] = links.unit[:, m]
+    return apart.reshape(receivers, transmitters * targets, *_response_shape(model)[1:3], -1)
+
+
 def mean_derivatives(model: SensingModel) -> Complex:
     """Derivatives of ``H_{n,l}`` with respect to ``Psi = (theta, tau, Re b, Im b)`` of (8).
 

@@ -94,14 +94,15 @@ def _mean_title(surfaces: xr.Dataset, mean: str) -> str:
 
 
 def _markers(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[Any]:
-    """Hollow squares for what the extracted beams reach, where the study keeps them."""
-    extracted = f"extracted_{spec['y']}_mean_feasible"
-    if extracted not in surfaces:
+    """Hollow squares for what the extracted beams reach, or for the bound of what was measured, where the study keeps it."""
+    beside = [word for word in ("extracted", "bound") if f"{word}_{spec['y']}_mean_feasible" in surfaces]
+    if not beside:
         return []
+    extracted = f"{beside[0]}_{spec['y']}_mean_feasible"
     marks = []
     for chosen, colour, _, part in curve_series(surfaces, spec, extracted):
         kept = np.isfinite(part[extracted].values)
-        name = "extracted: " + ", ".join(label(str(d), v) for d, v in chosen.items())
+        name = f"{beside[0]}: " + ", ".join(label(str(d), v) for d, v in chosen.items())
         table = {spec["x"]: part[spec["x"]].values[kept], spec["y"]: part[extracted].values[kept],
                  "curve": np.full(kept.sum(), name, dtype=object)}  # fmt: skip
         tips = [
