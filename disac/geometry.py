@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from disac.units import SPEED_OF_LIGHT_M_S
 
-Orientation = Literal["origin", "global"]
+Orientation = Literal["origin", "global"] | tuple[float, ...]
 Float = NDArray[np.float64]
 
 
 def boresight_rad(nodes_m: Float, orientation: Orientation) -> Float:
-    """Direction each array faces: towards the origin (002, V-A), or along the x axis for ``global`` (001), shape [N]."""
+    """Direction each array faces: to the origin (002, V-A), along the x axis for ``global`` (001), or as given; [N], rad."""
+    if isinstance(orientation, tuple):
+        return np.array(orientation, dtype=np.float64)
     if orientation == "global":
         return np.zeros(len(nodes_m))
     return np.arctan2(-nodes_m[:, 1], -nodes_m[:, 0])

@@ -74,7 +74,7 @@ def instantaneous_sinr(channels: Complex, data: Complex, sensing: Complex, noise
     -------
     float64, shape [U, T], linear
     """
-    nodes, users, subcarriers, antennas = channels.shape
+    nodes, antennas = channels.shape[0], channels.shape[3]
     turn = np.exp(1j * phases_rad)
 
     def heard(signal: Complex) -> Complex:

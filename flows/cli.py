@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.commands import export, keep, look, server
+from flows.commands import design, export, keep, look, server
 from flows.commands.common import EXIT_INCOMPLETE, EXIT_USAGE, AsJson, CellWords, Overrides, StoreFolder, StudyName
 from flows.commands.common import duration as _duration
 from flows.commands.common import emit as _emit
@@ -208,6 +208,7 @@ def schema() -> None:
 
 
 for command in (
+    design.design,
     export.export,
     look.why,
     look.cell,

@@ -64,7 +64,7 @@ VARIABLES = (
         "instantaneous_sinr_db", "quantiles of the SINR of single OFDM symbols at each user", "dB",
         dims=("user", "quantile"), coords={"quantile": SINR_QUANTILES},
     ),
-    Variable("estimate_m", "estimated positions", "m", dims=("trial", "target", "xy"), coords={"xy": ("x", "y")}, kind="detail"),
+    Variable("estimate_m", "positions", "m", dims=("trial", "target", "xy"), coords={"xy": ("x", "y")}, kind="detail"),
 )  # fmt: skip
 
 
@@ -121,9 +121,9 @@ def _measured(scenario: Scenario, options: Options) -> dict[str, Any]:
     model, layout, waveform = problem.sensing, scenario.layout, scenario.waveform
     seen = echoes(model, data.sum(axis=0) + sensing, options.trials, stream(seed, "echo-noise", **entity))
     found = locate(model, seen, Area(options.area_m, options.grid_m))
-    error = assigned_error_m2(found, layout.targets)
-    total = error.sum(axis=1)
-    outlier = (error > (SPEED_OF_LIGHT_M_S / (4.0 * waveform.bandwidth_hz)) ** 2).any(axis=1)
+    each = assigned_error_m2(found, layout.targets)
+    total = each.sum(axis=1)
+    outlier = (each > (SPEED_OF_LIGHT_M_S / (4.0 * waveform.bandwidth_hz)) ** 2).any(axis=1)
     derivatives = location_derivatives(model, scenario.sensing.localization)
     bound = localization_crb(fisher_information(derivatives, seen.signal, model.noise_power), problem.targets)
     delay = delays_s(layout.nodes, layout.targets)

@@ -1,4 +1,4 @@
-"""Echoes and maximum-likelihood positions: covariances of what is sent, the bound attained, the threshold, the loop in a cell."""
+"""Echoes and maximum-likelihood positions: covariances of what is sent, the bound attained, the threshold."""
 
 from __future__ import annotations
 
