@@ -34,7 +34,7 @@ def read_arrays(file: Path, ranks: Mapping[str, int]) -> dict[str, NDArray[Any]]
         if file.is_dir():
             return _read_zarr(file)
         if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as arrays:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 return {str(name): arrays[name] for name in arrays.files}
         if file.suffix == ".mat":
             found = _read_hdf5(file) if _is_hdf5(file) else _read_mat(file)
