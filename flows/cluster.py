@@ -32,6 +32,9 @@ _DEATH_TIMEOUT_S = 30
 
 _LOCAL_NICENESS = 10
 
+STEADY_CLOCK = "pipeline.steady_clock"
+"""Every process that runs a part of Dask imports it first; local and SSH workers by ``dask_config.yaml``."""
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -66,7 +69,7 @@ def connect(name: str | None, workers: int | None = None) -> Iterator[Cluster]:
     """
     profile = choose_profile(name)
     _configure_dask()
-    import distributed  # noqa: F401 - it sets its loggers up when it is imported, so ours comes after
+    import pipeline.steady_clock  # noqa: F401 - and with it Dask, which sets its loggers up when imported: ours comes after
 
     # Lost workers and schedulers are told by the sweep, in one sentence.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
@@ -172,7 +175,7 @@ def _slurm(profile: SlurmProfile) -> Iterator[Cluster]:
         raise _missing("slurm", error) from error
     scheduler = {"dashboard_address": f"{profile.scheduler_host or ''}:0"}
     scheduler |= {"host": profile.scheduler_host} if profile.scheduler_host else {}
-    arguments = ["--nthreads", "1", "--death-timeout", str(_DEATH_TIMEOUT_S)]
+    arguments = ["--nthreads", "1", "--death-timeout", str(_DEATH_TIMEOUT_S), "--preload", STEADY_CLOCK]
     arguments += ["--host", profile.worker_host] if profile.worker_host else []
     with contextlib.ExitStack() as stack:
         try:
@@ -243,7 +246,9 @@ def kubernetes_manifest(profile: KubernetesProfile) -> dict[str, Any]:
     manifest: dict[str, Any] = make_cluster_spec(
         name=profile.name, image=profile.image, n_workers=profile.minimum_workers,
         resources={"requests": limits, "limits": limits}, env=ONE_THREAD | profile.environment,
-        worker_command=["dask", "worker", "--nthreads", "1", "--death-timeout", str(_DEATH_TIMEOUT_S)],
+        worker_command=[
+            "dask", "worker", "--nthreads", "1", "--death-timeout", str(_DEATH_TIMEOUT_S), "--preload", STEADY_CLOCK
+        ],
     )  # fmt: skip
     for part in ("worker", "scheduler"):
         pod = manifest["spec"][part]["spec"]

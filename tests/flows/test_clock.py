@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +25,6 @@ from pipeline.study import load_study
 from pipeline.sweep import Sweep
 
 Write = Callable[..., Path]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
 HOUR_S, DAY_S = 3600.0, 86400.0
 SLEEPY = (('"0:40:10"', '"14:28.8:0.2"'), ("experiment: toy", "experiment: toy\noptions: {act: sleep}"))
 
@@ -53,6 +52,44 @@ def _workers(run: subprocess.Popen[str]) -> set[int]:
     return {p.pid for p in below if "spawn_main" in " ".join(p.cmdline())}
 
 
+EXCHANGE = """
+import asyncio, sys, time
+wall, step = time.time, [0.0]
+time.time = lambda: wall() + step[0]
+{steady}
+from distributed.batched import BatchedSend
+from tornado.ioloop import IOLoop
+
+written = []
+
+class Comm:
+    def closed(self): return False
+    async def write(self, payload, serializers=None, on_error=None): written.extend(payload); return 1
+
+async def main():
+    sender = BatchedSend(interval="50ms", loop=IOLoop.current())
+    sender.start(Comm())
+    await asyncio.sleep(0.05)
+    sender.send("first")
+    await asyncio.sleep(0.001)
+    step[0] = -86400.0
+    sender.send("second")
+    await asyncio.sleep(0.5)
+    print(*written)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(("steady", "arrived"), [("import pipeline.steady_clock", "first second"), ("", "first")])
+def test_w2_a_message_is_not_held_as_long_as_a_step_back(steady: str, arrived: str) -> None:
+    """With the libraries' own clock it is, which is why ours is put in: should that change, it can go."""
+    command = [sys.executable, "-W", "ignore", "-c", EXCHANGE.format(steady=steady)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == arrived.split()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_w2_steps_of_the_clock_lose_nothing(
     disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path,
     clock: tuple[dict[str, str], Callable[[float], None]],
