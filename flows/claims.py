@@ -120,6 +120,41 @@ def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, 
     return ("holds" if agree == len(points) and mean - half > _SLACK else "undecided"), ours, evidence
 
 
+def _never_above(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str) -> Outcome:
+    """Nowhere higher at one label than at another, realisation by realisation, beyond what solvers leave."""
+    if not _has(cube, axis, low, high):
+        return _undecided(f"the study lacks {low} or {high}")
+    values = _values(cube, variable)
+    ratio = (values.sel({axis: high}) / values.sel({axis: low})).values
+    ratio = ratio[np.isfinite(ratio)]
+    if not ratio.size:
+        return _undecided("no realisation is feasible for both")
+    wrong = int((ratio < 1.0 - _SLACK).sum())
+    ours = f"{high} / {low} = {ratio.min():.4f} to {ratio.max():.3f}"
+    return ("fails" if wrong else "holds"), ours, f"{ratio.size - wrong} of {ratio.size} pairs of cells agree"
+
+
+def _near(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, bound: str, axis: str, at: float, factor: float) -> Outcome:
+    """Mean over realisations within a factor of the mean of another variable at and beyond a value of an axis.
+
+    Judged by the 95 % band of the mean: it must reach into the factor, and all of it must lie below twice the factor.
+    """
+    if bound not in cube or axis not in cube.coords:
+        return _undecided(f"the study keeps no {bound} along {axis}")
+    over = surfaces.attrs.get("over")
+    far = cube.where(cube[axis] >= at, drop=True)
+    ratio = far[variable].mean(over) / far[bound].mean(over)
+    spread = far[variable].std(over, ddof=1) / np.sqrt(far.sizes[over]) / far[bound].mean(over)
+    half = student_t.ppf(0.975, max(far.sizes[over] - 1, 1)) * spread
+    known = np.isfinite(ratio.values) & np.isfinite(half.values)
+    if not known.any():
+        return _undecided("no cell is feasible there")
+    low, high = (ratio - half).values[known], (ratio + half).values[known]
+    good = (low <= factor) & (high >= 1.0 / factor) & (high < 2.0 * factor)
+    ours = f"{variable} / {bound} = {ratio.values[known].min():.3f} to {ratio.values[known].max():.3f}"
+    return ("holds" if good.all() else "fails"), ours, f"{int(good.sum())} of {good.size} points from {axis} {at:g}"
+
+
 def _mean_and_half_width(values: NDArray[np.float64]) -> tuple[float, float]:
     """Mean of what is finite and the half width of its Student-t 95 % band, infinite for one value."""
     known = values[np.isfinite(values)]
@@ -236,6 +271,8 @@ def _extraction(
 
 CHECKS: dict[str, Callable[..., Outcome]] = {
     "lower": _lower,
+    "never_above": _never_above,
+    "near": _near,
     "nondecreasing": partial(_monotone, sign=1),
     "nonincreasing": partial(_monotone, sign=-1),
     "ratio_falls": partial(_ratio_falls, floor=1.0),

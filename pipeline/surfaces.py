@@ -23,7 +23,7 @@ Float = NDArray[np.float64]
 
 
 def compute_surfaces(cube: xr.Dataset, *, over: str | None, edge: str | None, paired: str | None) -> xr.Dataset:
-    """Statistics over the axis ``over`` of every real, non-volatile variable of a cube.
+    """Statistics over the axis ``over`` of every real variable of a cube; those of volatile ones are volatile.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def compute_surfaces(cube: xr.Dataset, *, over: str | None, edge: str | None, pa
     if common is not None:
         surfaces["paired_count"] = (rest, common.sum(-1), {"long_name": f"realisations feasible for every {paired}"})
     for name, variable in cube.data_vars.items():
-        if variable.dims == axes and variable.dtype.kind == "f" and not variable.attrs.get("volatile"):
+        if variable.dims == axes and variable.dtype.kind == "f":
             values = _over_last(variable, over, rest).astype(np.float64)
             usable = feasible & np.isfinite(values)
             shared = _paired_mask(rest, paired, usable, planned)
@@ -118,7 +118,8 @@ def _add_statistics(
         found["mean_paired"] = _mean(values, common)
     for suffix, value in found.items():
         words = suffix.replace("_", " ")
-        surfaces[f"{name}_{suffix}"] = (rest, value, {"units": units, "long_name": f"{label}, {words}"})
+        outside = {"volatile": 1} if attributes.get("volatile") else {}
+        surfaces[f"{name}_{suffix}"] = (rest, value, {"units": units, "long_name": f"{label}, {words}"} | outside)
 
 
 def _mean(values: Float, usable: NDArray[np.bool_]) -> Float:

@@ -140,6 +140,8 @@ def _tradeoff_note(surfaces: xr.Dataset, spec: dict[str, Any]) -> str:
         text += " The paired table compares like with like."
     if f"extracted_{spec['y']}_mean_feasible" in surfaces:
         text += " Hollow squares: the beams extracted from each design, as transmitted."
+    if f"bound_{spec['y']}_mean_feasible" in surfaces:
+        text += " Hollow squares: the bound."
     return text
 
 
