@@ -149,10 +149,14 @@ class FastSolver:
             else:
                 share = np.array([self._structure.share_of[group[0]] for group in groups])
                 scale = weight / np.sqrt(share.shape[1])
+            # Cells that are judged by one share of subcarriers see the same.
+            shares, of_cell = np.unique(share, axis=0, return_inverse=True)
             # [D, N_r, c, share, rho, d] -> [c, N_r, (share rho), D, d]
-            dense = scale * seen.dense[:, :, share][..., mine].transpose(2, 1, 3, 4, 0, 5)
+            dense = scale * seen.dense[:, :, shares][..., mine].transpose(2, 1, 3, 4, 0, 5)
             dense = dense.reshape(*dense.shape[:2], -1, *dense.shape[4:])
-            left, right, atoms = self._atoms(seen, nodes, share)
+            left, right, atoms = self._atoms(seen, nodes, shares)
+            dense, left = _fewer_rows(dense, scale * left)
+            dense, left, right = (part[of_cell.reshape(-1)] for part in (dense, left, right))
             on = np.zeros((len(cells), *right.shape[1:3], problem.nodes, problem.antennas), dtype=np.complex128)
             members = nodes[np.newaxis].repeat(right.shape[1], axis=0) if right.shape[2] == len(nodes) else None
             for family, member in np.ndindex(right.shape[1:3]):
@@ -160,7 +164,7 @@ class FastSolver:
                 on[:, family, member, node] = right[:, family, member]
             right = on.reshape(*on.shape[:3], -1)[..., mine]
             channels, costs = self._channels(mine, nodes, cells), len(groups[0]) * self._costs(mine)
-            blocks.append(Block(cells, users, costs, channels, np.ascontiguousarray(dense), scale * left, right, atoms))
+            blocks.append(Block(cells, users, costs, channels, np.ascontiguousarray(dense), left, right, atoms))
         return blocks
 
     def _costs(self, mine: Int) -> Float:
@@ -337,6 +341,23 @@ class FastSolver:
                     length = np.sqrt(problem.per_antenna_power * power)[:, np.newaxis]
                     beams[user][np.ix_(subcarriers, mine)] = length * unit[user][first][:, mine]
         return result.outcome, beams, remainder
+
+
+def _fewer_rows(dense: Complex, left: Complex) -> tuple[Complex, Complex]:
+    """The same receiver in coordinates of what it can see: rows beyond the number of columns say nothing new.
+
+    Parameters
+    ----------
+    dense, left
+        Shapes [c, x, rho, D, d] and [c, x, k, rho].
+    """
+    cells, receivers, rho, parameters, size = dense.shape
+    if rho <= parameters * size + left.shape[2]:
+        return dense, left
+    columns = np.concatenate([dense.reshape(cells, receivers, rho, -1), left.swapaxes(-1, -2)], axis=-1)
+    triangle = np.linalg.qr(columns, mode="r")
+    rows = triangle[..., : parameters * size].reshape(cells, receivers, -1, parameters, size)
+    return rows, triangle[..., parameters * size :].swapaxes(-1, -2)
 
 
 def _along(block: Block, direction: Complex, user: int) -> Block:
