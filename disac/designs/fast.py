@@ -355,7 +355,7 @@ def _fewer_rows(dense: Complex, left: Complex) -> tuple[Complex, Complex]:
     if rho <= parameters * size + left.shape[2]:
         return dense, left
     columns = np.concatenate([dense.reshape(cells, receivers, rho, -1), left.swapaxes(-1, -2)], axis=-1)
-    triangle = np.linalg.qr(columns, mode="r")
+    triangle: Complex = np.asarray(np.linalg.qr(columns, mode="r"))
     rows = triangle[..., : parameters * size].reshape(cells, receivers, -1, parameters, size)
     return rows, triangle[..., parameters * size :].swapaxes(-1, -2)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from disac.arrays import steering_vector
@@ -20,7 +21,7 @@ from disac.designs.problem import DesignProblem
 from disac.experiments.base import Variable
 from disac.geometry import angles_rad, delays_s
 from disac.metrics.delay import delay_margin, delay_sidelobes, illumination
-from disac.metrics.fisher import SensingModel
+from disac.metrics.fisher import SensingModel, null_vector
 from disac.metrics.phases import crb_under_phases, phase_rates
 from disac.metrics.sinr import SinrType
 from disac.metrics.synchronisation import Synchronisation
@@ -109,6 +110,10 @@ VARIABLES = (
     ),
     Variable("power_dual", "multiplier of each antenna's power limit", "m2/W", dims=("antenna",), kind="detail"),
     Variable("sinr_dual", "multiplier of each user's SINR", "m2/W", dims=("user", "subcarrier"), kind="detail"),
+    Variable(
+        "null_vector", "change of the parameters that no echo shows, where targets cannot be located", "m", dims=("parameter",),
+        kind="detail",
+    ),
     Variable("fisher_dual", "multiplier of the Fisher information, Y", "1", dims=("parameter", "location"), kind="detail"),
 )  # fmt: skip
 
@@ -175,15 +180,16 @@ class OfdmTradeoff:
             return [_baseline(options.design, deployment)] * count
         nominal = deployment.nominal
         if not np.isfinite(location_crb_m2(nominal, isotropic(nominal).sum(axis=0))):
-            return [_failed(_unidentifiable(first))] * count
+            return [_unidentifiable(first, nominal, isotropic(nominal).sum(axis=0))] * count
         try:
             designer = designer_of(first, options)
         except np.linalg.LinAlgError as error:
             sentence = f"The program could not be set up ({error}): its Fisher information is nearly singular."
             return [_failed(sentence)] * count
-        uniform = location_crb_m2(designer.problem, designer.structure.uniform_covariances(designer.problem))
+        even = designer.structure.uniform_covariances(designer.problem)
+        uniform = location_crb_m2(designer.problem, even)
         if not np.isfinite(uniform):
-            return [_failed(_unidentifiable(first))] * count
+            return [_unidentifiable(first, designer.problem, even)] * count
         return [_cell(designer, s.service.sinr_db, uniform, deployment) for s in scenarios]
 
     def recheck(self, scenario: Scenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
@@ -313,12 +319,20 @@ def _failed(message: str) -> dict[str, Any]:
     return {"status": "failed", "message": message}
 
 
-def _unidentifiable(scenario: Scenario) -> str:
+def _unidentifiable(scenario: Scenario, problem: DesignProblem, covariances: NDArray[np.complex128]) -> dict[str, Any]:
+    """The failure of a scenario whose targets nothing locates, with the null vector that shows it."""
     nodes, mode = len(scenario.layout.nodes_m), scenario.sensing.localization
-    return (
+    direction = null_vector(problem.information(covariances), problem.targets)
+    moved = ""
+    if direction is not None:
+        x, y = direction[: 2 * problem.targets].reshape(2, -1)
+        target = int(np.argmax(x**2 + y**2))
+        moved = f" No echo shows target {target} moving along ({x[target]:.3f}, {y[target]:.3f})."
+    sentence = (
         f"The targets cannot be located: with sensing.localization '{mode}' and {nodes} node{'s' * (nodes > 1)} in "
-        "layout.nodes_m the Fisher information is singular even at uniform power; add nodes or use 'hybrid'."
+        f"layout.nodes_m the Fisher information is singular even at uniform power; add nodes or use 'hybrid'.{moved}"
     )
+    return _failed(sentence) | ({} if direction is None else {"null_vector": direction})
 
 
 def _result(

@@ -24,6 +24,9 @@ Localization = Literal["hybrid", "tof", "aoa", "tof_nui", "aoa_nui"]
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
+_SINGULAR = 1e-13
+"""Relative eigenvalue, in units of each parameter's own information, below which there is none."""
+
 
 @dataclass(frozen=True)
 class SensingModel:
@@ -271,10 +274,41 @@ def localization_crb(information: Float, targets: int) -> float:
     kept = np.flatnonzero(scale > 0)
     scaled = information[np.ix_(kept, kept)] / np.outer(scale[kept], scale[kept])
     eigenvalues, vectors = np.linalg.eigh(scaled)
-    if eigenvalues[0] <= 1e-13 * eigenvalues[-1]:
+    if eigenvalues[0] <= _SINGULAR * eigenvalues[-1]:
         return float("inf")
     rows = vectors[: 2 * targets] / scale[kept][: 2 * targets, np.newaxis]
     return float(np.sum(rows**2 / eigenvalues))
+
+
+def null_vector(information: Float, targets: int) -> Float | None:
+    """A change of the parameters that moves a target and changes no echo; None where every target can be located.
+
+    It proves that nothing locates them: ``v^T F v`` is zero to rounding, and the location part of v is not.
+
+    Returns
+    -------
+    float64, shape [P]
+        The location part, its first 2K entries (all x, then all y, in m), has unit length.
+    """
+    size = np.sqrt(np.maximum(np.diag(information), 0.0))
+    location = 2 * targets
+    if (size[:location] == 0).any():
+        alone = np.zeros(len(size))
+        alone[int(np.argmax(size[:location] == 0))] = 1.0
+        return alone
+    kept = np.flatnonzero(size > 0)
+    values, vectors = np.linalg.eigh(information[np.ix_(kept, kept)] / np.outer(size[kept], size[kept]))
+    lost = vectors[:, values <= _SINGULAR * values[-1]]
+    if not lost.shape[1]:
+        return None
+    # Of all directions without information the one with the largest location part: its leading singular vector.
+    moved = lost[:location] / size[kept][:location, np.newaxis]
+    _, strength, mix = np.linalg.svd(moved)
+    if strength[0] == 0:
+        return None
+    found = np.zeros(len(size))
+    found[kept] = (lost @ mix[0]) / size[kept]
+    return found / np.linalg.norm(found[:location])
 
 
 def attenuation(model: SensingModel) -> Float:

@@ -20,6 +20,7 @@ from disac.metrics.fisher import (
     location_derivatives,
     location_jacobian,
     mean_derivatives,
+    null_vector,
 )
 
 
@@ -197,6 +198,29 @@ def test_the_bound_does_not_know_where_phases_are_counted_from(array_shift: floa
         patch.setattr(SensingModel, "delay_rate", property(delay_rate))
         information = fisher_information(location_derivatives(moved), given_covariances(case), model.noise_power)
     assert localization_crb(information, 1) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize(("mode", "nodes", "subcarriers"), [("tof", 1, 5), ("tof", 2, 1), ("aoa", 1, 4)])
+def test_what_cannot_be_located_has_a_null_vector(mode: str, nodes: int, subcarriers: int) -> None:
+    """No covariance has information along it, and it moves a target; where targets can be located there is none."""
+    case = load("case_05")
+    full = sensing_model(case)
+    model = dataclasses.replace(
+        full, nodes_m=full.nodes_m[:nodes], amplitudes=full.amplitudes[:nodes, :nodes], subcarriers=subcarriers
+    )
+    derivatives = location_derivatives(model, mode)
+    size, r = nodes * model.transmit_antennas, np.random.default_rng(2)
+    even = np.broadcast_to(np.eye(size, dtype=complex), (subcarriers, size, size))
+    found = null_vector(fisher_information(derivatives, even, model.noise_power), 1)
+    assert found is not None
+    assert np.linalg.norm(found[:2]) == pytest.approx(1.0)
+    for _ in range(3):
+        factor = r.standard_normal((subcarriers, size, size)) + 1j * r.standard_normal((subcarriers, size, size))
+        information = fisher_information(derivatives, factor @ factor.conj().swapaxes(-1, -2), model.noise_power)
+        assert np.isinf(localization_crb(information, 1))
+        assert abs(found @ information @ found) <= 1e-9 * (found**2 @ np.diag(information))
+    known = fisher_information(location_derivatives(full), given_covariances(case), full.noise_power)
+    assert null_vector(known, 1) is None
 
 
 def test_a_bound_without_information_is_infinite() -> None:

@@ -15,7 +15,7 @@ from disac.designs.fast import FastSolver
 from disac.designs.phase_agnostic import scrambling
 from disac.designs.problem import DesignProblem
 from disac.experiments.ofdm_tradeoff import design_problem
-from disac.metrics.fisher import SensingModel, fisher_information, localization_crb
+from disac.metrics.fisher import SensingModel, fisher_information, localization_crb, null_vector
 from disac.optim import interior_point
 from disac.optim.interior_point import block_information
 from disac.scenario import Scenario
@@ -132,6 +132,10 @@ def check_ending(seed: int, method: str, most_antennas: int = 24) -> str:
     uniform = structure.objective_covariances(structure.uniform_covariances(given))
     information = fisher_information(given.derivatives, uniform, given.sensing.noise_power)
     if not np.isfinite(localization_crb(information, given.targets)):
+        direction = null_vector(information, given.targets)
+        assert direction is not None
+        assert abs(direction @ information @ direction) <= 1e-9 * (direction**2 @ np.diag(information))
+        assert np.linalg.norm(direction[: 2 * given.targets]) == pytest.approx(1.0)
         return "unidentifiable"
     designer, sinr = Designer(given, method), db_to_linear(sinr_db)
     assert designer._fast is not None

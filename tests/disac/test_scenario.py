@@ -107,6 +107,8 @@ def test_targets_that_one_node_cannot_locate_fail_with_a_sentence(mode: str) -> 
     for result in experiment.run(cells, Options()):
         assert result["status"] == "failed"
         assert f"'{mode}' and 1 node " in result["message"]
+        assert "No echo shows target 0 moving along" in result["message"]
+        assert np.linalg.norm(result["null_vector"][:2]) == pytest.approx(1.0)
 
 
 def test_a_cell_that_breaks_down_leaves_its_line_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +130,7 @@ def test_every_design_gives_every_variable() -> None:
         (result,) = experiment.run(line(10.0), Options(design=design, solver=solver))
         assert result["status"] == "ok"
         mine = {v.name for v in experiment.variables if design == "unconstrained-tight" or not v.name.startswith("printed_")}
-        mine -= {"sinr_bound_db"}
+        mine -= {"sinr_bound_db", "null_vector"}
         assert mine <= set(result)
         assert result["rcrb_m"] <= result["delivered_rcrb_m"] * (1 + 1e-9)
         assert result["min_sinr_db"] >= 10.0 - 1e-4
