@@ -13,6 +13,10 @@ _LABELS = {
     ("design", "orthogonal"): "Orthogonal design (P.2)",
     ("design", "beamforming"): "Beamforming design (P.3)",
     ("design", "unconstrained-tight"): "Unconstrained design (P.1), a bound",
+    ("design", "synchronised"): "Design for the stated synchronisation",
+    ("design", "coherent"): "Coherent-only design",
+    ("design", "communication-only"): "Communication only",
+    ("design", "isotropic"): "Isotropic",
 }
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
