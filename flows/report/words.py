@@ -43,9 +43,12 @@ def label(axis: str, value: Any) -> str:
     if axis.endswith("_count"):
         noun = axis.removesuffix("_count").replace("_", " ")
         return f"{value} {noun}{'s' if value != 1 else ''}"
+    words = axis.replace("_", " ")
+    if isinstance(value, bool):
+        return words if value else f"no {words}"
     if isinstance(value, str):
-        return value
-    return f"{axis.replace('_', ' ')} {number(value)}"
+        return f"{words} {value}" if value.isdigit() else value
+    return f"{words} {number(value)}"
 
 
 def entry(axis: str, value: Any) -> str:
