@@ -105,8 +105,8 @@ VARIABLES = (
     Variable("iterations", "solver iterations", dtype="int64"),
     Variable("solve_seconds", "wall time of the cell's solves", "s", volatile=True),
     Variable(
-        "stream_covariance", "covariance of each user's stream", "W", "complex128",
-        ("user", "subcarrier", "antenna", "antenna_conj"), kind="detail",
+        "stream_covariance", "covariance of each user's stream, then of the sensing stream where there is one", "W",
+        "complex128", ("stream", "subcarrier", "antenna", "antenna_conj"), kind="detail",
     ),
     Variable("power_dual", "multiplier of each antenna's power limit", "m2/W", dims=("antenna",), kind="detail"),
     Variable("sinr_dual", "multiplier of each user's SINR", "m2/W", dims=("user", "subcarrier"), kind="detail"),

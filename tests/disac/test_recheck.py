@@ -61,3 +61,31 @@ def test_a_spoiled_proof_is_noticed(proof: tuple[Scenario, dict[str, Any]]) -> N
     scenario, result = proof
     said = experiment.recheck(scenario, OPTIONS, result | {"sinr_dual": result["sinr_dual"] * 1e-6})
     assert any("proves a need of" in one for one in said), said
+
+
+EVERY = [
+    *(Options(design=design) for design in ("synchronised", "coherent", "communication-only", "isotropic")),
+    *(Options(design=design, sinr_type="cbf") for design in ("phase-agnostic", "unconstrained-tight", "synchronised")),
+    Options(design="synchronised", sinr_type="coherent"),
+]
+
+
+@pytest.mark.parametrize("options", EVERY, ids=lambda o: f"{o.design}-{o.sinr_type}")
+def test_every_design_can_be_judged_again_and_its_arrays_agree_on_their_lengths(options: Options) -> None:
+    scenario = Scenario.model_validate(
+        {"service": {"sinr_db": 10.0}, "layout": {"user_count": 2}, "waveform": {"subcarriers": 4},
+         "synchronisation": {"phase_std_rad": 0.1, "link_phase_std_rad": 0.1, "clock_std_s": 1e-9}}
+    )  # fmt: skip
+    (result,) = experiment.run([scenario], options)
+    assert result["status"] == "ok", result["message"]
+    blank = {v.name: np.float64(np.nan) for v in experiment.variables if not v.dims}
+    assert experiment.recheck(scenario, options, blank | result) == []
+    # Where lengths differ the shorter array would be stored with blanks.
+    lengths: dict[str, set[int]] = {}
+    for variable in experiment.variables:
+        for dim, length in zip(variable.dims, np.shape(result.get(variable.name, ())), strict=False):
+            lengths.setdefault(dim, set()).add(length)
+    assert all(len(found) == 1 for found in lengths.values()), lengths
+    if options.design in ("communication-only", "isotropic"):
+        said = experiment.recheck(scenario, options, blank | result | {"rcrb_m": 1.01 * result["rcrb_m"]})
+        assert "rcrb_m is stored as" in said[0]
