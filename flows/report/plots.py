@@ -209,6 +209,7 @@ def certificates(cube: xr.Dataset) -> Any:
     # Limits of our own: with nothing violated anywhere, padding one value would reach below zero.
     most = {name: max(1e-6, 3.0 * float(values.max(initial=0.0))) for name, values in table.items()}
     return points.opts(
-        logx=True, logy=True, xlim=(3e-17, most["gap"]), ylim=(3e-17, most["violation"]), color=COLOURS[0], alpha=0.5, size=6, xlabel="Relative gap to the dual bound",
+        logx=True, logy=True, xlim=(3e-17, most["gap"]), ylim=(3e-17, most["violation"]),
+        color=COLOURS[0], alpha=0.5, size=6, xlabel="Relative gap to the dual bound",
         ylabel="Worst relative violation (1e-16: none)", show_grid=True, **_SIZES,
     )  # fmt: skip

@@ -83,7 +83,8 @@ def test_every_design_can_be_judged_again_and_its_arrays_agree_on_their_lengths(
     # Where lengths differ the shorter array would be stored with blanks.
     lengths: dict[str, set[int]] = {}
     for variable in experiment.variables:
-        for dim, length in zip(variable.dims, np.shape(result.get(variable.name, ())), strict=False):
+        shape = np.shape(result[variable.name]) if variable.name in result else ()
+        for dim, length in zip(variable.dims, shape, strict=variable.name in result):
             lengths.setdefault(dim, set()).add(length)
     assert all(len(found) == 1 for found in lengths.values()), lengths
     if options.design in ("communication-only", "isotropic"):
