@@ -133,9 +133,29 @@ class FastSolver:
 
     @cached_property
     def _row_subcarriers(self) -> Int:
-        """Subcarrier of each cell's SINR rows, [cells, rows of a user]; a short group says its last one twice."""
-        most = max(len(group) for group in self._groups)
-        return np.array([[group[min(i, len(group) - 1)] for i in range(most)] for group in self._groups])
+        """Subcarrier of each cell's SINR rows, [cells, rows of a user]; a short group says its last one again."""
+        most = max(len(group) for group in self._distinct)
+        return np.array([[group[min(i, len(group) - 1)] for i in range(most)] for group in self._distinct])
+
+    @cached_property
+    def _row_gain(self) -> Float:
+        """What each row's SINR is multiplied by, [cells, rows of a user]: one, and more for a row that is said again.
+
+        Twice the same row would leave its multipliers undetermined and the Newton matrix singular; louder, it is idle.
+        """
+        most = self._row_subcarriers.shape[1]
+        return np.array([[1.0 if i < len(group) else 4.0 for i in range(most)] for group in self._distinct])
+
+    @cached_property
+    def _distinct(self) -> list[tuple[int, ...]]:
+        """Of each cell's subcarriers those whose users have channels of their own: one, where channels are flat."""
+        channels, found = self._problem.channels, []
+        for group in self._groups:
+            first: dict[bytes, int] = {}
+            for subcarrier in group:
+                first.setdefault(np.ascontiguousarray(channels[:, :, subcarrier]).tobytes(), subcarrier)
+            found.append(tuple(first.values()))
+        return found
 
     def _blocks(self, seen: _Echoes) -> list[Block]:
         problem = self._problem
@@ -209,7 +229,8 @@ class FastSolver:
         shape = (*rows.shape, problem.users, len(nodes), problem.nodes, problem.antennas)
         full = np.zeros(shape, dtype=np.complex128)
         for term, node in enumerate(nodes):
-            full[:, :, :, term, node] = unit * problem.channels[node][:, rows].transpose(1, 2, 0, 3)
+            louder = unit * np.sqrt(self._row_gain[cells])[:, :, np.newaxis, np.newaxis]
+            full[:, :, :, term, node] = louder * problem.channels[node][:, rows].transpose(1, 2, 0, 3)
         rows_of = full.reshape(len(cells), -1, len(nodes), problem.nodes * problem.antennas)[..., mine]
         return rows_of.sum(axis=2, keepdims=True) if problem.sinr_type == "coherent" else rows_of
 
@@ -286,7 +307,7 @@ class FastSolver:
         power = self._scale_m2 * result.power[problem.power_rows] / problem.per_antenna_power
         service = np.zeros((problem.subcarriers, problem.users))
         rows = result.service.reshape(len(self._groups), -1, problem.users)
-        np.add.at(service, self._row_subcarriers, self._scale_m2 * rows / noise)
+        np.add.at(service, self._row_subcarriers, self._scale_m2 * self._row_gain[..., np.newaxis] * rows / noise)
         size = problem.nodes * problem.antennas
         count = problem.users + self._structure.has_sensing
         streams = np.zeros((count, problem.subcarriers, size, size), dtype=np.complex128)

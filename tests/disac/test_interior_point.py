@@ -367,3 +367,22 @@ def test_scrambled_symbols_are_uncorrelated() -> None:
 
 def test_the_default_gap_is_what_is_promised() -> None:
     assert fast.GAP <= 1e-7
+
+
+@pytest.mark.parametrize("clusters", [1, 3, 5])
+def test_rows_that_say_the_same_twice_cost_no_accuracy(clusters: int) -> None:
+    """Flat channels repeat every row of a cluster, and groups of unequal size repeat their last: still a gap below 1e-7."""
+    given = problem("case_03")
+    for channels in (given.channels, np.repeat(given.channels[:, :, :1], given.subcarriers, axis=2)):
+        repeated = dataclasses.replace(given, channels=channels)
+        for sinr_db in (5.0, 15.0, 20.0):
+            designer = Designer(repeated, "phase-agnostic", clusters=clusters)
+            assert designer._fast is not None
+            solution = designer._fast.solve(db_to_linear(sinr_db))
+            if solution.outcome == "infeasible":
+                continue
+            certificate, _, _ = designer.judged(
+                db_to_linear(sinr_db), solution.streams, solution.power_dual, solution.sinr_dual, solution.fisher_dual
+            )  # fmt: skip
+            assert certificate.relative_gap < 2e-7, (clusters, sinr_db)
+            assert certificate.worst_violation < 1e-7
