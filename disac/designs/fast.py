@@ -144,7 +144,7 @@ class FastSolver:
         Twice the same row would leave its multipliers undetermined and the Newton matrix singular; louder, it is idle.
         """
         most = self._row_subcarriers.shape[1]
-        return np.array([[1.0 if i < len(group) else 4.0 for i in range(most)] for group in self._distinct])
+        return np.array([[1.0 if i < len(group) else 1.5 for i in range(most)] for group in self._distinct])
 
     @cached_property
     def _distinct(self) -> list[tuple[int, ...]]:
