@@ -13,6 +13,11 @@ Orientation = Literal["origin", "global"] | tuple[float, ...]
 Float = NDArray[np.float64]
 
 
+def chosen_nodes(numbers: tuple[int, ...] | None, count: int) -> tuple[int, ...]:
+    """Numbers of the nodes that have a role: those given, all of ``count`` where none are."""
+    return tuple(range(count)) if numbers is None else numbers
+
+
 def boresight_rad(nodes_m: Float, orientation: Orientation) -> Float:
     """Direction each array faces: to the origin (002, V-A), along the x axis for ``global`` (001), or as given; [N], rad."""
     if isinstance(orientation, tuple):

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from disac.geometry import chosen_nodes
+
 # Positions may be written as lists; their numbers stay strict.
 Point = Annotated[tuple[float, float], Field(strict=False)]
 
@@ -66,12 +68,12 @@ class Layout(Section):
     @property
     def transmit_nodes(self) -> tuple[int, ...]:
         """Numbers of the transmitting nodes."""
-        return tuple(range(len(self.nodes_m))) if self.transmitters is None else self.transmitters
+        return chosen_nodes(self.transmitters, len(self.nodes_m))
 
     @property
     def receive_nodes(self) -> tuple[int, ...]:
         """Numbers of the receiving nodes."""
-        return tuple(range(len(self.nodes_m))) if self.receivers is None else self.receivers
+        return chosen_nodes(self.receivers, len(self.nodes_m))
 
     @model_validator(mode="after")
     def _targets_are_counted(self) -> Layout:

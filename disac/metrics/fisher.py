@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.arrays import baseband_hz, delay_vector, steering_derivative, steering_vector
-from disac.geometry import Orientation, angle_gradient, angles_rad, delay_gradient, delays_s
+from disac.geometry import Orientation, angle_gradient, angles_rad, chosen_nodes, delay_gradient, delays_s
 from disac.metrics.synchronisation import Synchronisation, clock_basis, coherent_phases
 
 Localization = Literal["hybrid", "tof", "aoa", "tof_nui", "aoa_nui"]
@@ -54,12 +54,12 @@ class SensingModel:
     @property
     def transmit_nodes(self) -> tuple[int, ...]:
         """Numbers of the nodes that transmit."""
-        return tuple(range(len(self.nodes_m))) if self.transmitters is None else self.transmitters
+        return chosen_nodes(self.transmitters, len(self.nodes_m))
 
     @property
     def receive_nodes(self) -> tuple[int, ...]:
         """Numbers of the nodes that receive."""
-        return tuple(range(len(self.nodes_m))) if self.receivers is None else self.receivers
+        return chosen_nodes(self.receivers, len(self.nodes_m))
 
     @property
     def links(self) -> int:
