@@ -22,7 +22,8 @@ from disac.designs.problem import DesignProblem, Structure
 from disac.geometry import angles_rad, delays_s
 from disac.metrics.fisher import SensingModel, location_jacobian
 from disac.metrics.synchronisation import clock_basis, coherent_phases, slot_weights, spread
-from disac.optim.interior_point import Block, Program, block_information, solve
+from disac.optim.interior_point import solve
+from disac.optim.program import Block, Program, block_information
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]

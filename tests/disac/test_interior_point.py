@@ -16,8 +16,8 @@ from disac.designs.phase_agnostic import scrambling
 from disac.designs.problem import DesignProblem
 from disac.experiments.ofdm_tradeoff import design_problem
 from disac.metrics.fisher import SensingModel, fisher_information, localization_crb, null_vector
-from disac.optim import interior_point
-from disac.optim.interior_point import block_information
+from disac.optim import interior_point, newton
+from disac.optim.program import block_information
 from disac.scenario import Scenario
 from disac.units import db_to_linear
 
@@ -86,7 +86,7 @@ def test_the_newton_matrix_is_the_derivative_of_the_optimality_conditions(method
     for _ in range(3):
         state.step()
     information = state.information([b.r.sum(axis=1) for b in state.blocks])
-    arrow = interior_point._Arrow(state, information)
+    arrow = newton.Arrow(state, information)
     r = np.random.default_rng(2)
     fisher, power = r.standard_normal(state.fisher.shape), r.standard_normal(state.power.shape)
     service = r.standard_normal(state.service.shape)

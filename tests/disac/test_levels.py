@@ -16,7 +16,7 @@ from disac.designs.problem import SENSING, DesignProblem
 from disac.metrics.fisher import SensingModel
 from disac.metrics.sinr import coherent_sinr, noncoherent_sinr, received_power
 from disac.metrics.synchronisation import Synchronisation
-from disac.optim.interior_point import block_information
+from disac.optim.program import block_information
 from disac.units import db_to_linear
 
 INF = float("inf")
