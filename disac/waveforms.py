@@ -23,14 +23,14 @@ def qpsk(random: np.random.Generator, shape: tuple[int, ...]) -> Complex:
 def transmitted_signal(
     beams: Complex, remainder: Complex, code: Complex, symbols: int, random: np.random.Generator
 ) -> tuple[Complex, Complex]:  # fmt: skip
-    """Signals of all antennas, ``x_l(t) = sum_u c(t) w_{u,l} s_{u,l}(t) + W_{s,l} s_s(t)``.
+    """Signals of all antennas, ``x_l(t) = sum_u c(t) w_{u,l}(t) s_{u,l}(t) + W_{s,l} s_s(t)``.
 
     Data are QPSK, of one stream per user; sensing streams are circular Gaussian, one per dimension of the sensing covariance.
 
     Parameters
     ----------
     beams
-        Shape [U, L, N M_t].
+        Beams of each symbol of a cycle, shape [S, U, L, N M_t].
     remainder
         Sensing covariance, shape [L, N M_t, N M_t].
     code
@@ -43,9 +43,10 @@ def transmitted_signal(
     data, sensing
         Signals of each user's stream [U, L, N M_t, T] and of all sensing streams [L, N M_t, T].
     """
-    users, subcarriers, size = beams.shape
+    cycle, users, subcarriers, size = beams.shape
+    in_turn = np.moveaxis(beams[np.arange(symbols) % cycle], 0, -1)
     factor = np.repeat(code[:, np.arange(symbols) % code.shape[1]], size // len(code), axis=0)
-    data = beams[..., np.newaxis] * factor * qpsk(random, (users, subcarriers, 1, symbols))
+    data = in_turn * factor * qpsk(random, (users, subcarriers, 1, symbols))
     values, vectors = np.linalg.eigh(remainder)
     root = vectors * np.sqrt(np.maximum(values, 0.0))[:, np.newaxis]
     shape = (subcarriers, size, symbols)

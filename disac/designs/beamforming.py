@@ -31,6 +31,6 @@ def beams_alone(problem: DesignProblem, streams: Complex) -> tuple[Complex, Comp
     Returns
     -------
     beams, remainder
-        Shapes [U, L, D] and [L, D, D]; the remainder is zero.
+        Shapes [1, U, L, D] and [L, D, D]; the remainder is zero.
     """
-    return node_beams(problem, streams), np.zeros_like(streams[0])
+    return node_beams(problem, streams)[np.newaxis], np.zeros_like(streams[0])

@@ -9,6 +9,9 @@ from disac.designs.problem import DesignProblem, Structure
 
 Complex = NDArray[np.complex128]
 
+FEASIBLE = 1e-6
+"""Relative: what beams that are sent may miss of a power limit or of the SINR."""
+
 
 def node_beams(problem: DesignProblem, streams: Complex) -> Complex:
     """``w_n = R_{c,n} h_n / sqrt(h_n^H R_{c,n} h_n)`` of every node, user and subcarrier (002, (27) and (33)).
@@ -53,6 +56,50 @@ def stacked_beams(problem: DesignProblem, streams: Complex) -> Complex:
     return beams
 
 
+def cycled_beams(problem: DesignProblem, streams: Complex, sinr: float) -> tuple[Complex, Complex]:
+    """Beams that repeat after a few symbols and together keep every SINR (22) and the covariances, whatever their rank.
+
+    With ``X = R_c^{1/2} blkdiag(h_n)`` and its left singular vectors v_i, ``x_i = R_c^{1/2} v_i`` hold all of the user's
+    power, ``sum_i x_i x_i^H <= R_c``, and do not mix in it, ``x_i^H B x_j = 0``. Sent in turn through a Fourier matrix,
+    ``w(t) = sum_i exp(j 2 pi i t / S) x_i``, they have the mean covariance ``sum_i x_i x_i^H``, and the same wanted power
+    ``tr(B R_c)`` in every symbol. There are at most N directions; where one holds all, the beams are constant. What is left of
+    R_c is a sensing signal that its own user does not hear.
+
+    Parameters
+    ----------
+    streams
+        Stream covariances, the users' first, shape [U.., L, D, D].
+    sinr
+        Promised SINR, linear: how much of a user's power may be left out, becoming interference.
+
+    Returns
+    -------
+    beams, remainder
+        Shapes [S, U, L, D] and [L, D, D]: beams of each symbol of the cycle, and the sensing covariance.
+    """
+    own = streams[: problem.users]
+    values, vectors = np.linalg.eigh(own)
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))[..., np.newaxis, :]) @ vectors.conj().swapaxes(-1, -2)
+    heard = np.zeros((*own.shape[:3], problem.nodes), dtype=np.complex128)
+    for node in range(problem.nodes):
+        heard[:, :, problem.node_antennas(node), node] = problem.channels[node]
+    left, amplitude, _ = np.linalg.svd(root @ heard, full_matrices=False)
+    power = amplitude**2
+    beyond = power[..., ::-1].cumsum(axis=-1)[..., ::-1] / power.sum(axis=-1, keepdims=True)
+    # A share left out is interference, 1 + Gamma times as harmful; half of what beams may miss.
+    needed = int((beyond * (1.0 + sinr) > 0.5 * FEASIBLE).sum(axis=-1).max())
+    directions = root @ left[..., :needed]
+    turn = np.exp(2j * np.pi * np.outer(np.arange(needed), np.arange(needed)) / needed)
+    beams = np.moveaxis(directions @ turn, -1, 0)
+    return beams, streams.sum(axis=0) - mean_covariance(beams).sum(axis=0)
+
+
+def mean_covariance(beams: Complex) -> Complex:
+    """``w w^H`` of each user's stream, averaged over the symbols of the cycle: [S, U, L, D] to [U, L, D, D]."""
+    along = np.moveaxis(beams, 0, -1)
+    return along @ along.conj().swapaxes(-1, -2) / beams.shape[0]
+
+
 def keeps_all(problem: DesignProblem, structure: Structure) -> bool:
     """Whether rank-one beams keep every SINR and the covariances: each user's power comes over one channel vector.
 
@@ -78,9 +125,9 @@ def exact_beams(problem: DesignProblem, structure: Structure, streams: Complex) 
     Returns
     -------
     beams, remainder
-        Shapes [U, L, D] and [L, D, D]; the remainder is positive semidefinite.
+        Shapes [1, U, L, D] and [L, D, D]; the remainder is positive semidefinite.
     """
     own = streams[: problem.users]
     beams = (stacked_beams if problem.sinr_type == "coherent" else node_beams)(problem, own)
     rank_one = np.einsum("uli,ulj->lij", beams, beams.conj()) * structure.together(problem)
-    return beams, streams.sum(axis=0) - rank_one
+    return beams[np.newaxis], streams.sum(axis=0) - rank_one

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.designs import beamforming, orthogonal, phase_agnostic, synchronised, unconstrained
-from disac.designs.beams import exact_beams, keeps_all
+from disac.designs.beams import FEASIBLE, cycled_beams, exact_beams, keeps_all, mean_covariance
 from disac.designs.decorrelated import CrbProgram, Solution
 from disac.designs.fast import FastSolver
 from disac.designs.feasibility import PowerNeed, PowerProgram, dual_slack, level_power_dual, proven_need
@@ -35,15 +35,15 @@ SINR_MARGIN = 1e-5
 much where interference must be cancelled; the dual bound is that of the promised SINR, so the gap counts the margin, most of
 all near the largest SINR (five times the margin put the gap at 0.1 to 0.2 % there)."""
 
-FEASIBLE = 1e-6
-"""Relative: what beams that are sent may miss of a power limit or of the SINR."""
-
 DIRECTIONS_AT = (1.03, 1.1, 1.25)
 """Times the promised SINR: where beams may point if those of the optimum serve nobody, or cost much. In five cells within 2 dB
 of the largest SINR the excess over the bound fell from 57 to 226 % (along (27)) to 0.3 to 4 %."""
 
-CLOSE = 1e-3
-"""Excess over the optimum, relative, at which delivered beams are good enough to look no further."""
+CLOSE = 2e-2
+"""Excess over the optimum, relative, at which constant beams are good enough to look no further."""
+
+ATTAINS = 1e-5
+"""Excess over the optimum, relative, up to which constant beams are what is delivered."""
 
 METHODS: dict[str, ModuleType] = {
     "phase-agnostic": phase_agnostic,
@@ -77,10 +77,11 @@ class Design:
 
 @dataclass(frozen=True)
 class Delivered:
-    """Beams ``w`` [U, L, D] and sensing covariance [L, D, D], and what they reach; absent where there are none.
+    """Beams ``w`` [S, U, L, D] and sensing covariance [L, D, D], and what they reach; absent where there are none.
 
-    ``transmitted`` [L, D, D] is the covariance of the whole signal, its nodes' symbols scrambled where the design says so;
-    ``power`` is the busiest antenna's share of its limit.
+    The beams repeat after S symbols; constant ones have S = 1. ``transmitted`` [L, D, D] is the covariance of the whole signal
+    over the cycle, its nodes' symbols scrambled where the design says so; ``power`` is the busiest antenna's share of its
+    limit. ``symbol_sinr`` is the least SINR of any one symbol, with its own beams, linear.
     """
 
     beams: Complex | None = None
@@ -88,6 +89,7 @@ class Delivered:
     transmitted: Complex | None = None
     crb_m2: float = float("nan")
     min_sinr: float = float("nan")
+    symbol_sinr: float = float("nan")
     power: float = float("nan")
 
 
@@ -290,8 +292,29 @@ class Designer:
         gram: Complex = weight * np.einsum("cnlri,cnlrj->lij", response.conj(), response)
         return gram * problem.attenuation
 
-    def delivered(self, design: Design, sinr: float) -> Delivered:
-        """Beams that can be sent, with a sensing signal beside them, and what they reach.
+    def delivered(self, design: Design, sinr: float, constant: Delivered | None = None) -> Delivered:
+        """The signal that is sent: beams, with a sensing signal beside them, and what they reach.
+
+        Constant beams where they attain the optimum. Those of correlated nodes whose powers add up may not: where an optimum
+        needs more than one direction for a stream, a cycle of beams delivers it exactly
+        (:func:`disac.designs.beams.cycled_beams`).
+
+        Parameters
+        ----------
+        constant
+            What :meth:`constant_beams` found, where that is known already.
+        """
+        if design.streams is None:
+            return NOTHING
+        constant = self.constant_beams(design, sinr) if constant is None else constant
+        exact = self.method is beamforming or keeps_all(self.problem, self.structure)
+        if exact or constant.crb_m2 <= design.certificate.value * (1.0 + ATTAINS):
+            return constant
+        cycle = self.sent(*cycled_beams(self.problem, design.streams, sinr))
+        return cycle if self._feasible(cycle, sinr) else constant
+
+    def constant_beams(self, design: Design, sinr: float) -> Delivered:
+        """One beam per user and subcarrier for all symbols, as in (14) of 002, with a sensing signal, and what they reach.
 
         Exact where each user's power comes over one channel vector (:func:`disac.designs.beams.keeps_all`); for correlated
         nodes whose powers add up, the best along the directions of the optimum; for the beamforming design, beams alone.
@@ -306,18 +329,25 @@ class Designer:
         solver = FastSolver(self.problem, unconstrained.structure(self.problem))
         best = NOTHING
         for directions in self._directions(design.streams, sinr):
-            outcome, beams, remainder = solver.along(directions, sinr)
-            found = NOTHING if outcome == "infeasible" else self.sent(beams, remainder)
-            if found.power <= 1.0 + FEASIBLE and found.min_sinr >= sinr * (1.0 - FEASIBLE):
+            found = self._along(solver, directions, sinr)
+            if found.transmitted is not None:
                 best = found if best.transmitted is None or found.crb_m2 < best.crb_m2 else best
             if best.crb_m2 <= design.certificate.value * (1.0 + CLOSE):
                 return best
         if best.transmitted is not None:
             return best
         # Along the nodes' own beams (27) there is always a design: they keep every received power, with power to spare.
-        outcome, beams, remainder = solver.along(unconstrained.extract_as_printed(self.problem, design.streams)[0], sinr)
-        found = NOTHING if outcome == "infeasible" else self.sent(beams, remainder)
-        return found if found.power <= 1.0 + FEASIBLE and found.min_sinr >= sinr * (1.0 - FEASIBLE) else NOTHING
+        return self._along(solver, unconstrained.extract_as_printed(self.problem, design.streams)[0][0], sinr)
+
+    def _along(self, solver: FastSolver, directions: Complex, sinr: float) -> Delivered:
+        """The best beams along directions [U, L, D], or nothing where none serve."""
+        outcome, beams, remainder = solver.along(directions, sinr)
+        found = NOTHING if outcome == "infeasible" else self.sent(beams[np.newaxis], remainder)
+        return found if self._feasible(found, sinr) else NOTHING
+
+    @staticmethod
+    def _feasible(sent: Delivered, sinr: float) -> bool:
+        return sent.power <= 1.0 + FEASIBLE and sent.min_sinr >= sinr * (1.0 - FEASIBLE)
 
     def _directions(self, streams: Complex, sinr: float) -> Iterator[Complex]:
         """Directions to try for beams of correlated nodes, [U, L, D] each: of the optimum, and of optima for somewhat more.
@@ -342,13 +372,18 @@ class Designer:
         return self.sent(*unconstrained.extract_as_printed(self.problem, design.streams))
 
     def sent(self, beams: Complex, remainder: Complex) -> Delivered:
-        """What beams [U, L, D] and a sensing covariance [L, D, D] reach together."""
+        """What beams [S, U, L, D] and a sensing covariance [L, D, D] reach together."""
         # Signals of different parts are uncorrelated: the nodes' symbols are scrambled.
-        rank_one = np.einsum("uli,ulj->ulij", beams, beams.conj()) * self.structure.together(self.problem)
-        transmitted = rank_one.sum(axis=0) + remainder
-        reached = self.problem.sinr(rank_one, transmitted)
+        together = self.structure.together(self.problem)
+        own = mean_covariance(beams) * together
+        transmitted = own.sum(axis=0) + remainder
+        reached = self.problem.sinr(own, transmitted)
+        worst = float(reached.min())
+        for symbol in beams if len(beams) > 1 else ():
+            now = mean_covariance(symbol[np.newaxis]) * together
+            worst = min(worst, float(self.problem.sinr(now, now.sum(axis=0) + remainder).min()))
         spent = self.problem.power_share(transmitted)
-        return Delivered(beams, remainder, transmitted, self.crb_m2(transmitted), float(reached.min()), spent)
+        return Delivered(beams, remainder, transmitted, self.crb_m2(transmitted), float(reached.min()), worst, spent)
 
 
 def sinr_rows(problem: DesignProblem, streams: Complex, sinr: float) -> Float:

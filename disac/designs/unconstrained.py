@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.beams import node_beams
+from disac.designs.beams import mean_covariance, node_beams
 from disac.designs.problem import DesignProblem, Part, Structure
 
 Complex = NDArray[np.complex128]
@@ -59,10 +59,10 @@ def extract_as_printed(problem: DesignProblem, streams: Complex) -> tuple[Comple
     Returns
     -------
     beams, remainder
-        Shapes [U, L, D] and [L, D, D].
+        Shapes [1, U, L, D] and [L, D, D].
     """
-    beams = node_beams(problem, streams)
-    rest = streams.sum(axis=0) - np.einsum("uli,ulj->lij", beams, beams.conj())
+    beams = node_beams(problem, streams)[np.newaxis]
+    rest = streams.sum(axis=0) - mean_covariance(beams).sum(axis=0)
     values, vectors = np.linalg.eigh(rest)
     kept = (vectors * np.maximum(values, 0.0)[:, np.newaxis]) @ vectors.conj().swapaxes(-1, -2)
     return beams, kept

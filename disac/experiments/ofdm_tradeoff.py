@@ -78,10 +78,14 @@ VARIABLES = (
     Variable("rcrb_m", "root CRB of the design's objective", "m"),
     Variable("delivered_rcrb_m", "root CRB of the transmitted signal", "m"),
     Variable("uniform_rcrb_m", "root CRB of uniform power without users", "m"),
-    Variable("extracted_rcrb_m", "root CRB of the delivered rank-one beams with their sensing signal", "m"),
+    Variable("extracted_rcrb_m", "root CRB of one beam per user and subcarrier with a sensing signal", "m"),
     Variable("hybrid_rcrb_m", "root hybrid CRB of the delivered signal for the scenario's synchronisation", "m"),
-    Variable("extracted_min_sinr_db", "least SINR of the delivered beams", "dB"),
-    Variable("design_gap", "excess of the delivered beams' CRB over the dual bound"),
+    Variable("extracted_min_sinr_db", "least SINR of these beams", "dB"),
+    Variable("extracted_gap", "excess of these beams' CRB over the dual bound"),
+    Variable("design_gap", "excess of the delivered signal's CRB over the dual bound"),
+    Variable("sent_min_sinr_db", "least SINR of the delivered signal", "dB"),
+    Variable("symbol_min_sinr_db", "least SINR of the delivered signal in any one symbol of its beams' cycle", "dB"),
+    Variable("beam_cycle", "symbols after which the delivered beams repeat", dtype="int64"),
     Variable("printed_rcrb_m", "root CRB of the beams by (26)-(29) of 002", "m"),
     Variable("printed_min_sinr_db", "least SINR of the beams by (26)-(29) of 002", "dB"),
     Variable("printed_power", "power of the beams by (26)-(29) of 002, of the limit"),
@@ -350,17 +354,23 @@ def _result(
     if design.streams is None:
         return result
     sinr = db_to_linear(sinr_db)
-    sent, printed = designer.delivered(design, sinr), designer.extracted_as_printed(design)
+    constant, printed = designer.constant_beams(design, sinr), designer.extracted_as_printed(design)
+    sent = designer.delivered(design, sinr, constant)
     if printed.transmitted is not None:
         result |= {
             "printed_rcrb_m": np.sqrt(printed.crb_m2), "printed_min_sinr_db": linear_to_db(printed.min_sinr),
             "printed_power": printed.power,
         }  # fmt: skip
-    if sent.transmitted is not None:
+    if constant.transmitted is not None:
+        result |= {
+            "extracted_rcrb_m": np.sqrt(constant.crb_m2), "extracted_min_sinr_db": linear_to_db(constant.min_sinr),
+            "extracted_gap": constant.crb_m2 / certificate.dual_bound - 1.0,
+        }  # fmt: skip
+    if sent.beams is not None:
         result |= deployment.judged(designer, sent)
         result |= {
-            "extracted_rcrb_m": np.sqrt(sent.crb_m2), "extracted_min_sinr_db": linear_to_db(sent.min_sinr),
-            "design_gap": sent.crb_m2 / certificate.dual_bound - 1.0,
+            "design_gap": sent.crb_m2 / certificate.dual_bound - 1.0, "sent_min_sinr_db": linear_to_db(sent.min_sinr),
+            "symbol_min_sinr_db": linear_to_db(sent.symbol_sinr), "beam_cycle": len(sent.beams),
         }  # fmt: skip
     return result | {
         "rcrb_m": np.sqrt(certificate.value),

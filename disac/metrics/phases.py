@@ -84,15 +84,15 @@ def phase_rates(
 ) -> PhaseRates:
     """Rates of users that know the sum of the nodes' phases, symbol by symbol, but not the network them.
 
-    All nodes send a user the same symbol, so it hears ``|sum_n e^{j phi_n} c_n(t) h_n^H w_n|^2``: the ratio (7) of 002 of
-    expected powers is not the SINR of any symbol. Where noise limits, its rate is out of reach (Jensen).
+    All nodes send a user the same symbol, so in symbol t it hears ``|sum_n e^{j phi_n} c_n(t) h_n^H w_n(t)|^2``: the ratio (7)
+    of 002 of expected powers is not the SINR of any symbol. Where noise limits, its rate is out of reach (Jensen).
 
     Parameters
     ----------
     channels
         Shape [N, U, L, M_t].
     beams
-        Shape [U, L, N M_t].
+        Beams of each symbol of a cycle, shape [S, U, L, N M_t].
     remainder
         Sensing covariance, shape [L, N M_t, N M_t].
     noise_power
@@ -103,21 +103,27 @@ def phase_rates(
         Known factors of each node's symbols, shape [N, symbols]; ones where the symbols are not scrambled.
     """
     nodes, users, subcarriers, antennas = channels.shape
-    split = beams.reshape(users, subcarriers, nodes, antennas)
-    # gain of stream v at user u through node n
-    gains = np.einsum("nulm,vlnm->uvln", channels.conj(), split)
-    turn = np.exp(1j * phases_rad)[:, np.newaxis] * code.T[np.newaxis]
-    turn = turn.reshape(-1, nodes)
-    heard = np.abs(np.einsum("dn,uvln->duvl", turn, gains)) ** 2
+    split = beams.reshape(-1, users, subcarriers, nodes, antennas)
+    # gain of stream v at user u through node n in symbol s
+    gains = np.einsum("nulm,svlnm->suvln", channels.conj(), split)
+    symbols = np.lcm(len(beams), code.shape[1])
+    in_turn = code.T[np.arange(symbols) % code.shape[1]][:, np.newaxis, np.newaxis, np.newaxis] * np.resize(
+        gains, (symbols, *gains.shape[1:])
+    )
+    turn = np.exp(1j * phases_rad)
+    heard = np.abs(np.einsum("dn,suvln->dsuvl", turn, in_turn, optimize=True)) ** 2
     blocks = remainder.reshape(subcarriers, nodes, antennas, nodes, antennas)
     across = np.einsum(
         "nulm,lnmkp,kulp->ulnk", channels.conj(), blocks, channels, optimize=True
     )  # power of the sensing signal between nodes, as each user hears it
-    sensing = np.einsum("dn,ulnk,dk->dul", turn, across, turn.conj(), optimize=True).real
-    own = np.einsum("duul->dul", heard)
+    # The sensing signal carries the symbols' factors, too.
+    scrambled = turn[:, np.newaxis] * code.T
+    sensing = np.einsum("dtn,ulnk,dtk->dtul", scrambled, across, scrambled.conj(), optimize=True).real
+    sensing = sensing[:, np.arange(symbols) % code.shape[1]]
+    own = np.einsum("dsuul->dsul", heard)
     noise = noise_power / subcarriers
-    sinr = own / (heard.sum(axis=2) - own + np.maximum(sensing, 0.0) + noise)
-    power = (np.abs(gains) ** 2).sum(axis=-1)
+    sinr = own / (heard.sum(axis=3) - own + np.maximum(sensing, 0.0) + noise)
+    power = (np.abs(gains) ** 2).mean(axis=0).sum(axis=-1)
     mine = np.einsum("uul->ul", power)
     silent = np.einsum("ulnn->ul", across).real
     nominal = mine / (power.sum(axis=1) - mine + np.maximum(silent, 0.0) + noise)

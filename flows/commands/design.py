@@ -91,11 +91,12 @@ def _designed(problem: Any, design: str, sinr_db: float, clusters: int) -> tuple
     if found.streams is not None:
         arrays["stream_covariance"] = (("stream", "subcarrier", *antenna), found.streams, "W")
     if sent.beams is not None:
+        each = ("user", "subcarrier", "antenna")
         arrays |= {
-            "beam": (("user", "subcarrier", "antenna"), sent.beams, "sqrt(W)"),
+            "beam": (each, sent.beams[0], "sqrt(W)") if len(sent.beams) == 1 else (("symbol", *each), sent.beams, "sqrt(W)"),
             "sensing_covariance": (("subcarrier", *antenna), sent.remainder, "W"),
             "transmit_covariance": (("subcarrier", *antenna), sent.transmitted, "W"),
-            "symbol_code": (("node", "symbol"), designer.symbol_code(), "1"),
+            "symbol_code": (("node", "code_symbol"), designer.symbol_code(), "1"),
         }  # fmt: skip
     for name, dims, value, unit in (
         ("power_dual", ("antenna",), found.power_dual, "m2/W"), ("sinr_dual", ("user", "subcarrier"), found.sinr_dual, "m2/W"),

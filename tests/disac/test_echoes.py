@@ -35,7 +35,7 @@ def test_signals_have_the_covariances_of_the_design() -> None:
     beams = random.standard_normal((2, 1, 6)) + 1j * random.standard_normal((2, 1, 6))
     factor = random.standard_normal((1, 6, 2)) + 1j * random.standard_normal((1, 6, 2))
     remainder = factor @ factor.conj().swapaxes(-1, -2)
-    data, sensing = transmitted_signal(beams, remainder, scrambling(2, 2), symbols, random)
+    data, sensing = transmitted_signal(beams[np.newaxis], remainder, scrambling(2, 2), symbols, random)
     x = data.sum(axis=0) + sensing
     sample = (x @ x.conj().swapaxes(-1, -2))[0] / symbols
     same = np.kron(np.eye(2), np.ones((3, 3)))
@@ -43,7 +43,7 @@ def test_signals_have_the_covariances_of_the_design() -> None:
     size = np.sqrt(np.outer(np.diag(expected).real, np.diag(expected).real) / symbols)
     assert (np.abs(sample - expected) < 5 * size).all()
     # Without the factors the data of a user tie its nodes together.
-    plain, _ = transmitted_signal(beams[:1], 0 * remainder, np.ones((2, 1)), 64, random)
+    plain, _ = transmitted_signal(beams[np.newaxis, :1], 0 * remainder, np.ones((2, 1)), 64, random)
     tied = (plain[0] @ plain[0].conj().swapaxes(-1, -2))[0] / 64
     np.testing.assert_allclose(tied, np.outer(beams[0, 0], beams[0, 0].conj()), atol=1e-12)
 
@@ -111,9 +111,9 @@ def test_instantaneous_sinr_agrees_with_the_rates_of_single_symbols() -> None:
     channels = random.standard_normal((2, 1, 1, 3)) + 1j * random.standard_normal((2, 1, 1, 3))
     beams = random.standard_normal((1, 1, 6)) + 1j * random.standard_normal((1, 1, 6))
     phases = random.uniform(0, 2 * np.pi, (500, 2))
-    data, sensing = transmitted_signal(beams, np.zeros((1, 6, 6)), np.ones((2, 1)), 500, random)
+    data, sensing = transmitted_signal(beams[np.newaxis], np.zeros((1, 6, 6)), np.ones((2, 1)), 500, random)
     ours = instantaneous_sinr(channels, data, sensing, 0.3, phases)
-    theirs = phase_rates(channels, beams, np.zeros((1, 6, 6)), 0.3, phases, np.ones((2, 1)))
+    theirs = phase_rates(channels, beams[np.newaxis], np.zeros((1, 6, 6)), 0.3, phases, np.ones((2, 1)))
     assert np.quantile(ours, 0.05) == pytest.approx(theirs.sinr_p5)
     assert np.log2(1 + ours).mean() == pytest.approx(theirs.honest_se)
 

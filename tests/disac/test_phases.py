@@ -65,7 +65,7 @@ def test_rates_against_symbols_sent_one_by_one() -> None:
             turn = np.repeat(np.exp(1j * draw) * code[:, t], problem.antennas)
             for user, subcarrier in np.ndindex(problem.users, problem.subcarriers):
                 h = problem.channels[:, user, subcarrier].reshape(-1)
-                powers = [abs(h.conj() @ (turn * w[subcarrier])) ** 2 for w in sent.beams]
+                powers = [abs(h.conj() @ (turn * w[subcarrier])) ** 2 for w in sent.beams[0]]
                 rest = turn[:, np.newaxis] * sent.remainder[subcarrier] * turn.conj()
                 unwanted = sum(powers) - powers[user] + np.real(h.conj() @ rest @ h) + noise
                 all_sinr.append(powers[user] / unwanted)
@@ -73,7 +73,7 @@ def test_rates_against_symbols_sent_one_by_one() -> None:
     assert ours.honest_se == pytest.approx(np.mean(rates), rel=1e-10)
     assert ours.sinr_p5 == pytest.approx(np.quantile(all_sinr, 0.05), rel=1e-9)
     assert sent.transmitted is not None
-    rank_one = np.einsum("uli,ulj->ulij", sent.beams, sent.beams.conj())
+    rank_one = np.einsum("uli,ulj->ulij", sent.beams[0], sent.beams[0].conj())
     nominal = noncoherent_sinr(problem.channels, rank_one, sent.transmitted, problem.noise_power)
     assert ours.nominal_se == pytest.approx(np.log2(1 + nominal).mean(), rel=1e-9)
 
@@ -81,7 +81,7 @@ def test_rates_against_symbols_sent_one_by_one() -> None:
 def test_the_loss_of_two_equal_nodes_has_a_closed_form() -> None:
     """Two equal powers, together 20 dB: E log2(1 + 100 (1 + cos phi)) = log2((101 + sqrt(101^2 - 100^2)) / 2)."""
     channels = np.ones((2, 1, 1, 1), dtype=complex)
-    beams = np.full((1, 1, 2), np.sqrt(50.0), dtype=complex)
+    beams = np.full((1, 1, 1, 2), np.sqrt(50.0), dtype=complex)
     phases = np.stack([np.zeros(4000), np.linspace(0, 2 * np.pi, 4000, endpoint=False)], axis=1)
     rates = phase_rates(channels, beams, np.zeros((1, 2, 2), dtype=complex), 1.0, phases, np.ones((2, 1)))
     assert rates.nominal_se == pytest.approx(np.log2(101))
