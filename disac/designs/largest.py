@@ -49,6 +49,9 @@ def largest_sinr(problem: DesignProblem, structure: Structure, tolerance_db: flo
     # Where to start: what one user alone would have.
     target = _matched_filter_db(problem)
     step = 10.0
+    # Where in the bracket to look next: in the middle, and beside it where the arithmetic decides nothing there.
+    places = (0.5, 0.25, 0.75, 0.1, 0.9)
+    undecided = 0
     while high - low > tolerance_db:
         solution = solver.solve(db_to_linear(target), gap=1e-3)
         assert solution.streams is not None
@@ -60,8 +63,12 @@ def largest_sinr(problem: DesignProblem, structure: Structure, tolerance_db: flo
         reached_db = linear_to_db(float(reached)) if reached > 0 else -np.inf
         need = proven_need(problem, structure, db_to_linear(target), solution.power_dual, solution.sinr_dual)
         if need.proves_infeasible:
-            high, power_dual, sinr_dual = target, need.power_dual, need.sinr_dual
-        elif reached_db < target - 1e-3:
+            high, power_dual, sinr_dual, undecided = target, need.power_dual, need.sinr_dual, 0
+        elif reached_db >= target - 1e-3:
+            undecided = 0
+        elif np.isfinite(high - low) and undecided + 1 < len(places):
+            undecided += 1
+        else:
             raise ArithmeticError(
                 f"{target:.4f} dB was neither reached nor refuted; the largest lies in [{low:.4f}, {high:.4f}]"
             )
@@ -72,7 +79,7 @@ def largest_sinr(problem: DesignProblem, structure: Structure, tolerance_db: flo
         elif not np.isfinite(low):
             target = high - step
         else:
-            target = 0.5 * (low + high)
+            target = low + places[undecided] * (high - low)
     assert streams is not None
     assert power_dual is not None
     assert sinr_dual is not None

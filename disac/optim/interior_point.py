@@ -267,52 +267,70 @@ class _State:
 
     def step(self) -> tuple[float, float]:
         """One predictor-corrector step; returns the primal and dual step lengths."""
-        program = self.program
-        n_y = self.fisher.size
-        system = Arrow(self, self._current() + program.prior)
-        gradient_y = 2.0 * program.selection - 2.0 * (program.prior @ self.fisher)
-        right = np.concatenate([gradient_y.reshape(-1), -program.budget])
-        local = np.ones_like(self.service)
-        affine = self._direction(*system.solve(right, local), 0.0, None)
-        primal, dual = self._lengths(affine)
+        system = Arrow(self, self._current() + self.program.prior)
+        affine = self._towards(system, 0.0, None)
+        primal, dual = self._lengths(affine, _COARSE)
         centre = self.centre()
         reached = self._centre_after(affine, min(1.0, primal), min(1.0, dual))
         sigma = float(np.clip(max(reached / centre, 0.0) ** 2.5, 1e-6, 1.0)) if min(primal, dual) >= 0.1 else 0.5
-        target = sigma * centre
-        # Right-hand side of the corrector
+        move = self._towards(system, sigma * centre, affine)
+        primal, dual = self._lengths(move, _FINE)
+        if max(primal, dual) < 0.1:
+            # A predictor without accuracy spoils what it corrects; towards the centre there is a way without it.
+            move = self._towards(system, 0.5 * centre, None)
+            primal, dual = self._lengths(move, _FINE)
+        fraction = 0.9 + 0.08 * min(1.0, primal, dual)
+        primal, dual = min(1.0, fraction * primal), min(1.0, fraction * dual)
+        return primal, self._go(move, primal, dual)
+
+    def _towards(self, system: Arrow, target: float, affine: _Direction | None) -> _Direction:
+        """Newton's direction to a mean complementarity, with the second-order terms of a predictor where there is one."""
+        n_y = self.fisher.size
+        gradient_y = 2.0 * self.program.selection - 2.0 * (self.program.prior @ self.fisher)
+        right = np.concatenate([gradient_y.reshape(-1), -self.program.budget])
+        local = np.ones_like(self.service)
+        bilinear = np.zeros_like(self.fisher)
+        correction = None
+        if target > 0.0 or affine is not None:
+            pulled = [np.asarray(target * b.inverse, dtype=np.complex128) for b in self.blocks]
+            power, service = target / self.power, target / self.service
+            if affine is not None:
+                correction = self._second_order(affine)
+                pulled = [matrix - c for matrix, c in zip(pulled, correction[0], strict=True)]
+                power, service = power - correction[1], service - correction[2]
+                moved = self.information([m.r.sum(axis=1) for m in affine.blocks])
+                bilinear = -2.0 * (moved @ affine.fisher)
+            information = self.information([matrix.sum(axis=1) for matrix in pulled])
+            right[:n_y] += (bilinear - 2.0 * (information @ self.fisher)).reshape(-1)
+            right[n_y:] += power + sum(b.pull_power(m) for b, m in zip(self.blocks, pulled, strict=True))
+            for b, matrix in zip(self.blocks, pulled, strict=True):
+                np.add.at(local, b.data.cells, b.pull_service(matrix))
+            local += service
+        flat, service = system.solve(right, local)
+        move = self._direction(flat, service, target, correction)
+        if target == 0.0:
+            return move
+        rows, amiss = self._primal_after(move)
+        for _ in range(2):
+            if amiss < 1e-9:
+                break
+            # What the assembled matrix rounds away near the end is seen, and mended, by applying the operators themselves.
+            left = np.concatenate([self._fisher_row(move, gradient_y, bilinear).reshape(-1), rows[0]])
+            more, more_service = system.solve(left, rows[1])
+            mended = self._direction(flat + more, service + more_service, target, correction)
+            rows, still = self._primal_after(mended)
+            if not still < amiss:
+                break
+            flat, service, move, amiss = flat + more, service + more_service, mended, still
+        return move
+
+    def _second_order(self, affine: _Direction) -> tuple[list[Complex], Float, Float]:
+        """What the predictor leaves of complementarity: for the covariances, the power and the service slacks."""
         corrections = []
         for b, m in zip(self.blocks, affine.blocks, strict=True):
             second = symmetric(b.inverse @ (m.phi @ m.r))
             corrections.append(second - symmetric(b.inverse @ (m.curvature[:, np.newaxis] @ b.r)))
-        power_correction = affine.power_slack * affine.power / self.power
-        service_correction = affine.service_slack * affine.service / self.service
-        pulled = [target * b.inverse - c for b, c in zip(self.blocks, corrections, strict=True)]
-        information = self.information([m.sum(axis=1) for m in pulled])
-        moved = self.information([m.r.sum(axis=1) for m in affine.blocks])
-        y_part = -2.0 * (information @ self.fisher) - 2.0 * (moved @ affine.fisher)
-        right[:n_y] += y_part.reshape(-1)
-        right[n_y:] += sum(b.pull_power(m) for b, m in zip(self.blocks, pulled, strict=True))
-        right[n_y:] += target / self.power - power_correction
-        for b, matrix in zip(self.blocks, pulled, strict=True):
-            np.add.at(local, b.data.cells, b.pull_service(matrix))
-        local += target / self.service - service_correction
-        correction = (corrections, power_correction, service_correction)
-        bilinear = -2.0 * (moved @ affine.fisher)
-        flat, service = system.solve(right, local)
-        move = self._direction(flat, service, target, correction)
-        for _ in range(2):
-            # What the assembled matrix rounds away near the end is seen, and mended, by applying the operators themselves.
-            power_row, service_row = self._primal_after(move)
-            if max(float(np.abs(power_row).max()), float(np.abs(service_row).max())) < 1e-9:
-                break
-            left = np.concatenate([self._fisher_row(move, gradient_y, bilinear).reshape(-1), power_row])
-            more, more_service = system.solve(left, service_row)
-            flat, service = flat + more, service + more_service
-            move = self._direction(flat, service, target, correction)
-        primal, dual = self._lengths(move)
-        fraction = 0.9 + 0.08 * min(1.0, primal, dual)
-        primal, dual = min(1.0, fraction * primal), min(1.0, fraction * dual)
-        return primal, self._go(move, primal, dual)
+        return corrections, affine.power_slack * affine.power / self.power, affine.service_slack * affine.service / self.service
 
     def _fisher_row(self, move: _Direction, gradient: Float, bilinear: Float) -> Float:
         """What a direction leaves of the linearised condition on Y."""
@@ -320,10 +338,11 @@ class _State:
         row = gradient - 2.0 * (self.information(sums) @ self.fisher) + bilinear
         return row - 2.0 * ((self._current() + self.program.prior) @ move.fisher)
 
-    def _primal_after(self, move: _Direction) -> tuple[Float, Float]:
-        """The primal equations after a full step."""
+    def _primal_after(self, move: _Direction) -> tuple[tuple[Float, Float], float]:
+        """The primal equations after a full step, and the largest of what is left of them."""
         matrices = [b.r + m.r for b, m in zip(self.blocks, move.blocks, strict=True)]
-        return self._primal_rows(matrices, self.power_slack + move.power_slack, self.service_slack + move.service_slack)
+        rows = self._primal_rows(matrices, self.power_slack + move.power_slack, self.service_slack + move.service_slack)
+        return rows, max(float(np.abs(row).max()) for row in rows)
 
     def _direction(self, flat: Float, service: Float, target: float, correction: Any) -> _Direction:
         n_y = self.fisher.size
@@ -343,18 +362,14 @@ class _State:
             moves.append(_Move(response, phi, b.gram(response, response), symmetric(r)))
         return _Direction(fisher, power, service, power_slack, service_slack, moves)
 
-    def _lengths(self, move: _Direction) -> tuple[float, float]:
+    def _lengths(self, move: _Direction, accuracy: float) -> tuple[float, float]:
         """Longest primal and dual steps that stay positive, at most a little above one."""
-        primal = min(_ratio(self.power_slack, move.power_slack), _ratio(self.service_slack, move.service_slack))
-        dual = min(_ratio(self.power, move.power), _ratio(self.service, move.service))
+        primal = min(_ratio(self.power_slack, move.power_slack), _ratio(self.service_slack, move.service_slack), _FAR)
+        dual = min(_ratio(self.power, move.power), _ratio(self.service, move.service), _FAR)
         for b, m in zip(self.blocks, move.blocks, strict=True):
-            root: Any = np.linalg.inv(np.linalg.cholesky(b.r))
-            least = float(np.linalg.eigvalsh(root @ m.r @ adjoint(root))[..., 0].min())
-            primal = min(primal, -1.0 / least if least < 0 else np.inf)
-            linear: Complex = b.root @ m.phi @ adjoint(b.root)
-            bent: Complex = b.root @ m.curvature[:, np.newaxis] @ adjoint(b.root)
-            dual = min(dual, _longest(linear, bent, min(dual, _FAR)))
-        return min(primal, _FAR), min(dual, _FAR)
+            primal = _longest(b.r, m.r, None, primal, accuracy)
+            dual = _longest(b.phi, m.phi, m.curvature[:, np.newaxis], dual, accuracy)
+        return primal, dual
 
     def _centre_after(self, move: _Direction, primal: float, dual: float) -> float:
         """Mean complementarity after a step."""
@@ -394,6 +409,10 @@ class _State:
 
 
 _FAR = 1.2
+"""What is far enough for a step."""
+
+_FINE, _COARSE = 0.03, 0.1
+"""Accuracy of the length of a step, and of the one that chooses the centre; relative."""
 
 
 def _settled(slack: Float, row: Float) -> Float:
@@ -405,22 +424,23 @@ def _ratio(value: Float, change: Float) -> float:
     return float((-value[falling] / change[falling]).min()) if falling.any() else float("inf")
 
 
-def _longest(linear: Complex, bent: Complex, most: float) -> float:
-    """A length a, at most ``most``, with ``I + a linear - a^2 bent > 0`` (bent >= 0), within a tenth of the longest.
+def _longest(base: Complex, linear: Complex, bent: Complex | None, most: float, accuracy: float) -> float:
+    """A length a, at most ``most``, with ``base + a linear - a^2 bent > 0`` (bent >= 0), to a relative accuracy.
 
-    The linear part alone bounds it from above; from there down, Cholesky's factorisation is the test.
+    By bisection: Cholesky's factorisation of all matrices is the test, far cheaper than their eigenvalues.
     """
-    identity = np.eye(linear.shape[-1])
-    least = float(np.linalg.eigvalsh(linear)[..., 0].min())
-    a = min(most, -0.999 / least if least < 0 else most)
-    while a > 1e-6:
+    low, high, a = 0.0, most, most
+    while True:
+        moved = base + a * linear if bent is None else base + a * linear - (a * a) * bent
         try:
-            np.linalg.cholesky(identity + a * linear - (a * a) * bent)
+            np.linalg.cholesky(moved)
         except np.linalg.LinAlgError:
-            a *= 0.93
-            continue
-        return a
-    return 0.0
+            high = a
+        else:
+            low = a
+        if high - low <= accuracy * high or high < 1e-6:
+            return low
+        a = 0.5 * (low + high)
 
 
 @dataclass
