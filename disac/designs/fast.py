@@ -22,8 +22,8 @@ from disac.designs.problem import DesignProblem, Structure
 from disac.geometry import angles_rad, delays_s
 from disac.metrics.fisher import SensingModel, location_jacobian
 from disac.metrics.synchronisation import clock_basis, coherent_phases, slot_weights, spread
-from disac.optim.interior_point import solve
-from disac.optim.program import Block, Program, block_information
+from disac.optim.interior_point import Result, solve
+from disac.optim.program import Block, Program, block_information, merged
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
@@ -185,7 +185,8 @@ class FastSolver:
                 on[:, family, member, node] = right[:, family, member]
             right = on.reshape(*on.shape[:3], -1)[..., mine]
             channels, costs = self._channels(mine, nodes, cells), len(groups[0]) * self._costs(mine)
-            blocks.append(Block(cells, users, costs, channels, np.ascontiguousarray(dense), left, right, atoms))
+            one = (np.zeros(1, dtype=np.int64), users, costs, channels, np.ascontiguousarray(dense), left, right)
+            blocks.append(Block(cells, *one, atoms[np.newaxis]))
         return blocks
 
     def _costs(self, mine: Int) -> Float:
@@ -290,12 +291,26 @@ class FastSolver:
     def _program(self, sinr: float, blocks: Sequence[Block] | None = None) -> Program:
         problem = self._problem
         root = 1.0 / np.sqrt(sinr)
-        scaled = tuple(replace(b, channels=root * b.channels) for b in (self._program_blocks if blocks is None else blocks))
+        together = self._together if blocks is None else [block for block, _ in merged(blocks)]
+        scaled = tuple(replace(b, channels=root * b.channels) for b in together)
         row_user = np.tile(np.arange(problem.users), self._row_subcarriers.shape[1])
         return Program(
             scaled, len(self._groups), row_user, sinr, problem.row_antennas, len(self._touched), self._selection,
             self._prior,
         )  # fmt: skip
+
+    @cached_property
+    def _together(self) -> list[Block]:
+        """The blocks of all classes, those that are alike as one."""
+        return [block for block, _ in merged(self._program_blocks)]
+
+    @staticmethod
+    def _covariances(result: Result, blocks: Sequence[Block]) -> list[Complex]:
+        """What was found for each of the blocks that were merged, shape [c, u, d, d] each."""
+        found: dict[int, Complex] = {}
+        for covariance, (block, members) in zip(result.covariances, merged(blocks), strict=True):
+            found |= {number: covariance[part] for number, part in zip(members, block.groups, strict=True)}
+        return [found[number] for number in range(len(blocks))]
 
     # -- solving -----------------------------------------------------------------------------------------------------
 
@@ -312,7 +327,8 @@ class FastSolver:
         size = problem.nodes * problem.antennas
         count = problem.users + self._structure.has_sensing
         streams = np.zeros((count, problem.subcarriers, size, size), dtype=np.complex128)
-        for (mine, groups, users), covariance in zip(self._classes, result.covariances, strict=True):
+        each = self._covariances(result, self._program_blocks)
+        for (mine, groups, users), covariance in zip(self._classes, each, strict=True):
             for subcarriers in zip(*groups, strict=True):
                 # The sensing stream, of number -1, comes last.
                 place = np.ix_(users % count, subcarriers, mine, mine)
@@ -353,7 +369,7 @@ class FastSolver:
         size = problem.nodes * problem.antennas
         beams = np.zeros((problem.users, problem.subcarriers, size), dtype=np.complex128)
         remainder = np.zeros((problem.subcarriers, size, size), dtype=np.complex128)
-        found = iter(result.covariances)
+        found = iter(self._covariances(result, blocks))
         for mine, groups, _ in self._classes:
             first, rest = [group[0] for group in groups], next(found)[:, 0]
             powers = [next(found)[:, 0, 0, 0].real for _ in range(problem.users)]
@@ -385,7 +401,7 @@ def _fewer_rows(dense: Complex, left: Complex) -> tuple[Complex, Complex]:
 def _along(block: Block, direction: Complex, user: int) -> Block:
     """The scalar problem along one direction [c, d] in each cell of a block: ``R = beta v v^H``."""
     v = direction[:, np.newaxis, np.newaxis]
-    cost = block.power @ (np.abs(direction) ** 2)[..., np.newaxis]
+    cost = block.power[block.power_of] @ (np.abs(direction) ** 2)[..., np.newaxis]
     return replace(
         block, users=np.array([user]), power=cost,
         channels=(block.channels * v.conj()).sum(axis=-1, keepdims=True),
@@ -398,9 +414,9 @@ def _transformed(block: Block, mixing: Float, weights: Complex, sizes: Float) ->
     """A block's derivatives after the change of parameters: dense rows mixed with the atoms, atoms scaled."""
     dense = np.tensordot(block.dense, mixing, axes=([3], [1])).swapaxes(-1, -2)
     # sum over atoms of weight left right^H
-    turned = np.einsum("ixkm,ckmd->cxkid", weights[:, block.atoms], block.right.conj())
+    turned = np.einsum("ixkm,ckmd->cxkid", weights[:, block.atoms[0]], block.right.conj())
     cells, receivers, families, rho = block.left.shape
     added = block.left.swapaxes(-1, -2) @ turned.reshape(cells, receivers, families, -1)
     dense = dense + added.reshape(cells, receivers, rho, len(mixing), -1)
     # The sizes depend on transmitter and target alone.
-    return replace(block, dense=dense, right=block.right * sizes[block.atoms[0]][np.newaxis, :, :, np.newaxis])
+    return replace(block, dense=dense, right=block.right * sizes[block.atoms[0, 0]][np.newaxis, :, :, np.newaxis])

@@ -159,7 +159,7 @@ class _State:
             covariance = np.zeros((b.count, b.size, b.size), dtype=np.complex128)
             diagonal = np.arange(b.size)
             power = b.data.power
-            covariance[:, diagonal, diagonal] = (even @ power) / np.maximum(power.sum(axis=1), 1e-300)
+            covariance[:, diagonal, diagonal] = ((even @ power) / np.maximum(power.sum(axis=1), 1e-300))[b.data.power_of]
             information += block_information(b.data, covariance, program.atoms)
         self.fisher = 0.7 * linalg.solve(information, program.selection, assume_a="pos")
         self.power = np.zeros(len(program.budget))

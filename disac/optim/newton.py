@@ -39,24 +39,26 @@ class BlockState:
         self.dense_rows = block.dense.reshape(cells, receivers * rho, dense * size)
         self.flat_right = block.right.reshape(cells, -1, size)
         atoms, q = program.atoms, self.columns
-        column = np.arange(q)
-        self.real_index = ((dense + block.atoms)[..., np.newaxis] * q + column).reshape(-1)
-        self.imaginary_index = ((dense + atoms + block.atoms)[..., np.newaxis] * q + column).reshape(-1)
+        self.left_t, self.right_conj = np.swapaxes(block.left, -1, -2), block.right.conj()[:, np.newaxis]
+        self.entry_atoms = block.atoms[block.group_of]
+        groups, column = len(block.starts), np.arange(q)
+        self.real_index = ((dense + block.atoms)[..., np.newaxis] * q + column).reshape(groups, -1)
+        self.imaginary_index = ((dense + atoms + block.atoms)[..., np.newaxis] * q + column).reshape(groups, -1)
         self.parameters = dense
         self.total_atoms = atoms
         self.phi: Any = np.zeros((cells, self.streams, size, size), dtype=np.complex128)
         self.r, self.root, self.inverse = self.phi, self.phi, self.phi
-        self.response = np.zeros((cells, receivers, q, rho, size), dtype=np.complex128)
+        self.response = np.zeros((cells, receivers, rho, q, size), dtype=np.complex128)
 
     def respond(self, fisher: Float) -> Complex:
-        """``H(Y_c)`` for each column, shape [c, x, q, rho, d]."""
+        """``H(Y_c)`` for each column, shape [c, x, rho, q, d]."""
         block, dense = self.data, self.parameters
         cells, receivers, rho = block.dense.shape[:3]
-        answer = np.einsum("cxrid,iq->cxqrd", block.dense, fisher[:dense], optimize=False)
         z = fisher[dense : dense + self.total_atoms] + 1j * fisher[dense + self.total_atoms :]
-        sums = np.einsum("xkmq,ckmd->cxkqd", z[block.atoms], block.right.conj())
-        atoms = np.swapaxes(block.left, -1, -2) @ sums.reshape(*sums.shape[:3], -1)
-        return answer + np.swapaxes(atoms.reshape(cells, receivers, rho, self.columns, self.size), 2, 3)
+        sums = np.swapaxes(z[self.entry_atoms], -1, -2) @ self.right_conj
+        atoms = self.left_t @ sums.reshape(*sums.shape[:3], -1)
+        answer: Complex = atoms.reshape(cells, receivers, rho, self.columns, self.size)
+        return answer + fisher[:dense].T @ block.dense if dense else answer
 
     def gram(self, a: Complex, b: Complex) -> Complex:
         """``sum H_a^H H_b`` over receivers, columns and rows: shape [c, d, d]."""
@@ -65,20 +67,26 @@ class BlockState:
 
     def affine(self, power: Float, service: Float) -> Complex:
         """The part of Phi that is linear in (lambda, mu): shape [c, u, d, d]."""
-        h = self.data.channels
-        weight = np.einsum("cr,ru->cur", service[self.data.cells], self.weights)
-        scaled = weight[..., np.newaxis, np.newaxis] * h[:, np.newaxis]
+        weight = service[self.data.cells][:, np.newaxis] * self.weights.T
+        scaled = weight[..., np.newaxis, np.newaxis] * self.data.channels[:, np.newaxis]
         flat = scaled.reshape(self.count, self.streams, -1, self.size)
         part: Complex = np.swapaxes(flat, -1, -2) @ self.flat_channels.conj()[:, np.newaxis]
         diagonal = np.arange(self.size)
-        part[..., diagonal, diagonal] += (power @ self.data.power)[:, np.newaxis]
+        part[..., diagonal, diagonal] += (power @ self.data.power)[self.data.power_of, np.newaxis]
         return part
 
+    def spend_by_group(self, diagonals: Float | Complex) -> Any:
+        """Cost to each power row of what stands on diagonals [c, d, ...], summed over each group: [g, rows, ...]."""
+        block, flat = self.data, diagonals.reshape(*diagonals.shape[:2], -1)
+        if len(block.power) == len(block.starts):
+            spent = block.power @ block.by_group(flat)
+        else:
+            spent = block.by_group(block.power @ flat)
+        return spent.reshape(*spent.shape[:2], *diagonals.shape[2:])
+
     def spend(self, diagonals: Float | Complex) -> Any:
-        """Cost to each power row of what stands on diagonals [c, d, ...], summed over cells."""
-        flat = diagonals.reshape(*diagonals.shape[:2], -1)
-        spent = (self.data.power @ flat).sum(axis=0)
-        return spent.reshape(len(spent), *diagonals.shape[2:])
+        """The same summed over all entries: [rows, ...]."""
+        return self.spend_by_group(diagonals).sum(axis=0)
 
     def pull_power(self, matrix: Complex) -> Float:
         """Sum of diagonals over each power row, for matrices [c, u, d, d]."""
@@ -89,7 +97,8 @@ class BlockState:
         h = self.flat_channels[:, np.newaxis]
         heard = ((h.conj() @ matrix) * h).sum(axis=-1).real
         rows = heard.reshape(*heard.shape[:2], *self.data.channels.shape[1:3]).sum(axis=-1)
-        return np.einsum("cur,ru->cr", rows, self.weights)
+        pulled: Float = (rows * self.weights.T).sum(axis=1)
+        return pulled
 
     def newton(self, inverse: Complex) -> tuple[Float, Float, Float]:
         """Shares of the Newton matrix: global [g, g], global by service [c, g, r], service [c, r, r].
@@ -98,7 +107,7 @@ class BlockState:
         ``D = dPhi``, A the inverse of Phi and B the covariance.
         """
         block, q, d, u = self.data, self.columns, self.size, self.streams
-        c, receivers, families, members = self.count, *block.atoms.shape
+        c, (groups, receivers, families, members) = self.count, block.atoms.shape
         dense, n_y = self.parameters, (self.parameters + 2 * self.total_atoms) * self.columns
         rows, terms = block.channels.shape[1:3]
         a, b, w = inverse, self.r, self.weights
@@ -114,87 +123,88 @@ class BlockState:
         service = np.einsum("curs,ru,su->crs", products, w, w)
 
         # lambda with lambda, and with the service rows
-        pair = np.einsum("cuij,cuji->cij", a, b).real
-        if len(block.power) == 1:
-            pair = pair.sum(axis=0, keepdims=True)
+        pair = (a * np.swapaxes(b, -1, -2)).real.sum(axis=1)
+        if len(block.power) == groups:
+            pair = block.by_group(pair)
         whole[n_y:, n_y:] = (block.power @ pair @ np.swapaxes(block.power, 1, 2)).sum(axis=0)
         cross = (h_a.conj() * h_b).real.reshape(c, u, rows, terms, d).sum(axis=3)
-        to_service[:, n_y:] = block.power @ np.einsum("curd,ru->cdr", cross, w)
+        weighted = (cross * w.T[:, :, np.newaxis]).sum(axis=1)
+        to_service[:, n_y:] = block.power[block.power_of] @ np.swapaxes(weighted, 1, 2)
 
         # atoms: D(z) = conj(z) s g^H + z g s^H with g = -H(Y)^H left
-        g = -np.einsum("cxqrd,cxkr->cxkqd", self.response.conj(), block.left)
+        g = -(block.left @ self.response.conj().reshape(c, receivers, -1, q * d))
         g_flat = g.reshape(c, -1, d)
         s, s_t = self.flat_right, np.swapaxes(self.flat_right, -1, -2)[:, np.newaxis]
         g_t = np.swapaxes(g_flat, -1, -2)[:, np.newaxis]
         g_a, g_b = g_flat.conj()[:, np.newaxis] @ a, g_flat.conj()[:, np.newaxis] @ b
         s_a, s_b = s.conj()[:, np.newaxis] @ a, s.conj()[:, np.newaxis] @ b
-        z = c * u
-        gs_shape = (z, receivers, families, q, families, members)
-        g_a_s, g_b_s = (g_a @ s_t).reshape(gs_shape), (g_b @ s_t).reshape(gs_shape)
-        ss_shape = (z, families, members, families, members)
-        s_a_s, s_b_s = (s_a @ s_t).reshape(ss_shape), (s_b @ s_t).reshape(ss_shape)
-        gg_shape = (z, receivers, families, q, receivers, families, q)
-        g_a_g, g_b_g = (g_a @ g_t).reshape(gg_shape), (g_b @ g_t).reshape(gg_shape)
-        n = receivers * families * members * q
-        # Sums over cells and streams as matrix products, one for each pair of families.
-        first = g_a_s.transpose(2, 4, 1, 3, 5, 0).reshape(families, families, -1, z)
-        second = g_b_s.transpose(4, 2, 0, 1, 3, 5).reshape(families, families, z, -1)
-        p = (first @ second).reshape(families, families, receivers, q, members, receivers, q, members)
-        p = p.transpose(2, 0, 7, 3, 5, 1, 4, 6).reshape(n, n)
-        # The other order of A and B is the same sum with both exchanged and conjugated.
-        gg = np.concatenate([g_a_g, g_b_g]).transpose(2, 5, 1, 3, 4, 6, 0).reshape(families, families, -1, 2 * z)
-        ss = np.concatenate([s_b_s, s_a_s]).transpose(3, 1, 0, 2, 4).reshape(families, families, 2 * z, -1)
-        both = (gg @ ss).reshape(families, families, receivers, q, receivers, q, members, members)
-        both = both.transpose(2, 0, 7, 3, 4, 1, 6, 5).reshape(n, n)
-        q_re, q_im = both.real, both.imag
-        re, im = self.real_index, self.imaginary_index
-        p_re, p_im = p.real + p.real.T, p.imag + p.imag.T
-        whole[np.ix_(re, re)] = q_re + p_re
-        whole[np.ix_(im, im)] = q_re - p_re
-        mixed = p_im - q_im
-        whole[np.ix_(re, im)] = mixed
-        whole[np.ix_(im, re)] = mixed.T
-
-        def place(first: Complex, second: Complex, into: Any) -> None:
-            """Store the row of an unknown with the atoms: conj(z) first + z second."""
-            into[..., re] = (first + second).real
-            into[..., im] = first.imag - second.imag
+        grams = (g_a @ s_t, g_b @ s_t, s_a @ s_t, s_b @ s_t, g_a @ g_t, g_b @ g_t)
+        for number, part in enumerate(block.groups):
+            self._pairs(number, [gram[part] for gram in grams], whole)
 
         parts = (c, u, receivers, families, q)
         member = (c, u, families, members)
+        n = self.real_index.shape[1]
         power_rows = np.zeros((block.power.shape[1], size_g))
-        place(
-            self.spend(np.einsum("cuxkqd,cukmd->cdxkmq", g_a.reshape(*parts, d), s_b.conj().reshape(*member, d))).reshape(
-                -1, n
-            ),
-            self.spend(np.einsum("cukmd,cuxkqd->cdxkmq", s_a.reshape(*member, d), g_b.conj().reshape(*parts, d))).reshape(
-                -1, n
-            ),
-            power_rows,
+        first, second = (
+            self.spend_by_group(product).reshape(groups, -1, n).transpose(1, 0, 2)
+            for product in (
+                np.einsum("cuxkqd,cukmd->cdxkmq", g_a.reshape(*parts, d), s_b.conj().reshape(*member, d)),
+                np.einsum("cukmd,cuxkqd->cdxkmq", s_a.reshape(*member, d), g_b.conj().reshape(*parts, d)),
+            )
         )
+        power_rows[:, self.real_index] = (first + second).real
+        power_rows[:, self.imaginary_index] = first.imag - second.imag
         whole[n_y:, :n_y] += power_rows[:, :n_y]
         whole[:n_y, n_y:] += power_rows[:, :n_y].T
 
         g_a_h, g_b_h = ((m @ h_t).reshape(*parts, rows, terms) for m in (g_a, g_b))
         s_a_h, s_b_h = ((m @ h_t).reshape(*member, rows, terms) for m in (s_a, s_b))
-        by_service = np.zeros((c, rows, size_g))
         weight = w.T[:, np.newaxis, np.newaxis, :, np.newaxis]
-        place(
-            np.einsum("cuxkqrt,cukmrt->crxkmq", g_a_h, weight * s_b_h.conj()).reshape(c, rows, n),
-            np.einsum("cukmrt,cuxkqrt->crxkmq", weight * s_a_h, g_b_h.conj()).reshape(c, rows, n),
-            by_service,
-        )
-        to_service[:, :n_y] += np.swapaxes(by_service, 1, 2)[:, :n_y]
+        first = np.einsum("cuxkqrt,cukmrt->cxkmqr", g_a_h, weight * s_b_h.conj()).reshape(c, n, rows)
+        second = np.einsum("cukmrt,cuxkqrt->cxkmqr", weight * s_a_h, g_b_h.conj()).reshape(c, n, rows)
+        entry = np.arange(c)[:, np.newaxis]
+        to_service[entry, self.real_index[block.group_of]] += (first + second).real
+        to_service[entry, self.imaginary_index[block.group_of]] += first.imag - second.imag
 
         if dense:
-            self._dense_rows(a, g, whole, to_service, n_y, place)
+            self._dense_rows(a, g_flat, whole, to_service, n_y)
         return whole, to_service, service
 
-    def _dense_rows(self, a: Complex, g: Complex, whole: Float, to_service: Float, n_y: int, place: Any) -> None:
+    def _pairs(self, number: int, grams: list[Complex], whole: Float) -> None:
+        """Atoms of a group with each other, from the Gram matrices of its entries; into ``whole``."""
+        q, (_, receivers, families, members) = self.columns, self.data.atoms.shape
+        g_a_s, g_b_s, s_a_s, s_b_s, g_a_g, g_b_g = grams
+        z = g_a_s.shape[0] * g_a_s.shape[1]
+        gs_shape = (z, receivers, families, q, families, members)
+        ss_shape = (z, families, members, families, members)
+        gg_shape = (z, receivers, families, q, receivers, families, q)
+        n = receivers * families * members * q
+        # Sums over entries and streams as matrix products, one for each pair of families.
+        first = g_a_s.reshape(gs_shape).transpose(2, 4, 1, 3, 5, 0).reshape(families, families, -1, z)
+        second = g_b_s.reshape(gs_shape).transpose(4, 2, 0, 1, 3, 5).reshape(families, families, z, -1)
+        p = (first @ second).reshape(families, families, receivers, q, members, receivers, q, members)
+        p = p.transpose(2, 0, 7, 3, 5, 1, 4, 6).reshape(n, n)
+        # The other order of A and B is the same sum with both exchanged and conjugated.
+        gg = np.concatenate([g_a_g.reshape(gg_shape), g_b_g.reshape(gg_shape)])
+        gg = gg.transpose(2, 5, 1, 3, 4, 6, 0).reshape(families, families, -1, 2 * z)
+        ss = np.concatenate([s_b_s.reshape(ss_shape), s_a_s.reshape(ss_shape)])
+        ss = ss.transpose(3, 1, 0, 2, 4).reshape(families, families, 2 * z, -1)
+        both = (gg @ ss).reshape(families, families, receivers, q, receivers, q, members, members)
+        both = both.transpose(2, 0, 7, 3, 4, 1, 6, 5).reshape(n, n)
+        re, im = self.real_index[number], self.imaginary_index[number]
+        p_re, p_im = p.real + p.real.T, p.imag + p.imag.T
+        whole[np.ix_(re, re)] = both.real + p_re
+        whole[np.ix_(im, im)] = both.real - p_re
+        mixed = p_im - both.imag
+        whole[np.ix_(re, im)] = mixed
+        whole[np.ix_(im, re)] = mixed.T
+
+    def _dense_rows(self, a: Complex, g: Complex, whole: Float, to_service: Float, n_y: int) -> None:
         """Dense parameters with themselves, the atoms, lambda and the service rows."""
         block, q, d, c, dense = self.data, self.columns, self.size, self.count, self.parameters
         w, rows, terms = self.weights, *block.channels.shape[1:3]
-        response = self.response.transpose(0, 1, 3, 2, 4).reshape(c, -1, q * d)
+        response = self.response.reshape(c, -1, q * d)
         change = -(adjoint(self.dense_rows) @ response).reshape(c, dense, d, q, d).transpose(0, 1, 3, 2, 4)
         change = (change + adjoint(change)).reshape(c, dense * q, d, d)
         n_d = dense * q
@@ -209,17 +219,24 @@ class BlockState:
         whole[n_y:, :n_d] += by_power
         whole[:n_d, n_y:] += by_power.T
         # g^H N s and s^H N g
-        families, members = block.right.shape[1:3]
+        (_, receivers, families, members) = block.atoms.shape
         n_s = (total.reshape(c, n_d * d, d) @ np.swapaxes(self.flat_right, -1, -2)).reshape(c, n_d, d, families, members)
-        s_n = self.flat_right.conj()[:, np.newaxis] @ total
-        g_rows = g.transpose(2, 1, 3, 0, 4).reshape(families, -1, c * d)
-        n_s = n_s.transpose(3, 0, 2, 1, 4).reshape(families, c * d, -1)
-        receivers = block.atoms.shape[0]
-        first = (g_rows.conj() @ n_s).reshape(families, receivers, q, n_d, members).transpose(3, 1, 0, 4, 2)
-        s_n = s_n.reshape(c, n_d, families, members, d).transpose(2, 0, 4, 1, 3).reshape(families, c * d, -1)
-        second = (g_rows @ s_n).reshape(families, receivers, q, n_d, members).transpose(3, 1, 0, 4, 2)
+        n_s = n_s.transpose(3, 0, 2, 1, 4)
+        s_n = (self.flat_right.conj()[:, np.newaxis] @ total).reshape(c, n_d, families, members, d).transpose(2, 0, 4, 1, 3)
+        g_rows = g.reshape(c, receivers, families, q, d).transpose(2, 1, 3, 0, 4)
         row = np.zeros((n_d, whole.shape[1]))
-        place(first.reshape(n_d, -1), second.reshape(n_d, -1), row)
+        for number, part in enumerate(block.groups):
+            entries = (part.stop - part.start) * d
+            mine = g_rows[:, :, :, part].reshape(families, -1, entries)
+            first, second = (
+                (left @ right[:, part].reshape(families, entries, -1))
+                .reshape(families, receivers, q, n_d, members)
+                .transpose(3, 1, 0, 4, 2)
+                .reshape(n_d, -1)
+                for left, right in ((mine.conj(), n_s), (mine, s_n))
+            )
+            row[:, self.real_index[number]] = (first + second).real
+            row[:, self.imaginary_index[number]] = first.imag - second.imag
         whole[:n_d] += row
         whole[:, :n_d] += row.T
         # h^H B D_i A h = <D_i, conj(B h) (A h)^T>
@@ -255,8 +272,9 @@ class Arrow:
         for b in state.blocks:
             whole, mixed, local = b.newton(b.inverse)
             self.whole += whole
-            self.mixed[b.data.cells] += mixed
-            self.local[b.data.cells] += local
+            for part in b.data.groups:
+                self.mixed[b.data.cells[part]] += mixed[part]
+                self.local[b.data.cells[part]] += local[part]
         for column in range(columns):
             own = slice(column, n_y, columns)
             self.whole[own, own] += 2.0 * information

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +16,20 @@ Int = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Block:
-    """Covariances of one shape on the same antennas: one for each of its cells and each stream.
+    """Covariances of one shape: one for each of its entries and each stream.
+
+    Entries of one group stand together and are on the same antennas: they touch the same atoms, and other groups touch others.
 
     Attributes
     ----------
     cells
-        Number of the cell of each entry, shape [c]; a cell occurs once.
+        Number of the cell of each entry, shape [c]; a cell occurs once in a group.
+    starts
+        First entry of each group, shape [g].
     users
         User that each stream serves, shape [u]; -1 for a stream that serves none.
     power
-        What a unit on the diagonal costs each power row, shape [c, power rows, d], or [1, ...] where all cells agree.
+        What a unit on the diagonal costs each power row, shape [g, power rows, d], or [c, ...] where entries differ.
     channels
         ``h`` of the service rows, shape [c, r, t, d]: ``B = sum_t h_t h_t^H``.
     dense
@@ -31,10 +37,11 @@ class Block:
     left, right
         Rank-one derivatives ``left right^H`` of the atoms: shapes [c, x, k, rho] and [c, k, m, d].
     atoms
-        Number of the atom (receiver x, family k, member m), shape [x, k, m].
+        Number of the atom (receiver x, family k, member m), shape [g, x, k, m].
     """
 
     cells: Int
+    starts: Int
     users: Int
     power: Float
     channels: Complex
@@ -42,6 +49,61 @@ class Block:
     left: Complex
     right: Complex
     atoms: Int
+
+    @cached_property
+    def groups(self) -> list[slice]:
+        """Entries of each group."""
+        ends = [*self.starts[1:], len(self.cells)]
+        return [slice(int(start), int(end)) for start, end in zip(self.starts, ends, strict=True)]
+
+    @cached_property
+    def group_of(self) -> Int:
+        """Group of each entry, shape [c]."""
+        return np.repeat(np.arange(len(self.starts)), [part.stop - part.start for part in self.groups])
+
+    @cached_property
+    def power_of(self) -> Int:
+        """Which of ``power`` is each entry's, shape [c]."""
+        return self.group_of if len(self.power) == len(self.starts) else np.arange(len(self.cells))
+
+    def by_group(self, values: Float | Complex) -> Float | Complex:
+        """Sums over the entries of each group: [c, ...] to [g, ...]."""
+        sums: Float | Complex = np.add.reduceat(values, self.starts, axis=0)
+        return sums
+
+
+def merged(blocks: Sequence[Block]) -> list[tuple[Block, list[int]]]:
+    """The same covariances in fewer blocks, what is alike in one, each with the numbers of those it is made of."""
+    together: list[list[int]] = []
+    for number, block in enumerate(blocks):
+        for members in together:
+            if all(_alike(blocks[other], block) for other in members):
+                members.append(number)
+                break
+        else:
+            together.append([number])
+    return [(_joined([blocks[number] for number in members]), members) for members in together]
+
+
+def _alike(one: Block, other: Block) -> bool:
+    arrays = ("power", "channels", "dense", "left", "right", "atoms")
+    return (
+        len(one.power) == len(one.starts)
+        and len(other.power) == len(other.starts)
+        and np.array_equal(one.users, other.users)
+        and all(getattr(one, name).shape[1:] == getattr(other, name).shape[1:] for name in arrays)
+        and not np.intersect1d(one.atoms, other.atoms).size
+    )
+
+
+def _joined(blocks: Sequence[Block]) -> Block:
+    if len(blocks) == 1:
+        return blocks[0]
+    before = np.cumsum([0, *(len(block.cells) for block in blocks[:-1])])
+    parts = ("cells", "power", "channels", "dense", "left", "right", "atoms")
+    arrays = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in parts}
+    starts = np.concatenate([block.starts + first for block, first in zip(blocks, before, strict=True)])
+    return replace(blocks[0], starts=starts, **arrays)
 
 
 @dataclass(frozen=True)
@@ -109,17 +171,18 @@ def block_information(block: Block, covariance: Complex, atoms: int) -> Float:
     right_t = np.swapaxes(flat_right, -1, -2)
     # s^H R H_i^H abar
     image = (weighted.reshape(cells, -1, size) @ right_t).conj().reshape(cells, receivers, rho, dense, families, members)
-    mixed = np.einsum("cxrikm,cxkr->ixkm", image, left).reshape(dense, -1)
-    index = block.atoms.reshape(-1)
-    share[:dense, dense + index] = mixed.real
-    share[:dense, dense + atoms + index] = -mixed.imag
-    share[dense + index, :dense] = mixed.real.T
-    share[dense + atoms + index, :dense] = -mixed.imag.T
+    mixed = block.by_group(np.einsum("cxrikm,cxkr->cixkm", image, left)).reshape(len(block.starts), dense, -1)
+    mixed = mixed.transpose(1, 0, 2)
+    index = block.atoms.reshape(len(block.starts), -1)
+    for offset, part in ((dense, mixed.real), (dense + atoms, -mixed.imag)):
+        share[:dense, offset + index] = part
+        share[offset + index, :dense] = part.transpose(1, 2, 0)
     seen = ((flat_right.conj() @ covariance) @ right_t).reshape(cells, families, members, families, members)
     across = left.conj() @ np.swapaxes(left, -1, -2)
-    own = np.einsum("cxkl,clnkm->xkmln", across, seen).reshape(receivers, families * members, families * members)
+    own = np.stack([np.einsum("cxkl,clnkm->xkmln", across[part], seen[part]) for part in block.groups])
     # Atoms of different receivers are different ones, so no entry is met twice.
-    e = block.atoms.reshape(receivers, -1)
+    e = block.atoms.reshape(-1, families * members)
+    own = own.reshape(len(e), families * members, families * members)
     row, column = dense + e[:, :, np.newaxis], dense + e[:, np.newaxis]
     real, imaginary = own.real, own.imag
     share[row, column] = real
