@@ -191,7 +191,8 @@ def _ratio_stays(
     outside = sum(abs(m) - h > allowed for m, h in points)
     shares = np.exp([m for m, _ in points])
     ours = f"{high} / {low} changes by a factor of {shares.min():.3f} to {shares.max():.3f}"
-    evidence = f"from the first to the last {along}; {within} of {len(points)} points within {tolerance:.0%}, {outside} clearly outside"
+    told = f"{within} of {len(points)} points within {tolerance:.0%}, {outside} clearly outside"
+    evidence = f"from the first to the last {along}; {told}"
     if outside:
         return "fails", ours, evidence
     return ("holds" if within == len(points) else "undecided"), ours, evidence
@@ -252,7 +253,9 @@ def _logarithmic(
     exponent, shift = np.polyfit(x, mean, 1)
     other = np.sqrt(np.mean((exponent * x + shift - mean) ** 2))
     ours = f"residual {100 * law:.1f} % as 1 / (a + b ln n)^{power:g}, {100 * other:.1f} % as n^{exponent:.2f}"
-    evidence = f"{variable} at {along} {_named(cube, along)}: {', '.join(f'{v:.3g}' for v in np.exp(mean))}; {table.shape[1]} lines"
+    evidence = (
+        f"{variable} at {along} {_named(cube, along)}: {', '.join(f'{v:.3g}' for v in np.exp(mean))}; {table.shape[1]} lines"
+    )
     if other < law:
         return "fails", ours, evidence
     return ("holds" if law <= tolerance else "undecided"), ours, evidence
