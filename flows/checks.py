@@ -236,8 +236,8 @@ def _logarithmic(
 ) -> Outcome:  # fmt: skip
     """``variable = 1 / (a + b ln n)^power`` along an axis whose labels are numbers n, rather than a power of n.
 
-    Geometric means over all other axes are fitted by both; it holds if the root mean square of the law's relative residual is
-    within the tolerance and below that of the power, and fails if the power has the smaller one.
+    Geometric means over all other axes are fitted by both. By the root mean square of the relative residuals it holds if the
+    law fits within the tolerance and the power does not, and fails if the law does not; where both fit nothing is decided.
     """
     if along not in cube.dims or cube.sizes[along] < 4:
         return undecided(f"the study has fewer than four values of {along}")
@@ -256,9 +256,9 @@ def _logarithmic(
     evidence = (
         f"{variable} at {along} {_named(cube, along)}: {', '.join(f'{v:.3g}' for v in np.exp(mean))}; {table.shape[1]} lines"
     )
-    if other < law:
+    if law > tolerance:
         return "fails", ours, evidence
-    return ("holds" if law <= tolerance else "undecided"), ours, evidence
+    return ("holds" if other > tolerance else "undecided"), ours, evidence
 
 
 def _quoted(cube: xr.Dataset, surfaces: xr.Dataset, *, because: str, variable: str | None = None, axis: str = "") -> Outcome:

@@ -172,6 +172,6 @@ def test_what_is_out_of_reach_or_out_of_scope_is_a_sentence() -> None:
 
 def test_r2_a_cell_does_not_depend_on_its_neighbours() -> None:
     small = ["arrays.transmit_antennas=3", "arrays.receive_antennas=3", "waveform.subcarriers=4"]
-    axes = ["axes.target_count=[1]", "axes.user_count=[1]", "axes.realisation=0:2:1"]
+    axes = ["axes.realisation=0:2:1"]
     study = load_study(study_path("ofdm-theory"), overrides=[*small, *axes], experiment_loader=lambda name: experiment)
     check_line_independence(study)

@@ -311,7 +311,12 @@ def test_within_limits_everywhere_or_it_says_where_not() -> None:
 
 @pytest.mark.parametrize(
     ("law", "verdict"),
-    [(lambda n: 1 / (0.3 + np.log(n)) ** 2, "holds"), (lambda n: n**-0.9, "fails"), (lambda n: 1 / (1 + n), "fails")],
+    [
+        (lambda n: 1 / (0.3 + np.log(n)) ** 2, "holds"),
+        (lambda n: n**-1.1, "fails"),
+        (lambda n: 1 / (1 + n), "fails"),
+        (lambda n: n**-0.05, "undecided"),
+    ],
 )
 def test_a_logarithmic_law_is_told_from_a_power(law: Any, verdict: str) -> None:
     nodes = np.array([2, 4, 8, 12, 16])
@@ -319,8 +324,8 @@ def test_a_logarithmic_law_is_told_from_a_power(law: Any, verdict: str) -> None:
     dims = ("nodes", "place")
     status = np.full(values.shape, STATUS_CODES["ok"], dtype=np.uint8)
     cube = xr.Dataset({"status": (dims, status), "crb": (dims, values)}, {"nodes": [str(n) for n in nodes], "place": [0, 1]})
-    found = CHECKS["logarithmic"](cube, xr.Dataset(), variable="crb", along="nodes", power=2.0, tolerance=0.02)
-    assert found[0] == verdict
+    found = CHECKS["logarithmic"](cube, xr.Dataset(), variable="crb", along="nodes", power=2.0, tolerance=0.05)
+    assert found[0] == verdict, found
     noisy = cube.copy(deep=True)
     noisy["crb"].values *= np.array([1.0, 1.2, 0.8, 1.1, 1.0])[:, np.newaxis]
     assert CHECKS["logarithmic"](noisy, xr.Dataset(), variable="crb", along="nodes", power=2.0, tolerance=0.02)[0] != "holds"
