@@ -57,9 +57,10 @@ def _judged(claim: Mapping[str, Any], cube: xr.Dataset, surfaces: xr.Dataset) ->
     for axis in where:
         if axis not in cube.dims:
             return undecided(f"the study has no axis {axis}")
+    for axis, condition in where.items():
+        if condition != LARGEST and not _matching(cube[axis].values, condition).any():
+            return undecided(f"the study lacks {axis} {condition}")
     part, shown = _where(cube, where), _where(surfaces, {a: c for a, c in where.items() if a in surfaces.dims and c != LARGEST})
-    if not part["status"].size:
-        return undecided("the study lacks the cells that it is about")
     return _on_what_is_there(part, CHECKS[claim["check"]](part, shown, **claim["with"]))
 
 

@@ -59,6 +59,7 @@ VARIABLES = (
     Variable("lemma1_residual", "largest relative difference of the two sides of (16)"),
     Variable("theorem1_residual", "Fisher information: differentiated echoes against the map of sample covariances, relative"),
     Variable("without_cross_terms", "the same without the off-diagonal blocks of the covariances"),
+    Variable("band_mean_residual", "the same with the covariance of the whole band on every subcarrier (001)"),
     Variable("proposition1_residual", "the same with orthogonal signals, by their diagonal blocks alone"),
     Variable("jacobian_residual", "Jacobian (45) against differences of angles and delays, relative"),
     Variable("appendix_error", "Appendix A as printed against differentiated echoes, relative"),
@@ -89,6 +90,7 @@ VARIABLES = (
     Variable("variables_unconstrained_ratio", "real variables of (24) over (42)"),
     Variable("variables_orthogonal_ratio", "real variables of (32) over (43)"),
     Variable("variables_beamforming_ratio", "real variables of (39) over (44)"),
+    Variable("variables_block_level_ratio", "real variables of (18) of 001 over (U + 1) M_t^2 N"),
     Variable("solved_unconstrained_ratio", "real variables of the tight relaxation that is solved here over (42)"),
     Variable("solved_orthogonal_ratio", "real variables of the orthogonal program that is solved here over (43)"),
     Variable("solved_beamforming_ratio", "real variables of the beamforming program that is solved here over (44)"),
@@ -193,6 +195,7 @@ def signal_residuals(problem: DesignProblem, waveform: Complex) -> dict[str, flo
         "lemma1_residual": _lemma_1(problem, waveform),
         "theorem1_residual": error(by_map(covariances)),
         "without_cross_terms": error(by_map(covariances * same_node)),
+        "band_mean_residual": error(by_map(covariances.mean(axis=0, keepdims=True) + 0 * covariances)),
         "proposition1_residual": float(np.abs((of_blocks - of_owners) / size).max()),
         "jacobian_residual": _jacobian_residual(problem),
         "sinr_power_residual": _power_residual(problem, waveform[0]),
@@ -260,26 +263,31 @@ def _power_residual(problem: DesignProblem, signal: Complex) -> float:
 
 
 def variable_counts(problem: DesignProblem) -> dict[str, float]:
-    """Real parameters of the Hermitian variables in (24), (32) and (39), and in the programs solved here, over (42) to (44).
+    """Real parameters of the Hermitian variables of the papers' programs, and of what is solved here, over the printed numbers.
 
-    Counted from the parts of the designs; the 2K bounds t_i, which the paper leaves out, are not counted.
+    (24), (32) and (39) of 002 over (42) to (44), and (18) of 001 (``block_level``) over its number, counted from the parts of
+    the designs; the bounds t_i, which the papers leave out, are not counted.
     """
     subcarriers, users, nodes, m2 = problem.subcarriers, problem.users, problem.nodes, problem.antennas**2
     printed = {
+        "block_level": (users + 1) * m2 * nodes,
         "unconstrained": m2 * nodes**2 * subcarriers + m2 * nodes * users * subcarriers,
-        "orthogonal": m2 * (subcarriers + users * subcarriers), "beamforming": m2 * (nodes + users * subcarriers),
-    }  # fmt: skip
-    together, apart = unconstrained.structure(problem).parts, phase_agnostic.structure(problem).parts
-    owned, averaged = orthogonal.structure(problem).parts, beamforming.structure(problem)
-    of_users = {name: users * _reals(parts) for name, parts in (("apart", apart), ("owned", owned))}
-    first_of_set = [part for part in averaged.parts if part.subcarriers[0] in {members[0] for members in averaged.shared}]
+        "orthogonal": m2 * (subcarriers + users * subcarriers),
+        "beamforming": m2 * (nodes + users * subcarriers),
+    }
+    together, averaged = unconstrained.structure(problem).parts, beamforming.structure(problem)
+    apart, owned = phase_agnostic.structure(problem), orthogonal.structure(problem).parts
+    first = [members[0] for members in averaged.shared]
+    of_node = [part for part in averaged.parts if part.subcarriers[0] in first]
     counted = {
-        "unconstrained": _reals(together) + of_users["apart"], "orthogonal": _reals(owned) + of_users["owned"],
-        "beamforming": _reals(first_of_set) + of_users["owned"],
-    }  # fmt: skip
+        "block_level": (1 + users) * _reals(apart.clustered(1).parts),
+        "unconstrained": _reals(together) + users * _reals(apart.parts),
+        "orthogonal": (1 + users) * _reals(owned),
+        "beamforming": _reals(of_node) + users * _reals(averaged.parts),
+    }
     solved = {"unconstrained": together, "orthogonal": owned, "beamforming": averaged.parts}
     result = {f"variables_{name}_ratio": counted[name] / q for name, q in printed.items()}
-    result |= {f"solved_{name}_ratio": users * _reals(solved[name]) / q for name, q in printed.items()}
+    result |= {f"solved_{name}_ratio": users * _reals(parts) / printed[name] for name, parts in solved.items()}
     return result | {"beamforming_saving": printed["orthogonal"] / printed["beamforming"] / (subcarriers / nodes)}
 
 

@@ -100,6 +100,7 @@ def test_what_is_proved_holds_and_what_is_claimed_beyond_it_does_not(cell: dict[
     assert cell["lemma1_residual"] < 1e-12
     assert max(cell[name] for name in ("theorem1_residual", "proposition1_residual", "jacobian_residual")) < 1e-7
     assert cell["without_cross_terms"] > 0.01
+    assert cell["band_mean_residual"] > 0.01
     assert cell["sinr_power_residual"] < 1e-12
     assert abs(cell["theorem2_sinr_share"] - 1) < 1e-9
     assert cell["theorem2_least_eigenvalue"] > -1e-9
@@ -129,6 +130,7 @@ def test_variables_are_counted_one_by_one() -> None:
     assert counted["variables_unconstrained_ratio"] == (6 * 64 + 6 * 2 * 2 * 16) / (16 * 4 * 6 + 16 * 2 * 2 * 6)
     assert counted["variables_orthogonal_ratio"] == (6 * 16 + 6 * 2 * 16) / (16 * (6 + 12))
     assert counted["variables_beamforming_ratio"] == (2 * 16 + 6 * 2 * 16) / (16 * (2 + 12))
+    assert counted["variables_block_level_ratio"] == (2 * 16 + 2 * 2 * 16) / (3 * 16 * 2)
     assert counted["solved_unconstrained_ratio"] == 2 * 6 * 64 / (6 * 64 + 6 * 2 * 2 * 16)
     assert counted["solved_orthogonal_ratio"] == counted["solved_beamforming_ratio"] * 14 / 18 == 2 / 3
     assert counted["beamforming_saving"] == pytest.approx((18 / 14) / (6 / 2))
