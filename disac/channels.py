@@ -38,7 +38,9 @@ def user_channels(scenario: Scenario) -> Complex:
 
 
 def target_amplitudes(scenario: Scenario) -> Complex:
-    """Bistatic amplitudes ``b_{n,m}^k`` of equal power and independent uniform phases (002, V).
+    """Bistatic amplitudes ``b_{n,m}^k`` of independent uniform phases: of equal power (002, V), or falling with distance.
+
+    With a reference distance d_0, ``|b_{n,m}^k| = |b| d_0^2 / (d_n^k d_m^k)``: free space on both ways.
 
     Returns
     -------
@@ -52,7 +54,13 @@ def target_amplitudes(scenario: Scenario) -> Complex:
             transmitter=transmitters[t], target=target,
         )  # fmt: skip
         phases[r, t, target] = random.uniform(0.0, 2.0 * np.pi)
-    return np.sqrt(db_to_linear(scenario.sensing.amplitude_db)) * np.exp(1j * phases)
+    amplitudes = np.sqrt(db_to_linear(scenario.sensing.amplitude_db)) * np.exp(1j * phases)
+    reference_m = scenario.sensing.reference_distance_m
+    if reference_m is None:
+        return amplitudes
+    away = scenario.layout.targets - scenario.layout.nodes[:, np.newaxis]
+    share = reference_m / np.hypot(away[..., 0], away[..., 1])
+    return amplitudes * share[list(receivers), np.newaxis] * share[list(transmitters)]
 
 
 def node_phases_rad(scenario: Scenario, draws: int = 200) -> NDArray[np.float64]:

@@ -145,6 +145,13 @@ class Sensing(Section):
     """The echoes and what the receiver makes of them."""
 
     amplitude_db: float = Field(10.0, description="mean power of the bistatic target amplitudes, dB")
+    reference_distance_m: float | None = Field(
+        None,
+        gt=0,
+        description="distance between node and target for which amplitudes are given: they fall with both distances of a link; "
+        "equal on all links where none is given; m",
+        json_schema_extra={"identity_default": None},
+    )
     localization: Literal["hybrid", "tof", "aoa", "tof_nui", "aoa_nui"] = Field(
         "hybrid",
         description="which measurements locate: delays and angles, delays, angles (_nui: the other is unknown)",

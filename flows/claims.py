@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
-from scipy.stats import t as student_t
 
+from flows.checks import CHECKS, Outcome, undecided
 from flows.data_files import data_dir
 from pipeline.experiment import STATUS_CODES
 
-Outcome = tuple[str, str, str]
-"""(verdict, our number in words, evidence)"""
-
-_FEASIBLE = [STATUS_CODES["ok"], STATUS_CODES["inaccurate"]]
-_SLACK = 1e-3
-"""Relative: differences within the certificates' gap limit decide nothing."""
+LARGEST = "largest"
+"""In a claim's ``where``: of each point the largest value of the axis that is planned there."""
 
 
 def evaluate_claims(study: str, cube: xr.Dataset, surfaces: xr.Dataset) -> list[dict[str, Any]]:
@@ -36,8 +31,9 @@ def evaluate_claims(study: str, cube: xr.Dataset, surfaces: xr.Dataset) -> list[
     Returns
     -------
     list of dict
-        ``id, paper, figure, statement, source, reading, ours, verdict, evidence``; the verdict is ``holds``, ``fails`` or
-        ``undecided`` (with the reason as evidence).
+        ``id, paper, figure, studies, statement, source, reading, ours, verdict, reason, evidence``; the verdict is ``holds``,
+        ``fails`` or ``undecided`` (with the reason as evidence); ``reason`` says why a sentence fails, or holds in part only,
+        and may be empty.
     """
     rows = []
     for file in sorted((data_dir() / "claims").glob("*.yaml")):
@@ -45,24 +41,48 @@ def evaluate_claims(study: str, cube: xr.Dataset, surfaces: xr.Dataset) -> list[
         if study not in (content["paper"], *content["studies"]):
             continue
         for claim in content["claims"]:
-            verdict, ours, evidence = _on_what_is_there(cube, _checked(claim, cube, surfaces))
+            verdict, ours, evidence = _judged(claim, cube, surfaces)
+            about = {"paper": content["paper"], "figure": content["figure"], "studies": ", ".join(content["studies"])}
             told = {key: claim[key] for key in ("id", "statement", "source", "reading")}
-            rows.append(
-                {"paper": content["paper"], "figure": content["figure"], **told}
-                | {"ours": ours, "verdict": verdict, "evidence": evidence}
-            )
+            found = {"ours": ours, "verdict": verdict, "reason": claim.get("reason", ""), "evidence": evidence}
+            rows.append(about | told | found)
     return rows
 
 
-def _checked(claim: dict[str, Any], cube: xr.Dataset, surfaces: xr.Dataset) -> Outcome:
-    variable = claim["with"].get("variable")
-    if variable is not None and variable not in cube:
-        return _undecided(f"the study keeps no {variable}")
-    return CHECKS[claim["check"]](cube, surfaces, **claim["with"])
+def _judged(claim: Mapping[str, Any], cube: xr.Dataset, surfaces: xr.Dataset) -> Outcome:
+    for name in (claim["with"].get("variable"), claim["with"].get("relative_to")):
+        if name is not None and name not in cube:
+            return undecided(f"the study keeps no {name}")
+    where = claim.get("where", {})
+    for axis in where:
+        if axis not in cube.dims:
+            return undecided(f"the study has no axis {axis}")
+    for axis, condition in where.items():
+        if condition != LARGEST and not _matching(cube[axis].values, condition).any():
+            return undecided(f"the study lacks {axis} {condition}")
+    part, shown = _where(cube, where), _where(surfaces, {a: c for a, c in where.items() if a in surfaces.dims and c != LARGEST})
+    return _on_what_is_there(part, CHECKS[claim["check"]](part, shown, **claim["with"]))
 
 
-def _undecided(reason: str) -> Outcome:
-    return "undecided", "-", reason
+def _where(data: xr.Dataset, conditions: Mapping[str, Any]) -> xr.Dataset:
+    """The part of a cube or of surfaces where every axis has a value, one of a list, or one within {min, max}.
+
+    :data:`LARGEST` takes the last value along the axis that is planned at a point, and the axis out of the cube.
+    """
+    for axis, condition in conditions.items():
+        if condition == LARGEST:
+            planned = (data["status"] != STATUS_CODES["not_planned"]) * xr.DataArray(np.arange(data.sizes[axis]), dims=axis)
+            data = data.isel({axis: planned.max(axis)})
+        else:
+            data = data.isel({axis: np.flatnonzero(_matching(data[axis].values, condition))})
+    return data
+
+
+def _matching(labels: NDArray[Any], condition: Any) -> NDArray[np.bool_]:
+    if isinstance(condition, Mapping):
+        return (labels >= condition.get("min", -np.inf)) & (labels <= condition.get("max", np.inf))
+    wanted = condition if isinstance(condition, list) else [condition]
+    return np.array([label in wanted for label in labels.tolist()], dtype=bool)
 
 
 def _on_what_is_there(cube: xr.Dataset, outcome: Outcome) -> Outcome:
@@ -74,212 +94,3 @@ def _on_what_is_there(cube: xr.Dataset, outcome: Outcome) -> Outcome:
     if missing and verdict == "holds":
         return "undecided", ours, f"{evidence}; holds so far, {missing} cells are missing"
     return verdict, ours, evidence
-
-
-def _values(cube: xr.Dataset, variable: str) -> xr.DataArray:
-    """Values at feasible cells, NaN elsewhere."""
-    return cube[variable].where(cube["status"].isin(_FEASIBLE))
-
-
-def _has(cube: xr.Dataset, axis: str, *labels: Any) -> bool:
-    return axis in cube.coords and all(label in cube[axis].values.tolist() for label in labels)
-
-
-def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str) -> Outcome:
-    """Lower at one label than at another in the geometric mean over common realisations, wherever both have any.
-
-    Holds if every point agrees and the ratio's 95 % band over realisations excludes one; fails if a point is reversed
-    beyond its own band.
-    """
-    if not _has(cube, axis, low, high):
-        return _undecided(f"the study lacks {low} or {high}")
-    values = _values(cube, variable)
-    ratio = values.sel({axis: high}) / values.sel({axis: low})
-    over = surfaces.attrs.get("over") or ratio.dims[-1]
-    ratio = ratio.transpose(..., over)
-    pairs = np.log(ratio.values).reshape(-1, ratio.sizes[over])
-    pairs = pairs[np.isfinite(pairs).any(axis=-1)]
-    if not pairs.size:
-        return _undecided("no realisation is feasible for both")
-    points = [_mean_and_half_width(point) for point in pairs]
-    # Points share their realisations, so a realisation's mean over all points is one draw.
-    drawn = [line[np.isfinite(line)].mean() for line in pairs.T if np.isfinite(line).any()]
-    mean, half = _mean_and_half_width(np.array(drawn))
-    agree = sum(m > _SLACK for m, _ in points)
-    clear = sum(m - h > _SLACK for m, h in points)
-    reversed_clearly = sum(m + h < -_SLACK for m, h in points)
-    share = np.exp([m for m, _ in points])
-    ours = f"{high} / {low} = {share.min():.3f} to {share.max():.3f}"
-    band = f"{np.exp(mean - half):.3f} to {np.exp(mean + half):.3f}" if np.isfinite(half) else "unknown, one realisation"
-    evidence = (
-        f"{agree} of {len(points)} points agree, {clear} beyond their own band, {reversed_clearly} reversed beyond it; "
-        f"overall ratio {np.exp(mean):.3f}, 95 % band {band}; {int(np.isfinite(pairs).sum())} pairs of cells"
-    )
-    if reversed_clearly or mean + half < -_SLACK:
-        return "fails", ours, evidence
-    return ("holds" if agree == len(points) and mean - half > _SLACK else "undecided"), ours, evidence
-
-
-def _never_above(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str) -> Outcome:
-    """Nowhere higher at one label than at another, realisation by realisation, beyond what solvers leave."""
-    if not _has(cube, axis, low, high):
-        return _undecided(f"the study lacks {low} or {high}")
-    values = _values(cube, variable)
-    ratio = (values.sel({axis: high}) / values.sel({axis: low})).values
-    ratio = ratio[np.isfinite(ratio)]
-    if not ratio.size:
-        return _undecided("no realisation is feasible for both")
-    wrong = int((ratio < 1.0 - _SLACK).sum())
-    ours = f"{high} / {low} = {ratio.min():.4f} to {ratio.max():.3f}"
-    return ("fails" if wrong else "holds"), ours, f"{ratio.size - wrong} of {ratio.size} pairs of cells agree"
-
-
-def _near(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, bound: str, axis: str, at: float, factor: float) -> Outcome:
-    """Mean over realisations within a factor of the mean of another variable at and beyond a value of an axis.
-
-    Judged by the 95 % band of the mean: it must reach into the factor, and all of it must lie below twice the factor.
-    """
-    if bound not in cube or axis not in cube.coords:
-        return _undecided(f"the study keeps no {bound} along {axis}")
-    over = surfaces.attrs.get("over")
-    far = cube.where(cube[axis] >= at, drop=True)
-    ratio = far[variable].mean(over) / far[bound].mean(over)
-    spread = far[variable].std(over, ddof=1) / np.sqrt(far.sizes[over]) / far[bound].mean(over)
-    half = student_t.ppf(0.975, max(far.sizes[over] - 1, 1)) * spread
-    known = np.isfinite(ratio.values) & np.isfinite(half.values)
-    if not known.any():
-        return _undecided("no cell is feasible there")
-    low, high = (ratio - half).values[known], (ratio + half).values[known]
-    good = (low <= factor) & (high >= 1.0 / factor) & (high < 2.0 * factor)
-    ours = f"{variable} / {bound} = {ratio.values[known].min():.3f} to {ratio.values[known].max():.3f}"
-    return ("holds" if good.all() else "fails"), ours, f"{int(good.sum())} of {good.size} points from {axis} {at:g}"
-
-
-def _mean_and_half_width(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean of what is finite and the half width of its Student-t 95 % band, infinite for one value."""
-    known = values[np.isfinite(values)]
-    if known.size < 2:
-        return float(known.mean()), np.inf
-    half = student_t.ppf(0.975, known.size - 1) * known.std(ddof=1) / np.sqrt(known.size)
-    return float(known.mean()), float(half)
-
-
-def _monotone(
-    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, sign: int = 1
-) -> Outcome:  # fmt: skip
-    """Never falling (rising for ``sign`` -1) along an axis, realisation by realisation, between neighbouring feasible cells."""
-    if axis not in cube.dims or cube.sizes[axis] < 2:
-        return _undecided(f"the study has one value of {axis}")
-    values = np.moveaxis(_values(cube, variable).values, list(cube["status"].dims).index(axis), -1)
-    values = values.reshape(-1, values.shape[-1])
-    changes = []
-    for line in values:
-        known = line[np.isfinite(line)]
-        changes.append(np.diff(known) / known[:-1])
-    change = np.concatenate(changes) if changes else np.empty(0)
-    if not change.size:
-        return _undecided("no two neighbouring cells are feasible")
-    wrong = int((sign * change < -_SLACK).sum())
-    ours = f"change per step {100 * change.min():+.2f} % to {100 * change.max():+.1f} %"
-    word = "fall" if sign > 0 else "rise"
-    return ("holds" if wrong == 0 else "fails"), ours, f"{change.size - wrong} of {change.size} steps do not {word}"
-
-
-def _ratio_falls(
-    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str, along: str, floor: float
-) -> Outcome:  # fmt: skip
-    """The ratio of two labels falls from the first to the last value of another axis, beyond its 95 % band, not below a floor.
-
-    Judged on the realisations feasible for both labels at both ends; the geometric mean at every value is shown.
-    """
-    if not _has(cube, axis, low, high) or along not in cube.dims or cube.sizes[along] < 2:
-        return _undecided(f"the study lacks {low}, {high} or values of {along}")
-    values = _values(cube, variable)
-    ratio = np.log(values.sel({axis: high}) / values.sel({axis: low})).transpose(along, ...)
-    table = ratio.values.reshape(ratio.sizes[along], -1)
-    change = table[-1] - table[0]
-    if not np.isfinite(change).any():
-        return _undecided("no realisation is feasible at both ends")
-    mean, half = _mean_and_half_width(change)
-    means = [float(np.exp(row[np.isfinite(row)].mean())) if np.isfinite(row).any() else np.nan for row in table]
-    labels = [f"{label:g}" if isinstance(label, float) else str(label) for label in cube[along].values.tolist()]
-    ours = f"{high} / {low} = " + ", ".join(f"{m:.3f}" for m in means)
-    evidence = f"at {along} {', '.join(labels)}; last to first {np.exp(mean):.3f}, 95 % band to {np.exp(mean + half):.3f}"
-    if mean + half < -_SLACK and means[-1] > floor - _SLACK:
-        return "holds", ours, evidence
-    return ("fails" if mean - half > _SLACK else "undecided"), ours, evidence
-
-
-def _edge_moves(cube: xr.Dataset, surfaces: xr.Dataset, *, edge: str, axis: str, sign: int) -> Outcome:
-    """Mean feasibility edge rising (1), staying (0) or falling (-1) along an axis, for every label that knows it twice."""
-    name = f"{edge}_feasible_edge_mean"
-    if name not in surfaces or axis not in surfaces[name].dims or surfaces.sizes[axis] < 2:
-        return _undecided(f"the study has no edge along {axis}")
-    means = surfaces[name]
-    table = np.moveaxis(means.values, list(means.dims).index(axis), -1).reshape(-1, means.sizes[axis])
-    lines = [line[np.isfinite(line)] for line in table]
-    steps = np.concatenate([np.diff(line) for line in lines])
-    if not steps.size:
-        return _undecided(f"no design is planned at two values of {axis}")
-    unit = surfaces[name].attrs.get("units", "")
-    between = {1: " < ", 0: " = ", -1: " > "}[sign]
-    ours = "; ".join(between.join(f"{v:.1f}" for v in line) for line in lines if len(line) > 1) + f" {unit}"
-    if sign == 0:
-        stay = int((np.abs(steps) <= _SLACK).sum())
-        return ("holds" if stay == steps.size else "fails"), ours, f"{stay} of {steps.size} steps stay"
-    evidence = f"{int((sign * steps > 0).sum())} of {steps.size} steps {'rise' if sign > 0 else 'fall'}"
-    if (sign * steps < 0).any():
-        return "fails", ours, evidence
-    if (steps == 0).any():
-        return "undecided", ours, f"{evidence}; the others are within one step of the grid"
-    return "holds", ours, evidence
-
-
-def _certified(cube: xr.Dataset, surfaces: xr.Dataset, *, limit: float) -> Outcome:
-    """Relative gap between value and dual bound below a limit at every feasible cell."""
-    if "relative_gap" not in cube:
-        return _undecided("the study keeps no relative gap")
-    feasible = cube["status"].isin(_FEASIBLE).values
-    if not feasible.any():
-        return _undecided("no cell is feasible")
-    gap = np.abs(cube["relative_gap"].values[feasible])
-    good = int((gap <= limit).sum())
-    if not np.isfinite(gap).any():
-        return "fails", "no gap is known", f"0 of {gap.size} cells"
-    ours = f"largest gap {gap[np.isfinite(gap)].max():.1e}"
-    return ("holds" if good == gap.size else "fails"), ours, f"{good} of {gap.size} cells at or below {limit:g}"
-
-
-def _extraction(
-    cube: xr.Dataset, surfaces: xr.Dataset, *, axis: str, value: str, tolerance: float = 1e-3
-) -> Outcome:  # fmt: skip
-    """Extracted rank-one beams within a tolerance of the bound, at the promised SINR."""
-    if not _has(cube, axis, value) or "extracted_rcrb_m" not in cube:
-        return _undecided(f"the study lacks {value}")
-    part = cube.sel({axis: value})
-    feasible = part["status"].isin(_FEASIBLE)
-    excess = (part["extracted_rcrb_m"] / part["rcrb_m"] - 1).where(feasible).values
-    short = (part["sinr_db"] - part["extracted_min_sinr_db"]).where(feasible).values
-    known = np.isfinite(excess) & np.isfinite(short)
-    if not known.any():
-        return _undecided("no cell is feasible")
-    good = known & (np.abs(excess) <= tolerance) & (short <= 1e-3)
-    low, high = 100 * excess[known].min(), 100 * excess[known].max()
-    ours = f"RCRB {low:+.2f} % to {high:+.1f} %, SINR short by at most {max(0.0, short[known].max()):.4f} dB"
-    return ("holds" if good.sum() == known.sum() else "fails"), ours, f"{int(good.sum())} of {int(known.sum())} cells"
-
-
-CHECKS: dict[str, Callable[..., Outcome]] = {
-    "lower": _lower,
-    "never_above": _never_above,
-    "near": _near,
-    "nondecreasing": partial(_monotone, sign=1),
-    "nonincreasing": partial(_monotone, sign=-1),
-    "ratio_falls": partial(_ratio_falls, floor=1.0),
-    "ratio_changes": partial(_ratio_falls, floor=0.0),
-    "edge_decreasing": partial(_edge_moves, sign=-1),
-    "edge_increasing": partial(_edge_moves, sign=1),
-    "edge_equal": partial(_edge_moves, sign=0),
-    "extraction": _extraction,
-    "certified": _certified,
-}

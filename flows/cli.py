@@ -193,9 +193,10 @@ def claims(study: StudyName, store: StoreFolder = "results", set_: Overrides = N
     if as_json:
         _emit(rows)
         return
-    table = Table("verdict", "statement", "ours", "reading", show_lines=True)
+    table = Table("verdict", "statement", "ours", "reading, and why where it fails", show_lines=True)
     for row in rows:
-        table.add_row(row["verdict"], f"{row['statement']} ({row['paper']}, {row['figure']})", str(row["ours"]), row["reading"])
+        told = f"{row['reading']} {row.get('reason', '')}".rstrip()
+        table.add_row(row["verdict"], f"{row['statement']} ({row['paper']}, {row['figure']})", str(row["ours"]), told)
     Console().print(table)
 
 

@@ -42,17 +42,20 @@ def crb_under_phases(derivatives: Complex, covariances: Complex, noise_power: fl
     antennas = derivatives.shape[-1] // nodes
     parts = derivatives.reshape(*derivatives.shape[:-1], nodes, antennas)
     blocks = covariances.reshape(subcarriers, nodes, antennas, nodes, antennas)
-    pairs = np.zeros((nodes, nodes, parameters, parameters), dtype=np.complex128)
+    pairs: list[tuple[int, int]] = []
+    grams: list[Complex] = []
     for m, other in np.ndindex(nodes, nodes):
         block = blocks[:, m, :, other]
         if np.any(block):
             weighted = (parts[..., m, :] @ block[np.newaxis, np.newaxis]).reshape(parameters, -1)
-            pairs[m, other] = weighted @ parts[..., other, :].reshape(parameters, -1).conj().T
+            pairs.append((m, other))
+            grams.append(weighted @ parts[..., other, :].reshape(parameters, -1).conj().T)
     # Uncorrelated nodes: every draw is the same one.
-    together = any(np.any(pairs[m, other]) for m, other in np.ndindex(nodes, nodes) if m != other)
+    together = any(m != other for m, other in pairs)
     turn = np.exp(1j * phases_rad if together else 0j * phases_rad[:1])
-    weights = turn[:, :, np.newaxis] * turn[:, np.newaxis].conj()
-    gram = np.real(np.tensordot(weights, pairs, axes=2))
+    first, second = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
+    weights = turn[:, first] * turn[:, second].conj()
+    gram = np.real(np.tensordot(weights, np.array(grams).reshape(-1, parameters, parameters), axes=1))
     information = (subcarriers / noise_power) * (gram + np.swapaxes(gram, -1, -2))
     q = 2 * targets
     scale = np.sqrt(np.einsum("dii->di", information))

@@ -47,6 +47,12 @@ def quick_cube(*, failed: int = 0, missing: int = 0) -> xr.Dataset:
         "delivered_rcrb_m": (rcrb * (1 + 0.2 * (beams > 0.1)), "m", "root CRB of the transmitted signal"),
         "extracted_rcrb_m": (rcrb * (1 + beams), "m", "root CRB of the extracted rank-one beams"),
         "extracted_min_sinr_db": (sinr - 20 * (beams > 0.1) + 0 * rcrb, "dB", "least SINR of the extracted beams"),
+        "design_gap": (0.1 * beams + 0 * rcrb, "1", "excess of the delivered beams' CRB over the dual bound"),
+        "printed_power": (
+            np.where(beams == 0.01, 1.5, np.nan) + 0 * rcrb,
+            "1",
+            "power of the beams by (26)-(29), of the limit",
+        ),
         "objective": (rcrb**2, "m2", "value of the objective, squared error"),
         "dual_bound": (rcrb**2 * (1 - gap), "m2", "lower bound of the objective"),
         "relative_gap": (gap, "1", "relative gap between value and bound"),

@@ -1,0 +1,352 @@
+"""Checks: what a cube and its surfaces say to one sentence of a paper. Claims name them (:mod:`flows.claims`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.stats import t as student_t
+
+from pipeline.experiment import STATUS_CODES
+
+Outcome = tuple[str, str, str]
+"""(verdict, our number in words, evidence)"""
+
+_FEASIBLE = [STATUS_CODES["ok"], STATUS_CODES["inaccurate"]]
+_SLACK = 1e-3
+"""Relative: differences within the certificates' gap limit decide nothing."""
+
+
+def undecided(reason: str) -> Outcome:
+    """No verdict, and why."""
+    return "undecided", "-", reason
+
+
+def _values(cube: xr.Dataset, variable: str) -> xr.DataArray:
+    """Values at feasible cells, NaN elsewhere."""
+    return cube[variable].where(cube["status"].isin(_FEASIBLE))
+
+
+def _has(cube: xr.Dataset, axis: str, *labels: Any) -> bool:
+    return axis in cube.coords and all(label in cube[axis].values.tolist() for label in labels)
+
+
+def _log_ratio(cube: xr.Dataset, variable: str, axis: str, low: Any, high: Any) -> xr.DataArray:
+    """Logarithm of the ratio of the values at two labels; of a variable in decibels that of the powers."""
+    low_values, high_values = (_values(cube, variable).sel({axis: label}, drop=True) for label in (low, high))
+    if cube[variable].attrs.get("units") == "dB":
+        return (high_values - low_values) * (np.log(10.0) / 10.0)
+    return np.log(high_values / low_values)
+
+
+def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str) -> Outcome:
+    """Lower at one label than at another in the geometric mean over common realisations, wherever both have any.
+
+    Holds if every point agrees and the ratio's 95 % band over realisations excludes one; fails if a point is reversed
+    beyond its own band.
+    """
+    if not _has(cube, axis, low, high):
+        return undecided(f"the study lacks {low} or {high}")
+    ratio = _log_ratio(cube, variable, axis, low, high)
+    over = surfaces.attrs.get("over") or ratio.dims[-1]
+    pairs = ratio.transpose(..., over).values.reshape(-1, ratio.sizes[over])
+    pairs = pairs[np.isfinite(pairs).any(axis=-1)]
+    if not pairs.size:
+        return undecided("no realisation is feasible for both")
+    points = [_mean_and_half_width(point) for point in pairs]
+    # Points share their realisations, so a realisation's mean over all points is one draw.
+    drawn = [line[np.isfinite(line)].mean() for line in pairs.T if np.isfinite(line).any()]
+    mean, half = _mean_and_half_width(np.array(drawn))
+    agree = sum(m > _SLACK for m, _ in points)
+    clear = sum(m - h > _SLACK for m, h in points)
+    reversed_clearly = sum(m + h < -_SLACK for m, h in points)
+    share = np.exp([m for m, _ in points])
+    ours = f"{high} / {low} = {share.min():.3f} to {share.max():.3f}"
+    band = f"{np.exp(mean - half):.3f} to {np.exp(mean + half):.3f}" if np.isfinite(half) else "unknown, one realisation"
+    evidence = (
+        f"{agree} of {len(points)} points agree, {clear} beyond their own band, {reversed_clearly} reversed beyond it; "
+        f"overall ratio {np.exp(mean):.3f}, 95 % band {band}; {int(np.isfinite(pairs).sum())} pairs of cells"
+    )
+    if reversed_clearly or mean + half < -_SLACK:
+        return "fails", ours, evidence
+    return ("holds" if agree == len(points) and mean - half > _SLACK else "undecided"), ours, evidence
+
+
+def _never_above(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str) -> Outcome:
+    """Nowhere higher at one label than at another, realisation by realisation, beyond what solvers leave."""
+    if not _has(cube, axis, low, high):
+        return undecided(f"the study lacks {low} or {high}")
+    values = _values(cube, variable)
+    ratio = (values.sel({axis: high}) / values.sel({axis: low})).values
+    ratio = ratio[np.isfinite(ratio)]
+    if not ratio.size:
+        return undecided("no realisation is feasible for both")
+    wrong = int((ratio < 1.0 - _SLACK).sum())
+    ours = f"{high} / {low} = {ratio.min():.4f} to {ratio.max():.3f}"
+    return ("fails" if wrong else "holds"), ours, f"{ratio.size - wrong} of {ratio.size} pairs of cells agree"
+
+
+def _near(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, bound: str, axis: str, at: float, factor: float) -> Outcome:
+    """Mean over realisations within a factor of the mean of another variable at and beyond a value of an axis.
+
+    Judged by the 95 % band of the mean: it must reach into the factor, and all of it must lie below twice the factor.
+    """
+    if bound not in cube or axis not in cube.coords:
+        return undecided(f"the study keeps no {bound} along {axis}")
+    over = surfaces.attrs.get("over")
+    far = cube.where(cube[axis] >= at, drop=True)
+    ratio = far[variable].mean(over) / far[bound].mean(over)
+    spread = far[variable].std(over, ddof=1) / np.sqrt(far.sizes[over]) / far[bound].mean(over)
+    half = student_t.ppf(0.975, max(far.sizes[over] - 1, 1)) * spread
+    known = np.isfinite(ratio.values) & np.isfinite(half.values)
+    if not known.any():
+        return undecided("no cell is feasible there")
+    low, high = (ratio - half).values[known], (ratio + half).values[known]
+    good = (low <= factor) & (high >= 1.0 / factor) & (high < 2.0 * factor)
+    ours = f"{variable} / {bound} = {ratio.values[known].min():.3f} to {ratio.values[known].max():.3f}"
+    return ("holds" if good.all() else "fails"), ours, f"{int(good.sum())} of {good.size} points from {axis} {at:g}"
+
+
+def _mean_and_half_width(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean of what is finite and the half width of its Student-t 95 % band, infinite for one value."""
+    known = values[np.isfinite(values)]
+    if known.size < 2:
+        return float(known.mean()), np.inf
+    half = student_t.ppf(0.975, known.size - 1) * known.std(ddof=1) / np.sqrt(known.size)
+    return float(known.mean()), float(half)
+
+
+def _monotone(
+    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, sign: int = 1
+) -> Outcome:  # fmt: skip
+    """Never falling (rising for ``sign`` -1) along an axis, realisation by realisation, between neighbouring feasible cells."""
+    if axis not in cube.dims or cube.sizes[axis] < 2:
+        return undecided(f"the study has one value of {axis}")
+    values = np.moveaxis(_values(cube, variable).values, list(cube["status"].dims).index(axis), -1)
+    values = values.reshape(-1, values.shape[-1])
+    changes = []
+    for line in values:
+        known = line[np.isfinite(line)]
+        changes.append(np.diff(known) / known[:-1])
+    change = np.concatenate(changes) if changes else np.empty(0)
+    if not change.size:
+        return undecided("no two neighbouring cells are feasible")
+    wrong = int((sign * change < -_SLACK).sum())
+    ours = f"change per step {100 * change.min():+.2f} % to {100 * change.max():+.1f} %"
+    word = "fall" if sign > 0 else "rise"
+    return ("holds" if wrong == 0 else "fails"), ours, f"{change.size - wrong} of {change.size} steps do not {word}"
+
+
+def _ratio_falls(
+    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str, along: str, floor: float
+) -> Outcome:  # fmt: skip
+    """The ratio of two labels falls from the first to the last value of another axis, beyond its 95 % band, not below a floor.
+
+    Judged on the realisations feasible for both labels at both ends; the geometric mean at every value is shown.
+    """
+    if not _has(cube, axis, low, high) or along not in cube.dims or cube.sizes[along] < 2:
+        return undecided(f"the study lacks {low}, {high} or values of {along}")
+    ratio = _log_ratio(cube, variable, axis, low, high).transpose(along, ...)
+    table = ratio.values.reshape(ratio.sizes[along], -1)
+    change = table[-1] - table[0]
+    if not np.isfinite(change).any():
+        return undecided("no realisation is feasible at both ends")
+    mean, half = _mean_and_half_width(change)
+    means = [float(np.exp(row[np.isfinite(row)].mean())) if np.isfinite(row).any() else np.nan for row in table]
+    ours = f"{high} / {low} = " + ", ".join(f"{m:.3f}" for m in means)
+    evidence = f"at {along} {_named(cube, along)}; last to first {np.exp(mean):.3f}, 95 % band to {np.exp(mean + half):.3f}"
+    if mean + half < -_SLACK and means[-1] > floor - _SLACK:
+        return "holds", ours, evidence
+    return ("fails" if mean - half > _SLACK else "undecided"), ours, evidence
+
+
+def _named(cube: xr.Dataset, axis: str) -> str:
+    return ", ".join(f"{label:g}" if isinstance(label, float) else str(label) for label in cube[axis].values.tolist())
+
+
+def _ratio_stays(
+    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str, along: str, tolerance: float
+) -> Outcome:  # fmt: skip
+    """The ratio of two labels is the same at the first and the last value of another axis, within a relative tolerance.
+
+    Judged at every other point on the realisations feasible for both labels at both ends: each point's 95 % band of the mean
+    change must lie within the tolerance; it fails where a point's band lies outside.
+    """
+    if not _has(cube, axis, low, high) or along not in cube.dims or cube.sizes[along] < 2:
+        return undecided(f"the study lacks {low}, {high} or values of {along}")
+    ratio = _log_ratio(cube, variable, axis, low, high)
+    over = surfaces.attrs.get("over") or ratio.dims[-1]
+    table = ratio.transpose(along, ..., over).values.reshape(ratio.sizes[along], -1, ratio.sizes[over])
+    change = table[-1] - table[0]
+    change = change[np.isfinite(change).any(axis=-1)]
+    if not change.size:
+        return undecided("no realisation is feasible at both ends")
+    points = [_mean_and_half_width(point) for point in change]
+    allowed = np.log1p(tolerance)
+    within = sum(abs(m) + h <= allowed for m, h in points)
+    outside = sum(abs(m) - h > allowed for m, h in points)
+    shares = np.exp([m for m, _ in points])
+    ours = f"{high} / {low} changes by a factor of {shares.min():.3f} to {shares.max():.3f}"
+    told = f"{within} of {len(points)} points within {tolerance:.0%}, {outside} clearly outside"
+    evidence = f"from the first to the last {along}; {told}"
+    if outside:
+        return "fails", ours, evidence
+    return ("holds" if within == len(points) else "undecided"), ours, evidence
+
+
+def _within(
+    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, low: float = -np.inf, high: float = np.inf,
+    relative_to: str | None = None, along: str | None = None,
+) -> Outcome:  # fmt: skip
+    """Between two limits at every feasible cell: the variable, or its ratio to another one.
+
+    ``along`` names an axis: the evidence says from which of its values on a limit is broken.
+    """
+    values = _values(cube, variable)
+    if relative_to is not None:
+        values = values / _values(cube, relative_to)
+    feasible = cube["status"].isin(_FEASIBLE)
+    known = feasible & ~np.isnan(values)
+    count, total = int(known.sum()), int(feasible.sum())
+    if not count:
+        return undecided("no feasible cell has a value")
+    good = known & (values >= low) & (values <= high)
+    wrong = count - int(good.sum())
+    found = values.values[known.values]
+    unit = "" if relative_to else cube[variable].attrs.get("units", "").removesuffix("1")
+    name = variable if relative_to is None else f"{variable} / {relative_to}"
+    ours = f"{name} = {found.min():.3g} to {found.max():.3g} {unit}".rstrip()
+    evidence = f"{count - wrong} of {count} cells within the limits, median {np.median(found):.3g}"
+    if along is not None and wrong:
+        broken = (known & ~good).any([d for d in good.dims if d != along])
+        evidence += f"; broken at {along} {_named(cube.isel({along: np.flatnonzero(broken.values)}), along)}"
+    if wrong:
+        return "fails", ours, evidence
+    if count < total:
+        return "undecided", ours, f"{evidence}; {total - count} feasible cells have no value"
+    return "holds", ours, evidence
+
+
+def _logarithmic(
+    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, along: str, power: float, tolerance: float
+) -> Outcome:  # fmt: skip
+    """``variable = 1 / (a + b ln n)^power`` along an axis whose labels are numbers n, rather than a power of n.
+
+    Geometric means over all other axes are fitted by both. By the root mean square of the relative residuals it holds if the
+    law fits within the tolerance and the power does not, and fails if the law does not; where both fit nothing is decided.
+    """
+    if along not in cube.dims or cube.sizes[along] < 4:
+        return undecided(f"the study has fewer than four values of {along}")
+    number = np.array([float(label) for label in cube[along].values.tolist()])
+    table = np.log(_values(cube, variable).transpose(along, ...).values.reshape(len(number), -1))
+    table = table[:, np.isfinite(table).all(axis=0)]
+    if not table.size:
+        return undecided("no line is known as a whole")
+    mean, x = table.mean(axis=1), np.log(number)
+    line = np.exp(-mean / power)
+    fitted = np.polyval(np.polyfit(x, line, 1), x)
+    law = np.sqrt(np.mean((power * np.log(np.maximum(fitted, 1e-12 * line.max()) / line)) ** 2))
+    exponent, shift = np.polyfit(x, mean, 1)
+    other = np.sqrt(np.mean((exponent * x + shift - mean) ** 2))
+    ours = f"residual {100 * law:.1f} % as 1 / (a + b ln n)^{power:g}, {100 * other:.1f} % as n^{exponent:.2f}"
+    evidence = (
+        f"{variable} at {along} {_named(cube, along)}: {', '.join(f'{v:.3g}' for v in np.exp(mean))}; {table.shape[1]} lines"
+    )
+    if law > tolerance:
+        return "fails", ours, evidence
+    return ("holds" if other > tolerance else "undecided"), ours, evidence
+
+
+def _quoted(cube: xr.Dataset, surfaces: xr.Dataset, *, because: str, variable: str | None = None, axis: str = "") -> Outcome:
+    """What cannot be judged here, and why; a variable's geometric mean at each value of an axis stands beside it."""
+    if variable is None:
+        return undecided(because)
+    if axis not in cube.dims:
+        return undecided(f"the study has no axis {axis}")
+    table = _values(cube, variable).transpose(axis, ...).values.reshape(cube.sizes[axis], -1)
+    means = [float(np.exp(np.log(row[np.isfinite(row)]).mean())) if np.isfinite(row).any() else np.nan for row in table]
+    unit = cube[variable].attrs.get("units", "")
+    return "undecided", f"{', '.join(f'{m:.3g}' for m in means)} {unit} at {axis} {_named(cube, axis)}", because
+
+
+def _edge_moves(cube: xr.Dataset, surfaces: xr.Dataset, *, edge: str, axis: str, sign: int) -> Outcome:
+    """Mean feasibility edge rising (1), staying (0) or falling (-1) along an axis, for every label that knows it twice."""
+    name = f"{edge}_feasible_edge_mean"
+    if name not in surfaces or axis not in surfaces[name].dims or surfaces.sizes[axis] < 2:
+        return undecided(f"the study has no edge along {axis}")
+    means = surfaces[name]
+    table = np.moveaxis(means.values, list(means.dims).index(axis), -1).reshape(-1, means.sizes[axis])
+    lines = [line[np.isfinite(line)] for line in table]
+    steps = np.concatenate([np.diff(line) for line in lines])
+    if not steps.size:
+        return undecided(f"no design is planned at two values of {axis}")
+    unit = surfaces[name].attrs.get("units", "")
+    between = {1: " < ", 0: " = ", -1: " > "}[sign]
+    ours = "; ".join(between.join(f"{v:.1f}" for v in line) for line in lines if len(line) > 1) + f" {unit}"
+    if sign == 0:
+        stay = int((np.abs(steps) <= _SLACK).sum())
+        return ("holds" if stay == steps.size else "fails"), ours, f"{stay} of {steps.size} steps stay"
+    evidence = f"{int((sign * steps > 0).sum())} of {steps.size} steps {'rise' if sign > 0 else 'fall'}"
+    if (sign * steps < 0).any():
+        return "fails", ours, evidence
+    if (steps == 0).any():
+        return "undecided", ours, f"{evidence}; the others are within one step of the grid"
+    return "holds", ours, evidence
+
+
+def _certified(cube: xr.Dataset, surfaces: xr.Dataset, *, limit: float) -> Outcome:
+    """Relative gap between value and dual bound below a limit at every feasible cell."""
+    if "relative_gap" not in cube:
+        return undecided("the study keeps no relative gap")
+    feasible = cube["status"].isin(_FEASIBLE).values
+    if not feasible.any():
+        return undecided("no cell is feasible")
+    gap = np.abs(cube["relative_gap"].values[feasible])
+    good = int((gap <= limit).sum())
+    if not np.isfinite(gap).any():
+        return "fails", "no gap is known", f"0 of {gap.size} cells"
+    ours = f"largest gap {gap[np.isfinite(gap)].max():.1e}"
+    return ("holds" if good == gap.size else "fails"), ours, f"{good} of {gap.size} cells at or below {limit:g}"
+
+
+def _extraction(
+    cube: xr.Dataset, surfaces: xr.Dataset, *, axis: str, value: str, tolerance: float = 1e-3
+) -> Outcome:  # fmt: skip
+    """Extracted rank-one beams within a tolerance of the bound, at the promised SINR."""
+    if not _has(cube, axis, value) or "extracted_rcrb_m" not in cube:
+        return undecided(f"the study lacks {value}")
+    part = cube.sel({axis: value})
+    feasible = part["status"].isin(_FEASIBLE)
+    excess = (part["extracted_rcrb_m"] / part["rcrb_m"] - 1).where(feasible).values
+    short = (part["sinr_db"] - part["extracted_min_sinr_db"]).where(feasible).values
+    known = np.isfinite(excess) & np.isfinite(short)
+    if not known.any():
+        return undecided("no cell is feasible")
+    good = known & (np.abs(excess) <= tolerance) & (short <= 1e-3)
+    low, high = 100 * excess[known].min(), 100 * excess[known].max()
+    ours = f"RCRB {low:+.2f} % to {high:+.1f} %, SINR short by at most {max(0.0, short[known].max()):.4f} dB"
+    return ("holds" if good.sum() == known.sum() else "fails"), ours, f"{int(good.sum())} of {int(known.sum())} cells"
+
+
+CHECKS: dict[str, Callable[..., Outcome]] = {
+    "lower": _lower,
+    "never_above": _never_above,
+    "near": _near,
+    "nondecreasing": partial(_monotone, sign=1),
+    "nonincreasing": partial(_monotone, sign=-1),
+    "ratio_falls": partial(_ratio_falls, floor=1.0),
+    "ratio_changes": partial(_ratio_falls, floor=0.0),
+    "ratio_stays": _ratio_stays,
+    "within": _within,
+    "logarithmic": _logarithmic,
+    "quoted": _quoted,
+    "edge_decreasing": partial(_edge_moves, sign=-1),
+    "edge_increasing": partial(_edge_moves, sign=1),
+    "edge_equal": partial(_edge_moves, sign=0),
+    "extraction": _extraction,
+    "certified": _certified,
+}
