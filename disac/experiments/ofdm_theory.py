@@ -369,7 +369,7 @@ def _from_beamforming(designer: Designer, design: Design, sinr: float) -> dict[s
     spread = designer.structure.objective_covariances(streams.sum(axis=0) - rank_one)
     dropped = location_crb_m2(problem, designer.structure.objective_covariances(rank_one))
     return {
-        "beamforming_spread_sinr_share": designer.sent(beams, spread).min_sinr / sinr,
+        "beamforming_spread_sinr_share": designer.sent(beams[np.newaxis], spread).min_sinr / sinr,
         "beamforming_dropped_crb_ratio": dropped / value,
         "beamforming_true_crb_ratio": design.delivered_crb_m2 / value,
         "beamforming_crb_m2": design.delivered_crb_m2,
