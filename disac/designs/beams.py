@@ -109,7 +109,7 @@ def keeps_all(problem: DesignProblem, structure: Structure) -> bool:
     alone = all(
         len(np.unique(part.antennas // problem.antennas)) == 1 for part in structure.parts if max(part.users) >= 0
     )  # fmt: skip
-    return alone or problem.sinr_type == "coherent"
+    return (alone and not structure.loose) or problem.sinr_type == "coherent"
 
 
 def exact_beams(problem: DesignProblem, structure: Structure, streams: Complex) -> tuple[Complex, Complex]:

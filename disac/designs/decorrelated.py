@@ -30,7 +30,7 @@ class Solution:
     """What the solver found, in physical units.
 
     ``streams`` [U, L, D, D]; ``power_dual`` lambda [D]; ``sinr_dual`` mu [U, L]; ``fisher_dual`` Y [P, 2K], where the method
-    has one. ``outcome`` is the solver's own word.
+    has one; ``node_dual`` Z [L, N, M_t, M_t] for a loose structure. ``outcome`` is the solver's own word.
     """
 
     outcome: str
@@ -40,6 +40,7 @@ class Solution:
     iterations: int
     seconds: float
     fisher_dual: Float | None = None
+    node_dual: Complex | None = None
 
 
 def hermitian_basis(size: int) -> Complex:
@@ -132,16 +133,32 @@ def decorrelate(information: Float, location_entries: int) -> _Decorrelation:
     return _Decorrelation(transform, selection / np.sqrt(scale_m2), scale_m2)
 
 
+@dataclass(frozen=True)
+class _Compiled:
+    """A CVXPY problem with what is set and read of it; ``whole`` and ``held`` matter for a loose structure."""
+
+    program: Any
+    streams: Any
+    inverse_sinr: Any
+    power: Any
+    sinr: Any
+    whole: Any
+    held: Any
+
+
 class CrbProgram:
     """The design's semidefinite program, compiled once for each decade of SINR targets and solved for any."""
 
     def __init__(self, problem: DesignProblem, structure: Structure) -> None:
         self._problem, self._structure = problem, structure
-        self._size = len(structure.parts[0].antennas)
-        if any(len(part.antennas) != self._size for part in structure.parts):
+        # Parts that carry users' streams, and those that are judged: the same, but for a loose structure.
+        self._parts = [part for part in structure.parts if not structure.loose or SENSING not in part.users]
+        self._judged = [part for part in structure.parts if not structure.loose or SENSING in part.users]
+        self._size, size = len(self._parts[0].antennas), len(self._judged[0].antennas)
+        if any(len(p.antennas) != n for parts, n in ((self._parts, self._size), (self._judged, size)) for p in parts):
             raise NotImplementedError("the reference solver takes covariances of one size only")
-        self._programs: dict[float, tuple[Any, Any, Any, Any, Any]] = {}
-        self._basis = hermitian_basis(self._size)
+        self._programs: dict[float, _Compiled] = {}
+        self._basis, self._judged_basis = hermitian_basis(self._size), hermitian_basis(size)
         uniform = structure.objective_covariances(structure.uniform_covariances(problem))
         self._decorrelation = decorrelate(problem.information(uniform), 2 * problem.targets)
 
@@ -153,14 +170,14 @@ class CrbProgram:
         parameters, subcarriers = len(d), problem.subcarriers
         rows, columns = np.triu_indices(parameters)
         weight = 2.0 * subcarriers / problem.sensing.noise_power
-        parts = self._structure.parts
-        own = np.empty((len(rows), len(parts), self._size**2))
+        parts, basis = self._judged, self._judged_basis
+        own = np.empty((len(rows), len(parts), len(basis)))
         for p, part in enumerate(parts):
             here, mine = list(part.subcarriers), part.antennas
-            block = derivatives[:, :, here][..., mine].swapaxes(1, 2).reshape(parameters, len(here), -1, self._size)
+            block = derivatives[:, :, here][..., mine].swapaxes(1, 2).reshape(parameters, len(here), -1, len(mine))
             seen = problem.attenuation[here][:, mine[:, np.newaxis], mine]
             gram = np.einsum("asri,bsrj,sij->abij", block.conj(), block, seen, optimize=True)
-            own[:, p] = weight * inner_products(gram[rows, columns], self._basis)
+            own[:, p] = weight * inner_products(gram[rows, columns], basis)
         shared = np.empty_like(own)
         for p, part in enumerate(parts):
             members = self._structure.share_of[part.subcarriers[0]]
@@ -179,7 +196,7 @@ class CrbProgram:
     @cached_property
     def _streams(self) -> list[tuple[int, int]]:
         """(number of a part, user) of every covariance."""
-        return [(p, user) for p, part in enumerate(self._structure.parts) for user in part.users]
+        return [(p, user) for p, part in enumerate(self._parts) for user in part.users]
 
     def _coordinates(self, scale: float) -> Any:
         """Coordinates of all streams from the solver's, block by block."""
@@ -187,7 +204,7 @@ class CrbProgram:
 
         problem, blocks = self._problem, []
         for p, user in self._streams:
-            part = self._structure.parts[p]
+            part = self._parts[p]
             others = [
                 self._structure.channel_vectors(problem, v, part, s)
                 for v in range(problem.users) for s in part.subcarriers if v != user
@@ -195,12 +212,11 @@ class CrbProgram:
             blocks.append(quiet_coordinates(self._basis, np.concatenate([np.zeros((0, self._size)), *others]), scale))
         return sparse.block_diag(blocks, format="csr")
 
-    def _program(self, scale: float) -> tuple[Any, Any, Any, Any, Any]:
-        """(problem, stream coordinates, SINR parameter, power constraint, SINR constraint)."""
+    def _program(self, scale: float) -> _Compiled:
         import cvxpy as cp
         from scipy import sparse
 
-        problem, size, parts = self._problem, self._size, self._structure.parts
+        problem, size, parts = self._problem, self._size, self._parts
         users, count = problem.users, len(self._streams)
         scaled = cp.Variable((count, size**2))
         streams = cp.reshape(self._coordinates(scale) @ cp.vec(scaled, order="C"), scaled.shape, order="C")
@@ -209,11 +225,15 @@ class CrbProgram:
         constraints = [cp.reshape(embed @ scaled[i], (2 * size, 2 * size), order="C") >> 0 for i in range(count)]
         of_part = sparse.csr_array((np.ones(count), ([p for p, _ in self._streams], np.arange(count))), (len(parts), count))
         covariances = of_part @ streams
+        whole, held = covariances, None
+        if self._structure.loose:
+            whole, held, definite = self._whole(covariances)
+            constraints += [held, *definite]
         limits = problem.row_antennas
-        power_rows = np.zeros((len(limits), len(parts), size**2))
-        for p, part in enumerate(parts):
-            power_rows[problem.power_rows[part.antennas], p, np.arange(size)] = len(part.subcarriers)
-        power = sparse.csr_array(power_rows.reshape(len(limits), -1)) @ cp.vec(covariances, order="C") <= limits
+        power_rows = np.zeros((len(limits), len(self._judged), len(self._judged_basis)))
+        for p, part in enumerate(self._judged):
+            power_rows[problem.power_rows[part.antennas], p, np.arange(len(part.antennas))] = len(part.subcarriers)
+        power = sparse.csr_array(power_rows.reshape(len(limits), -1)) @ cp.vec(whole, order="C") <= limits
         # A user hears the parts of its subcarrier, and wants its own streams in them.
         every = [(p, u, s) for p, part in enumerate(parts) for u in range(users) for s in part.subcarriers]
         own = [(i, u, s) for i, (p, u) in enumerate(self._streams) if u != SENSING for s in parts[p].subcarriers]
@@ -230,7 +250,7 @@ class CrbProgram:
         wanted = at_users(own, self._channel_rows(mine), streams)
         sinr = (1.0 + inverse_sinr) * wanted - heard >= 1.0
         parameters, location = self._decorrelation.selection.shape
-        upper = self._coefficients.reshape(len(self._coefficients), -1) @ cp.vec(covariances, order="C")
+        upper = self._coefficients.reshape(len(self._coefficients), -1) @ cp.vec(whole, order="C")
         transform = self._decorrelation.transform
         known = transform @ problem.prior @ transform.T
         information = known + cp.reshape(_mirror(parameters) @ upper, (parameters, parameters), order="C")
@@ -238,39 +258,76 @@ class CrbProgram:
         selection = self._decorrelation.selection
         inequality = cp.bmat([[information, selection], [selection.T, bound]]) >> 0
         program = cp.Problem(cp.Minimize(cp.trace(bound)), [inequality, power, sinr, *constraints])
-        return program, streams, inverse_sinr, power, sinr
+        return _Compiled(program, streams, inverse_sinr, power, sinr, whole, held)
+
+    def _whole(self, covariances: Any) -> tuple[Any, Any, list[Any]]:
+        """Coordinates of the whole of a loose structure; that its blocks are the nodes' covariances; that it is positive."""
+        import cvxpy as cp
+        from scipy import sparse
+
+        basis, count = self._judged_basis, len(self._judged)
+        whole = cp.Variable((count, len(basis)))
+        embed, size = real_embedding(basis), 2 * basis.shape[1]
+        definite = [cp.reshape(embed @ whole[i], (size, size), order="C") >> 0 for i in range(count)]
+        place = {part.subcarriers: p for p, part in enumerate(self._judged)}
+        rows = np.zeros((len(self._parts), len(self._basis), count, len(basis)))
+        for i, part in enumerate(self._parts):
+            mine = part.antennas
+            # Coordinates are entries: real ones of the diagonal and real and imaginary ones above it.
+            blocks = basis[:, mine[:, np.newaxis], mine]
+            entries = inner_products(blocks, self._basis) / np.einsum("kij,kji->k", self._basis, self._basis).real
+            rows[i, :, place[part.subcarriers]] = entries.T
+        blocks = sparse.csr_array(rows.reshape(len(self._parts) * len(self._basis), -1)) @ cp.vec(whole, order="C")
+        return whole, cp.vec(covariances, order="C") == blocks, definite
 
     def solve(self, sinr: float, settings: dict[str, Any]) -> Solution:
         """Solve for an SINR target (linear); nothing of an earlier solve is reused, so the bits depend on it alone."""
         scale = interference_scale(sinr)
         if scale not in self._programs:
             self._programs[scale] = self._program(scale)
-        program, streams, inverse_sinr, power, row = self._programs[scale]
-        inverse_sinr.value = 1.0 / sinr
+        compiled = self._programs[scale]
+        compiled.inverse_sinr.value = 1.0 / sinr
         started = time.perf_counter()
-        outcome, iterations = solve(program, settings)
+        outcome, iterations = solve(compiled.program, settings)
         seconds = time.perf_counter() - started
-        if outcome not in ("optimal", "optimal_inaccurate") or streams.value is None or power.dual_value is None:
+        if outcome not in ("optimal", "optimal_inaccurate") or compiled.streams.value is None:
             return Solution(outcome, None, None, None, iterations, seconds)
-        return self._physical(outcome, streams.value, power.dual_value, row.dual_value, iterations, seconds)
+        if compiled.power.dual_value is None:
+            return Solution(outcome, None, None, None, iterations, seconds)
+        return self._physical(outcome, compiled, iterations, seconds)
 
-    def _physical(
-        self, outcome: str, streams: Float, power: Float, sinr: Float, iterations: int, seconds: float
-    ) -> Solution:  # fmt: skip
+    def _physical(self, outcome: str, compiled: _Compiled, iterations: int, seconds: float) -> Solution:
         problem, scale = self._problem, self._decorrelation.scale_m2
         total = problem.nodes * problem.antennas
         shape = (problem.subcarriers, problem.users)
-        matrices = problem.per_antenna_power * np.tensordot(streams, self._basis, axes=1)
+        matrices = problem.per_antenna_power * np.tensordot(compiled.streams.value, self._basis, axes=1)
         count = problem.users + self._structure.has_sensing
         full = np.zeros((count, problem.subcarriers, total, total), dtype=np.complex128)
         for (p, user), matrix in zip(self._streams, matrices, strict=True):
-            part = self._structure.parts[p]
+            part = self._parts[p]
             for subcarrier in part.subcarriers:
                 full[user, subcarrier, part.antennas[:, np.newaxis], part.antennas] += matrix
+        node_dual = None
+        if self._structure.loose:
+            whole = problem.per_antenna_power * np.tensordot(compiled.whole.value, self._judged_basis, axes=1)
+            for part, matrix in zip(self._judged, whole, strict=True):
+                here = list(part.subcarriers)
+                full[-1, here] = matrix - full[:-1, here].sum(axis=0)
+            node_dual = self._node_dual(compiled.held.dual_value) * scale / problem.per_antenna_power
         noise = problem.noise_power / problem.subcarriers
-        power_dual = np.maximum(power, 0.0)[problem.power_rows] * scale / problem.per_antenna_power
-        sinr_dual = np.maximum(sinr, 0.0).reshape(shape).T * scale / noise
-        return Solution(outcome, full, power_dual, sinr_dual, iterations, seconds)
+        power_dual = np.maximum(compiled.power.dual_value, 0.0)[problem.power_rows] * scale / problem.per_antenna_power
+        sinr_dual = np.maximum(compiled.sinr.dual_value, 0.0).reshape(shape).T * scale / noise
+        return Solution(outcome, full, power_dual, sinr_dual, iterations, seconds, node_dual=node_dual)
+
+    def _node_dual(self, multiplier: Float) -> Complex:
+        """Z [L, N, M_t, M_t] from the multipliers of the coordinates of ``sum_u R_{c,n,u} = R_nn``."""
+        problem = self._problem
+        z = np.zeros((problem.subcarriers, problem.nodes, self._size, self._size), dtype=np.complex128)
+        norms = np.einsum("kij,kji->k", self._basis, self._basis).real
+        for part, values in zip(self._parts, multiplier.reshape(len(self._parts), -1), strict=True):
+            matrix = np.tensordot(values / norms, self._basis, axes=1) / len(part.subcarriers)
+            z[list(part.subcarriers), part.antennas[0] // problem.antennas] = matrix
+        return z
 
 
 def real_embedding(basis: Complex) -> Any:

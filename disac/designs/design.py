@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs import beamforming, orthogonal, phase_agnostic, synchronised, unconstrained
+from disac.designs import beamforming, orthogonal, phase_agnostic, printed, synchronised, unconstrained
 from disac.designs.beams import FEASIBLE, cycled_beams, exact_beams, keeps_all, mean_covariance
 from disac.designs.decorrelated import CrbProgram, Solution
 from disac.designs.fast import FastSolver
@@ -50,6 +50,7 @@ METHODS: dict[str, ModuleType] = {
     "orthogonal": orthogonal,
     "beamforming": beamforming,
     "unconstrained-tight": unconstrained,
+    "unconstrained": printed,
     "synchronised": synchronised,
 }
 
@@ -60,10 +61,11 @@ Solver = Literal["fast", "reference"]
 class Design:
     """A delivered design with its certificate, or the proof that there is none.
 
-    ``streams`` [U.., L, D, D] are the users' covariances, and a sensing one where there is; their sum is transmitted.
+    ``streams`` [U.., L, D, D] are the users' covariances, and a sensing one where there is; their sum is transmitted. Of the
+    design ``unconstrained`` the last is the rest of the whole covariance and need not be positive semidefinite.
     ``delivered_crb_m2`` is the CRB of that signal; for the beamforming design it differs from the objective. Absent where
     nothing was delivered. ``power_dual`` lambda [D], ``sinr_dual`` mu [U, L] and, for a delivered design, ``fisher_dual`` Y
-    [P, 2K] are what the bound, or the infeasibility, rests on.
+    [P, 2K] are what the bound, or the infeasibility, rests on; for a loose structure also ``node_dual`` Z [L, N, M_t, M_t].
     """
 
     certificate: Certificate
@@ -73,6 +75,7 @@ class Design:
     power_dual: Float | None = None
     sinr_dual: Float | None = None
     fisher_dual: Float | None = None
+    node_dual: Complex | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ class Designer:
         if problem.sinr_type == "cbf":
             every = every.coordinated(problem)
         self.structure = every.clustered(clusters) if clusters else every
+        self._clusters = clusters
         self._fast = self._structured if solver == "fast" else None
         if solver == "reference":
             _ = self._crb
@@ -213,24 +217,35 @@ class Designer:
         assert solution.streams is not None
         assert solution.power_dual is not None
         assert solution.sinr_dual is not None
-        streams, psd_violation = _positive_part(solution.streams)
+        streams, psd_violation = self._positive(solution.streams)
         if reserve is not None:
             streams = repaired(self.problem, streams, reserve, sinr)
         y = solution.fisher_dual if solution.fisher_dual is not None else self._fisher_dual(streams.sum(axis=0))
-        certificate, delivered, reached = self.judged(sinr, streams, solution.power_dual, solution.sinr_dual, y)
+        z = solution.node_dual
+        certificate, delivered, reached = self.judged(sinr, streams, solution.power_dual, solution.sinr_dual, y, z)
+        psd_violation = max(psd_violation, certificate.psd_violation)
         certificate = replace(certificate, psd_violation=psd_violation, iterations=iterations, seconds=seconds).judged()
-        return Design(certificate, streams, delivered, reached, solution.power_dual, solution.sinr_dual, y)
+        return Design(certificate, streams, delivered, reached, solution.power_dual, solution.sinr_dual, y, z)
+
+    def _positive(self, streams: Complex) -> tuple[Complex, float]:
+        """Streams whose covariances, and the whole where the structure is loose, are positive semidefinite; what was cut."""
+        if not self.structure.loose:
+            return _positive_part(streams)
+        users, cut = _positive_part(streams[:-1])
+        whole, more = _positive_part(streams.sum(axis=0))
+        return np.concatenate([users, (whole - users.sum(axis=0))[np.newaxis]]), max(cut, more)
 
     def judged(
-        self, sinr: float, streams: Complex, power_dual: Float, sinr_dual: Float, fisher_dual: Float
-    ) -> tuple[Certificate, float, float]:
+        self, sinr: float, streams: Complex, power_dual: Float, sinr_dual: Float, fisher_dual: Float,
+        node_dual: Complex | None = None,
+    ) -> tuple[Certificate, float, float]:  # fmt: skip
         """Certificate of delivered covariances from themselves and the multipliers alone.
 
         Parameters
         ----------
         sinr
             Promised SINR, linear.
-        streams, power_dual, sinr_dual, fisher_dual
+        streams, power_dual, sinr_dual, fisher_dual, node_dual
             As in :class:`Design`.
 
         Returns
@@ -243,9 +258,9 @@ class Designer:
         transmitted = streams.sum(axis=0)
         seen = self.structure.objective_covariances(transmitted)
         reached = self.problem.sinr(streams, transmitted)
-        values = np.linalg.eigvalsh(streams)
+        values = np.concatenate([np.linalg.eigvalsh(m).reshape(-1) for m in self.structure.definite(self.problem, streams)])
         certificate = Certificate(
-            "ok", "", self.crb_m2(seen), self.dual_bound(sinr, power_dual, sinr_dual, fisher_dual),
+            "ok", "", self.crb_m2(seen), self.dual_bound(sinr, power_dual, sinr_dual, fisher_dual, node_dual),
             power_violation=max(0.0, self.problem.power_share(transmitted) - 1.0),
             sinr_violation=max(0.0, 1.0 - float(reached.min()) / sinr),
             psd_violation=max(0.0, -float(values.min())) / max(float(values.max()), 1e-300),
@@ -267,7 +282,9 @@ class Designer:
         solved: Float = scale[:, np.newaxis] * np.linalg.solve(scaled, scale[:, np.newaxis] * selection)
         return solved
 
-    def dual_bound(self, sinr: float, power_dual: Float, sinr_dual: Float, fisher_dual: Float) -> float:
+    def dual_bound(
+        self, sinr: float, power_dual: Float, sinr_dual: Float, fisher_dual: Float, node_dual: Complex | None = None
+    ) -> float:
         """A lower bound of the objective from multipliers, valid whatever their accuracy.
 
         For any Y the objective is at least ``2 tr(S^T Y) - tr(Y^T (F(R) + J) Y)``. With multipliers (lambda, mu), lifted
@@ -277,7 +294,7 @@ class Designer:
         problem = self.problem
         reward = self.structure.objective_covariances(self._reward(fisher_dual))
         level = level_power_dual(problem, power_dual)
-        slack = dual_slack(problem, self.structure, sinr, level, sinr_dual, reward)
+        slack = dual_slack(problem, self.structure, sinr, level, sinr_dual, reward, node_dual)
         lifted = level + max(0.0, -slack) * (1.0 + 1e-9)
         noise = problem.noise_power / problem.subcarriers
         cost = problem.per_antenna_power * lifted.sum() - noise * sinr_dual.sum()
@@ -297,7 +314,8 @@ class Designer:
 
         Constant beams where they attain the optimum. Those of correlated nodes whose powers add up may not: where an optimum
         needs more than one direction for a stream, a cycle of beams delivers it exactly
-        (:func:`disac.designs.beams.cycled_beams`).
+        (:func:`disac.designs.beams.cycled_beams`). No signal has the covariances of a loose structure; that of the tight
+        relaxation is sent in its place.
 
         Parameters
         ----------
@@ -306,6 +324,8 @@ class Designer:
         """
         if design.streams is None:
             return NOTHING
+        if self.structure.loose:
+            return self._tight.delivered(self._tight_design(sinr), sinr, constant)
         constant = self.constant_beams(design, sinr) if constant is None else constant
         exact = self.method is beamforming or keeps_all(self.problem, self.structure)
         if exact or constant.crb_m2 <= design.certificate.value * (1.0 + ATTAINS):
@@ -321,6 +341,8 @@ class Designer:
         """
         if design.streams is None:
             return NOTHING
+        if self.structure.loose:
+            return self._tight.constant_beams(self._tight_design(sinr), sinr)
         if self.method is beamforming:
             return self.sent(*beamforming.beams_alone(self.problem, design.streams))
         if keeps_all(self.problem, self.structure):
@@ -338,6 +360,18 @@ class Designer:
             return best
         # Along the nodes' own beams (27) there is always a design: they keep every received power, with power to spare.
         return self._along(solver, unconstrained.extract_as_printed(self.problem, design.streams)[0][0], sinr)
+
+    @cached_property
+    def _tight(self) -> Designer:
+        """The design that whole stream covariances allow, in place of a loose structure."""
+        return Designer(self.problem, "unconstrained-tight", clusters=self._clusters)
+
+    def _tight_design(self, sinr: float) -> Design:
+        if self._last_tight is None or self._last_tight[0] != sinr:
+            self._last_tight = sinr, self._tight.design(sinr)
+        return self._last_tight[1]
+
+    _last_tight: tuple[float, Design] | None = None
 
     def _along(self, solver: FastSolver, directions: Complex, sinr: float) -> Delivered:
         """The best beams along directions [U, L, D], or nothing where none serve."""
@@ -366,8 +400,9 @@ class Designer:
         return phase_agnostic.scrambling(self.problem.nodes, self.problem.nodes if scrambled else 1)
 
     def extracted_as_printed(self, design: Design) -> Delivered:
-        """The unconstrained design's beams by (26)-(29) of 002, which keep neither power nor SINR."""
-        if design.streams is None or self.method is not unconstrained or self.problem.sinr_type != "noncoherent":
+        """The unconstrained designs' beams by (26)-(29) of 002, which keep neither power nor SINR."""
+        relaxations = (unconstrained, printed)
+        if design.streams is None or self.method not in relaxations or self.problem.sinr_type != "noncoherent":
             return NOTHING
         return self.sent(*unconstrained.extract_as_printed(self.problem, design.streams))
 

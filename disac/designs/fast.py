@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from disac.arrays import baseband_hz, delay_vector, steering_derivative, steering_vector
 from disac.designs.decorrelated import Solution
-from disac.designs.problem import DesignProblem, Structure
+from disac.designs.printed import Heard, heard_basis, node_streams
+from disac.designs.problem import SENSING, DesignProblem, Structure
 from disac.geometry import angles_rad, delays_s
 from disac.metrics.fisher import SensingModel, location_jacobian
 from disac.metrics.synchronisation import clock_basis, coherent_phases, slot_weights, spread
@@ -164,7 +165,10 @@ class FastSolver:
         blocks = []
         for mine, groups, users in self._classes:
             nodes = np.unique(mine // problem.antennas)
-            cells = np.array([self._groups.index(group) for group in groups])
+            cells = self._cells_of(groups)
+            if self._structure.loose and SENSING not in users:
+                blocks.append(self._held(int(nodes[0]), cells, users))
+                continue
             if len(groups[0]) > 1:
                 share, scale = np.array(groups), weight
             else:
@@ -186,8 +190,36 @@ class FastSolver:
             right = on.reshape(*on.shape[:3], -1)[..., mine]
             channels, costs = self._channels(mine, nodes, cells), len(groups[0]) * self._costs(mine)
             one = (np.zeros(1, dtype=np.int64), users, costs, channels, np.ascontiguousarray(dense), left, right)
-            blocks.append(Block(cells, *one, atoms[np.newaxis]))
+            ties = np.zeros((len(cells), 0, 0, len(mine)), dtype=np.complex128)
+            block = Block(cells, *one, atoms[np.newaxis], ties)
+            if self._structure.loose:
+                # Users hear of the whole what they hear of the streams within.
+                block = replace(block, channels=0.0 * channels[:, :, :1], ties=self._heard.whole_ties(cells), tied=-1.0)
+            blocks.append(block)
         return blocks
+
+    def _cells_of(self, groups: Sequence[tuple[int, ...]]) -> Int:
+        return np.array([self._groups.index(group) for group in groups])
+
+    @cached_property
+    def _heard(self) -> Heard:
+        """What the users of a loose structure hear of each node in each cell."""
+        problem, every = self._problem, np.arange(len(self._groups))
+        nodes = np.arange(problem.nodes)
+        channels = [self._channels(problem.node_antennas(n), nodes[n : n + 1], every)[:, :, 0] for n in range(problem.nodes)]
+        return Heard(heard_basis(np.array(channels)))
+
+    def _held(self, node: int, cells: Int, users: Int) -> Block:
+        """Streams of a node in coordinates of what its users hear: they cost no power and no receiver sees them."""
+        problem, basis = self._problem, self._heard.basis[node, cells]
+        size, families, count = basis.shape[-1], problem.targets if self._has_atoms else 1, len(cells)
+        channels = self._channels(problem.node_antennas(node), np.array([node]), cells) @ basis.conj()[:, np.newaxis]
+        dense = np.zeros((count, 0, 0, self._dense, size), dtype=np.complex128)
+        left = np.zeros((count, 0, families, 0), dtype=np.complex128)
+        right = np.zeros((count, families, 1, size), dtype=np.complex128)
+        atoms, ties = np.zeros((1, 0, families, 1), dtype=np.int64), self._heard.held_ties(node, count)
+        one, free = np.zeros(1, dtype=np.int64), np.zeros((1, len(problem.row_antennas), size))
+        return Block(cells, one, users, free, channels, dense, left, right, atoms, ties)
 
     def _costs(self, mine: Int) -> Float:
         """Power limit that each antenna draws on, [1, limits, d]."""
@@ -245,8 +277,8 @@ class FastSolver:
         atoms = len(self._touched)
         total = dense + 2 * atoms
         used = np.zeros(problem.nodes * problem.antennas)
-        for mine, groups, _ in self._classes:
-            used[mine] += sum(len(group) for group in groups)
+        for (mine, groups, _), block in zip(self._classes, raw, strict=True):
+            used[mine] += sum(len(group) for group in groups) if block.atoms.size else 0
         information = np.zeros((total, total))
         for (mine, _, _), block in zip(self._classes, raw, strict=True):
             even = np.diag(1.0 / used[mine]).astype(np.complex128)
@@ -286,7 +318,9 @@ class FastSolver:
         self._selection = selection / np.sqrt(self._scale_m2)
         mixing = self._transform[:dense, :dense]
         weights = self._transform[:dense, dense : dense + atoms] + 1j * self._transform[:dense, dense + atoms :]
-        self._program_blocks = tuple(_transformed(block, mixing, weights, sizes) for block in raw)
+        self._program_blocks = tuple(
+            _transformed(block, mixing, weights, sizes) if block.atoms.size else block for block in raw
+        )  # fmt: skip
 
     def _program(self, sinr: float, blocks: Sequence[Block] | None = None) -> Program:
         problem = self._problem
@@ -328,6 +362,7 @@ class FastSolver:
         count = problem.users + self._structure.has_sensing
         streams = np.zeros((count, problem.subcarriers, size, size), dtype=np.complex128)
         each = self._covariances(result, self._program_blocks)
+        each = self._within(each) if self._structure.loose else each
         for (mine, groups, users), covariance in zip(self._classes, each, strict=True):
             for subcarriers in zip(*groups, strict=True):
                 # The sensing stream, of number -1, comes last.
@@ -336,8 +371,30 @@ class FastSolver:
         turned = np.sqrt(self._scale_m2) * (self._transform.T @ result.fisher)
         fisher = np.zeros((len(problem.prior), turned.shape[1]))
         fisher[self._kept] = turned[: len(self._kept)]
+        price = self._scale_m2 / problem.per_antenna_power
+        node_dual = price * self._heard.prices(result.ties, self._groups) if self._structure.loose else None
         seconds = time.perf_counter() - started
-        return Solution(result.outcome, streams, power, service.T, result.iterations, seconds, fisher)
+        return Solution(result.outcome, streams, power, service.T, result.iterations, seconds, fisher, node_dual)
+
+    def _within(self, covariances: Sequence[Complex]) -> list[Complex]:
+        """Streams on the nodes' antennas [c, U, M_t, M_t] from those in coordinates of Q, and what they leave of the whole."""
+        problem = self._problem
+        size = problem.nodes * problem.antennas
+        whole = np.zeros((len(self._groups), size, size), dtype=np.complex128)
+        cells = [self._cells_of(groups) for _, groups, _ in self._classes]
+        for (_, _, users), here, covariance in zip(self._classes, cells, covariances, strict=True):
+            if SENSING in users:
+                whole[here] = covariance[:, 0]
+        rest, found = whole.copy(), list(covariances)
+        for i, ((mine, _, users), here) in enumerate(zip(self._classes, cells, strict=True)):
+            if SENSING not in users:
+                block = np.ix_(here, mine, mine)
+                found[i] = node_streams(whole[block], self._heard.basis[mine[0] // problem.antennas, here], covariances[i])
+                rest[block] -= found[i].sum(axis=1)
+        for i, ((_, _, users), here) in enumerate(zip(self._classes, cells, strict=True)):
+            if SENSING in users:
+                found[i] = rest[here][:, np.newaxis]
+        return found
 
     def along(self, directions: Complex, sinr: float, gap: float = GAP) -> tuple[str, Complex, Complex]:
         """The best design whose users' beams point along given directions, with any sensing covariance.

@@ -46,14 +46,23 @@ class PowerNeed:
 
 
 def dual_slack(
-    problem: DesignProblem, structure: Structure, sinr: float, power_dual: Float, sinr_dual: Float, reward: Complex | Float
-) -> float:
+    problem: DesignProblem, structure: Structure, sinr: float, power_dual: Float, sinr_dual: Float, reward: Complex | Float,
+    node_dual: Complex | None = None,
+) -> float:  # fmt: skip
     """Least eigenvalue of the designs' dual inequalities, in the unit of ``power_dual``; means over a part's subcarriers.
 
     ``diag(lambda) - G_l + sum_v mu_v B_v - (1 + 1/Gamma) mu_u B_u`` over all users and subcarriers, with the sensing
     reward ``G_l`` [L, D, D] given. Non-negative means dual feasible; adding its negative to every lambda makes it so.
+
+    In a loose structure power is paid for the whole, which gives the nodes' blocks to the streams at the price ``Z_n``
+    (``node_dual`` [L, N, M_t, M_t]; diag(lambda) if None): ``diag(lambda) - G_l - blkdiag(Z_n) >= 0`` and ``Z_n + sum_v mu_v
+    B_v - (1 + 1/Gamma) mu_u B_u >= 0``. What the latter lack is added to every price, and so to lambda.
     """
-    least = np.inf
+    least, least_within = np.inf, 0.0
+    priced = np.zeros((problem.subcarriers, len(power_dual), len(power_dual)), dtype=np.complex128)
+    for node in range(problem.nodes if structure.loose else 0):
+        mine = problem.node_antennas(node)
+        priced[:, mine[:, np.newaxis], mine] = np.diag(power_dual[mine]) if node_dual is None else node_dual[:, node]
     for part in structure.parts:
         mine, here = part.antennas, list(part.subcarriers)
         wanted = []
@@ -63,12 +72,14 @@ def dual_slack(
             ]  # fmt: skip
             heard = np.concatenate(weighted)
             wanted.append(heard.T @ heard.conj())
-        base = len(here) * np.diag(power_dual[mine]) - reward[here].sum(axis=0)[np.ix_(mine, mine)] + sum(wanted)
+        within, price = structure.loose and SENSING not in part.users, priced[here].sum(axis=0)[np.ix_(mine, mine)]
+        paid = len(here) * np.diag(power_dual[mine]) - reward[here].sum(axis=0)[np.ix_(mine, mine)] - price
+        base = paid if structure.loose and not within else (price if within else paid) + sum(wanted)
         for user in part.users:
             own = 0.0 if user == SENSING else (1.0 + 1.0 / sinr) * wanted[user]
-            matrix = (base - own) / len(here)
-            least = min(least, float(np.linalg.eigvalsh(matrix)[0]))
-    return least
+            value = float(np.linalg.eigvalsh((base - own) / len(here))[0])
+            least, least_within = (least, min(least_within, value)) if within else (min(least, value), least_within)
+    return least + least_within
 
 
 class PowerProgram:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -155,12 +155,14 @@ class Structure:
 
     Each stream has a covariance on the antennas of each of the ``parts`` that carries it; between parts it is zero.
     Subcarriers in one set of ``shared`` are judged by their average covariance (one set per subcarrier: judged as
-    transmitted).
+    transmitted). In a ``loose`` structure the last stream, which serves nobody, is on all antennas, the others are each on one
+    node's, and what must be positive semidefinite is the sum of all and, of the last, each node's block alone: (24) of 002.
     """
 
     name: str
     parts: tuple[Part, ...]
     shared: tuple[tuple[int, ...], ...]
+    loose: bool = False
 
     @cached_property
     def share_of(self) -> dict[int, tuple[int, ...]]:
@@ -171,6 +173,13 @@ class Structure:
     def has_sensing(self) -> bool:
         """Whether a stream serves no user."""
         return any(SENSING in part.users for part in self.parts)
+
+    def definite(self, problem: DesignProblem, streams: Complex) -> list[Complex]:
+        """What must be positive semidefinite of stream covariances [U.., L, D, D]: arrays of matrices."""
+        if not self.loose:
+            return [streams]
+        rest = [streams[-1][:, mine[:, np.newaxis], mine] for mine in map(problem.node_antennas, range(problem.nodes))]
+        return [streams[:-1], streams.sum(axis=0), *rest]
 
     def channel_vectors(self, problem: DesignProblem, user: int, part: Part, subcarrier: int) -> Complex:
         """What a user hears on the part's antennas, shape [t, d]: ``h^H R h`` summed over its rows is the power.
@@ -205,7 +214,7 @@ class Structure:
         for user in range(problem.users):
             if sum(len(part.subcarriers) for part in parts if user in part.users) < problem.subcarriers:
                 raise ValueError(f"the design '{self.name}' leaves subcarriers on which the node of user {user} is silent")
-        return Structure(self.name, tuple(parts), self.shared)
+        return replace(self, parts=tuple(parts))
 
     def clustered(self, clusters: int) -> Structure:
         """The same with one covariance for each of so many groups of adjacent subcarriers, as equal as they can be.
@@ -225,7 +234,7 @@ class Structure:
         if any(len(members) > 1 for members in self.shared) or any(len(s) < len(subcarriers) for s in sets.values()):
             raise ValueError(f"the design '{self.name}' has no covariances to share over adjacent subcarriers")
         parts = tuple(Part(group, np.array(antennas), users) for group in groups for antennas, users in sets)
-        return Structure(self.name, parts, self.shared)
+        return replace(self, parts=parts)
 
     def together(self, problem: DesignProblem) -> NDArray[np.bool_]:
         """Pairs of antennas whose signals may be correlated, shape [L, D, D]."""

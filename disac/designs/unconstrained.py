@@ -1,8 +1,8 @@
 """Unconstrained design (P.1) of 002: every subcarrier is transmitted by all nodes together.
 
 Solved in the tight relaxation of (23) that keeps the full N M_t x N M_t stream covariances. For one user it is the printed
-problem (24) exactly; for more, (24) drops blocks and gives a lower, looser optimum. Its location bound makes use of the
-relative phases of the nodes, which a noncoherent network does not know: read it as a bound.
+problem (24) exactly; for more, (24) drops blocks and gives a lower, looser optimum (:mod:`disac.designs.printed`). Its
+location bound makes use of the relative phases of the nodes, which a noncoherent network does not know: read it as a bound.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def extract_as_printed(problem: DesignProblem, streams: Complex) -> tuple[Comple
     beams, remainder
         Shapes [1, U, L, D] and [L, D, D].
     """
-    beams = node_beams(problem, streams)[np.newaxis]
+    beams = node_beams(problem, streams[: problem.users])[np.newaxis]
     rest = streams.sum(axis=0) - mean_covariance(beams).sum(axis=0)
     values, vectors = np.linalg.eigh(rest)
     kept = (vectors * np.maximum(values, 0.0)[:, np.newaxis]) @ vectors.conj().swapaxes(-1, -2)

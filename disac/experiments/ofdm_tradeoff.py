@@ -36,9 +36,13 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     design: Literal[
-        "phase-agnostic", "synchronised", "coherent", "orthogonal", "beamforming", "unconstrained-tight", "communication-only",
-        "isotropic",
-    ] = Field("phase-agnostic", description="design method")  # fmt: skip
+        "phase-agnostic", "synchronised", "coherent", "orthogonal", "beamforming", "unconstrained-tight", "unconstrained",
+        "communication-only", "isotropic",
+    ] = Field(
+        "phase-agnostic",
+        description="design method; the unconstrained ones are bounds that need the relative phases of the nodes: with whole "
+        "stream covariances (tight), or (24) of 002 as printed",
+    )  # fmt: skip
     sinr_type: Literal["noncoherent", "coherent", "cbf"] = Field(
         "noncoherent", description="how a user hears the nodes: powers add up, amplitudes do, or one node serves it (cbf)"
     )
@@ -61,6 +65,8 @@ class Options(BaseModel):
     def _sinr_type_suits_the_design(self) -> Options:
         if self.sinr_type == "cbf" and self.design in ("orthogonal", "beamforming"):
             raise ValueError(f"sinr_type cbf: on most subcarriers of '{self.design}' a user's node is silent")
+        if self.sinr_type == "cbf" and self.design == "unconstrained":
+            raise ValueError("sinr_type cbf: the design 'unconstrained' is (24) of 002, with the noncoherent SINR")
         if self.sinr_type == "cbf" and self.design in BASELINES:
             raise ValueError(f"sinr_type cbf: the design '{self.design}' has the noncoherent one alone")
         if self.sinr_type == "coherent" and self.design not in ("unconstrained-tight", "synchronised", "coherent"):
@@ -120,6 +126,10 @@ VARIABLES = (
         kind="detail",
     ),
     Variable("fisher_dual", "multiplier of the Fisher information, Y", "1", dims=("parameter", "location"), kind="detail"),
+    Variable(
+        "node_dual", "multiplier of the streams' place in a node's covariance, Z; for the design 'unconstrained'", "m2/W",
+        "complex128", ("subcarrier", "node", "tx", "tx_conj"), kind="detail",
+    ),
 )  # fmt: skip
 
 
@@ -206,7 +216,10 @@ class OfdmTradeoff:
         if np.isnan(stored["objective"]):
             least = designer.least_power(sinr, *multipliers)
             return [] if least > 1.0 else [f"the stored ray proves a need of {least:.6g} times the power only"]
-        again, _, reached = designer.judged(sinr, stored["stream_covariance"], *multipliers, stored["fisher_dual"])
+        # Stored where the structure is loose; a blank elsewhere.
+        node_dual = stored["node_dual"] if designer.structure.loose else None
+        streams, fisher_dual = stored["stream_covariance"], stored["fisher_dual"]
+        again, _, reached = designer.judged(sinr, streams, *multipliers, fisher_dual, node_dual)
         pairs = {
             "objective": again.value, "dual_bound": again.dual_bound, "min_sinr_db": linear_to_db(reached),
         }  # fmt: skip
@@ -375,6 +388,8 @@ def _result(
             "design_gap": sent.crb_m2 / certificate.dual_bound - 1.0, "sent_min_sinr_db": linear_to_db(sent.min_sinr),
             "symbol_min_sinr_db": linear_to_db(sent.symbol_sinr), "beam_cycle": len(sent.beams),
         }  # fmt: skip
+    if design.node_dual is not None:
+        result["node_dual"] = design.node_dual
     return result | {
         "rcrb_m": np.sqrt(certificate.value),
         "delivered_rcrb_m": np.sqrt(design.delivered_crb_m2),

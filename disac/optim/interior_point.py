@@ -18,7 +18,10 @@ matrix), so Newton's method on the perturbed optimality conditions works with Ph
 strictly dual feasible. At Y = 0, Phi only grows, so an iterate with sum mu > budget^T lambda proves that no covariance serves
 the users.
 
-Service multipliers belong to one cell (a subcarrier, or a group of them) each, so the Newton matrix is an arrow.
+Blocks of a cell may be tied to each other, ``sum +-T R T^H = 0`` with a Hermitian multiplier C for each tie. So is a covariance
+held inside another that alone costs power and is seen by the receivers.
+
+Multipliers of service and ties belong to one cell (a subcarrier, or a group of them) each, so the Newton matrix is an arrow.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from scipy import linalg
 
 from disac.optim.newton import Arrow, BlockState, adjoint, symmetric
 from disac.optim.program import Program, block_information
+from disac.optim.ties import combined, tie_vectors
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
@@ -42,7 +46,7 @@ Outcome = Literal["optimal", "infeasible", "stalled"]
 MOST_ITERATIONS = 60
 
 VIOLATION = 1e-8
-"""What may be left of a constraint: relative to a budget, or to a service row's right-hand side."""
+"""What may be left of a constraint: relative to a budget, a service row's right-hand side, the most held in a cell's ties."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class Result:
     """Where the method ended; everything in the program's units.
 
     ``covariances`` holds one array [c, u, d, d] per block, strictly positive definite, as all multipliers are. For
-    ``infeasible`` the multipliers (power, service) are the ray that proves it.
+    ``infeasible`` the multipliers (power, service, ties) are the ray that proves it. Those of ties are Hermitian, of any sign,
+    shape [cells, ties, m, m].
     """
 
     outcome: Outcome
@@ -58,6 +63,7 @@ class Result:
     fisher: Float
     power: Float
     service: Float
+    ties: Complex
     value: float
     bound: float
     iterations: int
@@ -120,7 +126,7 @@ def solve(program: Program, tolerance: float = 1e-7, *, trace: bool = False) -> 
             short = 0
     state.take(best)
     return Result(
-        outcome, best.covariances, best.fisher, best.power, best.service,
+        outcome, best.covariances, best.fisher, best.power, best.service, best.ties,
         state.value(), state.bound(), iterations, time.perf_counter() - started, tuple(log),
     )  # fmt: skip
 
@@ -134,10 +140,11 @@ class _Kept:
     fisher: Float
     power: Float
     service: Float
+    ties: Complex
 
 
 class _State:
-    """The iterate: (Y, lambda, mu) and the covariances with the multipliers' own slacks p and s."""
+    """The iterate: (Y, lambda, mu, C) and the covariances, with the slacks p and s of lambda and mu."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -171,6 +178,10 @@ class _State:
             loudest = max(loudest, float((np.abs(b.data.channels) ** 2).sum(axis=(2, 3)).max()))
         rows = len(program.row_user)
         self.service[:] = 0.1 * reward / (rows * loudest)
+        number, held = self.blocks[0].data.ties.shape[1:3]
+        # Above the mu h h^H of all rows, so that the Phi of held streams are positive definite, and below lambda.
+        start = 1.5 * rows * float(self.service.max()) * loudest * np.eye(held, dtype=np.complex128)
+        self.ties = np.tile(start, (program.cells, number, 1, 1))
         self.power[:] = 2.0 * (reward + rows * float(self.service.max()) * loudest)
         self._refresh()
         diagonal_sum = np.sum([b.pull_power(b.inverse) for b in self.blocks], axis=0)
@@ -192,7 +203,7 @@ class _State:
     def _refresh(self) -> None:
         """Phi and its inverse at the current dual point; response is up to date."""
         for b in self.blocks:
-            b.phi = b.affine(self.power, self.service) - b.gram(b.response, b.response)[:, np.newaxis]
+            b.phi = b.affine(self.power, self.service, self.ties) - b.gram(b.response, b.response)[:, np.newaxis]
             root: Any = np.linalg.inv(np.linalg.cholesky(b.phi))
             b.root, b.inverse = root, adjoint(root) @ root
 
@@ -241,32 +252,57 @@ class _State:
         return total / count
 
     def violation(self) -> float:
-        """Largest violation of a power budget (relative) or of a service row (of its right-hand side, one)."""
+        """Largest violation: of a budget and of what is held (relative), of a service row (of its right-hand side, one)."""
         nothing = (np.zeros_like(self.power), np.zeros_like(self.service))
-        power, service = self._primal_rows([b.r for b in self.blocks], *nothing)
-        return max(float((power / self.program.budget).max()), float(service.max()), 0.0)
+        power, rows = self._primal_rows([b.r for b in self.blocks], *nothing)
+        service = rows[:, : self.service.shape[1]]
+        worst = max(float((power / self.program.budget).max()), float(service.max()), 0.0)
+        if not self.ties.size:
+            return worst
+        left, held = (np.abs(part).max(axis=(1, 2, 3)) for part in self._tied())
+        return max(worst, float((left / held).max()))
+
+    def _tied(self) -> tuple[Complex, Complex]:
+        """What the ties leave, and what is held: shapes [cells, ties, m, m]."""
+        left, held = np.zeros_like(self.ties), np.zeros_like(self.ties)
+        for b in self.blocks:
+            pulled = b.pull_ties(b.r.sum(axis=1))
+            np.add.at(left, b.data.cells, pulled)
+            if b.data.tied > 0:
+                np.add.at(held, b.data.cells, pulled)
+        return left, held
 
     def kept(self, score: float) -> _Kept:
         """The iterate as it stands; its arrays are replaced, never changed, by later steps."""
-        return _Kept(score, tuple(b.r for b in self.blocks), self.fisher, self.power, self.service)
+        return _Kept(score, tuple(b.r for b in self.blocks), self.fisher, self.power, self.service, self.ties)
 
     def take(self, kept: _Kept) -> None:
         """Value and bound as of an iterate."""
         for b, covariance in zip(self.blocks, kept.covariances, strict=True):
             b.r = covariance
-        self.fisher, self.power, self.service, self._known = kept.fisher, kept.power, kept.service, None
+        self.fisher, self.power, self.service, self.ties = kept.fisher, kept.power, kept.service, kept.ties
+        self._known = None
 
     def _primal_rows(self, matrices: list[Complex], p: Float, s: Float) -> tuple[Float, Float]:
-        power, service = p - self.program.budget, 1.0 + s
+        power, rows = p - self.program.budget, self._rows(1.0 + s)
         for b, matrix in zip(self.blocks, matrices, strict=True):
             power = power + b.pull_power(matrix)
-            np.add.at(service, b.data.cells, b.pull_service(matrix))
-        return power, service
+            np.add.at(rows, b.data.cells, b.pull_rows(matrix))
+        return power, rows
+
+    def _rows(self, service: Float) -> Float:
+        """Numbers for a cell's rows, [cells, rows]: those given for the service rows, then zeros for the rows of ties."""
+        ties = self.blocks[0].channels.shape[1] - service.shape[1]
+        return np.concatenate([service, np.zeros((len(service), ties))], axis=1)
 
     # -- one iteration -----------------------------------------------------------------------------------------------
 
     def step(self) -> tuple[float, float]:
         """One predictor-corrector step; returns the primal and dual step lengths."""
+        if self.ties.size:
+            self._along = tie_vectors(self._tied()[1])
+            for b in self.blocks:
+                b.measure_ties(self._along[b.data.cells])
         system = Arrow(self, self._current() + self.program.prior)
         affine = self._towards(system, 0.0, None)
         primal, dual = self._lengths(affine, _COARSE)
@@ -288,7 +324,7 @@ class _State:
         n_y = self.fisher.size
         gradient_y = 2.0 * self.program.selection - 2.0 * (self.program.prior @ self.fisher)
         right = np.concatenate([gradient_y.reshape(-1), -self.program.budget])
-        local = np.ones_like(self.service)
+        local = self._rows(np.ones_like(self.service))
         bilinear = np.zeros_like(self.fisher)
         correction = None
         if target > 0.0 or affine is not None:
@@ -304,10 +340,10 @@ class _State:
             right[:n_y] += (bilinear - 2.0 * (information @ self.fisher)).reshape(-1)
             right[n_y:] += power + sum(b.pull_power(m) for b, m in zip(self.blocks, pulled, strict=True))
             for b, matrix in zip(self.blocks, pulled, strict=True):
-                np.add.at(local, b.data.cells, b.pull_service(matrix))
-            local += service
-        flat, service = system.solve(right, local)
-        move = self._direction(flat, service, target, correction)
+                np.add.at(local, b.data.cells, b.pull_rows(matrix))
+            local += self._rows(service)
+        flat, inner = system.solve(right, local)
+        move = self._direction(flat, inner, target, correction)
         if target == 0.0:
             return move
         rows, amiss = self._primal_after(move)
@@ -316,12 +352,12 @@ class _State:
                 break
             # What the assembled matrix rounds away near the end is seen, and mended, by applying the operators themselves.
             left = np.concatenate([self._fisher_row(move, gradient_y, bilinear).reshape(-1), rows[0]])
-            more, more_service = system.solve(left, rows[1])
-            mended = self._direction(flat + more, service + more_service, target, correction)
+            more, more_inner = system.solve(left, rows[1])
+            mended = self._direction(flat + more, inner + more_inner, target, correction)
             rows, still = self._primal_after(mended)
             if not still < amiss:
                 break
-            flat, service, move, amiss = flat + more, service + more_service, mended, still
+            flat, inner, move, amiss = flat + more, inner + more_inner, mended, still
         return move
 
     def _second_order(self, affine: _Direction) -> tuple[list[Complex], Float, Float]:
@@ -344,9 +380,12 @@ class _State:
         rows = self._primal_rows(matrices, self.power_slack + move.power_slack, self.service_slack + move.service_slack)
         return rows, max(float(np.abs(row).max()) for row in rows)
 
-    def _direction(self, flat: Float, service: Float, target: float, correction: Any) -> _Direction:
-        n_y = self.fisher.size
+    def _direction(self, flat: Float, inner: Float, target: float, correction: Any) -> _Direction:
+        n_y, served = self.fisher.size, self.service.shape[1]
         fisher, power = flat[:n_y].reshape(self.fisher.shape), flat[n_y:]
+        service, ties = inner[:, :served], self.ties
+        if ties.size:
+            ties = combined(inner[:, served:].reshape(*ties.shape[:2], -1), self._along)
         power_slack = target / self.power - self.power_slack * (1.0 + power / self.power)
         service_slack = target / self.service - self.service_slack * (1.0 + service / self.service)
         if correction is not None:
@@ -355,12 +394,12 @@ class _State:
         for number, b in enumerate(self.blocks):
             response = b.respond(fisher)
             mixed = b.gram(response, b.response)
-            phi = b.affine(power, service) - (mixed + adjoint(mixed))[:, np.newaxis]
+            phi = b.affine(power, service, ties) - (mixed + adjoint(mixed))[:, np.newaxis]
             r = target * b.inverse - b.r - symmetric(b.inverse @ (phi @ b.r))
             if correction is not None:
                 r = r - correction[0][number]
             moves.append(_Move(response, phi, b.gram(response, response), symmetric(r)))
-        return _Direction(fisher, power, service, power_slack, service_slack, moves)
+        return _Direction(fisher, power, service, ties, power_slack, service_slack, moves)
 
     def _lengths(self, move: _Direction, accuracy: float) -> tuple[float, float]:
         """Longest primal and dual steps that stay positive, at most a little above one."""
@@ -389,13 +428,13 @@ class _State:
         self.power_slack = self.power_slack + primal * move.power_slack
         self.service_slack = self.service_slack + primal * move.service_slack
         # Where a row's error is small beside its slack, the slack takes it up: exact feasibility at no cost.
-        power_row, service_row = self._primal_rows([b.r for b in self.blocks], self.power_slack, self.service_slack)
+        power_row, rows = self._primal_rows([b.r for b in self.blocks], self.power_slack, self.service_slack)
         self.power_slack = _settled(self.power_slack, power_row)
-        self.service_slack = _settled(self.service_slack, service_row)
-        before = (self.fisher, self.power, self.service, [b.response for b in self.blocks])
+        self.service_slack = _settled(self.service_slack, rows[:, : self.service.shape[1]])
+        before = (self.fisher, self.power, self.service, [b.response for b in self.blocks], self.ties)
         for _ in range(12):
             self.fisher, self.power = before[0] + dual * move.fisher, before[1] + dual * move.power
-            self.service = before[2] + dual * move.service
+            self.service, self.ties = before[2] + dual * move.service, before[4] + dual * move.ties
             for b, m, response in zip(self.blocks, move.blocks, before[3], strict=True):
                 b.response = response + dual * m.response
             try:
@@ -458,6 +497,7 @@ class _Direction:
     fisher: Float
     power: Float
     service: Float
+    ties: Complex
     power_slack: Float
     service_slack: Float
     blocks: list[_Move]

@@ -1,6 +1,6 @@
 """The Newton system of the interior point: what each block of covariances adds to it, and its solution.
 
-Global unknowns are Y and lambda; the service multipliers belong to one cell each, so the matrix is an arrow.
+Global unknowns are Y and lambda; the multipliers of service rows and ties belong to one cell each, so the matrix is an arrow.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class BlockState:
 
     def __init__(self, program: Program, block: Block) -> None:
         self.data, self.streams, self.weights = block, len(block.users), program.service(block.users)
+        self.service_weights, self.channels = self.weights, block.channels
         self.columns = program.selection.shape[1]
         cells, rows, terms, size = block.channels.shape
         self.size, self.count = size, cells
@@ -50,10 +51,21 @@ class BlockState:
         self.r, self.root, self.inverse = self.phi, self.phi, self.phi
         self.response = np.zeros((cells, receivers, rho, q, size), dtype=np.complex128)
 
+    def measure_ties(self, vectors: Complex) -> None:
+        """Add the ties to the rows, below those of the service, along vectors [c, ties, m^2, m] (:mod:`disac.optim.ties`)."""
+        cells, rows, terms, size = self.data.channels.shape
+        along = (vectors @ self.data.ties).reshape(cells, -1, size)
+        self.channels = np.zeros((cells, rows + along.shape[1], terms, size), dtype=np.complex128)
+        self.channels[:, :rows], self.channels[:, rows:, 0] = self.data.channels, along
+        self.flat_channels = self.channels.reshape(cells, -1, size)
+        self.weights = np.concatenate([self.service_weights, np.full((along.shape[1], self.streams), self.data.tied)])
+
     def respond(self, fisher: Float) -> Complex:
         """``H(Y_c)`` for each column, shape [c, x, rho, q, d]."""
         block, dense = self.data, self.parameters
         cells, receivers, rho = block.dense.shape[:3]
+        if not receivers:
+            return self.response
         z = fisher[dense : dense + self.total_atoms] + 1j * fisher[dense + self.total_atoms :]
         sums = np.swapaxes(z[self.entry_atoms], -1, -2) @ self.right_conj
         atoms = self.left_t @ sums.reshape(*sums.shape[:3], -1)
@@ -65,12 +77,16 @@ class BlockState:
         left, right = a.reshape(self.count, -1, self.size), b.reshape(self.count, -1, self.size)
         return adjoint(left) @ right
 
-    def affine(self, power: Float, service: Float) -> Complex:
-        """The part of Phi that is linear in (lambda, mu): shape [c, u, d, d]."""
-        weight = service[self.data.cells][:, np.newaxis] * self.weights.T
+    def affine(self, power: Float, service: Float, ties: Complex) -> Complex:
+        """The part of Phi that is linear in (lambda, mu, C): shape [c, u, d, d]."""
+        weight = service[self.data.cells][:, np.newaxis] * self.service_weights.T
         scaled = weight[..., np.newaxis, np.newaxis] * self.data.channels[:, np.newaxis]
         flat = scaled.reshape(self.count, self.streams, -1, self.size)
-        part: Complex = np.swapaxes(flat, -1, -2) @ self.flat_channels.conj()[:, np.newaxis]
+        part: Complex = np.swapaxes(flat, -1, -2) @ self.data.channels.conj().reshape(self.count, 1, -1, self.size)
+        if ties.size:
+            t = self.data.ties
+            held = (np.swapaxes(t, -1, -2) @ ties[self.data.cells] @ t.conj()).sum(axis=1)
+            part += self.data.tied * held[:, np.newaxis]
         diagonal = np.arange(self.size)
         part[..., diagonal, diagonal] += (power @ self.data.power)[self.data.power_of, np.newaxis]
         return part
@@ -92,16 +108,21 @@ class BlockState:
         """Sum of diagonals over each power row, for matrices [c, u, d, d]."""
         return self.spend(np.einsum("cuii->ci", matrix).real)
 
-    def pull_service(self, matrix: Complex) -> Float:
-        """Weighted ``h^H X h`` of each service row, shape [c, r]."""
+    def pull_ties(self, matrix: Complex) -> Complex:
+        """``+-T X T^H`` of each tie for X [c, d, d]: shape [c, ties, m, m]."""
+        t = self.data.ties
+        return self.data.tied * (t.conj() @ matrix[:, np.newaxis] @ np.swapaxes(t, -1, -2))
+
+    def pull_rows(self, matrix: Complex) -> Float:
+        """Weighted ``h^H X h`` of each service row and each row of a tie, shape [c, r]."""
         h = self.flat_channels[:, np.newaxis]
         heard = ((h.conj() @ matrix) * h).sum(axis=-1).real
-        rows = heard.reshape(*heard.shape[:2], *self.data.channels.shape[1:3]).sum(axis=-1)
+        rows = heard.reshape(*heard.shape[:2], *self.channels.shape[1:3]).sum(axis=-1)
         pulled: Float = (rows * self.weights.T).sum(axis=1)
         return pulled
 
     def newton(self, inverse: Complex) -> tuple[Float, Float, Float]:
-        """Shares of the Newton matrix: global [g, g], global by service [c, g, r], service [c, r, r].
+        """Shares of the Newton matrix: global [g, g], global by local [c, g, r], local [c, r, r].
 
         Global unknowns are Y (row by row), then lambda. Entry (i, k) is ``Re tr(D_i A D_k B)`` summed over streams, with
         ``D = dPhi``, A the inverse of Phi and B the covariance.
@@ -109,7 +130,7 @@ class BlockState:
         block, q, d, u = self.data, self.columns, self.size, self.streams
         c, (groups, receivers, families, members) = self.count, block.atoms.shape
         dense, n_y = self.parameters, (self.parameters + 2 * self.total_atoms) * self.columns
-        rows, terms = block.channels.shape[1:3]
+        rows, terms = self.channels.shape[1:3]
         a, b, w = inverse, self.r, self.weights
         size_g = n_y + block.power.shape[1]
         whole = np.zeros((size_g, size_g))
@@ -130,6 +151,8 @@ class BlockState:
         cross = (h_a.conj() * h_b).real.reshape(c, u, rows, terms, d).sum(axis=3)
         weighted = (cross * w.T[:, :, np.newaxis]).sum(axis=1)
         to_service[:, n_y:] = block.power[block.power_of] @ np.swapaxes(weighted, 1, 2)
+        if not receivers:
+            return whole, to_service, service
 
         # atoms: D(z) = conj(z) s g^H + z g s^H with g = -H(Y)^H left
         g = -(block.left @ self.response.conj().reshape(c, receivers, -1, q * d))
@@ -203,7 +226,7 @@ class BlockState:
     def _dense_rows(self, a: Complex, g: Complex, whole: Float, to_service: Float, n_y: int) -> None:
         """Dense parameters with themselves, the atoms, lambda and the service rows."""
         block, q, d, c, dense = self.data, self.columns, self.size, self.count, self.parameters
-        w, rows, terms = self.weights, *block.channels.shape[1:3]
+        w, rows, terms = self.weights, *self.channels.shape[1:3]
         response = self.response.reshape(c, -1, q * d)
         change = -(adjoint(self.dense_rows) @ response).reshape(c, dense, d, q, d).transpose(0, 1, 3, 2, 4)
         change = (change + adjoint(change)).reshape(c, dense * q, d, d)
@@ -255,17 +278,19 @@ class Point(Protocol):
     fisher: Float
     power: Float
     service: Float
+    ties: Complex
     power_slack: Float
     service_slack: Float
 
 
 class Arrow:
-    """The Newton matrix: global unknowns (Y, lambda) and, cell by cell, the service multipliers; factored once."""
+    """The Newton matrix: global unknowns (Y, lambda) and, cell by cell, those of service rows and ties; factored once."""
 
     def __init__(self, state: Point, information: Float) -> None:
         n_y, columns = state.fisher.size, state.fisher.shape[1]
         size = n_y + len(state.power)
-        rows = state.service.shape[1]
+        service = state.service.shape[1]
+        rows = service + int(state.ties[0].size)
         self.whole = np.zeros((size, size))
         self.mixed = np.zeros((state.program.cells, size, rows))
         self.local = np.zeros((state.program.cells, rows, rows))
@@ -280,18 +305,19 @@ class Arrow:
             self.whole[own, own] += 2.0 * information
         power = np.arange(n_y, size)
         self.whole[power, power] += state.power_slack / state.power
-        diagonal = np.arange(rows)
+        diagonal = np.arange(service)
         self.local[:, diagonal, diagonal] += state.service_slack / state.service
         self._factor()
 
     def _factor(self) -> None:
         scale = 1.0 / np.sqrt(np.einsum("crr->cr", self.local))
-        self.local_inverse = np.linalg.inv(self.local * scale[:, :, np.newaxis] * scale[:, np.newaxis]) * (
-            scale[:, :, np.newaxis] * scale[:, np.newaxis]
-        )
-        turned = self.mixed @ self.local_inverse
+        local = self.local * scale[:, :, np.newaxis] * scale[:, np.newaxis]
+        # By a factor of the inverse, not the inverse: its square is subtracted without the error of an ill-conditioned one.
+        self.local_root = np.linalg.inv(np.linalg.cholesky(local)) * scale[:, np.newaxis]
+        turned = self.mixed @ self.local_root.swapaxes(-1, -2)
         self.flat_mixed = self.mixed.transpose(1, 0, 2).reshape(len(self.whole), -1)
-        reduced = self.whole - turned.transpose(1, 0, 2).reshape(len(self.whole), -1) @ self.flat_mixed.T
+        flat_turned = turned.transpose(1, 0, 2).reshape(len(self.whole), -1)
+        reduced = self.whole - flat_turned @ flat_turned.T
         size = np.abs(np.diag(reduced))
         if not (np.isfinite(size).all() and size.min() > 0.0):
             raise np.linalg.LinAlgError("the Newton matrix has lost all accuracy")
@@ -309,11 +335,17 @@ class Arrow:
             return
         raise np.linalg.LinAlgError("the Newton matrix is not positive definite")
 
+    def _of_cells(self, local: Float) -> Float:
+        """Solve for the local unknowns alone."""
+        half = np.einsum("crs,cs->cr", self.local_root, local)
+        whole: Float = np.einsum("csr,cs->cr", self.local_root, half)
+        return whole
+
     def _once(self, right: Float, local: Float) -> tuple[Float, Float]:
-        inner = np.einsum("crs,cs->cr", self.local_inverse, local)
+        inner = self._of_cells(local)
         reduced = right - self.flat_mixed @ inner.reshape(-1)
         flat = self.scale * linalg.cho_solve(self.factor, self.scale * reduced, check_finite=False)
-        return flat, inner - np.einsum("crs,cs->cr", self.local_inverse, flat @ self.mixed)
+        return flat, inner - self._of_cells(flat @ self.mixed)
 
     def solve(self, right: Float, local: Float) -> tuple[Float, Float]:
         """Solve with two steps of refinement."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +34,15 @@ class Block:
     channels
         ``h`` of the service rows, shape [c, r, t, d]: ``B = sum_t h_t h_t^H``.
     dense
-        Derivative rows of the dense parameters at each receiver, shape [c, x, rho, D, d].
+        Derivative rows of the dense parameters at each receiver, shape [c, x, rho, D, d]; x is 0 where none sees the block.
     left, right
         Rank-one derivatives ``left right^H`` of the atoms: shapes [c, x, k, rho] and [c, k, m, d].
     atoms
         Number of the atom (receiver x, family k, member m), shape [g, x, k, m].
+    ties
+        ``T^*`` of each of a cell's ties, shape [c, ties, m, d]; no ties where there are none.
+    tied
+        Sign with which the block stands in them; the streams of blocks of positive sign are what is held.
     """
 
     cells: Int
@@ -49,6 +54,8 @@ class Block:
     left: Complex
     right: Complex
     atoms: Int
+    ties: Complex
+    tied: float = 1.0
 
     @cached_property
     def groups(self) -> list[slice]:
@@ -86,9 +93,10 @@ def merged(blocks: Sequence[Block]) -> list[tuple[Block, list[int]]]:
 
 
 def _alike(one: Block, other: Block) -> bool:
-    arrays = ("power", "channels", "dense", "left", "right", "atoms")
+    arrays = ("power", "channels", "dense", "left", "right", "atoms", "ties")
     return (
-        len(one.power) == len(one.starts)
+        one.tied == other.tied
+        and len(one.power) == len(one.starts)
         and len(other.power) == len(other.starts)
         and np.array_equal(one.users, other.users)
         and all(getattr(one, name).shape[1:] == getattr(other, name).shape[1:] for name in arrays)
@@ -100,8 +108,8 @@ def _joined(blocks: Sequence[Block]) -> Block:
     if len(blocks) == 1:
         return blocks[0]
     before = np.cumsum([0, *(len(block.cells) for block in blocks[:-1])])
-    parts = ("cells", "power", "channels", "dense", "left", "right", "atoms")
-    arrays = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in parts}
+    parts = ("cells", "power", "channels", "dense", "left", "right", "atoms", "ties")
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in parts}
     starts = np.concatenate([block.starts + first for block, first in zip(blocks, before, strict=True)])
     return replace(blocks[0], starts=starts, **arrays)
 
@@ -163,6 +171,8 @@ def block_information(block: Block, covariance: Complex, atoms: int) -> Float:
     cells, receivers, rho, dense, size = block.dense.shape
     families, members = block.right.shape[1:3]
     share = np.zeros((dense + 2 * atoms, dense + 2 * atoms))
+    if not receivers:
+        return share
     rows = block.dense.reshape(cells, receivers * rho * dense, size)
     weighted = (rows @ covariance).reshape(cells, receivers * rho, dense, size)
     by_row = np.swapaxes(block.dense.reshape(cells, receivers * rho, dense, size), 2, 3).reshape(-1, dense)

@@ -10,7 +10,7 @@ import typer
 from flows.commands.common import EXIT_FAILED, AsJson, emit
 from pipeline.errors import UsageError, near_miss
 
-DESIGNS = ("phase-agnostic", "synchronised", "coherent", "orthogonal", "beamforming", "unconstrained-tight")
+DESIGNS = ("phase-agnostic", "synchronised", "coherent", "orthogonal", "beamforming", "unconstrained-tight", "unconstrained")
 _CHOICES = {
     "--localization": ("hybrid", "tof", "aoa", "tof_nui", "aoa_nui"), "--power-limit": ("per-antenna", "per-node", "total"),
     "--sinr-type": ("noncoherent", "coherent", "cbf"), "--design": DESIGNS,
@@ -101,6 +101,7 @@ def _designed(problem: Any, design: str, sinr_db: float, clusters: int) -> tuple
     for name, dims, value, unit in (
         ("power_dual", ("antenna",), found.power_dual, "m2/W"), ("sinr_dual", ("user", "subcarrier"), found.sinr_dual, "m2/W"),
         ("fisher_dual", ("parameter", "location"), found.fisher_dual, "1"),
+        ("node_dual", ("subcarrier", "node", "tx", "tx_conj"), found.node_dual, "m2/W"),
     ):  # fmt: skip
         if value is not None:
             arrays[name] = (dims, value, unit)

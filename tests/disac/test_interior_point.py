@@ -18,6 +18,7 @@ from disac.experiments.ofdm_tradeoff import design_problem
 from disac.metrics.fisher import SensingModel, fisher_information, localization_crb, null_vector
 from disac.optim import interior_point, newton
 from disac.optim.program import block_information
+from disac.optim.ties import combined
 from disac.scenario import Scenario
 from disac.units import db_to_linear
 
@@ -89,25 +90,28 @@ def test_the_newton_matrix_is_the_derivative_of_the_optimality_conditions(method
     arrow = newton.Arrow(state, information)
     r = np.random.default_rng(2)
     fisher, power = r.standard_normal(state.fisher.shape), r.standard_normal(state.power.shape)
-    service = r.standard_normal(state.service.shape)
+    rows, served = r.standard_normal(arrow.local.shape[:2]), state.service.shape[1]
+    service, ties = rows[:, :served], state.ties
+    if ties.size:
+        ties = combined(rows[:, served:].reshape(*ties.shape[:2], -1), state._along)
     flat = np.concatenate([fisher.reshape(-1), power])
-    by_matrix = arrow.whole @ flat + arrow.flat_mixed @ service.reshape(-1)
-    by_matrix_service = flat @ arrow.mixed + np.einsum("crs,cs->cr", arrow.local, service)
+    by_matrix = arrow.whole @ flat + arrow.flat_mixed @ rows.reshape(-1)
+    by_matrix_rows = flat @ arrow.mixed + np.einsum("crs,cs->cr", arrow.local, rows)
     change = []
     for b in state.blocks:
         mixed = b.gram(b.respond(fisher), b.response)
-        phi = b.affine(power, service) - (mixed + mixed.conj().swapaxes(-1, -2))[:, np.newaxis]
+        phi = b.affine(power, service, ties) - (mixed + mixed.conj().swapaxes(-1, -2))[:, np.newaxis]
         product = b.inverse @ phi @ b.r
         change.append(0.5 * (product + product.conj().swapaxes(-1, -2)))
     rows_y = 2.0 * information @ fisher - 2.0 * state.information([c.sum(axis=1) for c in change]) @ state.fisher
     rows_power = state.power_slack / state.power * power
-    rows_service = state.service_slack / state.service * service
+    expected_rows = state._rows(state.service_slack / state.service * service)
     for b, c in zip(state.blocks, change, strict=True):
         rows_power = rows_power + b.pull_power(c)
-        np.add.at(rows_service, b.data.cells, b.pull_service(c))
+        np.add.at(expected_rows, b.data.cells, b.pull_rows(c))
     expected = np.concatenate([rows_y.reshape(-1), rows_power])
     assert np.abs(by_matrix - expected).max() < 1e-9 * np.abs(expected).max()
-    assert np.abs(by_matrix_service - rows_service).max() < 1e-9 * np.abs(rows_service).max()
+    assert np.abs(by_matrix_rows - expected_rows).max() < 1e-9 * np.abs(expected_rows).max()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -148,7 +152,7 @@ def check_ending(seed: int, method: str, most_antennas: int = 24) -> str:
     assert solution.streams is not None
     assert solution.fisher_dual is not None
     certificate, _, _ = designer.judged(
-        sinr, solution.streams, solution.power_dual, solution.sinr_dual, solution.fisher_dual
+        sinr, solution.streams, solution.power_dual, solution.sinr_dual, solution.fisher_dual, solution.node_dual
     )  # fmt: skip
     assert certificate.worst_violation < 1e-6, (seed, method, certificate)
     assert -1e-7 < certificate.relative_gap < 1e-6, (seed, method, certificate)
@@ -189,7 +193,7 @@ def test_a_tighter_gap_is_reached_on_request() -> None:
         assert designer._fast is not None
         s = designer._fast.solve(sinr, gap=1e-8)
         assert s.outcome == "optimal"
-        certificate, _, _ = designer.judged(sinr, s.streams, s.power_dual, s.sinr_dual, s.fisher_dual)
+        certificate, _, _ = designer.judged(sinr, s.streams, s.power_dual, s.sinr_dual, s.fisher_dual, s.node_dual)
         assert certificate.relative_gap < 2e-8
 
 

@@ -64,7 +64,7 @@ def test_a_spoiled_proof_is_noticed(proof: tuple[Scenario, dict[str, Any]]) -> N
 
 
 EVERY = [
-    *(Options(design=design) for design in ("synchronised", "coherent", "communication-only", "isotropic")),
+    *(Options(design=design) for design in ("synchronised", "coherent", "unconstrained", "communication-only", "isotropic")),
     *(Options(design=design, sinr_type="cbf") for design in ("phase-agnostic", "unconstrained-tight", "synchronised")),
     Options(design="synchronised", sinr_type="coherent"),
 ]

@@ -106,7 +106,8 @@ def test_units_do_not_matter(save: Save) -> None:
 
 
 @pytest.mark.parametrize(("design", "extra"), [
-    ("orthogonal", {}), ("beamforming", {}), ("unconstrained-tight", {}), ("coherent", {"carrier_hz": 3.5e9}),
+    ("orthogonal", {}), ("beamforming", {}), ("unconstrained-tight", {}), ("unconstrained", {}),
+    ("coherent", {"carrier_hz": 3.5e9}),
     ("synchronised", {"carrier_hz": 3.5e9, "link_phase_std_rad": 0.1, "phase_std_rad": 0.1, "clock_std_s": 1e-10}),
 ])  # fmt: skip
 def test_every_design_takes_own_channels(save: Save, design: str, extra: dict[str, float]) -> None:
