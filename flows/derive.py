@@ -85,7 +85,7 @@ def surfaces_of(run: Run) -> xr.Dataset:
     """The surfaces of the latest cube, with the claims in the attributes."""
     cube = load_published(run.store, cube_folder(run.study.name))
     spec = run.study.surfaces
-    surfaces = compute_surfaces(cube, over=spec.over, edge=spec.edge, paired=spec.paired)
+    surfaces = compute_surfaces(cube, over=spec.over, edge=spec.edge, paired=spec.paired, profiles=spec.profiles)
     claims = evaluate_claims(run.study.name, cube, surfaces)
     surfaces.attrs.update(
         study=run.study.name, cube_key=cube.attrs["cube_key"], surface_key=run.surface_key, claims=json.dumps(claims)

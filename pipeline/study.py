@@ -71,6 +71,9 @@ class SurfaceSpec(_Part):
     over: str | None = Field(None, description="axis to average over; default: realisation, if there is one")
     edge: str | None = Field(None, description="axis along which the largest feasible value is sought")
     paired: str | None = Field(None, description="axis whose values are compared on the cells feasible for all")
+    profiles: list[str] = Field(
+        default_factory=list, description="variables with dimensions of their own that are averaged as well"
+    )
 
 
 class ReportSpec(_Part):
@@ -81,6 +84,7 @@ class ReportSpec(_Part):
     colour: str | None = None
     style: str | None = None
     log_y: bool = False
+    also: list[str] = Field(default_factory=list, description="variables drawn below in the same way, on a linear scale")
 
 
 class StudyFile(_Part):
@@ -309,9 +313,12 @@ def _resolve(file: StudyFile, origin: Source, experiment_loader: Callable[[str],
     if file.grids is not None and (file.where or file.exclude):
         raise origin.error(("where",) if file.where else ("exclude",), "write it inside the grid that it belongs to")
     names = [v.name for v in experiment.variables]
-    for i, name in enumerate(file.keep or []):
+    listed: dict[KeyPath, list[str]] = {
+        ("keep",): file.keep or [], ("surfaces", "profiles"): file.surfaces.profiles, ("report", "also"): file.report.also,
+    }  # fmt: skip
+    for path, name in (((*path, i), name) for path, chosen in listed.items() for i, name in enumerate(chosen)):
         if name not in names:
-            raise origin.error(("keep", i), f"no variable '{name}'{near_miss(name, names)}; there are {', '.join(names)}")
+            raise origin.error(path, f"no variable '{name}'{near_miss(name, names)}; there are {', '.join(names)}")
     grids = tuple(file.grids or [GridFile(axes=file.axes or {}, where=file.where, exclude=file.exclude)])
     return Study(
         name=file.study,

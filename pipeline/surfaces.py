@@ -6,6 +6,7 @@ compared on the realisations feasible for all of them (``_paired``).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,9 @@ _FEASIBLE = (STATUS_CODES["ok"], STATUS_CODES["inaccurate"])
 Float = NDArray[np.float64]
 
 
-def compute_surfaces(cube: xr.Dataset, *, over: str | None, edge: str | None, paired: str | None) -> xr.Dataset:
+def compute_surfaces(
+    cube: xr.Dataset, *, over: str | None, edge: str | None, paired: str | None, profiles: Collection[str] = ()
+) -> xr.Dataset:
     """Statistics over the axis ``over`` of every real variable of a cube; those of volatile ones are volatile.
 
     Parameters
@@ -35,6 +38,8 @@ def compute_surfaces(cube: xr.Dataset, *, over: str | None, edge: str | None, pa
         Numeric axis along which the largest feasible value is sought, per realisation.
     paired
         Axis whose values are compared on the realisations feasible for all values that are planned at a point.
+    profiles
+        Variables with dimensions of their own (a density over its bins) that are averaged too, entry by entry.
 
     Returns
     -------
@@ -47,17 +52,20 @@ def compute_surfaces(cube: xr.Dataset, *, over: str | None, edge: str | None, pa
     rest = tuple(d for d in axes if d != over)
     status = _over_last(cube["status"], over, rest)
     feasible, planned = np.isin(status, _FEASIBLE), status != STATUS_CODES["not_planned"]
-    surfaces = xr.Dataset(coords={n: c for n, c in cube.coords.items() if set(c.dims) <= set(rest)})
+    own = {str(d) for name in profiles if name in cube for d in cube[name].dims}
+    surfaces = xr.Dataset(coords={n: c for n, c in cube.coords.items() if set(c.dims) <= {*rest, *own} - {over}})
     _add_counts(surfaces, rest, status, feasible, planned)
     common = _paired_mask(rest, paired, feasible, planned)
     if common is not None:
         surfaces["paired_count"] = (rest, common.sum(-1), {"long_name": f"realisations feasible for every {paired}"})
     for name, variable in cube.data_vars.items():
-        if variable.dims == axes and variable.dtype.kind == "f":
-            values = _over_last(variable, over, rest).astype(np.float64)
-            usable = feasible & np.isfinite(values)
-            shared = _paired_mask(rest, paired, usable, planned)
-            _add_statistics(surfaces, str(name), rest, values, usable, shared, variable.attrs)
+        dims = (*rest, *(str(d) for d in variable.dims if d not in axes))
+        if (variable.dims == axes or name in profiles) and variable.dtype.kind == "f":
+            values = _over_last(variable, over, dims).astype(np.float64)
+            between = tuple(range(len(rest), len(dims)))
+            usable = np.expand_dims(feasible, between) & np.isfinite(values)
+            shared = _paired_mask(rest, paired, usable, np.expand_dims(planned, between))
+            _add_statistics(surfaces, str(name), dims, values, usable, shared, variable.attrs)
     _add_cost(surfaces, cube, over, rest)
     if edge is not None:
         _add_edge(surfaces, cube[edge], edge, rest, feasible)

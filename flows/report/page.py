@@ -33,7 +33,7 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
     claims
         Rows of :func:`flows.claims.evaluate_claims`.
     report_spec
-        ``x``, ``y``, ``colour``, ``style``, ``log_y``; what is not given is chosen from the data.
+        ``x``, ``y``, ``colour``, ``style``, ``log_y``, ``also``; what is not given is chosen from the data.
 
     Returns
     -------
@@ -41,9 +41,15 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
         A self-contained HTML page.
     """
     spec = completed_spec(cube, surfaces, report_spec)
-    drawn = {"status": status_map(cube, spec, surfaces.attrs.get("over"))}
+    over = surfaces.attrs.get("over")
+    # The bins of a density are no axis of the cells.
+    x = spec["x"] if spec["x"] in cube["status"].dims else completed_spec(cube, surfaces, {})["x"]
+    drawn = {"status": status_map(cube, spec | {"x": x}, over)}
     if np.isfinite(surfaces[f"{spec['y']}_mean_feasible"].values).any():
         drawn["tradeoff"] = tradeoff(surfaces, spec)
+    further = [y for y in spec.get("also", []) if f"{y}_mean_feasible" in surfaces]
+    further = [y for y in further if np.isfinite(surfaces[f"{y}_mean_feasible"].values).any()]
+    drawn |= {f"also {y}": tradeoff(surfaces, spec | {"y": y, "log_y": False}) for y in further}
     if {"relative_gap", "worst_violation"} <= set(cube.variables) and np.isfinite(cube["relative_gap"].values).any():
         drawn["certificates"] = certificates(cube)
     script, divs = components({name: hv.render(plot, backend="bokeh") for name, plot in drawn.items()})
@@ -59,6 +65,7 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
         summary=_summary(cube, claims),
         tiles=_tiles(cube, counts),
         tradeoff_note=_tradeoff_note(surfaces, spec),
+        further=[(axis_title(surfaces, f"{y}_mean_feasible").replace(", mean feasible", ""), f"also {y}") for y in further],
         tables=[t for t in (_edge_table(surfaces), _paired_table(surfaces, spec), _cost_table(surfaces)) if t],
         claims=claims,
         status_colours=_status_legend(cube),
@@ -181,7 +188,7 @@ def _paired_table(surfaces: xr.Dataset, spec: dict[str, Any]) -> dict[str, Any] 
     if not paired or name not in surfaces:
         return None
     means = surfaces[name].transpose(..., paired)
-    counts = surfaces["paired_count"].transpose(..., paired)
+    counts = surfaces["paired_count"].broadcast_like(means).transpose(*means.dims)
     rows = []
     for chosen, at in _places(means.isel({paired: 0}, drop=True), entry):
         values = means.values[at]

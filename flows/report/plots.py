@@ -66,8 +66,8 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
         table = {
             x: xs, y: ys, "curve": np.full(len(xs), name, dtype=object),
             "band": _texts(f"{a:.4g} to {b:.4g}" if np.isfinite(a) else "one value" for a, b in zip(lows, highs, strict=True)),
-            "count": _texts(f"{f} of {p}" for f, p in zip(part["feasible_count"].values[kept],
-                                                          part["planned_count"].values[kept], strict=True)),
+            "count": _texts(f"{f} of {p}" for f, p in zip(*(part[c].broadcast_like(part[mean]).values[kept]
+                                                            for c in ("feasible_count", "planned_count")), strict=True)),
         }  # fmt: skip
         extra = ["curve", "band", "count"]
         layers.append(hv.Curve((xs, ys), x, y, label=name).opts(color=colour, line_dash=dash, line_width=2))

@@ -170,3 +170,28 @@ def test_the_status_map_shows_each_place_by_its_gravest_cell() -> None:
         seen += 1
     planned = (cube["status"] != STATUS_CODES["not_planned"]).any(over)
     assert seen == int(planned.sum())
+
+
+def test_a_density_is_drawn_over_its_bins_with_a_curve_for_each_entry() -> None:
+    cube = fake_cube.quick_cube()
+    shape = (*cube["status"].shape, 2, 3)
+    density = np.broadcast_to(np.array([[0.2, 0.5, 0.3], [0.1, 0.2, 0.7]]), shape)
+    attributes = {"units": "1/dB", "long_name": "density of the SINR", "volatile": 0}
+    cube["density"] = ((*cube["status"].dims, "user", "level_db"), density, attributes)
+    cube = cube.assign_coords(level_db=[0.5, 1.5, 2.5]).isel(sinr_db=[0], user_count=[0])
+    profiles = {"over": "realisation", "edge": None, "paired": "design", "profiles": ["density"]}
+    surfaces = compute_surfaces(cube, **profiles)  # type: ignore[arg-type]
+    spec = {"x": "level_db", "y": "density", "colour": "user", "style": "design", "also": ["rcrb_m_not_kept"]}
+    page = build_report(cube, surfaces, [], report_spec=spec)
+    for words in ("Level [dB]", "Density of the SINR [1/dB]", "Orthogonal design (P.2), user 1"):
+        assert words in html.unescape(page)
+    # The map of cells keeps to an axis of the cells.
+    assert "SINR target [dB]" in page
+
+
+def test_further_variables_are_drawn_below_in_words() -> None:
+    cube = fake_cube.quick_cube()
+    surfaces = compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design")
+    page = build_report(cube, surfaces, [], report_spec=fake_cube.REPORT | {"also": ["extracted_min_sinr_db", "absent"]})
+    assert "<h3>Least SINR of the extracted beams [dB]</h3>" in own_part(page)
+    assert own_part(page).count('class="plot"') == own_part(report_of(cube)).count('class="plot"') + 1

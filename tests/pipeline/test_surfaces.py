@@ -188,3 +188,19 @@ def test_an_edge_needs_a_numeric_axis() -> None:
     cube = make_cube(np.full(SHAPE, STATUS_CODES["ok"]), np.ones(SHAPE))
     with pytest.raises(ValueError, match="edge axis 'design'"):
         compute_surfaces(cube, over="draw", edge="design", paired=None)
+
+
+@settings(deadline=None, max_examples=30)
+@given(cubes, arrays(np.float64, (*SHAPE, 2), elements=st.one_of(st.floats(-1e6, 1e6), st.just(np.nan))))
+def test_c5_entries_of_a_profile_are_averaged_like_variables_of_their_own(cube: xr.Dataset, taps: Any) -> None:
+    cube["taps"] = cube["taps"].copy(data=taps)
+    cube = cube.assign_coords(tap=[0.5, 1.5])
+    whole = compute_surfaces(cube.transpose("tap", ...), over="draw", edge="level", paired="design", profiles=["taps"])
+    assert whole["taps_mean_feasible"].dims == ("level", "design", "tap")
+    for i, tap in enumerate((0.5, 1.5)):
+        alone = surfaces_of(cube.drop_vars("taps").assign(tap_m=cube["taps"].isel(tap=i, drop=True)))
+        for word in ("mean_feasible", "ci_low_feasible", "ci_high_feasible", "q05_feasible", "q95_feasible", "mean_paired"):
+            found = whole[f"taps_{word}"].sel(tap=tap).values
+            assert_allclose(found, alone[f"tap_m_{word}"].values, rtol=1e-9, atol=1e-6)
+    rest = [n for n in whole.data_vars if not str(n).startswith("taps")]
+    xr.testing.assert_identical(whole[rest], surfaces_of(cube))
