@@ -119,13 +119,21 @@ class Waveform(Section):
     subcarriers: int = Field(16, ge=1, le=1024, description="number of subcarriers")
     carrier_hz: float = Field(3.5e9, gt=0, description="carrier frequency; counts where phases are known to some degree, Hz")
     cyclic_prefix_s: float | None = Field(
-        None, ge=0, description="cyclic prefix, s; a quarter of the symbol without the prefix where none is given"
+        None, ge=0, description="cyclic prefix, s; cyclic_prefix_share of the symbol where none is given"
+    )
+    cyclic_prefix_share: float = Field(
+        0.25,
+        ge=0,
+        json_schema_extra={"identity_default": 0.25},
+        description="cyclic prefix in symbols without the prefix, L/B",
     )
 
     @property
     def prefix_s(self) -> float:
         """Cyclic prefix, s."""
-        return self.subcarriers / (4.0 * self.bandwidth_hz) if self.cyclic_prefix_s is None else self.cyclic_prefix_s
+        if self.cyclic_prefix_s is not None:
+            return self.cyclic_prefix_s
+        return self.cyclic_prefix_share * self.subcarriers / self.bandwidth_hz
 
 
 class Channel(Section):

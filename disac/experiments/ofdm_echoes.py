@@ -12,21 +12,26 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from disac.channels import node_phases_rad
-from disac.designs.design import Designer
+from disac.designs.design import Delivered, Designer
+from disac.designs.problem import DesignProblem
 from disac.estimators.maximum_likelihood import Area, locate
 from disac.experiments.base import Variable
 from disac.experiments.ofdm_tradeoff import design_problem
-from disac.geometry import delays_s
-from disac.metrics.delay import delay_margin
+from disac.metrics.delay import delay_margin, range_ambiguous
 from disac.metrics.fisher import fisher_information, localization_crb, location_derivatives
 from disac.optim.certificate import VIOLATION_LIMIT
-from disac.scenario import Scenario
+from disac.scenario import Scenario, Waveform
 from disac.streams import stream
 from disac.units import SPEED_OF_LIGHT_M_S, db_to_linear, linear_to_db
-from disac.waveforms import echoes, instantaneous_sinr, transmitted_signal
+from disac.waveforms import Echoes, echoes, heard_powers, symbols_before, transmitted_signal
 
+Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
+HEARD_SYMBOLS = 1000
+"""Symbols whose SINR at the users is looked at (001, Fig. 3(c): 1000 simulations)."""
+SINR_BINS_DB = tuple(np.arange(-19.5, 60.0).tolist())
+"""Middles of the bins of the density of that SINR, each 1 dB wide; what lies outside is in none."""
 SINR_QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 
@@ -42,10 +47,15 @@ class Options(BaseModel):
         0, ge=0, description="groups of adjacent subcarriers with one covariance each; 0 for one per subcarrier"
     )
     scramble: bool = Field(True, description="whether the nodes' data symbols carry the design's known factors")
+    user_phases: Literal["each-symbol", "fixed"] = Field(
+        "each-symbol",
+        json_schema_extra={"identity_default": "each-symbol"},
+        description="node phases at the users: new in each symbol, or those of one draw for all symbols",
+    )
     symbols: int = Field(8, ge=1, le=1024, description="OFDM symbols that are sent and processed together")
     trials: int = Field(100, ge=1, le=100_000, description="independent noise draws")
     area_m: float = Field(60.0, gt=0, description="targets are looked for up to so far from the origin along both axes, m")
-    grid_m: float = Field(2.0, gt=0, description="spacing of the coarse grid, m")
+    grid_m: float = Field(2.0, gt=0, description="spacing of the coarse grid, m; a fifth of c / B where that is finer")
 
 
 VARIABLES = (
@@ -58,30 +68,45 @@ VARIABLES = (
     Variable("inlier_squared_error_m2", "mean squared error of the trials without an outlier", "m2"),
     Variable("outlier_share", "share of trials with a target estimated further off than half a range cell, c / (4 B)"),
     Variable("delay_margin_s", "what the delays may spread more before symbols fold or overlap", "s"),
+    Variable("range_ambiguous", "1 where the delays spread further than the symbol and fold, else 0", dtype="int64"),
     Variable("instantaneous_sinr_p5_db", "5 % quantile of the SINR of single OFDM symbols, over users and symbols", "dB"),
     Variable("instantaneous_sinr_mean_db", "mean of the SINR of single OFDM symbols, over users and symbols", "dB"),
     Variable(
         "instantaneous_sinr_db", "quantiles of the SINR of single OFDM symbols at each user", "dB",
         dims=("user", "quantile"), coords={"quantile": SINR_QUANTILES},
     ),
+    Variable(
+        "instantaneous_sinr_density", "probability density of the SINR of single OFDM symbols at each user", "1/dB",
+        dims=("user", "symbol_sinr_db"), coords={"symbol_sinr_db": SINR_BINS_DB},
+    ),
+    Variable("average_sinr_db", "mean power wanted over mean power unwanted at each user", "dB", dims=("user",)),
+    Variable("below_target_share", "share of OFDM symbols in which a user has less than the promised SINR", dims=("user",)),
+    Variable("median_spread_db", "largest less smallest median over users of the SINR of single OFDM symbols", "dB"),
     Variable("estimate_m", "positions", "m", dims=("trial", "target", "xy"), coords={"xy": ("x", "y")}, kind="detail"),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class OfdmEchoes:
-    """The experiment; noise draws are common to all cells of a realisation."""
+    """The experiment; noise draws are common to all cells of a realisation.
+
+    A line shares design, signal and noise along the amplitude: without a prior the best design is the same for all.
+    """
 
     name: str = "ofdm-echoes"
     scenario_model: type[BaseModel] = Scenario
     options_model: type[BaseModel] = Options
-    line_axes: tuple[str, ...] = ()
+    line_axes: tuple[str, ...] = ("sensing.amplitude_db",)
     variables: tuple[Variable, ...] = VARIABLES
     modules: tuple[str, ...] = ("disac.experiments.ofdm_echoes",)
 
     def run(self, scenarios: Sequence[Scenario], options: Options) -> list[dict[str, Any]]:
-        """One result per scenario."""
-        return [_measured(scenario, options) for scenario in scenarios]
+        """One result per scenario; scenarios differ in the amplitude alone."""
+        try:
+            return _measured(scenarios, options)
+        except (np.linalg.LinAlgError, ArithmeticError) as error:
+            sentence = f"The design broke down numerically ({type(error).__name__}: {error})."
+            return [{"status": "failed", "message": sentence}] * len(scenarios)
 
     def recheck(self, scenario: Scenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
         """Sentences on what the stored estimates do not give."""
@@ -94,7 +119,7 @@ class OfdmEchoes:
 
     def rough_seconds(self, options_text: str) -> float:
         """Rough seconds of one cell on one core (N=2, one target)."""
-        return 8.0
+        return 0.5
 
 
 def assigned_error_m2(found: Float, targets: Float) -> Float:
@@ -105,58 +130,106 @@ def assigned_error_m2(found: Float, targets: Float) -> Float:
     return errors[best, np.arange(len(found))]
 
 
-def _measured(scenario: Scenario, options: Options) -> dict[str, Any]:
+def _measured(scenarios: Sequence[Scenario], options: Options) -> list[dict[str, Any]]:
+    # The design and its signal belong to amplitudes of one, whatever the line, and so do the echoes before their scaling.
+    first = scenarios[0]
+    scenario = first.model_copy(update={"sensing": first.sensing.model_copy(update={"amplitude_db": 0.0})})
     problem, sinr = design_problem(scenario), db_to_linear(scenario.service.sinr_db)
-    try:
-        designer = Designer(problem, options.design, clusters=options.clusters)
-        design = designer.design(sinr)
-    except (np.linalg.LinAlgError, ArithmeticError) as error:
-        return {"status": "failed", "message": f"The design broke down numerically ({type(error).__name__}: {error})."}
+    designer = Designer(problem, options.design, clusters=options.clusters)
+    design = designer.design(sinr)
     sent = designer.delivered(design, sinr)
-    if sent.beams is None or sent.remainder is None or sent.transmitted is None:
-        return {"status": design.certificate.status, "message": design.certificate.message}
-    seed, entity = scenario.channel.seed, {"realisation": scenario.channel.realisation}
+    certificate = design.certificate
+    if sent.beams is None or sent.transmitted is None:
+        return [{"status": certificate.status, "message": certificate.message}] * len(scenarios)
+    exact = certificate.status == "ok" and certificate.worst_violation <= VIOLATION_LIMIT
     code = designer.symbol_code() if options.scramble else np.ones((problem.nodes, 1), dtype=np.complex128)
-    data, sensing = transmitted_signal(sent.beams, sent.remainder, code, options.symbols, stream(seed, "symbols", **entity))
-    model, layout, waveform = problem.sensing, scenario.layout, scenario.waveform
-    seen = echoes(model, data.sum(axis=0) + sensing, options.trials, stream(seed, "echo-noise", **entity))
-    found = locate(model, seen, Area(options.area_m, options.grid_m))
-    each = assigned_error_m2(found, layout.targets)
+    seen = _seen(scenario, options, problem, sent, code)
+    common = {"status": "ok" if exact else certificate.status} | _heard(scenario, options, problem, sent, code)
+    common |= _delays(problem, scenario.waveform, certificate.message)
+    derivatives = location_derivatives(problem.sensing, scenario.sensing.localization)
+    bound = localization_crb(fisher_information(derivatives, seen.covariances, problem.sensing.noise_power), problem.targets)
+    scales = [float(np.sqrt(db_to_linear(s.sensing.amplitude_db))) for s in scenarios]
+    found = locate(problem.sensing, seen, Area(options.area_m, options.grid_m), scales)
+    expected = sent.crb_m2 / options.symbols
+    return [
+        common | {"bound_squared_error_m2": bound / scale**2, "rcrb_m": np.sqrt(bound) / scale,
+                  "expected_bound_m2": expected / scale**2} | _errors(scenario, positions)
+        for scale, positions in zip(scales, found, strict=True)
+    ]  # fmt: skip
+
+
+def _seen(scenario: Scenario, options: Options, problem: DesignProblem, sent: Delivered, code: Complex) -> Echoes:
+    """Echoes of the design's signal, of symbols that follow earlier ones of the same design."""
+    beams, remainder = sent.beams, sent.remainder
+    assert beams is not None
+    assert remainder is not None
+    seed, entity = scenario.channel.seed, {"realisation": scenario.channel.realisation}
+    prefix_s = scenario.waveform.prefix_s
+
+    def signal(count: int, first: int, random: np.random.Generator) -> Complex:
+        data, sensing = transmitted_signal(beams, remainder, code, count, random, first)
+        return data.sum(axis=0) + sensing
+
+    now = signal(options.symbols, 0, stream(seed, "symbols", **entity))
+    earlier = [
+        signal(1, -back, stream(seed, "earlier-symbol", back=back, **entity))
+        for back in range(symbols_before(problem.sensing, prefix_s), 0, -1)
+    ]
+    before = np.concatenate([now[..., :0], *earlier], axis=-1)
+    return echoes(problem.sensing, now, before, prefix_s, options.trials, stream(seed, "echo-noise", **entity))
+
+
+def _errors(scenario: Scenario, found: Float) -> dict[str, Any]:
+    """Errors of the positions of each trial, [trials, K, 2]."""
+    each = assigned_error_m2(found, scenario.layout.targets)
     total = each.sum(axis=1)
-    outlier = (each > (SPEED_OF_LIGHT_M_S / (4.0 * waveform.bandwidth_hz)) ** 2).any(axis=1)
-    derivatives = location_derivatives(model, scenario.sensing.localization)
-    bound = localization_crb(fisher_information(derivatives, seen.signal, model.noise_power), problem.targets)
-    delay = delays_s(layout.nodes, layout.targets)
-    both = delay[list(layout.receive_nodes), np.newaxis] + delay[list(layout.transmit_nodes)]
-    heard = _heard(scenario, options, problem.channels, sent.beams, sent.remainder, code, problem.noise_power)
-    margin = delay_margin(both, waveform.subcarriers, waveform.bandwidth_hz, waveform.prefix_s)
-    exact = design.certificate.status == "ok" and design.certificate.worst_violation <= VIOLATION_LIMIT
-    ambiguous = (
-        "" if margin >= 0 else "Delays spread further than the symbols allow: they fold or overlap, which is not modelled."
-    )
+    outlier = (each > (SPEED_OF_LIGHT_M_S / (4.0 * scenario.waveform.bandwidth_hz)) ** 2).any(axis=1)
     return {
-        "status": "ok" if exact else design.certificate.status, "message": design.certificate.message or ambiguous,
-        "squared_error_m2": total.mean(), "bound_squared_error_m2": bound,
-        "expected_bound_m2": sent.crb_m2 / options.symbols,
-        "rmse_m": np.sqrt(total.mean()), "rcrb_m": np.sqrt(bound), "median_error_m": np.sqrt(np.median(total)),
+        "squared_error_m2": total.mean(), "rmse_m": np.sqrt(total.mean()), "median_error_m": np.sqrt(np.median(total)),
         "inlier_squared_error_m2": total[~outlier].mean() if (~outlier).any() else np.nan,
-        "outlier_share": outlier.mean(), "delay_margin_s": margin,
-        "instantaneous_sinr_p5_db": linear_to_db(float(np.quantile(heard, 0.05))),
-        "instantaneous_sinr_mean_db": linear_to_db(float(heard.mean())),
-        "instantaneous_sinr_db": 10.0 * np.log10(np.quantile(heard, SINR_QUANTILES, axis=1)).T,
-        "estimate_m": found,
+        "outlier_share": outlier.mean(), "estimate_m": found,
     }  # fmt: skip
 
 
-def _heard(
-    scenario: Scenario, options: Options, channels: NDArray[np.complex128], beams: NDArray[np.complex128],
-    remainder: NDArray[np.complex128], code: NDArray[np.complex128], noise_power: float,
-) -> Float:  # fmt: skip
-    """Instantaneous SINR over 1000 symbols, each with node phases of its own, shape [U, 1000]."""
+def _delays(problem: DesignProblem, waveform: Waveform, message: str) -> dict[str, Any]:
+    """Whether delays fold or symbols overlap, and the cell's message."""
+    both, size = problem.sensing.bistatic_s, (waveform.subcarriers, waveform.bandwidth_hz)
+    margin, ambiguous = delay_margin(both, *size, waveform.prefix_s), range_ambiguous(both, *size)
+    spread = f"Delays spread over {1e9 * np.ptp(both):.0f} ns"
+    said = [message] if message else []
+    if ambiguous:
+        said.append(f"{spread}, further than a symbol ({1e9 * size[0] / size[1]:.0f} ns): they fold, and ranges are ambiguous.")
+    if symbols_before(problem.sensing, waveform.prefix_s):
+        said.append(
+            f"{spread}, further than the cyclic prefix ({1e9 * waveform.prefix_s:.0f} ns): symbols overlap, "
+            "which the echoes have and the estimator and the bound do not know."
+        )
+    return {"message": " ".join(said), "delay_margin_s": margin, "range_ambiguous": int(ambiguous)}
+
+
+def _heard(scenario: Scenario, options: Options, problem: DesignProblem, sent: Delivered, code: Complex) -> dict[str, Any]:
+    """SINR of single OFDM symbols at the users, under node phases of each symbol's own or of one draw for all."""
+    assert sent.beams is not None
+    assert sent.remainder is not None
     random = stream(scenario.channel.seed, "heard-symbols", realisation=scenario.channel.realisation)
-    phases = node_phases_rad(scenario, 1000)
-    data, sensing = transmitted_signal(beams, remainder, code, len(phases), random)
-    return instantaneous_sinr(channels, data, sensing, noise_power, phases)
+    phases = node_phases_rad(scenario, HEARD_SYMBOLS if options.user_phases == "each-symbol" else 1)
+    phases = np.broadcast_to(phases, (HEARD_SYMBOLS, phases.shape[1]))
+    data, sensing = transmitted_signal(sent.beams, sent.remainder, code, HEARD_SYMBOLS, random)
+    wanted, other = heard_powers(problem.channels, data, sensing, problem.noise_power, phases)
+    ratio, medians = wanted / other, np.median(wanted / other, axis=1)
+    ratio_db = 10.0 * np.log10(ratio)
+    width = SINR_BINS_DB[1] - SINR_BINS_DB[0]
+    edges = np.append(np.array(SINR_BINS_DB) - width / 2.0, SINR_BINS_DB[-1] + width / 2.0)
+    counts = np.stack([np.histogram(line, edges)[0] for line in ratio_db])
+    return {
+        "instantaneous_sinr_p5_db": linear_to_db(float(np.quantile(ratio, 0.05))),
+        "instantaneous_sinr_mean_db": linear_to_db(float(ratio.mean())),
+        "instantaneous_sinr_db": 10.0 * np.log10(np.quantile(ratio, SINR_QUANTILES, axis=1)).T,
+        "instantaneous_sinr_density": counts / (HEARD_SYMBOLS * width),
+        "average_sinr_db": 10.0 * np.log10(wanted.mean(axis=1) / other.mean(axis=1)),
+        "below_target_share": (ratio < db_to_linear(scenario.service.sinr_db)).mean(axis=1),
+        "median_spread_db": 10.0 * np.log10(medians.max() / medians.min()),
+    }  # fmt: skip
 
 
 experiment = OfdmEchoes()

@@ -20,7 +20,7 @@ from disac.designs.design import Delivered, Design, Designer, location_crb_m2
 from disac.designs.problem import DesignProblem
 from disac.experiments.base import Variable
 from disac.geometry import angles_rad, delays_s
-from disac.metrics.delay import delay_margin, delay_sidelobes, illumination
+from disac.metrics.delay import delay_margin, delay_sidelobes, illumination, range_ambiguous
 from disac.metrics.fisher import SensingModel, null_vector
 from disac.metrics.phases import crb_under_phases, phase_rates
 from disac.metrics.sinr import SinrType
@@ -98,6 +98,7 @@ VARIABLES = (
     Variable("nominal_se_bps_hz", "log2(1 + SINR) with the noncoherent SINR, a ratio of expected powers", "bit/s/Hz"),
     Variable("sinr_p5_db", "5 % quantile of the SINR over random node phases, users and subcarriers", "dB"),
     Variable("delay_margin_s", "what the delays may spread more before symbols fold or overlap", "s"),
+    Variable("range_ambiguous", "1 where the delays spread further than the symbol and fold, else 0", dtype="int64"),
     Variable("peak_delay_sidelobe_db", "highest delay sidelobe of any node towards any target", "dB"),
     Variable("integrated_delay_sidelobe_db", "largest integrated delay sidelobe ratio of any node and target", "dB"),
     Variable("objective", "value of the objective, squared error", "m2"),
@@ -238,6 +239,7 @@ class _Deployment:
         self._transmit = steering_vector(angles, scenario.arrays.transmit_antennas)
         both = self._delays[list(layout.receive_nodes), np.newaxis] + self._delays[list(layout.transmit_nodes)]
         self._margin = delay_margin(both, waveform.subcarriers, waveform.bandwidth_hz, waveform.prefix_s)
+        self._ambiguous = int(range_ambiguous(both, waveform.subcarriers, waveform.bandwidth_hz))
         self.nominal, self.stated = design_problem(scenario), design_problem(scenario, "stated")
 
     def judged(self, designer: Designer, sent: Delivered) -> dict[str, Any]:
@@ -263,6 +265,7 @@ class _Deployment:
             "nominal_se_bps_hz": rates.nominal_se,
             "sinr_p5_db": linear_to_db(rates.sinr_p5) if rates.sinr_p5 > 0 else -np.inf,
             "delay_margin_s": self._margin,
+            "range_ambiguous": self._ambiguous,
             "peak_delay_sidelobe_db": linear_to_db(float(peak.max())),
             "integrated_delay_sidelobe_db": linear_to_db(float(integrated.max())),
         }

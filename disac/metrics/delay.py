@@ -89,3 +89,14 @@ def delay_margin(bistatic_s: Float, subcarriers: int, bandwidth_hz: float, cycli
         Delays from transmitter over target to receiver, of any shape.
     """
     return min(subcarriers / bandwidth_hz, cyclic_prefix_s) - float(bistatic_s.max() - bistatic_s.min())
+
+
+def range_ambiguous(bistatic_s: Float, subcarriers: int, bandwidth_hz: float) -> bool:
+    """Whether delays of the scenario fold: they spread further than ``L/B``, the period of (5) of 002 in the delay.
+
+    Parameters
+    ----------
+    bistatic_s
+        Delays from transmitter over target to receiver, of any shape.
+    """
+    return bool(bistatic_s.max() - bistatic_s.min() > subcarriers / bandwidth_hz)

@@ -67,6 +67,12 @@ class SensingModel:
         return len(self.receive_nodes) * len(self.transmit_nodes) * len(self.targets_m)
 
     @property
+    def bistatic_s(self) -> Float:
+        """Delay of each link from transmitter over target to receiver, shape [N_r, N_t, K], s."""
+        delay = delays_s(self.nodes_m, self.targets_m)
+        return delay[list(self.receive_nodes), np.newaxis] + delay[list(self.transmit_nodes)]
+
+    @property
     def delay_rate(self) -> Complex:
         """``d ln H / d tau`` of the subcarriers, ``-j 2 pi f_l``, shape [L], 1/s.
 
@@ -97,11 +103,9 @@ class _Links:
 def _links(model: SensingModel) -> _Links:
     receivers, transmitters = list(model.receive_nodes), list(model.transmit_nodes)
     angle = angles_rad(model.nodes_m, model.targets_m, model.orientation)
-    delay = delays_s(model.nodes_m, model.targets_m)
-    both = delay[receivers, np.newaxis] + delay[transmitters]
     receive, d_receive = (f(angle[receivers], model.receive_antennas) for f in (steering_vector, steering_derivative))
     transmit, d_transmit = (f(angle[transmitters], model.transmit_antennas) for f in (steering_vector, steering_derivative))
-    phase = delay_vector(both, model.subcarriers, model.bandwidth_hz)
+    phase = delay_vector(model.bistatic_s, model.subcarriers, model.bandwidth_hz)
     b = model.amplitudes[..., np.newaxis, np.newaxis, np.newaxis]
 
     def joined(r: Complex, t: Complex) -> Complex:
@@ -111,20 +115,10 @@ def _links(model: SensingModel) -> _Links:
     return _Links(unit, b * joined(d_receive, transmit), b * joined(receive, d_transmit), b * unit)
 
 
-def link_responses(model: SensingModel, *, each: bool = False) -> Complex:
-    """``H_{n,l}``: what each receiver sees of the stacked signal, shape [N_r, L, M_r, N_t M_t].
-
-    With ``each``, the response of every transmitter and target with amplitude one, shape [N_r, N_t K, L, M_r, N_t M_t].
-    """
-    links = _links(model)
-    if not each:
-        h: Complex = links.response.sum(axis=2).transpose(0, 2, 3, 1, 4).reshape(*_response_shape(model)[:3], -1)
-        return h
-    receivers, transmitters, targets = model.amplitudes.shape
-    apart = np.zeros((receivers, transmitters, targets, *_response_shape(model)[1:]), dtype=np.complex128)
-    for m in range(transmitters):
-        apart[:, m, :, :, :, m] = links.unit[:, m]
-    return apart.reshape(receivers, transmitters * targets, *_response_shape(model)[1:3], -1)
+def link_responses(model: SensingModel) -> Complex:
+    """``H_{n,l}``: what each receiver sees of the stacked signal, shape [N_r, L, M_r, N_t M_t]."""
+    h: Complex = _links(model).response.sum(axis=2).transpose(0, 2, 3, 1, 4).reshape(*_response_shape(model)[:3], -1)
+    return h
 
 
 def mean_derivatives(model: SensingModel) -> Complex:

@@ -47,3 +47,9 @@ def test_r2_the_tradeoff_keeps_its_bits_in_any_line(design: str) -> None:
     small = ["arrays.transmit_antennas=3", "arrays.receive_antennas=3", "waveform.subcarriers=4", "layout.target_count=1"]
     axes = ["axes.sinr_db=[0, 10, 20, 30, 60]", f"axes.design=[{design}]", "axes.user_count=[1]", "axes.realisation=[0]"]
     check_line_independence(load_study(study_path("quick"), overrides=[*small, *axes]))
+
+
+def test_r2_the_echoes_keep_their_bits_in_any_line() -> None:
+    small = ["arrays.transmit_antennas=3", "arrays.receive_antennas=3", "waveform.subcarriers=4", "options.trials=5"]
+    axes = ["axes.amplitude_db=[-60, -50, -40, -20]", "axes.design=[phase-agnostic]", "axes.realisation=[0]"]
+    check_line_independence(load_study(study_path("ofdm-rmse"), overrides=[*small, "options.area_m=30.0", *axes]))
