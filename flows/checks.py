@@ -332,6 +332,56 @@ def _extraction(
     return ("holds" if good.sum() == known.sum() else "fails"), ours, f"{int(good.sum())} of {int(known.sum())} cells"
 
 
+def _near_while(
+    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, bound: str, margin: str, factor: float
+) -> Outcome:  # fmt: skip
+    """Mean over realisations within a factor of that of another variable wherever a third is not negative, as ``near`` judges.
+
+    What the ratio is elsewhere stands in the evidence.
+    """
+    over = surfaces.attrs.get("over")
+    if not {bound, margin} <= set(cube) or not over:
+        return undecided(f"the study keeps no {bound} and {margin} over realisations")
+    values, bounds, room = (_values(cube, name).transpose(..., over).values for name in (variable, bound, margin))
+    points = [
+        (r[k].min() >= 0, v[k].mean() / b[k].mean(), _mean_and_half_width(v[k])[1] / b[k].mean())
+        for v, b, r in zip(*(part.reshape(-1, part.shape[-1]) for part in (values, bounds, room)), strict=True)
+        if (k := np.isfinite(v) & np.isfinite(b) & np.isfinite(r)).any()
+    ]
+    inside, outside = ([p[1:] for p in points if bool(p[0]) is kept] for kept in (True, False))
+    if not inside:
+        return undecided(f"{margin} is negative everywhere")
+    good = sum(m - h <= factor and m + h >= 1.0 / factor and m + h < 2.0 * factor for m, h in inside)
+    ours = f"{variable} / {bound} = {min(inside)[0]:.3f} to {max(inside)[0]:.3f}"
+    evidence = f"{good} of {len(inside)} points with {margin} not negative"
+    if outside:
+        evidence += f"; {min(outside)[0]:.3g} to {max(outside)[0]:.3g} at the {len(outside)} points where it is"
+    return ("holds" if good == len(inside) else "fails"), ours, evidence
+
+
+def _mean_within(
+    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, low: float = -np.inf, high: float = np.inf
+) -> Outcome:  # fmt: skip
+    """Mean over realisations, and over entries of its own where it has any, between two limits at every point of the grid.
+
+    Holds if every 95 % band lies inside, fails if one lies outside.
+    """
+    over = surfaces.attrs.get("over")
+    if not over:
+        return undecided("there are no realisations")
+    values, axes = _values(cube, variable), list(cube["status"].dims)
+    draws = values.mean([d for d in values.dims if d not in axes]).transpose(..., over).values
+    draws = draws.reshape(-1, draws.shape[-1])
+    points = [_mean_and_half_width(line) for line in draws[np.isfinite(draws).any(axis=-1)]]
+    if not points:
+        return undecided("no cell is feasible")
+    inside = sum(m - h >= low and m + h <= high for m, h in points)
+    outside = sum(m + h < low or m - h > high for m, h in points)
+    ours = f"{min(points)[0]:.3g} to {max(points)[0]:.3g} {cube[variable].attrs.get('units', '')}".removesuffix(" 1").strip()
+    evidence = f"{inside} of {len(points)} points with all of their band inside, {outside} outside"
+    return ("fails" if outside else "holds" if inside == len(points) else "undecided"), ours, evidence
+
+
 CHECKS: dict[str, Callable[..., Outcome]] = {
     "lower": _lower,
     "never_above": _never_above,
@@ -349,4 +399,6 @@ CHECKS: dict[str, Callable[..., Outcome]] = {
     "edge_equal": partial(_edge_moves, sign=0),
     "extraction": _extraction,
     "certified": _certified,
+    "near_while": _near_while,
+    "mean_within": _mean_within,
 }

@@ -346,3 +346,55 @@ def test_what_is_quoted_is_not_judged_but_shown() -> None:
     assert (verdict, evidence) == ("undecided", "other hardware")
     assert ours.startswith("1, 2.01, 3.01")
     assert CHECKS["quoted"](cube, xr.Dataset(), because="no text")[1] == "-"
+
+
+def errors_cube(ratio: list[float], margin: list[float], spread: float) -> xr.Dataset:
+    """A cube of squared errors beside a bound of one, along a margin, with 9 realisations of a given spread about the ratio."""
+    draws = 1.0 + spread * np.linspace(-1.0, 1.0, 9)
+    axes = ("length", "realisation")
+    data: dict[str, Any] = {
+        "status": (axes, np.full((len(ratio), 9), STATUS_CODES["ok"], dtype=np.uint8)),
+        "error_m2": (axes, np.array(ratio)[:, np.newaxis] * draws, {"units": "m2"}),
+        "bound_m2": (axes, np.ones((len(ratio), 9))),
+        "margin_s": (axes, np.array(margin)[:, np.newaxis] * np.ones(9)),
+        "share": ((*axes, "user"), np.array(ratio)[:, np.newaxis, np.newaxis] * draws[:, np.newaxis] * np.array([0.9, 1.1])),
+    }
+    return xr.Dataset(data, {"length": np.arange(len(ratio)), "realisation": np.arange(9)})
+
+
+@pytest.mark.parametrize(
+    ("ratio", "margin", "verdict"),
+    [
+        ([40.0, 1.01, 0.99], [-1.0, 0.0, 1.0], "holds"),
+        ([40.0, 1.2, 1.0], [-1.0, 0.0, 1.0], "fails"),
+        ([1.0, 0.8, 1.0], [-1.0, 0.0, 1.0], "fails"),
+        ([1.0, 1.0, 1.0], [-1.0, -1.0, -1.0], "undecided"),
+    ],
+)
+def test_an_error_that_attains_its_bound_while_there_is_a_margin(ratio: list[float], margin: list[float], verdict: str) -> None:
+    cube = errors_cube(ratio, margin, 0.1)
+    surfaces = compute_surfaces(cube, over="realisation", edge=None, paired=None)
+    names = {"variable": "error_m2", "bound": "bound_m2", "margin": "margin_s", "factor": 1.05}
+    found, _, evidence = CHECKS["near_while"](cube, surfaces, **names)
+    assert found == verdict
+    if ratio[0] == 40.0:
+        assert "40 to 40 at the 1 points where it is" in evidence
+        # Above the factor within twice, the width of the band decides nothing by itself.
+        wide = errors_cube(ratio, margin, 20.0)
+        assert CHECKS["near_while"](wide, surfaces, **names)[0] == "fails"
+
+
+def test_a_mean_between_limits_is_judged_by_its_band_over_realisations() -> None:
+    cube = errors_cube([0.4, 0.6], [0.0, 0.0], 0.1)
+    surfaces = compute_surfaces(cube, over="realisation", edge=None, paired=None)
+
+    def judge(**limits: float) -> str:
+        return CHECKS["mean_within"](cube, surfaces, variable="share", **limits)[0]
+
+    assert judge(low=0.3, high=0.7) == "holds"
+    assert judge(high=0.7) == "holds"
+    assert judge(low=0.4, high=0.7) == "undecided"
+    assert judge(low=0.5, high=0.7) == "fails"
+    assert judge(high=0.5) == "fails"
+    _, ours, _ = CHECKS["mean_within"](cube, surfaces, variable="error_m2", low=0.0)
+    assert ours == "0.4 to 0.6 m2"
