@@ -13,6 +13,7 @@ from disac.designs.design import Designer
 from disac.designs.phase_agnostic import scrambling
 from disac.estimators.maximum_likelihood import Area, locate
 from disac.estimators.projections import Projections
+from disac.experiments import ofdm_tradeoff
 from disac.experiments.ofdm_echoes import SINR_BINS_DB, SINR_QUANTILES, Options, assigned_error_m2, experiment
 from disac.experiments.ofdm_tradeoff import design_problem
 from disac.geometry import angles_rad
@@ -172,6 +173,11 @@ def test_short_symbols_and_short_prefixes_are_two_things() -> None:
         waveform = {"bandwidth_hz": bandwidth_hz, "cyclic_prefix_s": prefix * spread}
         cell = experiment.run([scene(-30.0, waveform, target_count=2, targets_m=TWO)], Options(trials=1, area_m=30.0))[0]
         assert cell["range_ambiguous"] == folds
+        other = ofdm_tradeoff.experiment.run([scene(-30.0, waveform, target_count=2, targets_m=TWO)], ofdm_tradeoff.Options())[
+            0
+        ]
+        assert other["range_ambiguous"] == folds
+        assert other["delay_margin_s"] == pytest.approx(cell["delay_margin_s"])
         assert ("they fold" in cell["message"]) == bool(folds)
         assert ("symbols overlap" in cell["message"]) == (prefix < 1)
 
