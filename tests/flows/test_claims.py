@@ -53,9 +53,9 @@ def test_the_quick_study_gives_a_verdict_with_numbers_for_every_claim() -> None:
 
 def test_a_paper_names_all_its_claims() -> None:
     cube = fake_cube.quick_cube()
-    every = judged(cube, "ofdm")
-    assert judged(cube, "quick").items() <= every.items()
-    others = [row for name, row in every.items() if name not in judged(cube, "quick")]
+    every, quick = judged(cube, "ofdm"), judged(cube, "quick")
+    assert quick.items() <= every.items()
+    others = [row for name, row in every.items() if name not in quick]
     assert {"Fig. 4(a)", "Fig. 4(b)", "Fig. 6", "Fig. 7", "Fig. 8", "Fig. 9"} <= {row["figure"] for row in others}
     assert judged(cube, "no-such-study") == {}
 
