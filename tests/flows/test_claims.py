@@ -44,7 +44,8 @@ def test_the_quick_study_gives_a_verdict_with_numbers_for_every_claim() -> None:
     assert json.loads(json.dumps(list(rows.values()))) == list(rows.values())
     # The unconstrained design is planned for one user alone.
     assert {name: row["verdict"] for name, row in rows.items() if row["verdict"] != "holds"} == {
-        "beamforming-extraction-exact": "fails", "fig5-printed-power": "fails", "fig5-worse-at-low-sinr": "fails", "fig5-gap-orthogonal-stays": "undecided",
+        "beamforming-extraction-exact": "fails", "fig5-printed-power": "fails",
+        "fig5-worse-at-low-sinr": "fails", "fig5-gap-orthogonal-stays": "undecided",
     }  # fmt: skip
     assert "95 % band" in rows["orthogonal-beats-beamforming"]["evidence"]
     assert "1.28" in rows["orthogonal-beats-beamforming"]["ours"]
@@ -272,6 +273,20 @@ def test_decibels_are_compared_as_powers() -> None:
     assert "1.9" in found[1]
     turned = CHECKS["lower"](cube, xr.Dataset(), variable="rcrb_m", axis="design", low="b", high="a")
     assert turned[0] == "fails"
+
+
+def test_an_order_between_equals_fails() -> None:
+    cube = _along([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]])
+    arguments = {"variable": "rcrb_m", "axis": "design", "low": "a", "high": "b"}
+    assert CHECKS["lower"](cube, xr.Dataset(), **arguments)[0] == "fails"
+    assert CHECKS["lower"](cube.isel(realisation=[0]), xr.Dataset(), **arguments)[0] == "undecided"
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, "fails"), (1.15, "fails"), (1.25, "holds")])
+def test_a_loss_of_at_most_a_factor(factor: float, verdict: str) -> None:
+    cube = _along([[1.0, 1.1, 1.2], [1.0, 1.0, 1.0]])
+    arguments = {"variable": "rcrb_m", "axis": "design", "low": "a", "high": "b"}
+    assert CHECKS["never_above"](cube, xr.Dataset(), **arguments, factor=factor)[0] == verdict
 
 
 @pytest.mark.parametrize(
