@@ -47,7 +47,7 @@ def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, 
     """Lower at one label than at another in the geometric mean over common realisations, wherever both have any.
 
     Holds if every point agrees and the ratio's 95 % band over realisations excludes one; fails if a point is reversed
-    beyond its own band.
+    beyond its own band, or if all points are equal within theirs.
     """
     if not _has(cube, axis, low, high):
         return undecided(f"the study lacks {low} or {high}")
@@ -71,13 +71,16 @@ def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, 
         f"{agree} of {len(points)} points agree, {clear} beyond their own band, {reversed_clearly} reversed beyond it; "
         f"overall ratio {np.exp(mean):.3f}, 95 % band {band}; {int(np.isfinite(pairs).sum())} pairs of cells"
     )
-    if reversed_clearly or mean + half < -_SLACK:
+    equal = all(abs(m) + h <= _SLACK for m, h in points)
+    if equal or reversed_clearly or mean + half < -_SLACK:
         return "fails", ours, evidence
     return ("holds" if agree == len(points) and mean - half > _SLACK else "undecided"), ours, evidence
 
 
-def _never_above(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str) -> Outcome:
-    """Nowhere higher at one label than at another, realisation by realisation, beyond what solvers leave."""
+def _never_above(
+    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str, factor: float = 1.0
+) -> Outcome:  # fmt: skip
+    """Nowhere higher at one label than a factor times at another, realisation by realisation, beyond what solvers leave."""
     if not _has(cube, axis, low, high):
         return undecided(f"the study lacks {low} or {high}")
     values = _values(cube, variable)
@@ -85,7 +88,7 @@ def _never_above(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis:
     ratio = ratio[np.isfinite(ratio)]
     if not ratio.size:
         return undecided("no realisation is feasible for both")
-    wrong = int((ratio < 1.0 - _SLACK).sum())
+    wrong = int((ratio * factor < 1.0 - _SLACK).sum())
     ours = f"{high} / {low} = {ratio.min():.4f} to {ratio.max():.3f}"
     return ("fails" if wrong else "holds"), ours, f"{ratio.size - wrong} of {ratio.size} pairs of cells agree"
 

@@ -275,6 +275,20 @@ def test_decibels_are_compared_as_powers() -> None:
     assert turned[0] == "fails"
 
 
+def test_an_order_between_equals_fails() -> None:
+    cube = _along([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]])
+    arguments = {"variable": "rcrb_m", "axis": "design", "low": "a", "high": "b"}
+    assert CHECKS["lower"](cube, xr.Dataset(), **arguments)[0] == "fails"
+    assert CHECKS["lower"](cube.isel(realisation=[0]), xr.Dataset(), **arguments)[0] == "undecided"
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.0, "fails"), (1.15, "fails"), (1.25, "holds")])
+def test_a_loss_of_at_most_a_factor(factor: float, verdict: str) -> None:
+    cube = _along([[1.0, 1.1, 1.2], [1.0, 1.0, 1.0]])
+    arguments = {"variable": "rcrb_m", "axis": "design", "low": "a", "high": "b"}
+    assert CHECKS["never_above"](cube, xr.Dataset(), **arguments, factor=factor)[0] == verdict
+
+
 @pytest.mark.parametrize(
     ("ratio", "tolerance", "verdict"),
     [([1.2, 1.5, 1.22], 0.1, "holds"), ([1.2, 1.2, 1.5], 0.1, "fails"), ([1.5, 1.2, 1.2], 0.1, "fails")],
