@@ -168,3 +168,14 @@ def test_node_phases_are_common_to_designs_and_shift_for_no_other_node() -> None
     three = node_phases_rad(scenario(layout={"nodes_m": [(-46.19, -19.13), (46.19, -19.13), (0.0, 50.0)]}), 5)
     np.testing.assert_array_equal(three[:, :2], two)
     assert node_phases_rad(scenario(channel={"realisation": 1}), 5)[0, 0] != two[0, 0]
+
+
+def test_amplitudes_fall_with_both_distances_of_a_link_and_keep_their_phases() -> None:
+    """Nodes at 30 and 120 m of the target, amplitudes as given at 60 m: 4 times, as given, and a quarter; the same by roles."""
+    layout = {"nodes_m": [(30.0, 0.0), (0.0, 120.0)]}
+    even = target_amplitudes(scenario(layout=layout))
+    sensing = {"reference_distance_m": 60.0}
+    falling = target_amplitudes(scenario(layout=layout, sensing=sensing))
+    np.testing.assert_allclose(falling[..., 0] / even[..., 0], [[4.0, 1.0], [1.0, 0.25]])
+    apart = target_amplitudes(scenario(layout=layout | {"transmitters": [1], "receivers": [0]}, sensing=sensing))
+    np.testing.assert_allclose(apart, falling[:1, 1:])

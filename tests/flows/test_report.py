@@ -42,6 +42,10 @@ def page() -> str:
     return report_of(fake_cube.quick_cube(failed=3, missing=2))
 
 
+def test_the_page_says_why_a_statement_fails(page: str) -> None:
+    assert "which is not the CRB of any signal" in own_part(page)
+
+
 def test_the_page_is_one_file_below_3_mb(page: str) -> None:
     assert len(page.encode()) < 3_000_000
     assert not re.search(r"<(?:script|img|iframe|link)\b[^>]*\b(?:src|href)=[\"'](?!data:)", page)
