@@ -75,13 +75,14 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
                 ("95 % band", "@band"), ("feasible", "@count")]  # fmt: skip
         points = hv.Points(table, [x, y], extra)
         layers.append(points.opts(color=colour, size=7, tools=[_hover(tips)]))
-    curves = sum(isinstance(layer, hv.Curve) for layer in layers)
+    curves = sum(bool(layer.label) for layer in layers)
     layers += _markers(surfaces, spec)
     # One entry a line below the plot: several columns are cut off on a telephone.
     sizes = _SIZES | {"height": 440 + 24 * curves, "min_height": 440 + 24 * curves}
     return hv.Overlay(layers).opts(
         logy=bool(spec.get("log_y")), xlabel=axis_title(surfaces, x), ylabel=_mean_title(surfaces, mean), show_grid=True,
-        yformatter="%.3g", padding=(0.03, 0.05), show_legend=curves > 1, legend_position="bottom", legend_cols=1, **sizes,
+        yformatter="%.3g", padding=(0.03, 0.05), show_legend=curves > 1, legend_position="bottom", legend_cols=1,
+        legend_limit=len(layers) + 1, **sizes,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import xarray as xr
 
 from flows.claims import evaluate_claims
 from flows.report import build_report
-from flows.report.plots import status_map
+from flows.report.plots import status_map, tradeoff
 from flows.report.words import STATUS_COLOURS, label
 from pipeline.experiment import STATUS_CODES
 from pipeline.surfaces import compute_surfaces
@@ -80,7 +80,7 @@ def test_failed_cells_are_listed_by_place_with_their_sentence_escaped(page: str)
 
 def test_every_claim_has_a_badge_and_its_evidence(page: str) -> None:
     text = own_part(page)
-    assert text.count('class="badge ') == len(re.findall(r"<tr><td><span", text)) == 10
+    assert text.count('class="badge ') == len(re.findall(r"<tr><td><span", text)) == 15
     assert 'class="badge fails">fails' in text
     assert "cells at or below 1e-06" in text
 
@@ -201,3 +201,17 @@ def test_further_variables_are_drawn_below_in_words() -> None:
     page = build_report(cube, surfaces, [], report_spec=fake_cube.REPORT | {"also": ["extracted_min_sinr_db", "absent"]})
     assert "<h3>Least SINR of the extracted beams [dB]</h3>" in own_part(page)
     assert own_part(page).count('class="plot"') == own_part(report_of(cube)).count('class="plot"') + 1
+
+
+def test_every_curve_is_named_in_the_legend() -> None:
+    """However many layers there are: past a number of its own, HoloViews leaves the legend out."""
+    import holoviews as hv
+
+    cube = fake_cube.quick_cube()
+    one = compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design")
+    surfaces = xr.concat([one, one], dim="kind").assign_coords(kind=["a", "b"])
+    figure = hv.render(tradeoff(surfaces, {"x": "sinr_db", "y": "rcrb_m", "colour": "design", "style": "user_count"}), "bokeh")
+    mean = surfaces["rcrb_m_mean_feasible"].transpose("sinr_db", ...)
+    curves = int(np.isfinite(mean.values).any(axis=0).sum())
+    assert curves > 6
+    assert [len(legend.items) for legend in figure.legend] == [curves]
