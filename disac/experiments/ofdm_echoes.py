@@ -76,7 +76,7 @@ VARIABLES = (
         dims=("user", "quantile"), coords={"quantile": SINR_QUANTILES},
     ),
     Variable(
-        "instantaneous_sinr_density", "probability density of the SINR of single OFDM symbols at each user", "1/dB",
+        "instantaneous_sinr_density", "density of the SINR of single symbols", "1/dB",
         dims=("user", "symbol_sinr_db"), coords={"symbol_sinr_db": SINR_BINS_DB},
     ),
     Variable("average_sinr_db", "mean power wanted over mean power unwanted at each user", "dB", dims=("user",)),

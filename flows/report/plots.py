@@ -54,6 +54,8 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
     x, y = spec["x"], spec["y"]
     mean, low, high = (f"{y}_{s}_feasible" for s in ("mean", "ci_low", "ci_high"))
     layers = []
+    if x not in surfaces["feasible_count"].dims:
+        surfaces = surfaces.isel({x: _occupied(surfaces[mean].transpose(x, ...).values)})
     for chosen, colour, dash, part in curve_series(surfaces, spec, mean):
         kept = np.isfinite(part[mean].values)
         name = ", ".join(label(str(d), v) for d, v in chosen.items()) or axis_title(surfaces, y)
@@ -84,6 +86,12 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
         yformatter="%.3g", padding=(0.03, 0.05), show_legend=curves > 1, legend_position="bottom", legend_cols=1,
         legend_limit=len(layers) + 1, **sizes,
     )  # fmt: skip
+
+
+def _occupied(profile: np.ndarray[Any, Any]) -> slice:
+    """The bins [x, ...] from the first to the last in which anything is, and one more on either side."""
+    full = np.flatnonzero((np.nan_to_num(profile.reshape(len(profile), -1)) != 0).any(axis=1))
+    return slice(max(0, full[0] - 1), full[-1] + 2) if len(full) else slice(None)
 
 
 def _texts(values: Iterable[str]) -> np.ndarray[Any, Any]:
@@ -150,7 +158,8 @@ def status_map(cube: xr.Dataset, spec: dict[str, Any], over: str | None) -> Any:
     tips = [(axis_title(cube, x), "@at"), ("", "@row"), ("", "@counts")]
     # Rectangles at whole numbers, not a heat map of texts: that one is sorted and grouped again on the way to the page.
     cells = hv.Rectangles(frame, ["x0", "y0", "x1", "y1"], ["code", "at", "row", "counts"])
-    height = min(1400, 120 + 17 * len(names))
+    # Labels of the x axis lean over below it.
+    height = min(1400, 75 + 17 * len(names) + int(5.5 * max(8, *map(len, at))))
     return cells.opts(
         color="code", cmap=list(STATUS_COLOURS.values()), clim=(-0.5, len(STATUS_COLOURS) - 0.5), tools=[_hover(tips)],
         xlabel=axis_title(cube, x), ylabel="", responsive=True, height=height, min_height=height, toolbar=None,

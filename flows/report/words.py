@@ -72,7 +72,7 @@ def axis_title(dataset: xr.Dataset, name: str) -> str:
     attributes = dataset[name].attrs if name in dataset.variables else {}
     # Bins of a variable have no attributes: their name carries the unit.
     words, unit_of_name = (name.removesuffix("_db"), "dB") if name.endswith("_db") else (name, "1")
-    text = str(attributes.get("long_name") or words.replace("_", " "))
+    text = str(attributes.get("long_name") or words.replace("_", " ").replace("sinr", "SINR"))
     unit = str(attributes.get("units", attributes.get("unit", "1" if attributes.get("long_name") else unit_of_name)))
     text = text.removesuffix(f", {unit}")
     return text[:1].upper() + text[1:] + (f" [{unit}]" if unit not in ("", "1") else "")
