@@ -49,7 +49,18 @@ def label(axis: str, value: Any) -> str:
         return words if value else f"no {words}"
     if isinstance(value, str):
         return f"{words} {value}" if value.isdigit() else value
-    return f"{words} {number(value)}"
+    words, unit = _named(axis)
+    return f"{words} {number(value)} {unit}".rstrip()
+
+
+_UNITS = {"db": "dB", "hz": "Hz", "m": "m", "s": "s", "rad": "rad"}
+
+
+def _named(name: str) -> tuple[str, str]:
+    """Words and unit of a name that carries its unit: ``sinr_db`` is SINR in dB."""
+    words, _, last = name.rpartition("_")
+    words, unit = (words, _UNITS[last]) if last in _UNITS and words else (name, "")
+    return words.replace("_", " ").replace("sinr", "SINR"), unit
 
 
 def entry(axis: str, value: Any) -> str:
@@ -60,7 +71,7 @@ def entry(axis: str, value: Any) -> str:
 def place(dataset: xr.Dataset, axis: str, value: Any) -> str:
     """A value of an axis where no heading names it: ``SINR target 30 dB``."""
     words = label(axis, value)
-    if not words.startswith(axis.replace("_", " ")):
+    if isinstance(value, str | bool) or axis.endswith("_count"):
         return words
     attributes = dataset[axis].attrs
     unit = str(attributes.get("units", "1"))
@@ -71,8 +82,8 @@ def axis_title(dataset: xr.Dataset, name: str) -> str:
     """Long name with its unit."""
     attributes = dataset[name].attrs if name in dataset.variables else {}
     # Bins of a variable have no attributes: their name carries the unit.
-    words, unit_of_name = (name.removesuffix("_db"), "dB") if name.endswith("_db") else (name, "1")
-    text = str(attributes.get("long_name") or words.replace("_", " ").replace("sinr", "SINR"))
+    words, unit_of_name = _named(name)
+    text = str(attributes.get("long_name") or words)
     unit = str(attributes.get("units", attributes.get("unit", "1" if attributes.get("long_name") else unit_of_name)))
     text = text.removesuffix(f", {unit}")
     return text[:1].upper() + text[1:] + (f" [{unit}]" if unit not in ("", "1") else "")
