@@ -56,11 +56,35 @@ def stacked_beams(problem: DesignProblem, streams: Complex) -> Complex:
     return beams
 
 
+def heard_directions(problem: DesignProblem, streams: Complex) -> tuple[Complex, NDArray[np.float64]]:
+    """What each user hears of its own stream, direction by direction, the loudest first.
+
+    With ``X = R_c^{1/2} blkdiag(h_n)`` and its left singular vectors v_i: ``x_i = R_c^{1/2} v_i``, of power ``x_i^H B x_i``.
+    ``sum_i x_i x_i^H <= R_c``, and they do not mix, ``x_i^H B x_j = 0``.
+
+    Parameters
+    ----------
+    streams
+        Covariances of the users' streams, shape [U, L, D, D].
+
+    Returns
+    -------
+    directions, power
+        Shapes [U, L, D, N] and [U, L, N].
+    """
+    values, vectors = np.linalg.eigh(streams)
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))[..., np.newaxis, :]) @ vectors.conj().swapaxes(-1, -2)
+    heard = np.zeros((*streams.shape[:3], problem.nodes), dtype=np.complex128)
+    for node in range(problem.nodes):
+        heard[:, :, problem.node_antennas(node), node] = problem.channels[node]
+    left, amplitude, _ = np.linalg.svd(root @ heard, full_matrices=False)
+    return root @ left, amplitude**2
+
+
 def cycled_beams(problem: DesignProblem, streams: Complex, sinr: float) -> tuple[Complex, Complex]:
     """Beams that repeat after a few symbols and together keep every SINR (22) and the covariances, whatever their rank.
 
-    With ``X = R_c^{1/2} blkdiag(h_n)`` and its left singular vectors v_i, ``x_i = R_c^{1/2} v_i`` hold all of the user's
-    power, ``sum_i x_i x_i^H <= R_c``, and do not mix in it, ``x_i^H B x_j = 0``. Sent in turn through a Fourier matrix,
+    The directions x_i of :func:`heard_directions` hold all of the user's power. Sent in turn through a Fourier matrix,
     ``w(t) = sum_i exp(j 2 pi i t / S) x_i``, they have the mean covariance ``sum_i x_i x_i^H``, and the same wanted power
     ``tr(B R_c)`` in every symbol. There are at most N directions; where one holds all, the beams are constant. What is left of
     R_c is a sensing signal that its own user does not hear.
@@ -77,20 +101,12 @@ def cycled_beams(problem: DesignProblem, streams: Complex, sinr: float) -> tuple
     beams, remainder
         Shapes [S, U, L, D] and [L, D, D]: beams of each symbol of the cycle, and the sensing covariance.
     """
-    own = streams[: problem.users]
-    values, vectors = np.linalg.eigh(own)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))[..., np.newaxis, :]) @ vectors.conj().swapaxes(-1, -2)
-    heard = np.zeros((*own.shape[:3], problem.nodes), dtype=np.complex128)
-    for node in range(problem.nodes):
-        heard[:, :, problem.node_antennas(node), node] = problem.channels[node]
-    left, amplitude, _ = np.linalg.svd(root @ heard, full_matrices=False)
-    power = amplitude**2
+    directions, power = heard_directions(problem, streams[: problem.users])
     beyond = power[..., ::-1].cumsum(axis=-1)[..., ::-1] / power.sum(axis=-1, keepdims=True)
     # A share left out is interference, 1 + Gamma times as harmful; half of what beams may miss.
     needed = int((beyond * (1.0 + sinr) > 0.5 * FEASIBLE).sum(axis=-1).max())
-    directions = root @ left[..., :needed]
     turn = np.exp(2j * np.pi * np.outer(np.arange(needed), np.arange(needed)) / needed)
-    beams = np.moveaxis(directions @ turn, -1, 0)
+    beams = np.moveaxis(directions[..., :needed] @ turn, -1, 0)
     return beams, streams.sum(axis=0) - mean_covariance(beams).sum(axis=0)
 
 

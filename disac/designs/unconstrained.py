@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.beams import mean_covariance, node_beams
+from disac.designs.beams import heard_directions, mean_covariance, node_beams
 from disac.designs.problem import DesignProblem, Part, Structure
 
 Complex = NDArray[np.complex128]
@@ -27,9 +27,8 @@ def structure(problem: DesignProblem) -> Structure:
 def directions(problem: DesignProblem, streams: Complex) -> Complex:
     """Directions of rank-one beams that keep the phases between nodes.
 
-    With ``X = R^{1/2} blkdiag(h_n)`` and v the principal eigenvector of ``X X^H``, ``w = R^{1/2} v`` has
-    ``w w^H <= R_{c,u}``. Exact where R_{c,u} has rank one, as at every optimum with one target that was met; otherwise the
-    powers and the sensing signal have to be optimised again along them.
+    The loudest of :func:`disac.designs.beams.heard_directions`. Exact where R_{c,u} has rank one; otherwise the powers and
+    the sensing signal have to be optimised again along them.
 
     Parameters
     ----------
@@ -40,13 +39,7 @@ def directions(problem: DesignProblem, streams: Complex) -> Complex:
     -------
     complex128, shape [U, L, D]
     """
-    values, vectors = np.linalg.eigh(streams)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))[..., np.newaxis, :]) @ vectors.conj().swapaxes(-1, -2)
-    heard = np.zeros((*streams.shape[:3], problem.nodes), dtype=np.complex128)
-    for node in range(problem.nodes):
-        heard[:, :, problem.node_antennas(node), node] = problem.channels[node]
-    left, _, _ = np.linalg.svd(root @ heard, full_matrices=False)
-    beams: Complex = (root @ left[..., :1])[..., 0]
+    beams: Complex = heard_directions(problem, streams)[0][..., 0]
     return beams
 
 
