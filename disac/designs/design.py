@@ -347,8 +347,8 @@ class Designer:
             return self.sent(*beamforming.beams_alone(self.problem, design.streams))
         if keeps_all(self.problem, self.structure):
             return self.sent(*exact_beams(self.problem, self.structure, design.streams))
-        # Beams may differ within a cluster, as their channels do.
-        solver = FastSolver(self.problem, unconstrained.structure(self.problem))
+        whole = unconstrained.structure(self.problem)
+        solver = FastSolver(self.problem, whole.clustered(self._clusters) if self._clusters else whole)
         best = NOTHING
         for directions in self._directions(design.streams, sinr):
             found = self._along(solver, directions, sinr)

@@ -63,6 +63,20 @@ def test_what_an_optimum_promises_is_sent_where_constant_beams_fall_short() -> N
     assert sent.symbol_sinr >= sinr * (1 - 1e-6)  # a single user: in every symbol
 
 
+@pytest.mark.parametrize("users", [1, 2])
+def test_what_clusters_deliver_is_bounded_by_their_own_optimum(users: int) -> None:
+    """No signal of one covariance a group is better than the best such; that of each subcarrier would be."""
+    sinr = db_to_linear(10.0)
+    designer = Designer(design_problem(scenario(2, users, 1, 0)), "unconstrained-tight", clusters=4)
+    design = designer.design(sinr)
+    constant = designer.constant_beams(design, sinr)
+    sent = designer.delivered(design, sinr, constant)
+    for signal in (constant, sent):
+        assert signal.crb_m2 > design.certificate.dual_bound * (1 - 1e-9)
+        assert signal.min_sinr >= sinr * (1 - 1e-6)
+    assert sent.crb_m2 < design.certificate.dual_bound * (1 + 1e-5)
+
+
 def test_rates_of_a_cycle_are_those_of_its_symbols() -> None:
     given = design_problem(scenario(3, 2, 1, 0))
     streams = random_streams((given.users, given.subcarriers, given.nodes * given.antennas), 2, 5)
