@@ -49,6 +49,10 @@ def _hover(columns: list[tuple[str, str]], renderers: str = "hover") -> HoverToo
     return HoverTool(tooltips=columns, name=renderers)
 
 
+_ROOM = 100
+"""Letters that stand side by side below an axis."""
+
+
 def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
     """Mean over feasible realisations with its confidence band, one curve per combination of the other axes."""
     x, y = spec["x"], spec["y"]
@@ -79,12 +83,13 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
         layers.append(points.opts(color=colour, size=7, tools=[_hover(tips)]))
     curves = sum(bool(layer.label) for layer in layers)
     layers += _markers(surfaces, spec)
+    names = [str(v) for v in surfaces[x].values.tolist()] if surfaces[x].dtype.kind in "OUT" else []
     # One entry a line below the plot: several columns are cut off on a telephone.
     sizes = _SIZES | {"height": 440 + 24 * curves, "min_height": 440 + 24 * curves}
     return hv.Overlay(layers).opts(
         logy=bool(spec.get("log_y")), xlabel=axis_title(surfaces, x), ylabel=_mean_title(surfaces, mean), show_grid=True,
         yformatter="%.3g", padding=(0.03, 0.05), show_legend=curves > 1, legend_position="bottom", legend_cols=1,
-        legend_limit=len(layers) + 1, **sizes,
+        legend_limit=len(layers) + 1, xrotation=45 if sum(map(len, names)) > _ROOM else 0, **sizes,
     )  # fmt: skip
 
 
