@@ -16,6 +16,10 @@ Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
 
+WIDEST_DB = 0.1
+"""Width of a bracket that is still an answer, dB: both of its ends are proved."""
+
+
 @dataclass(frozen=True)
 class LargestSinr:
     """Reached by ``streams`` [U, L, D, D]: ``reached_db``; out of reach by the ray (lambda, mu): ``beyond_db``."""
@@ -36,7 +40,7 @@ def largest_sinr(problem: DesignProblem, structure: Structure, tolerance_db: flo
     Parameters
     ----------
     tolerance_db
-        Width of the bracket at which to stop, dB.
+        Width of the bracket at which to stop, dB. Where the arithmetic decides nothing further, up to :data:`WIDEST_DB`.
 
     Raises
     ------
@@ -68,6 +72,8 @@ def largest_sinr(problem: DesignProblem, structure: Structure, tolerance_db: flo
             undecided = 0
         elif np.isfinite(high - low) and undecided + 1 < len(places):
             undecided += 1
+        elif high - low <= WIDEST_DB:
+            break
         else:
             raise ArithmeticError(
                 f"{target:.4f} dB was neither reached nor refuted; the largest lies in [{low:.4f}, {high:.4f}]"
