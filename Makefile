@@ -12,11 +12,16 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STORE ?= results
 ONLY ?=
 
-.PHONY: run test test-all bench lint clean
+.PHONY: run studies test test-all bench lint clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
 	$(BIN)/disac run quick --store $(STORE)
+
+# Every study of data/studies, one after the other; a study that ends badly does not keep the others from running.
+studies: $(VENV)/.run
+	@bad=; for study in data/studies/*.yaml; do $(BIN)/disac run "$$study" --store $(STORE) || bad="$$bad $$study"; done; \
+	test -z "$$bad" || { echo "ended badly:$$bad"; exit 1; }
 
 test: $(VENV)/.dev lint
 	$(BIN)/python -m pytest -m "not slow"

@@ -95,6 +95,11 @@ class Delivered:
     symbol_sinr: float = float("nan")
     power: float = float("nan")
 
+    @property
+    def symbols(self) -> int:
+        """Symbols after which the beams repeat; none where there are no beams."""
+        return 0 if self.beams is None else len(self.beams)
+
 
 NOTHING = Delivered()
 
@@ -259,13 +264,15 @@ class Designer:
         seen = self.structure.objective_covariances(transmitted)
         reached = self.problem.sinr(streams, transmitted)
         values = np.concatenate([np.linalg.eigvalsh(m).reshape(-1) for m in self.structure.definite(self.problem, streams)])
+        value = self.crb_m2(seen)
         certificate = Certificate(
-            "ok", "", self.crb_m2(seen), self.dual_bound(sinr, power_dual, sinr_dual, fisher_dual, node_dual),
+            "ok", "", value, self.dual_bound(sinr, power_dual, sinr_dual, fisher_dual, node_dual),
             power_violation=max(0.0, self.problem.power_share(transmitted) - 1.0),
             sinr_violation=max(0.0, 1.0 - float(reached.min()) / sinr),
             psd_violation=max(0.0, -float(values.min())) / max(float(values.max()), 1e-300),
         )  # fmt: skip
-        return certificate.judged(), self.crb_m2(transmitted), float(reached.min())
+        delivered = value if np.array_equal(seen, transmitted) else self.crb_m2(transmitted)
+        return certificate.judged(), delivered, float(reached.min())
 
     def least_power(self, sinr: float, power_dual: Float, sinr_dual: Float) -> float:
         """Least power scaling that the multipliers prove; above 1 no design reaches the SINR."""
@@ -330,7 +337,7 @@ class Designer:
         exact = self.method is beamforming or keeps_all(self.problem, self.structure)
         if exact or constant.crb_m2 <= design.certificate.value * (1.0 + ATTAINS):
             return constant
-        cycle = self.sent(*cycled_beams(self.problem, design.streams, sinr))
+        cycle = self._cycle(design.streams, sinr)
         return cycle if self._feasible(cycle, sinr) else constant
 
     def constant_beams(self, design: Design, sinr: float) -> Delivered:
@@ -347,6 +354,9 @@ class Designer:
             return self.sent(*beamforming.beams_alone(self.problem, design.streams))
         if keeps_all(self.problem, self.structure):
             return self.sent(*exact_beams(self.problem, self.structure, design.streams))
+        cycle = self._cycle(design.streams, sinr)
+        if cycle.symbols == 1 and self._feasible(cycle, sinr):
+            return cycle
         whole = unconstrained.structure(self.problem)
         solver = FastSolver(self.problem, whole.clustered(self._clusters) if self._clusters else whole)
         best = NOTHING
@@ -360,6 +370,10 @@ class Designer:
             return best
         # Along the nodes' own beams (27) there is always a design: they keep every received power, with power to spare.
         return self._along(solver, unconstrained.extract_as_printed(self.problem, design.streams)[0][0], sinr)
+
+    def _cycle(self, streams: Complex, sinr: float) -> Delivered:
+        """Beams that together have the covariances of the streams; of one symbol alone where one direction holds each."""
+        return self.sent(*cycled_beams(self.problem, streams, sinr))
 
     @cached_property
     def _tight(self) -> Designer:

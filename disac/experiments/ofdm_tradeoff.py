@@ -386,7 +386,7 @@ def _result(
         result |= deployment.judged(designer, sent)
         result |= {
             "design_gap": sent.crb_m2 / certificate.dual_bound - 1.0, "sent_min_sinr_db": linear_to_db(sent.min_sinr),
-            "symbol_min_sinr_db": linear_to_db(sent.symbol_sinr), "beam_cycle": len(sent.beams),
+            "symbol_min_sinr_db": linear_to_db(sent.symbol_sinr), "beam_cycle": sent.symbols,
         }  # fmt: skip
     if design.node_dual is not None:
         result["node_dual"] = design.node_dual

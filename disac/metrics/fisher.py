@@ -10,6 +10,7 @@ of the printed blocks (V-dot-tau, 49a, 49b) are wrong; this form needs none of t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -245,10 +246,34 @@ def fisher_information(derivatives: Complex, covariances: Complex, noise_power: 
     -------
     float64, shape [P, P], symmetric
     """
-    parameters, subcarriers = len(derivatives), derivatives.shape[2]
-    weighted = (derivatives @ covariances[np.newaxis, np.newaxis]).reshape(parameters, -1)
-    gram = weighted @ derivatives.reshape(parameters, -1).conj().T
-    return (subcarriers / noise_power) * np.real(gram + gram.T)
+    subcarriers = derivatives.shape[2]
+    total = np.zeros((len(derivatives), len(derivatives)))
+    for touched, seen in by_receiver(derivatives):
+        weighted = (seen @ covariances).reshape(len(touched), -1)
+        gram = np.real(weighted @ seen.reshape(len(touched), -1).conj().T)
+        total[np.ix_(touched, touched)] += gram + gram.T
+    return (subcarriers / noise_power) * total
+
+
+def by_receiver(derivatives: Complex) -> Iterator[tuple[NDArray[np.intp], Complex]]:
+    """For each receiver the parameters that its echoes depend on, and their derivatives.
+
+    Most amplitudes touch one receiver alone: of 2K + 2 N^2 K parameters a receiver sees 2K + 2 N K.
+
+    Parameters
+    ----------
+    derivatives
+        Shape [P, N, L, M_r, N M_t].
+
+    Returns
+    -------
+    touched, seen
+        Shapes [p] and [p, L, M_r, N M_t].
+    """
+    dependent = np.any(derivatives != 0, axis=(2, 3, 4))
+    for receiver in range(derivatives.shape[1]):
+        touched = np.flatnonzero(dependent[:, receiver])
+        yield touched, derivatives[touched, receiver]
 
 
 def localization_crb(information: Float, targets: int) -> float:

@@ -7,9 +7,12 @@ changes what adds up across nodes: the location information between transmitters
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
+
+from disac.metrics.fisher import by_receiver
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
@@ -40,22 +43,21 @@ def crb_under_phases(derivatives: Complex, covariances: Complex, noise_power: fl
     """
     parameters, nodes, subcarriers = derivatives.shape[:3]
     antennas = derivatives.shape[-1] // nodes
-    parts = derivatives.reshape(*derivatives.shape[:-1], nodes, antennas)
     blocks = covariances.reshape(subcarriers, nodes, antennas, nodes, antennas)
-    pairs: list[tuple[int, int]] = []
-    grams: list[Complex] = []
-    for m, other in np.ndindex(nodes, nodes):
-        block = blocks[:, m, :, other]
-        if np.any(block):
-            weighted = (parts[..., m, :] @ block[np.newaxis, np.newaxis]).reshape(parameters, -1)
-            pairs.append((m, other))
-            grams.append(weighted @ parts[..., other, :].reshape(parameters, -1).conj().T)
+    # Of a pair and its mirror image one is enough: the sum is Hermitian.
+    pairs = [pair for pair in combinations_with_replacement(range(nodes), 2) if np.any(blocks[:, pair[0], :, pair[1]])]
+    grams = np.zeros((len(pairs), parameters, parameters), dtype=np.complex128)
+    for touched, seen in by_receiver(derivatives):
+        parts = [np.ascontiguousarray(seen[..., node * antennas : (node + 1) * antennas]) for node in range(nodes)]
+        for number, (m, other) in enumerate(pairs):
+            weighted = (parts[m] @ blocks[:, m, :, other]).reshape(len(touched), -1)
+            grams[number][np.ix_(touched, touched)] += weighted @ parts[other].reshape(len(touched), -1).conj().T
     # Uncorrelated nodes: every draw is the same one.
     together = any(m != other for m, other in pairs)
     turn = np.exp(1j * phases_rad if together else 0j * phases_rad[:1])
     first, second = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
-    weights = turn[:, first] * turn[:, second].conj()
-    gram = np.real(np.tensordot(weights, np.array(grams).reshape(-1, parameters, parameters), axes=1))
+    weights = np.where(first == second, 1.0, 2.0) * turn[:, first] * turn[:, second].conj()
+    gram = np.real(np.tensordot(weights, grams, axes=1))
     information = (subcarriers / noise_power) * (gram + np.swapaxes(gram, -1, -2))
     q = 2 * targets
     scale = np.sqrt(np.einsum("dii->di", information))

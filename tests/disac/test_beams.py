@@ -96,6 +96,7 @@ def test_rates_of_a_cycle_are_those_of_its_symbols() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2000)
 @pytest.mark.parametrize("targets", [1, 2])
 def test_beams_over_a_hundred_instances(targets: int) -> None:
     """What is delivered attains the bound; constant beams, which a stream of two directions does not suit, come near it."""
