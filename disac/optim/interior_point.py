@@ -168,7 +168,7 @@ class _State:
             power = b.data.power
             covariance[:, diagonal, diagonal] = ((even @ power) / np.maximum(power.sum(axis=1), 1e-300))[b.data.power_of]
             information += block_information(b.data, covariance, program.atoms)
-        self.fisher = 0.7 * linalg.solve(information, program.selection, assume_a="pos")
+        self.fisher = 0.4 * linalg.solve(information, program.selection, assume_a="pos")
         self.power = np.zeros(len(program.budget))
         self.service = np.zeros((program.cells, len(program.row_user)))
         reward, loudest = 0.0, 0.0
@@ -177,12 +177,12 @@ class _State:
             reward = max(reward, float(np.linalg.eigvalsh(b.gram(b.response, b.response)).max()))
             loudest = max(loudest, float((np.abs(b.data.channels) ** 2).sum(axis=(2, 3)).max()))
         rows = len(program.row_user)
-        self.service[:] = 0.1 * reward / (rows * loudest)
+        self.service[:] = 0.3 * reward / (rows * loudest)
         number, held = self.blocks[0].data.ties.shape[1:3]
         # Above the mu h h^H of all rows, so that the Phi of held streams are positive definite, and below lambda.
         start = 1.5 * rows * float(self.service.max()) * loudest * np.eye(held, dtype=np.complex128)
         self.ties = np.tile(start, (program.cells, number, 1, 1))
-        self.power[:] = 2.0 * (reward + rows * float(self.service.max()) * loudest)
+        self.power[:] = 1.2 * (reward + rows * float(self.service.max()) * loudest)
         self._refresh()
         diagonal_sum = np.sum([b.pull_power(b.inverse) for b in self.blocks], axis=0)
         self._centred(float(np.mean(program.budget[used] / diagonal_sum[used])))
@@ -315,7 +315,7 @@ class _State:
             # A predictor without accuracy spoils what it corrects; towards the centre there is a way without it.
             move = self._towards(system, 0.5 * centre, None)
             primal, dual = self._lengths(move, _FINE)
-        fraction = 0.9 + 0.08 * min(1.0, primal, dual)
+        fraction = 0.9 + 0.09 * min(1.0, primal, dual)
         primal, dual = min(1.0, fraction * primal), min(1.0, fraction * dual)
         return primal, self._go(move, primal, dual)
 

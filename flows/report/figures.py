@@ -19,7 +19,6 @@ FORMATS = (".png", ".svg", ".pdf")
 WIDTHS_MM = {"column": 88.0, "page": 181.0}
 """Widths of one column and of a page of a two-column journal."""
 
-_DASHES = {"solid": "-", "dashed": "--", "dotted": ":", "dotdash": "-."}
 _TEXT = {
     "font.size": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 6.5,
     "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "disac", "axes.linewidth": 0.6, "savefig.dpi": 400,
@@ -92,6 +91,11 @@ def _finish(figure: Any, width_inches: float) -> None:
         )  # fmt: skip
 
 
+def _line_style(dash: str) -> Any:
+    """A dash of the plots on a page, at half the size."""
+    return "-" if dash == "solid" else (0, tuple(0.5 * float(length) for length in dash.split()))
+
+
 def _overlay(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
     x, y = spec["x"], spec["y"]
     mean, low, high = (f"{y}_{s}_feasible" for s in ("mean", "ci_low", "ci_high"))
@@ -107,7 +111,7 @@ def _overlay(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
         name = ", ".join(label(str(d), v) for d, v in chosen.items()) or axis_title(surfaces, y)
         curve = hv.Curve((xs, ys), x, y, label=name)
         curves.append(
-            curve.opts(color=colour, linestyle=_DASHES[dash], linewidth=1.0, marker="o", ms=2.5, backend="matplotlib")
+            curve.opts(color=colour, linestyle=_line_style(dash), linewidth=1.0, marker="o", ms=2.5, backend="matplotlib")
         )
     if not curves:
         raise UsageError("no cell is feasible: there is nothing to draw")

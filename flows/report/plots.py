@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from textwrap import fill
 from typing import Any
 
 import holoviews as hv
@@ -89,8 +90,18 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
     return hv.Overlay(layers).opts(
         logy=bool(spec.get("log_y")), xlabel=axis_title(surfaces, x), ylabel=_mean_title(surfaces, mean), show_grid=True,
         yformatter="%.3g", padding=(0.03, 0.05), show_legend=curves > 1, legend_position="bottom", legend_cols=1,
-        legend_limit=len(layers) + 1, xrotation=45 if sum(map(len, names)) > _ROOM else 0, **sizes,
+        legend_limit=len(layers) + 1, xrotation=45 if sum(map(len, names)) > _ROOM else 0,
+        yticks=_log_ticks(surfaces[mean].values) if spec.get("log_y") else None, **sizes,
     )  # fmt: skip
+
+
+def _log_ticks(heights: np.ndarray[Any, Any]) -> list[float] | None:
+    """Ticks of a logarithmic axis over less than two decades, where even steps leave its lower part bare; else none of ours."""
+    drawn = heights[np.isfinite(heights) & (heights > 0)]
+    if not drawn.size or not 5.0 < drawn.max() / drawn.min() < 100.0:
+        return None
+    decades = 10.0 ** np.arange(np.floor(np.log10(drawn.min())), np.log10(drawn.max()) + 1.0)
+    return [float(f"{step * decade:.3g}") for decade in decades for step in (1.0, 2.0, 5.0)]
 
 
 def _occupied(profile: np.ndarray[Any, Any]) -> slice:
@@ -103,8 +114,13 @@ def _texts(values: Iterable[str]) -> np.ndarray[Any, Any]:
     return np.array(list(values), dtype=object)
 
 
+_TITLE = 48
+"""Letters that stand along a y axis."""
+
+
 def _mean_title(surfaces: xr.Dataset, mean: str) -> str:
-    return axis_title(surfaces, mean).replace(", mean feasible", "")
+    """The y axis is shorter than some titles: those take a second line."""
+    return fill(axis_title(surfaces, mean).replace(", mean feasible", ""), _TITLE)
 
 
 def _markers(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[Any]:

@@ -23,7 +23,8 @@ _LABELS = {
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette: told apart by colour-blind readers."""
 
-DASHES = ("solid", "dashed", "dotted", "dotdash")
+DASHES = ("solid", "6 4", "2 4", "2 4 6 4", "14 4", "14 4 2 4")
+"""Lengths of what is drawn and left out, in turn."""
 
 STATUS_COLOURS = {
     "ok": "#4C9F70", "inaccurate": "#E9C46A", "partly infeasible": "#8FB8A8", "infeasible": "#B8C4D6", "failed": "#C1121F",
