@@ -16,7 +16,7 @@ import xarray as xr
 
 from flows.claims import evaluate_claims
 from flows.report import build_report
-from flows.report.plots import status_map, tradeoff
+from flows.report.plots import _log_ticks, status_map, tradeoff
 from flows.report.words import STATUS_COLOURS, label
 from pipeline.experiment import STATUS_CODES
 from pipeline.surfaces import compute_surfaces
@@ -134,6 +134,14 @@ def test_a_script_end_in_a_message_does_not_end_the_script() -> None:
     cube = fake_cube.quick_cube(failed=1)
     cube["message"].values[cube["status"].values == 5] = "</script><script>alert(1)</script>"
     assert "<script>alert(1)" not in report_of(cube)
+
+
+def test_a_logarithmic_axis_has_ticks_in_its_lower_part() -> None:
+    ticks = _log_ticks(np.array([[0.12, np.nan], [0.9, 4.8]]))
+    assert ticks is not None
+    assert [tick for tick in ticks if 0.12 <= tick <= 4.8] == [0.2, 0.5, 1.0, 2.0]
+    assert _log_ticks(np.array([1.0, 1.4])) is None
+    assert _log_ticks(np.array([np.nan, 0.0])) is None
 
 
 @pytest.mark.browser
