@@ -4,43 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
-from pipeline.experiment import STATUS_CODES
-
-Outcome = tuple[str, str, str]
-"""(verdict, our number in words, evidence)"""
-
-_FEASIBLE = [STATUS_CODES["ok"], STATUS_CODES["inaccurate"]]
-_SLACK = 1e-3
-"""Relative: differences within the certificates' gap limit decide nothing."""
-
-
-def undecided(reason: str) -> Outcome:
-    """No verdict, and why."""
-    return "undecided", "-", reason
-
-
-def _values(cube: xr.Dataset, variable: str) -> xr.DataArray:
-    """Values at feasible cells, NaN elsewhere."""
-    return cube[variable].where(cube["status"].isin(_FEASIBLE))
-
-
-def _has(cube: xr.Dataset, axis: str, *labels: Any) -> bool:
-    return axis in cube.coords and all(label in cube[axis].values.tolist() for label in labels)
-
-
-def _log_ratio(cube: xr.Dataset, variable: str, axis: str, low: Any, high: Any) -> xr.DataArray:
-    """Logarithm of the ratio of the values at two labels; of a variable in decibels that of the powers."""
-    low_values, high_values = (_values(cube, variable).sel({axis: label}, drop=True) for label in (low, high))
-    if cube[variable].attrs.get("units") == "dB":
-        return (high_values - low_values) * (np.log(10.0) / 10.0)
-    return np.log(high_values / low_values)
+from flows.curve_checks import crossing_gap, ratio_is
+from flows.evidence import FEASIBLE, SLACK, Outcome, has_labels, log_ratio, mean_and_half_width, undecided, values_of
 
 
 def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str) -> Outcome:
@@ -49,21 +19,21 @@ def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, 
     Holds if every point agrees and the ratio's 95 % band over realisations excludes one; fails if a point is reversed
     beyond its own band, or if all points are equal within theirs.
     """
-    if not _has(cube, axis, low, high):
+    if not has_labels(cube, axis, low, high):
         return undecided(f"the study lacks {low} or {high}")
-    ratio = _log_ratio(cube, variable, axis, low, high)
+    ratio = log_ratio(cube, variable, axis, low, high)
     over = surfaces.attrs.get("over") or ratio.dims[-1]
     pairs = ratio.transpose(..., over).values.reshape(-1, ratio.sizes[over])
     pairs = pairs[np.isfinite(pairs).any(axis=-1)]
     if not pairs.size:
         return undecided("no realisation is feasible for both")
-    points = [_mean_and_half_width(point) for point in pairs]
+    points = [mean_and_half_width(point) for point in pairs]
     # Points share their realisations, so a realisation's mean over all points is one draw.
     drawn = [line[np.isfinite(line)].mean() for line in pairs.T if np.isfinite(line).any()]
-    mean, half = _mean_and_half_width(np.array(drawn))
-    agree = sum(m > _SLACK for m, _ in points)
-    clear = sum(m - h > _SLACK for m, h in points)
-    reversed_clearly = sum(m + h < -_SLACK for m, h in points)
+    mean, half = mean_and_half_width(np.array(drawn))
+    agree = sum(m > SLACK for m, _ in points)
+    clear = sum(m - h > SLACK for m, h in points)
+    reversed_clearly = sum(m + h < -SLACK for m, h in points)
     share = np.exp([m for m, _ in points])
     ours = f"{high} / {low} = {share.min():.3f} to {share.max():.3f}"
     band = f"{np.exp(mean - half):.3f} to {np.exp(mean + half):.3f}" if np.isfinite(half) else "unknown, one realisation"
@@ -71,24 +41,24 @@ def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, 
         f"{agree} of {len(points)} points agree, {clear} beyond their own band, {reversed_clearly} reversed beyond it; "
         f"overall ratio {np.exp(mean):.3f}, 95 % band {band}; {int(np.isfinite(pairs).sum())} pairs of cells"
     )
-    equal = all(abs(m) + h <= _SLACK for m, h in points)
-    if equal or reversed_clearly or mean + half < -_SLACK:
+    equal = all(abs(m) + h <= SLACK for m, h in points)
+    if equal or reversed_clearly or mean + half < -SLACK:
         return "fails", ours, evidence
-    return ("holds" if agree == len(points) and mean - half > _SLACK else "undecided"), ours, evidence
+    return ("holds" if agree == len(points) and mean - half > SLACK else "undecided"), ours, evidence
 
 
 def _never_above(
     cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str, factor: float = 1.0
 ) -> Outcome:  # fmt: skip
     """Nowhere higher at one label than a factor times at another, realisation by realisation, beyond what solvers leave."""
-    if not _has(cube, axis, low, high):
+    if not has_labels(cube, axis, low, high):
         return undecided(f"the study lacks {low} or {high}")
-    values = _values(cube, variable)
+    values = values_of(cube, variable)
     ratio = (values.sel({axis: high}) / values.sel({axis: low})).values
     ratio = ratio[np.isfinite(ratio)]
     if not ratio.size:
         return undecided("no realisation is feasible for both")
-    wrong = int((ratio * factor < 1.0 - _SLACK).sum())
+    wrong = int((ratio * factor < 1.0 - SLACK).sum())
     ours = f"{high} / {low} = {ratio.min():.4f} to {ratio.max():.3f}"
     return ("fails" if wrong else "holds"), ours, f"{ratio.size - wrong} of {ratio.size} pairs of cells agree"
 
@@ -114,22 +84,13 @@ def _near(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, bound: str, 
     return ("holds" if good.all() else "fails"), ours, f"{int(good.sum())} of {good.size} points from {axis} {at:g}"
 
 
-def _mean_and_half_width(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean of what is finite and the half width of its Student-t 95 % band, infinite for one value."""
-    known = values[np.isfinite(values)]
-    if known.size < 2:
-        return float(known.mean()), np.inf
-    half = student_t.ppf(0.975, known.size - 1) * known.std(ddof=1) / np.sqrt(known.size)
-    return float(known.mean()), float(half)
-
-
 def _monotone(
     cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, sign: int = 1
 ) -> Outcome:  # fmt: skip
     """Never falling (rising for ``sign`` -1) along an axis, realisation by realisation, between neighbouring feasible cells."""
     if axis not in cube.dims or cube.sizes[axis] < 2:
         return undecided(f"the study has one value of {axis}")
-    values = np.moveaxis(_values(cube, variable).values, list(cube["status"].dims).index(axis), -1)
+    values = np.moveaxis(values_of(cube, variable).values, list(cube["status"].dims).index(axis), -1)
     values = values.reshape(-1, values.shape[-1])
     changes = []
     for line in values:
@@ -138,7 +99,7 @@ def _monotone(
     change = np.concatenate(changes) if changes else np.empty(0)
     if not change.size:
         return undecided("no two neighbouring cells are feasible")
-    wrong = int((sign * change < -_SLACK).sum())
+    wrong = int((sign * change < -SLACK).sum())
     ours = f"change per step {100 * change.min():+.2f} % to {100 * change.max():+.1f} %"
     word = "fall" if sign > 0 else "rise"
     return ("holds" if wrong == 0 else "fails"), ours, f"{change.size - wrong} of {change.size} steps do not {word}"
@@ -151,20 +112,20 @@ def _ratio_falls(
 
     Judged on the realisations feasible for both labels at both ends; the geometric mean at every value is shown.
     """
-    if not _has(cube, axis, low, high) or along not in cube.dims or cube.sizes[along] < 2:
+    if not has_labels(cube, axis, low, high) or along not in cube.dims or cube.sizes[along] < 2:
         return undecided(f"the study lacks {low}, {high} or values of {along}")
-    ratio = _log_ratio(cube, variable, axis, low, high).transpose(along, ...)
+    ratio = log_ratio(cube, variable, axis, low, high).transpose(along, ...)
     table = ratio.values.reshape(ratio.sizes[along], -1)
     change = table[-1] - table[0]
     if not np.isfinite(change).any():
         return undecided("no realisation is feasible at both ends")
-    mean, half = _mean_and_half_width(change)
+    mean, half = mean_and_half_width(change)
     means = [float(np.exp(row[np.isfinite(row)].mean())) if np.isfinite(row).any() else np.nan for row in table]
     ours = f"{high} / {low} = " + ", ".join(f"{m:.3f}" for m in means)
     evidence = f"at {along} {_named(cube, along)}; last to first {np.exp(mean):.3f}, 95 % band to {np.exp(mean + half):.3f}"
-    if mean + half < -_SLACK and means[-1] > floor - _SLACK:
+    if mean + half < -SLACK and means[-1] > floor - SLACK:
         return "holds", ours, evidence
-    return ("fails" if mean - half > _SLACK else "undecided"), ours, evidence
+    return ("fails" if mean - half > SLACK else "undecided"), ours, evidence
 
 
 def _named(cube: xr.Dataset, axis: str) -> str:
@@ -179,16 +140,16 @@ def _ratio_stays(
     Judged at every other point on the realisations feasible for both labels at both ends: each point's 95 % band of the mean
     change must lie within the tolerance; it fails where a point's band lies outside.
     """
-    if not _has(cube, axis, low, high) or along not in cube.dims or cube.sizes[along] < 2:
+    if not has_labels(cube, axis, low, high) or along not in cube.dims or cube.sizes[along] < 2:
         return undecided(f"the study lacks {low}, {high} or values of {along}")
-    ratio = _log_ratio(cube, variable, axis, low, high)
+    ratio = log_ratio(cube, variable, axis, low, high)
     over = surfaces.attrs.get("over") or ratio.dims[-1]
     table = ratio.transpose(along, ..., over).values.reshape(ratio.sizes[along], -1, ratio.sizes[over])
     change = table[-1] - table[0]
     change = change[np.isfinite(change).any(axis=-1)]
     if not change.size:
         return undecided("no realisation is feasible at both ends")
-    points = [_mean_and_half_width(point) for point in change]
+    points = [mean_and_half_width(point) for point in change]
     allowed = np.log1p(tolerance)
     within = sum(abs(m) + h <= allowed for m, h in points)
     outside = sum(abs(m) - h > allowed for m, h in points)
@@ -209,10 +170,10 @@ def _within(
 
     ``along`` names an axis: the evidence says from which of its values on a limit is broken.
     """
-    values = _values(cube, variable)
+    values = values_of(cube, variable)
     if relative_to is not None:
-        values = values / _values(cube, relative_to)
-    feasible = cube["status"].isin(_FEASIBLE)
+        values = values / values_of(cube, relative_to)
+    feasible = cube["status"].isin(FEASIBLE)
     known = feasible & ~np.isnan(values)
     count, total = int(known.sum()), int(feasible.sum())
     if not count:
@@ -245,7 +206,7 @@ def _logarithmic(
     if along not in cube.dims or cube.sizes[along] < 4:
         return undecided(f"the study has fewer than four values of {along}")
     number = np.array([float(label) for label in cube[along].values.tolist()])
-    table = np.log(_values(cube, variable).transpose(along, ...).values.reshape(len(number), -1))
+    table = np.log(values_of(cube, variable).transpose(along, ...).values.reshape(len(number), -1))
     table = table[:, np.isfinite(table).all(axis=0)]
     if not table.size:
         return undecided("no line is known as a whole")
@@ -270,7 +231,7 @@ def _quoted(cube: xr.Dataset, surfaces: xr.Dataset, *, because: str, variable: s
         return undecided(because)
     if axis not in cube.dims:
         return undecided(f"the study has no axis {axis}")
-    table = _values(cube, variable).transpose(axis, ...).values.reshape(cube.sizes[axis], -1)
+    table = values_of(cube, variable).transpose(axis, ...).values.reshape(cube.sizes[axis], -1)
     means = [float(np.exp(np.log(row[np.isfinite(row)]).mean())) if np.isfinite(row).any() else np.nan for row in table]
     unit = cube[variable].attrs.get("units", "")
     return "undecided", f"{', '.join(f'{m:.3g}' for m in means)} {unit} at {axis} {_named(cube, axis)}", because
@@ -291,7 +252,7 @@ def _edge_moves(cube: xr.Dataset, surfaces: xr.Dataset, *, edge: str, axis: str,
     between = {1: " < ", 0: " = ", -1: " > "}[sign]
     ours = "; ".join(between.join(f"{v:.1f}" for v in line) for line in lines if len(line) > 1) + f" {unit}"
     if sign == 0:
-        stay = int((np.abs(steps) <= _SLACK).sum())
+        stay = int((np.abs(steps) <= SLACK).sum())
         return ("holds" if stay == steps.size else "fails"), ours, f"{stay} of {steps.size} steps stay"
     evidence = f"{int((sign * steps > 0).sum())} of {steps.size} steps {'rise' if sign > 0 else 'fall'}"
     if (sign * steps < 0).any():
@@ -305,7 +266,7 @@ def _certified(cube: xr.Dataset, surfaces: xr.Dataset, *, limit: float) -> Outco
     """Relative gap between value and dual bound below a limit at every feasible cell."""
     if "relative_gap" not in cube:
         return undecided("the study keeps no relative gap")
-    feasible = cube["status"].isin(_FEASIBLE).values
+    feasible = cube["status"].isin(FEASIBLE).values
     if not feasible.any():
         return undecided("no cell is feasible")
     gap = np.abs(cube["relative_gap"].values[feasible])
@@ -320,10 +281,10 @@ def _extraction(
     cube: xr.Dataset, surfaces: xr.Dataset, *, axis: str, value: str, tolerance: float = 1e-3
 ) -> Outcome:  # fmt: skip
     """Extracted rank-one beams within a tolerance of the bound, at the promised SINR."""
-    if not _has(cube, axis, value) or "extracted_rcrb_m" not in cube:
+    if not has_labels(cube, axis, value) or "extracted_rcrb_m" not in cube:
         return undecided(f"the study lacks {value}")
     part = cube.sel({axis: value})
-    feasible = part["status"].isin(_FEASIBLE)
+    feasible = part["status"].isin(FEASIBLE)
     excess = (part["extracted_rcrb_m"] / part["rcrb_m"] - 1).where(feasible).values
     short = (part["sinr_db"] - part["extracted_min_sinr_db"]).where(feasible).values
     known = np.isfinite(excess) & np.isfinite(short)
@@ -345,9 +306,9 @@ def _near_while(
     over = surfaces.attrs.get("over")
     if not {bound, margin} <= set(cube) or not over:
         return undecided(f"the study keeps no {bound} and {margin} over realisations")
-    values, bounds, room = (_values(cube, name).transpose(..., over).values for name in (variable, bound, margin))
+    values, bounds, room = (values_of(cube, name).transpose(..., over).values for name in (variable, bound, margin))
     points = [
-        (r[k].min() >= 0, v[k].mean() / b[k].mean(), _mean_and_half_width(v[k])[1] / b[k].mean())
+        (r[k].min() >= 0, v[k].mean() / b[k].mean(), mean_and_half_width(v[k])[1] / b[k].mean())
         for v, b, r in zip(*(part.reshape(-1, part.shape[-1]) for part in (values, bounds, room)), strict=True)
         if (k := np.isfinite(v) & np.isfinite(b) & np.isfinite(r)).any()
     ]
@@ -372,10 +333,10 @@ def _mean_within(
     over = surfaces.attrs.get("over")
     if not over:
         return undecided("there are no realisations")
-    values, axes = _values(cube, variable), list(cube["status"].dims)
+    values, axes = values_of(cube, variable), list(cube["status"].dims)
     draws = values.mean([d for d in values.dims if d not in axes]).transpose(..., over).values
     draws = draws.reshape(-1, draws.shape[-1])
-    points = [_mean_and_half_width(line) for line in draws[np.isfinite(draws).any(axis=-1)]]
+    points = [mean_and_half_width(line) for line in draws[np.isfinite(draws).any(axis=-1)]]
     if not points:
         return undecided("no cell is feasible")
     inside = sum(m - h >= low and m + h <= high for m, h in points)
@@ -404,4 +365,6 @@ CHECKS: dict[str, Callable[..., Outcome]] = {
     "certified": _certified,
     "near_while": _near_while,
     "mean_within": _mean_within,
+    "crossing_gap": crossing_gap,
+    "ratio_is": ratio_is,
 }

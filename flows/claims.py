@@ -11,8 +11,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
-from flows.checks import CHECKS, Outcome, undecided
+from flows.checks import CHECKS
 from flows.data_files import data_dir
+from flows.evidence import Outcome, undecided
 from pipeline.experiment import STATUS_CODES
 
 LARGEST = "largest"

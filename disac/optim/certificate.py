@@ -31,22 +31,26 @@ class Certificate:
     psd_violation: float = float("nan")
     iterations: int = -1
     seconds: float = float("nan")
+    maximised: bool = False
 
     @property
     def relative_gap(self) -> float:
-        """(value - bound) / value of a minimisation."""
-        return (self.value - self.dual_bound) / self.value
+        """(value - bound) / value of a minimisation, (bound - value) / value where the value is maximised."""
+        distance = self.dual_bound - self.value if self.maximised else self.value - self.dual_bound
+        if self.value == 0.0:
+            return 0.0 if distance == 0.0 else float("inf")
+        return distance / self.value
 
     @property
     def worst_violation(self) -> float:
         """Largest relative violation of any constraint."""
         return max(self.power_violation, self.sinr_violation, self.psd_violation)
 
-    def judged(self) -> Certificate:
+    def judged(self, gap_limit: float = GAP_LIMIT) -> Certificate:
         """The same numbers with the status that they justify, and a sentence where it is not ``ok``."""
         reasons = []
-        if not self.relative_gap <= GAP_LIMIT:
-            reasons.append(f"the relative gap {self.relative_gap:.1e} exceeds {GAP_LIMIT:.0e}")
+        if not self.relative_gap <= gap_limit:
+            reasons.append(f"the relative gap {self.relative_gap:.1e} exceeds {gap_limit:.0e}")
         if not self.worst_violation <= VIOLATION_LIMIT:
             reasons.append(f"a constraint is violated by {self.worst_violation:.1e}, more than {VIOLATION_LIMIT:.0e}")
         if not reasons:

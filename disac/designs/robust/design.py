@@ -1,0 +1,61 @@
+"""One call for every robust design: which errors it stands is a choice, which power limit holds a part of the problem."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from disac.coherent_drop import CoherentDrop
+from disac.designs.robust.limited_power import solve_with_outer_bound
+from disac.designs.robust.matrix_inequality import solve_inequality
+from disac.designs.robust.policy_iteration import solve_by_policy_iteration
+from disac.designs.robust.problem import Robustness, RobustProblem
+from disac.designs.robust.total_power import RobustDesign, solve_total_power
+from disac.metrics.kld import EchoModel
+from disac.units import db_to_linear
+
+Method = Literal["cones", "policy-iteration"]
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A design with the wall time of its bound where that is a matter of its own."""
+
+    design: RobustDesign
+    bound_seconds: float = 0.0
+
+
+def robust_problem(drop: CoherentDrop, *, full: bool = False, angles_rad: np.ndarray | None = None) -> RobustProblem:
+    """The design problem of a drop, in units of the noise power; for other angles of the target [N] than the estimated ones."""
+    scenario = drop.scenario
+    angles = drop.target_angles_rad if angles_rad is None else angles_rad
+    return RobustProblem(
+        drop.channels, drop.steering(angles), EchoModel(drop.echo_gains(angles), drop.link_correlation(), full),
+        db_to_linear(scenario.power.power_to_noise_db), 1.0, drop.ball_radius(), scenario.uncertainty.delta_rad,
+        scenario.power.limit,
+    )  # fmt: skip
+
+
+def design_beams(problem: RobustProblem, robustness: Robustness, sinr: float, method: Method = "cones") -> Delivered:
+    """Beams with the largest divergence whose users have the SINR (linear) under the errors that the choice stands.
+
+    Under total power all choices but the matrix inequalities are solved globally; under per-node and per-antenna power a
+    stationary point is delivered with a bound from outside.
+
+    Raises
+    ------
+    ValueError
+        For a matrix inequality, or policy iteration, without a total power limit.
+    """
+    if robustness in ("s-procedure", "s-procedure-stacked"):
+        if problem.limit != "total":
+            raise ValueError(f"'{robustness}' is posed for total power, not '{problem.limit}'")
+        return Delivered(solve_inequality(problem, sinr, stacked=robustness == "s-procedure-stacked"))
+    if problem.limit != "total":
+        if method != "cones":
+            raise ValueError(f"policy iteration rests on the duality of total power; the limit is '{problem.limit}'")
+        return Delivered(*solve_with_outer_bound(problem, robustness, sinr))
+    solver = solve_total_power if method == "cones" else solve_by_policy_iteration
+    return Delivered(solver(problem, robustness, sinr))

@@ -1,0 +1,73 @@
+"""Beams for channels that are known exactly, in closed form up to a fixed point of K numbers.
+
+With ``S(q) = I + sum_j q_j h_j h_j^H`` the multipliers satisfy ``q_k = Gamma / (h_k^H (S - q_k h_k h_k^H)^-1 h_k)``, and the
+beams point along ``S^-1 h_k``: uplink-downlink duality, solved by policy iteration, which is Newton's method here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+
+STEPS = 200
+RELATIVE_STEP = 1e-13
+
+
+def nominal_beams(heard: Complex, sinr: float) -> tuple[Complex | None, Float, int]:
+    """Unit beams of least total power that give every user the SINR, and the multipliers that prove it.
+
+    Parameters
+    ----------
+    heard
+        Channels h_k, one per row, in which power limit and noise are one, [K, d].
+    sinr
+        Gamma, linear.
+
+    Returns
+    -------
+    directions
+        Unit beams [K, d]; None where the users need more than the power.
+    q
+        Multipliers [K] with ``q_k <= Gamma / (h_k^H (S - q_k h_k h_k^H)^-1 h_k)`` up to rounding: their sum is the least power,
+        or above one.
+    steps
+        Steps of the iteration.
+    """
+    users = len(heard)
+    gram = heard.conj() @ heard.T
+    others = 1.0 - np.eye(users)
+    q = np.zeros(users)
+    for step in range(1, STEPS + 1):
+        beams, level = _best(gram, q)
+        raised = sinr * level
+        if raised.sum() > 1.0:
+            return None, raised, step
+        # Powers of the uplink for these beams, where they can serve at all; from above, while the map itself rises from below.
+        amplitude = gram @ beams
+        own = np.abs(np.diagonal(amplitude)) ** 2
+        norms = np.real(np.einsum("ik,ij,jk->k", beams.conj(), gram, beams))
+        balance = np.diag(own / sinr) - (np.abs(amplitude) ** 2 * others).T
+        stepped = np.linalg.solve(balance, norms)
+        serves = bool((stepped > 0).all())
+        following = stepped if serves else raised
+        change = np.abs(following - q).max()
+        q = following
+        if serves and change <= RELATIVE_STEP * q.max():
+            break
+    beams, level = _best(gram, q)
+    q = q * min(1.0, float((sinr * level / q).min()))
+    directions = beams.T @ heard
+    return directions / np.linalg.norm(directions, axis=1, keepdims=True), q, step
+
+
+def _best(gram: Complex, q: Float) -> tuple[Complex, Float]:
+    """Weights x_k of the channels in ``S^-1 h_k = sum_j x_jk h_j`` (columns), and ``1 / (h_k^H (S - q_k h_k h_k^H)^-1 h_k)``.
+
+    ``S^-1 H = H (I + diag(q) H^H H)^-1``: K numbers in place of the antennas.
+    """
+    weights = np.asarray(np.linalg.inv(np.eye(len(q)) + q[:, np.newaxis] * gram), dtype=np.complex128)
+    served = np.real(np.diagonal(gram @ weights))
+    return weights, 1.0 / served - q

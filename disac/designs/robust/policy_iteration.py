@@ -1,0 +1,137 @@
+"""Guarded beams without a conic solver: policy iteration on the multipliers q, each beam by reweighted least squares.
+
+For given q, beam k minimises ``|w|^2 + sum_j q_j g_jk(w)^2`` with ``s_k(w) = 1``. A guarded amplitude is a sum of moduli, and
+``(x + sum_i a_i)^2 <= S (x^2 / x_0 + sum_i a_i^2 / a_i0)`` with the sum S at the current beam, equal there: the right side is a
+quadratic form, minimised by one linear system. For given beams q solves a linear system too. Moduli are smoothed,
+``x -> sqrt(x^2 + eps^2 |h|^2)`` with eps halved in every sweep: at a null, which is often optimal, the unsmoothed step sticks.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from disac.designs.robust.guards import Guard, guard_of
+from disac.designs.robust.nominal import nominal_beams
+from disac.designs.robust.problem import Robustness, RobustProblem
+from disac.designs.robust.total_power import Multipliers, RobustDesign, delivered, infeasible, sensing_beams
+from disac.optim.certificate import Certificate
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+
+SWEEPS = 200
+FIRST_SMOOTHING = 0.1
+LAST_SMOOTHING = 1e-9
+
+
+def solve_by_policy_iteration(problem: RobustProblem, robustness: Robustness, sinr: float) -> RobustDesign:
+    """As :func:`disac.designs.robust.total_power.solve_total_power`, for the choices that guard by balls.
+
+    Raises
+    ------
+    NotImplementedError
+        For phases: their wanted amplitude is a minimum over an arc, which no norm penalises.
+    """
+    started = time.perf_counter()
+    guard = guard_of(problem, robustness)
+    if guard.arc_rad > 0:
+        raise NotImplementedError("policy iteration guards balls, not phases")
+    directions, q, sweeps = nominal_beams(guard.heard, sinr)
+    if directions is None:
+        return infeasible(q, time.perf_counter() - started)
+    if not guard.exact:
+        directions, multipliers, sweeps = _iterate(guard, sinr, directions, q)
+        q = multipliers.proven(sinr)
+        closer = multipliers.refined(sinr).proven(sinr)
+        q = closer if closer.sum() > q.sum() else q
+        if q.sum() > 1.0:
+            return infeasible(q, time.perf_counter() - started)
+        if directions is None:
+            sentence = f"No beams were found, and no proof that there are none; they take at least {q.sum():.6f} of the power."
+            return RobustDesign(Certificate("failed", sentence, seconds=time.perf_counter() - started), user_dual=q)
+    sensing, reach = sensing_beams(problem, guard, q)
+    return delivered(problem, robustness, sinr, guard, directions, sensing, q, reach, sweeps, started)
+
+
+def _iterate(guard: Guard, sinr: float, beams: Complex, q: Float) -> tuple[Complex | None, Multipliers, int]:
+    users, size = guard.heard.shape
+    members = np.zeros((len(guard.blocks), size))
+    for b, block in enumerate(guard.blocks):
+        members[b, block] = 1.0
+    lengths = np.linalg.norm(guard.heard, axis=1)
+    others = 1.0 - np.eye(users)
+    smoothing, serves = FIRST_SMOOTHING, True
+    best: tuple[float, Complex, Float] | None = None
+    for sweep in range(1, SWEEPS + 1):
+        floor = smoothing * lengths[:, np.newaxis]
+        sizes = np.linalg.norm(beams, axis=1)
+        received = guard.heard.conj() @ beams.T
+        moduli = np.sqrt(np.abs(received) ** 2 + (floor * sizes) ** 2)
+        norms = np.sqrt(np.maximum(np.abs(beams) ** 2 @ members.T, 1e-300)).T
+        margins = np.einsum("bj,bk->jk", guard.radius, norms)
+        sums = moduli + margins
+        weight = q[:, np.newaxis] * others * sums
+        matrices = np.eye(size) + np.einsum("jk,ja,jb->kab", weight / moduli, guard.heard, guard.heard.conj(), optimize=True)
+        matrices[:, np.arange(size), np.arange(size)] += np.einsum(
+            "jk,bj,bk,ba->ka", weight, guard.radius, 1.0 / norms, members
+        )
+        if guard.guards_wanted:
+            own = np.abs(np.diagonal(received)) - np.diagonal(margins)
+            spent = np.real(np.einsum("ka,kab,kb->k", beams.conj(), matrices, beams))
+            price = guard.radius / norms * spent / np.maximum(own, 1e-12 * lengths)
+            matrices[:, np.arange(size), np.arange(size)] += np.einsum("bk,ba->ka", price, members)
+        solved = np.asarray(np.linalg.solve(matrices, guard.heard[..., np.newaxis])[..., 0], dtype=np.complex128)
+        beams = solved / np.linalg.norm(solved, axis=1, keepdims=True)
+        stepped = _uplink(guard, members, beams, sinr)
+        serves = stepped is not None
+        if stepped is None:
+            # The beams cannot serve at any power yet: climb by the map itself, from below.
+            multipliers = _multipliers(guard, members, beams, q, smoothing)
+            _, level = multipliers._best(q)
+            stepped = np.maximum(q, sinr * level)
+            if stepped.sum() > 1.0 and multipliers.proven(sinr).sum() > 1.0:
+                return None, multipliers, sweep
+        elif best is None or stepped.sum() < best[0]:
+            best = float(stepped.sum()), beams, stepped
+        change = float(np.abs(stepped - q).max())
+        q = stepped
+        smoothing = max(smoothing / 2.0, LAST_SMOOTHING)
+        if serves and smoothing == LAST_SMOOTHING and change <= 1e-12 * q.max():
+            break
+    if best is not None:
+        _, beams, q = best
+    return (beams if best is not None else None), _multipliers(guard, members, beams, q, smoothing), sweep
+
+
+def _uplink(guard: Guard, members: Float, beams: Complex, sinr: float) -> Float | None:
+    """Multipliers for unit beams, ``q_k s_k^2 / Gamma - sum_j q_j g_jk^2 = 1``; None where no power serves."""
+    users = len(beams)
+    received = np.abs(guard.heard.conj() @ beams.T)
+    margins = np.einsum("bj,bk->jk", guard.radius, np.sqrt(np.abs(beams) ** 2 @ members.T).T)
+    wanted = np.diagonal(received) - (np.diagonal(margins) if guard.guards_wanted else 0.0)
+    heard = (received + margins) ** 2 * (1.0 - np.eye(users))
+    if (wanted <= 0).any():
+        return None
+    solved = np.linalg.solve(np.diag(wanted**2 / sinr) - heard.T, np.ones(users))
+    return solved if (solved > 0).all() else None
+
+
+def _multipliers(guard: Guard, members: Float, beams: Complex, q: Float, smoothing: float) -> Multipliers:
+    """q with the error vectors of smoothed moduli, which are error vectors all the same: none is longer than its ball."""
+    received = guard.heard.conj() @ beams.T
+    floor = smoothing * np.linalg.norm(guard.heard, axis=1)[:, np.newaxis] * np.linalg.norm(beams, axis=1)
+    turns = received / np.sqrt(np.abs(received) ** 2 + floor**2)
+    along = np.zeros((len(guard.blocks), *beams.shape), dtype=np.complex128)
+    for b, member in enumerate(members):
+        part = beams * member
+        along[b] = part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-300)
+    heard = turns[..., np.newaxis] * guard.heard[:, np.newaxis] + np.einsum("bj,bka->jka", guard.radius, along)
+    wanted = guard.heard.copy()
+    if guard.guards_wanted:
+        # The wanted amplitude is that of a beam turned to arrive real.
+        phase = np.exp(-1j * np.angle(np.diagonal(received)))
+        wanted = wanted - np.einsum("bk,bka,k->ka", guard.radius, along, phase)
+    return Multipliers(q, wanted, heard)

@@ -1,0 +1,88 @@
+"""What a robust design is asked for: channels, the target's direction, echo gains, power, and which errors it must stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from disac.metrics.kld import EchoModel
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+PowerLimit = Literal["total", "per-node", "per-antenna"]
+
+Robustness = Literal["none", "lemma1", "norm-ball", "stacked-ball", "phase", "s-procedure", "s-procedure-stacked"]
+"""Which channel errors the SINR must stand, and how it is made to: not at all; the terms of Lemma 1 of 000, which are no
+worst case; a ball for each node; one ball for all nodes together; the phases themselves; or the exact matrix inequality of
+the balls."""
+
+
+@dataclass(frozen=True)
+class RobustProblem:
+    """One drop of 000 in numbers.
+
+    ``channels`` h_{n,k} [N, K, M]; ``steering`` a_t(theta_n) [N, M]; ``echoes`` turn the powers ``|a_m^T w_s,m|^2`` at the
+    target into a divergence; ``power`` P_max and ``noise_power`` sigma_c^2 in one unit. ``ball_radius`` bounds |e_{n,k}| of
+    (4), [N, K]; ``phase_error_rad`` bounds |phi_n|.
+    """
+
+    channels: Complex
+    steering: Complex
+    echoes: EchoModel
+    power: float
+    noise_power: float
+    ball_radius: Float
+    phase_error_rad: float
+    limit: PowerLimit = "total"
+
+    @property
+    def nodes(self) -> int:
+        return self.channels.shape[0]
+
+    @property
+    def users(self) -> int:
+        return self.channels.shape[1]
+
+    @property
+    def antennas(self) -> int:
+        return self.channels.shape[2]
+
+    @cached_property
+    def scaled_channels(self) -> Complex:
+        """Channels in which power and noise are one, [N, K, M]."""
+        return self.channels * np.sqrt(self.power / self.noise_power)
+
+    @cached_property
+    def scaled_radius(self) -> Float:
+        """Radii of the balls in the unit of :attr:`scaled_channels`, [N, K]."""
+        return self.ball_radius * np.sqrt(self.power / self.noise_power)
+
+    @cached_property
+    def stacked_radius(self) -> Float:
+        """Radius of the ball that holds all nodes' balls together, [K], scaled; sqrt(N) delta where all are delta."""
+        return np.sqrt((self.scaled_radius**2).sum(axis=0))
+
+    def divergence(self, beampowers: Float) -> Float:
+        """Jensen KLD (33), or that of the whole covariance, of beampowers t [..., N] at the target, nats."""
+        return self.echoes.divergence(beampowers)
+
+
+@dataclass(frozen=True)
+class Beams:
+    """``users`` w_{c,n,k} [K, N, M] and ``sensing`` w_{s,n} [N, M] in the unit of the power."""
+
+    users: Complex
+    sensing: Complex
+
+    @property
+    def power(self) -> float:
+        """Total transmit power."""
+        return float(np.sum(np.abs(self.users) ** 2) + np.sum(np.abs(self.sensing) ** 2))
+
+    def beampowers(self, steering: Complex) -> Float:
+        """``t_n = |a_n^T w_s,n|^2``, shape [N]."""
+        return np.abs(np.einsum("nm,nm->n", steering, self.sensing)) ** 2

@@ -1,0 +1,277 @@
+"""Robust designs under a total power limit, solved globally by uplink-downlink duality.
+
+Let q be multipliers of the users' guarded SINRs with ``q_k s_k(w)^2 / Gamma <= |w|^2 + sum_j q_j g_jk(w)^2`` for every beam w.
+Adding up the SINRs times q shows that every feasible set of beams spends at least
+
+    ``sum_k q_k + sum_n t_n / tau_n``,   ``tau_n = max_w |a_n^T w|^2 / (|w|^2 + sum_k q_k l_kn(w)^2)``
+
+of the power (noise power one), t_n being the power that node n puts on the target. So the reachable t lie in a simplex, and a
+convex increasing function of t, as the divergence (33) of 000 is, is largest at one of its corners: all sensing power belongs
+to one node. Where q is the fixed point of that inequality the simplex is reached, and the design is globally optimal; for any
+other q it is a bound. What is proved rests on closed forms: each guarded amplitude is the largest of ``|d^H w|`` over error
+vectors d, and any d gives a bound.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from disac.designs.robust.cones import GuardedCones, direction, modulus
+from disac.designs.robust.guards import Guard, guard_of, guarded_amplitudes, guarded_sinr, sensing_bases
+from disac.designs.robust.nominal import nominal_beams
+from disac.designs.robust.problem import Beams, Robustness, RobustProblem
+from disac.optim.certificate import GAP_LIMIT, Certificate
+from disac.optim.cones import ConeProgram
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+
+
+ENOUGH = 1e4
+"""Times the power that a proof of infeasibility asks for at most; where no power at all suffices any multiple is proven."""
+
+
+@dataclass(frozen=True)
+class RobustDesign:
+    """Delivered beams with the beampowers t [N] they reach, and their certificate; or the proof that there are none.
+
+    ``corners`` [N] are the largest t_n of each node alone. ``user_dual`` q [K] carries the bound or the infeasibility: the
+    least power that it proves is ``least_power`` times the limit.
+    """
+
+    certificate: Certificate
+    beams: Beams | None = None
+    beampowers: Float | None = None
+    node: int = -1
+    corners: Float | None = None
+    user_dual: Float | None = None
+    least_power: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Multipliers:
+    """``q`` [K] with the error vectors that prove its inequality, in reduced coordinates, and the least power of the users.
+
+    ``wanted`` n_k [K, d] and ``heard`` d_jk [K hearing, K beam, d] bound amplitudes: ``s_k(w) <= Re n_k^H w``,
+    ``g_jk(w) >= |d_jk^H w|``.
+    """
+
+    q: Float
+    wanted: Complex
+    heard: Complex
+
+    def _best(self, q: Float) -> tuple[Complex, Float]:
+        """Beams w_k [K, d] with ``n_k^H w_k = 1`` of least ``|w|^2 + sum_j q_j |d_jk^H w|^2``, and that least value L_k [K]."""
+        users, size = self.wanted.shape
+        weight = np.broadcast_to(q[:, np.newaxis], (users, users)) * (1.0 - np.eye(users))
+        loaded = self.heard * np.sqrt(weight)[..., np.newaxis]
+        matrices = np.eye(size) + loaded.transpose(1, 2, 0) @ loaded.conj().swapaxes(0, 1)
+        beams = np.linalg.solve(matrices, self.wanted[..., np.newaxis])[..., 0]
+        level = 1.0 / np.real(np.einsum("ka,ka->k", self.wanted.conj(), beams))
+        return beams * level[:, np.newaxis], level
+
+    def refined(self, sinr: float) -> Multipliers:
+        """The fixed point ``q_k = Gamma L_k(q)`` of these error vectors, by Newton's method, where a step leads to one."""
+        users, q = len(self.q), self.q
+        for _ in range(3):
+            beams, _ = self._best(q)
+            heard = np.abs(np.einsum("jka,ka->jk", self.heard.conj(), beams)) ** 2 * (1.0 - np.eye(users))
+            stepped = np.linalg.solve(np.eye(users) / sinr - heard.T, np.sum(np.abs(beams) ** 2, axis=1))
+            if not (stepped > 0).all():
+                break
+            q = stepped
+        return replace(self, q=q)
+
+    def proven(self, sinr: float) -> Float:
+        """The largest multiple of q for which the inequality is certain, [K].
+
+        It holds where ``q_k / Gamma <= L_k(q)``. L is concave in q and at least ``1 / |n_k|^2`` at zero, so that c q serves for
+        every c with ``c (q_k / Gamma - L_k(q)) <= (1 - c) / |n_k|^2``.
+        """
+        _, level = self._best(self.q)
+        short = self.q / sinr - level
+        least = 1.0 / np.sum(np.abs(self.wanted) ** 2, axis=1)
+        share = np.where(short > 0, least / (least + np.maximum(short, 0.0)), 1.0)
+        return self.q * float(share.min())
+
+
+def solve_total_power(problem: RobustProblem, robustness: Robustness, sinr: float) -> RobustDesign:
+    """Design for an SINR target (linear) under a total power limit.
+
+    Parameters
+    ----------
+    robustness
+        Any choice with margins on amplitudes (not a matrix inequality).
+
+    Returns
+    -------
+    RobustDesign
+        Status ``ok`` with the global optimum, ``infeasible`` with q as proof, or ``inaccurate``; the value is the divergence
+        (33) in nats and ``dual_bound`` is above it.
+    """
+    started = time.perf_counter()
+    guard = guard_of(problem, robustness)
+    if guard.exact:
+        directions, q, iterations = nominal_beams(guard.heard, sinr)
+    else:
+        directions, multipliers, iterations = quietest_beams(guard, sinr)
+        q = multipliers.proven(sinr)
+        if q.sum() <= 1.0:
+            closer = multipliers.refined(sinr).proven(sinr)
+            q = closer if closer.sum() > q.sum() else q
+    if q.sum() > 1.0:
+        return infeasible(q, time.perf_counter() - started)
+    if directions is None:
+        sentence = f"The solver found no beams and no proof that there are none; they take at least {q.sum():.6f} of the power."
+        return RobustDesign(Certificate("failed", sentence, seconds=time.perf_counter() - started), user_dual=q)
+    sensing, reach = sensing_beams(problem, guard, q)
+    return delivered(problem, robustness, sinr, guard, directions, sensing, q, reach, iterations, started)
+
+
+def infeasible(q: Float, seconds: float) -> RobustDesign:
+    """The proof that no beams serve the users within the power."""
+    need = float(q.sum())
+    sentence = f"No beams give every user the SINR: they take at least {need:.4g} times the power (multipliers checked)."
+    return RobustDesign(Certificate("infeasible", sentence, dual_bound=0.0, seconds=seconds), user_dual=q, least_power=need)
+
+
+def quietest_beams(guard: Guard, sinr: float) -> tuple[Complex | None, Multipliers, int]:
+    """Beams that reach the SINR with the largest noise that unit power allows; always feasible, so that it also proves failure.
+
+    Returns
+    -------
+    directions
+        Unit beams [K, d] in the guard's coordinates, or None where nothing was found.
+    multipliers
+        q [K] in units of the power limit, with its error vectors.
+    iterations
+        Of the cone solver.
+    """
+    cones = GuardedCones(guard, sinr, fixed_noise=False)
+    cones.limit(np.arange(cones.count["beams"]), 1.0)
+    cost = np.zeros(cones.variables)
+    cost[cones.start["noise"]] = 1.0
+    found = cones.program.solve(cost)
+    weights, wanted, heard = cones.error_vectors(found.multipliers)
+    noise = float(found.variables[cones.start["noise"]])
+    multipliers = Multipliers(weights * min(1.0 / max(noise, 1e-9) ** 2, ENOUGH), wanted, heard)
+    if not found.solved or noise < 1e-6:
+        return None, multipliers, found.iterations
+    beams = cones.users_beams(found.variables)
+    return beams / np.linalg.norm(beams, axis=1, keepdims=True), multipliers, found.iterations
+
+
+def sensing_beams(problem: RobustProblem, guard: Guard, q: Float) -> tuple[Complex, Float]:
+    """Each node's best sensing beam for multipliers q, and tau.
+
+    Returns
+    -------
+    directions
+        Unit beams [N, M].
+    reach
+        tau_n in units of the power limit, from above, [N].
+    """
+    channels, target = problem.scaled_channels, problem.steering.conj()
+    errors = channels
+    if guard.sensing_radius.any():
+        errors = _leak_vectors(problem, guard, q)
+    weighted = errors * np.sqrt(q)[:, np.newaxis]
+    matrices = np.eye(problem.antennas) + np.einsum("nka,nkb->nab", weighted, weighted.conj())
+    beams = np.linalg.solve(matrices, target[..., np.newaxis])[..., 0]
+    reach = np.real(np.einsum("na,na->n", target.conj(), beams))
+    return beams / np.linalg.norm(beams, axis=1, keepdims=True), reach
+
+
+def _leak_vectors(problem: RobustProblem, guard: Guard, q: Float) -> Complex:
+    """Error vectors [N, K, M] that bound the guarded leaks best: ``l_kn(w) >= |d_nk^H w|``, equal at the best beam.
+
+    One cone program for all nodes: ``max sum_n a_n^T w_n`` with ``|w_n|^2 + sum_k q_k l_kn(w_n)^2 <= 1``.
+    """
+    channels, target = problem.scaled_channels, problem.steering.conj()
+    nodes, users, antennas = channels.shape
+    bases = sensing_bases(problem)
+    heard, wanted = channels @ bases.conj(), np.einsum("nm,nmd->nd", target, bases.conj())
+    size, step = bases.shape[2], 2 * bases.shape[2] + users + 1
+    program, cost = ConeProgram(nodes * step), np.zeros(nodes * step)
+    for n in range(nodes):
+        start = n * step
+        beam = np.arange(start, start + 2 * size)
+        leak, norm = start + 2 * size + np.arange(users), start + 2 * size + users
+        cost[beam] = np.concatenate([wanted[n].real, wanted[n].imag]) / np.linalg.norm(wanted[n])
+        rows = np.zeros((1 + 2 * size + users, step))
+        rows[1 : 1 + 2 * size, : 2 * size] = np.eye(2 * size)
+        for k in range(users):
+            rows[1 + 2 * size + k, 2 * size + k] = np.sqrt(q[k])
+            rows[1 + 2 * size + k, 2 * size + users] = np.sqrt(q[k]) * guard.sensing_radius[n, k]
+        program.second_order(np.arange(start, start + step), rows, np.eye(len(rows))[0])
+        for k in range(users):
+            program.second_order([leak[k], *beam], modulus(heard[n, k]))
+        program.second_order([norm, *beam], np.eye(1 + 2 * size))
+    found = program.solve(cost)
+    errors = np.empty((nodes, users, antennas), dtype=np.complex128)
+    for n in range(nodes):
+        multipliers = found.multipliers[n * (users + 2) + 1 : (n + 1) * (users + 2)]
+        along = bases[n] @ direction(multipliers[users])
+        for k in range(users):
+            errors[n, k] = direction(multipliers[k])[0] * channels[n, k] + guard.sensing_radius[n, k] * along
+    return errors
+
+
+def delivered(
+    problem: RobustProblem, robustness: Robustness, sinr: float, guard: Guard, directions: Complex, sensing: Complex, q: Float,
+    reach: Float, iterations: int, started: float,
+) -> RobustDesign:  # fmt: skip
+    """Powers along unit beams that meet every guarded SINR with equality, all else spent on sensing by the best node."""
+    users, nodes = problem.users, problem.nodes
+    beams = (directions @ guard.basis.T).reshape(users, nodes, problem.antennas)
+    amplitudes = guarded_amplitudes(problem, robustness, beams, sensing)
+    balance = np.diag(np.maximum(amplitudes.wanted, 0.0) ** 2 / sinr) - amplitudes.heard**2
+    solved = np.linalg.solve(balance, np.column_stack([np.ones(users), amplitudes.leaks**2]))
+    quiet, per_sensing = solved[:, 0], solved[:, 1:]
+    spare = (1.0 - quiet.sum()) / (1.0 + per_sensing.sum(axis=0))
+    powers = quiet[:, np.newaxis] + per_sensing * spare
+    if (quiet < 0).any() or not (spare > 0).all() or (powers < 0).any():
+        least = float(q.sum())
+        sentence = f"The beams found need more than the power; it takes at least {least:.6f} of it, which proves nothing."
+        return RobustDesign(
+            Certificate("failed", sentence, iterations=iterations, seconds=time.perf_counter() - started), user_dual=q
+        )
+    corners = problem.power * spare * np.abs(np.einsum("nm,nm->n", problem.steering, sensing)) ** 2
+    node = int(np.argmax(problem.divergence(np.diag(corners))))
+    scale = np.sqrt(problem.power)
+    lit = np.zeros_like(sensing)
+    lit[node] = scale * np.sqrt(spare[node]) * sensing[node]
+    sent = Beams(scale * np.sqrt(powers[:, node])[:, np.newaxis, np.newaxis] * beams, lit)
+    bound = float(problem.divergence(np.diag(problem.power * reach * (1.0 - q.sum()))).max())
+    certificate = judged(problem, robustness, sinr, sent, bound)
+    certificate = replace(certificate, iterations=iterations, seconds=time.perf_counter() - started)
+    return RobustDesign(certificate, sent, sent.beampowers(problem.steering), node, corners, q, float(q.sum()))
+
+
+def judged(
+    problem: RobustProblem, robustness: Robustness, sinr: float, beams: Beams, bound: float, *, stationary: bool = False
+) -> Certificate:  # fmt: skip
+    """Certificate of beams from themselves: their divergence against a bound from above, and what they violate.
+
+    Of a ``stationary`` point nobody promises that the bound is close.
+    """
+    value = float(problem.divergence(beams.beampowers(problem.steering)))
+    reached = guarded_sinr(problem, robustness, beams)
+    return Certificate(
+        "ok", "", value, bound, power_violation=max(0.0, power_share(problem, beams) - 1.0),
+        sinr_violation=max(0.0, 1.0 - float(reached.min()) / sinr), psd_violation=0.0, maximised=True,
+    ).judged(float("inf") if stationary else GAP_LIMIT)  # fmt: skip
+
+
+def power_share(problem: RobustProblem, beams: Beams) -> float:
+    """Power spent where most of its limit is spent: in all, at a node, or at an antenna."""
+    spent = (np.abs(beams.users) ** 2).sum(axis=0) + np.abs(beams.sensing) ** 2
+    if problem.limit == "total":
+        return float(spent.sum() / problem.power)
+    if problem.limit == "per-node":
+        return float(spent.sum(axis=1).max() * problem.nodes / problem.power)
+    return float(spent.max() * spent.size / problem.power)

@@ -1,0 +1,334 @@
+"""Detection against SINR for the robust designs of 000 (Figs. 3-8): one cell is one design for one drop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from disac.coherent_drop import coherent_drop
+from disac.coherent_scenario import CoherentScenario
+from disac.designs.robust.angle_boxes import boundary_angles, least_divergence, solve_max_min
+from disac.designs.robust.design import design_beams, robust_problem
+from disac.designs.robust.guards import guarded_sinr
+from disac.designs.robust.problem import Beams, Robustness, RobustProblem
+from disac.designs.robust.sca import successive_convex
+from disac.designs.robust.total_power import RobustDesign
+from disac.designs.robust.zero_forcing import zero_forcing
+from disac.experiments.base import Variable
+from disac.metrics.detection import (
+    PAPER_THRESHOLD,
+    Echoes,
+    detection_probability,
+    draw_echoes,
+    false_alarm_rate,
+    threshold_for,
+)
+from disac.metrics.kld import block_divergence
+from disac.metrics.worst_sinr import coherent_beam_sinr, worst_sinr_in_balls, worst_sinr_under_phases
+from disac.optim.certificate import VIOLATION_LIMIT, Certificate
+from disac.streams import stream
+from disac.units import db_to_linear, linear_to_db
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+
+SNAPSHOTS = 100
+"""T of 000, Table II."""
+
+STEPS_SHOWN = tuple(range(7))
+"""Steps of the successive convex approximation that are kept; 0 is the start."""
+
+RANDOM_STARTS = 200
+"""Starts of the successive convex approximation, uniform on the simplex of powers at the target."""
+
+
+class Options(BaseModel):
+    """Which design, against which errors, and what is measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    design: Literal["optimum", "zero-forcing", "zero-forcing-best-node"] = Field(
+        "optimum",
+        description="beams with the largest divergence; or zero forcing with equal powers of the nodes, or from the best node",
+    )
+    robustness: Robustness = Field(
+        "phase",
+        description="channel errors that the SINR must stand: none; the terms of Lemma 1 of 000, no worst case; balls "
+        "for each node or one for all; the phases themselves; or the balls exactly, by a matrix inequality",
+    )
+    angles: Literal["nominal", "paper", "max-min"] = Field(
+        "nominal", description="target angle: as estimated, moved to a boundary by (36) of 000, or covered with its error"
+    )
+    objective: Literal["block", "whole"] = Field(
+        "block", description="divergence of the block-diagonal covariance (25) of 000, or of the whole one"
+    )
+    solver: Literal["cones", "policy-iteration"] = Field(
+        "cones", description="small second-order cone programs, or policy iteration without a conic solver"
+    )
+    search: bool = Field(False, description="search the declared errors for the worst SINR")
+    draws: int = Field(10_000, ge=100, le=1_000_000, description="random cross-sections and noises of one cell")
+    false_alarm_rate: float = Field(1e-3, gt=0, lt=1, description="controlled false-alarm rate")
+
+    @model_validator(mode="after")
+    def _the_design_has_the_choice(self) -> Options:
+        if self.angles == "max-min" and (self.design != "optimum" or self.robustness.startswith("s-procedure")):
+            raise ValueError("angles max-min: only the optimum with margins on amplitudes covers a box")
+        if self.design != "optimum" and self.robustness.startswith("s-procedure"):
+            raise ValueError(f"robustness {self.robustness}: zero forcing is checked by margins on amplitudes")
+        if self.solver == "policy-iteration" and self.robustness not in ("none", "lemma1", "norm-ball", "stacked-ball"):
+            raise ValueError(f"solver policy-iteration: it guards balls, not '{self.robustness}'")
+        return self
+
+
+VARIABLES = (
+    Variable("kld", "divergence of target present against absent, lower bound over the cross-section", "nat"),
+    Variable("whole_kld", "divergence with the whole covariance of all nodes", "nat"),
+    Variable("mean_kld", "mean divergence over random cross-sections", "nat"),
+    Variable("mean_kld_error", "standard error of the mean divergence", "nat"),
+    Variable("std_kld", "standard deviation of the divergence over random cross-sections", "nat"),
+    Variable("relative_std_kld", "standard deviation of the divergence over its mean"),
+    Variable("least_kld", "least divergence over the target's angle boxes", "nat"),
+    Variable("claimed_kld", "divergence that the design expects at the angles it assumes", "nat"),
+    Variable("pd", "probability of detection, one snapshot, threshold 10 dB"),
+    Variable("pfa", "probability of false alarm, one snapshot, threshold 10 dB"),
+    Variable("long_pd", "probability of detection, mean of 100 snapshots, threshold 10 dB"),
+    Variable("long_pfa", "probability of false alarm, mean of 100 snapshots, threshold 10 dB"),
+    Variable("controlled_pd", "probability of detection at the controlled false-alarm rate, one snapshot"),
+    Variable("long_controlled_pd", "probability of detection at the controlled false-alarm rate, mean of 100 snapshots"),
+    Variable("min_sinr_db", "least SINR delivered, channels as assumed", "dB"),
+    Variable("guarded_sinr_db", "least SINR with the margins of the choice", "dB"),
+    Variable("ball_sinr_db", "least SINR found for errors in each node's ball", "dB"),
+    Variable("stacked_sinr_db", "least SINR found for errors in one ball over all nodes", "dB"),
+    Variable("phase_sinr_db", "least SINR found for phase errors", "dB"),
+    Variable("declared_excess_db", "least SINR found in the declared errors over the SINR promised", "dB"),
+    Variable("sensing_node", "node with the largest power at the target", dtype="int64"),
+    Variable("sensing_share", "share of the power that senses"),
+    Variable(
+        "walk_kld", "divergence after each step of the successive convex approximation from equal powers", "nat",
+        dims=("step",), coords={"step": STEPS_SHOWN},
+    ),
+    Variable("sca_steps", "steps of the successive convex approximation from equal powers", dtype="int64"),
+    Variable("sca_kld", "divergence where the successive convex approximation ends from equal powers", "nat"),
+    Variable("trapped_share", "share of random starts from which it ends in a worse node"),
+    Variable("trapped_loss", "largest loss of divergence over random starts, relative"),
+    Variable("objective", "value of the objective", "nat"),
+    Variable("dual_bound", "upper bound of the objective", "nat"),
+    Variable("relative_gap", "relative gap between bound and value"),
+    Variable("worst_violation", "largest relative violation of a constraint"),
+    Variable("power_violation", "relative violation of the power limit"),
+    Variable("sinr_violation", "relative violation of the guarded SINR"),
+    Variable("iterations", "solver iterations", dtype="int64"),
+    Variable("solve_seconds", "wall time of the design", "s", volatile=True),
+    Variable("bound_seconds", "wall time of the bound where it is not part of the design", "s", volatile=True),
+    Variable("search_seconds", "wall time of the search for the worst errors", "s", volatile=True),
+    Variable("user_beams", "beams of the users", "W**0.5", "complex128", ("user", "node", "antenna"), kind="detail"),
+    Variable(
+        "sensing_covariance", "sensing covariance of each node", "W", "complex128", ("node", "antenna", "antenna_conj"),
+        kind="detail",
+    ),
+    Variable("beampower", "power of each node at the target", "W", dims=("node",), kind="detail"),
+    Variable("user_dual", "multiplier of each user's guarded SINR, of the power limit", dims=("user",), kind="detail"),
+)  # fmt: skip
+
+
+class _Deployment:
+    """What the cells of a line share: the drop and its random numbers."""
+
+    def __init__(self, scenario: CoherentScenario, options: Options) -> None:
+        self.scenario, self.options = scenario, options
+
+    def _echoes(self, snapshots: int) -> Echoes:
+        channel, target = self.scenario.channel, self.scenario.target
+        return draw_echoes(
+            channel.seed, channel.realisation, target.law, self.scenario.layout.node_count, self.options.draws, snapshots,
+            common=target.correlation == "common",
+        )  # fmt: skip
+
+    @cached_property
+    def short(self) -> Echoes:
+        return self._echoes(1)
+
+    @cached_property
+    def long(self) -> Echoes:
+        return self._echoes(SNAPSHOTS)
+
+
+@dataclass(frozen=True)
+class RobustTradeoff:
+    """The experiment; a line shares a drop's random numbers along the strength of the echoes."""
+
+    name: str = "robust-tradeoff"
+    scenario_model: type[BaseModel] = CoherentScenario
+    options_model: type[BaseModel] = Options
+    line_axes: tuple[str, ...] = ("target.echo_snr_db",)
+    variables: tuple[Variable, ...] = VARIABLES
+    modules: tuple[str, ...] = ("disac.experiments.robust_tradeoff",)
+
+    def run(self, scenarios: Sequence[CoherentScenario], options: Options) -> list[dict[str, Any]]:
+        """One result per scenario; scenarios differ in the strength of the echoes alone."""
+        deployment = _Deployment(scenarios[0], options)
+        return [_cell(scenario, options, deployment) for scenario in scenarios]
+
+    def recheck(self, scenario: CoherentScenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
+        """Sentences on what a stored result promises and its stored beams do not keep."""
+        if np.isnan(stored["objective"]):
+            return []
+        drop = coherent_drop(scenario)
+        angles = boundary_angles(drop, _half_box(scenario)) if options.angles == "paper" else None
+        problem = robust_problem(drop, full=options.objective == "whole", angles_rad=angles)
+        covariance = stored["sensing_covariance"]
+        if options.angles == "max-min":
+            value = least_divergence(drop, covariance, _half_box(scenario), full=problem.echoes.full)[0]
+        else:
+            value = float(problem.divergence(_beampowers(problem, covariance)))
+        wrong = []
+        if not np.isclose(stored["objective"], value, rtol=1e-9, atol=0.0):
+            wrong.append(f"objective is stored as {stored['objective']:.9g}, the stored beams give {value:.9g}")
+        spent = float((np.abs(stored["user_beams"]) ** 2).sum() + np.real(np.trace(covariance, axis1=1, axis2=2)).sum())
+        if spent > problem.power * (1.0 + stored["power_violation"] + VIOLATION_LIMIT):
+            wrong.append(f"the stored beams spend {spent / problem.power:.9g} of the power")
+        return wrong
+
+    def rough_seconds(self, options_text: str) -> float:
+        """Rough seconds of one cell on one core, for cost estimates before anything has run."""
+        if "s-procedure" in options_text:
+            return 10.0
+        return 0.5 if '"search":true' in options_text.replace(" ", "") else 0.1
+
+
+def _half_box(scenario: CoherentScenario) -> float:
+    return float(np.deg2rad(scenario.uncertainty.angle_error_deg))
+
+
+def _beampowers(problem: RobustProblem, covariance: Complex) -> Float:
+    """``a_n^T W_n a_n^*``, shape [N]."""
+    return np.real(np.einsum("na,nab,nb->n", problem.steering, covariance, problem.steering.conj()))
+
+
+def _cell(scenario: CoherentScenario, options: Options, deployment: _Deployment) -> dict[str, Any]:
+    """One cell; a breakdown of its arithmetic is its own result."""
+    try:
+        return _result(scenario, options, deployment)
+    except (np.linalg.LinAlgError, ArithmeticError, ValueError) as error:
+        return {"status": "failed", "message": f"The design broke down ({type(error).__name__}: {error})."}
+
+
+def _result(scenario: CoherentScenario, options: Options, deployment: _Deployment) -> dict[str, Any]:
+    drop, sinr = coherent_drop(scenario), db_to_linear(scenario.service.sinr_db)
+    half, full = _half_box(scenario), options.objective == "whole"
+    nominal = robust_problem(drop, full=full)
+    problem = robust_problem(drop, full=full, angles_rad=boundary_angles(drop, half)) if options.angles == "paper" else nominal
+    bound_seconds, users, covariance = 0.0, None, None
+    design: RobustDesign | None = None
+    if options.angles == "max-min":
+        covering = solve_max_min(drop, problem, options.robustness, sinr, half)
+        certificate, user_dual, users, covariance = covering.certificate, covering.user_dual, covering.users, covering.sensing
+    else:
+        if options.design == "optimum":
+            delivered = design_beams(problem, options.robustness, sinr, options.solver)
+            design, bound_seconds = delivered.design, delivered.bound_seconds
+        else:
+            best = options.design == "zero-forcing-best-node"
+            design = zero_forcing(problem, options.robustness, sinr, best_node=best)
+        certificate, user_dual = design.certificate, design.user_dual
+        if design.beams is not None:
+            users = design.beams.users
+            covariance = np.einsum("na,nb->nab", design.beams.sensing, design.beams.sensing.conj())
+    result: dict[str, Any] = {
+        "status": certificate.status, "message": certificate.message, "solve_seconds": certificate.seconds,
+        "bound_seconds": bound_seconds,
+    }  # fmt: skip
+    if user_dual is not None:
+        result["user_dual"] = user_dual
+    if users is None or covariance is None:
+        return result
+    t = _beampowers(nominal, covariance)
+    result |= _certified(certificate) | _detected(nominal, t, options, deployment)
+    result |= {
+        "kld": float(nominal.echoes.block(t)), "whole_kld": float(nominal.echoes.whole(t)),
+        "least_kld": least_divergence(drop, covariance, half, full=full)[0] if half > 0 else float(nominal.divergence(t)),
+        "claimed_kld": certificate.value, "sensing_node": int(np.argmax(t)), "beampower": t, "user_beams": users,
+        "sensing_share": float(np.real(np.trace(covariance, axis1=1, axis2=2)).sum() / problem.power),
+        "sensing_covariance": covariance,
+    }  # fmt: skip
+    if design is not None and design.beams is not None:
+        result |= _served(problem, design.beams, options, sinr)
+        if design.corners is not None and scenario.power.limit == "total":
+            result |= _walks(problem, design.corners, scenario)
+    return result
+
+
+def _certified(certificate: Certificate) -> dict[str, Any]:
+    return {
+        "objective": certificate.value, "dual_bound": certificate.dual_bound, "relative_gap": certificate.relative_gap,
+        "worst_violation": certificate.worst_violation, "power_violation": certificate.power_violation,
+        "sinr_violation": certificate.sinr_violation, "iterations": certificate.iterations,
+    }  # fmt: skip
+
+
+def _detected(problem: RobustProblem, t: Float, options: Options, deployment: _Deployment) -> dict[str, Any]:
+    """Divergence and detection over random cross-sections of what reaches the target."""
+    gains, nodes, rate = problem.echoes.gains, problem.nodes, options.false_alarm_rate
+    short, long = deployment.short, deployment.long
+    # One snapshot's divergence for given cross-sections; a slow law's is the same in all.
+    values = block_divergence(np.einsum("snm,nm,m->sn", short.squares, gains, t))
+    mean, std = float(values.mean()), float(values.std(ddof=1))
+    once, averaged = short.statistics(gains, t), long.statistics(gains, t)
+    return {
+        "mean_kld": mean, "mean_kld_error": std / np.sqrt(len(values)), "std_kld": std,
+        "relative_std_kld": std / max(mean, 1e-300),
+        "pd": float(detection_probability(once, PAPER_THRESHOLD)), "pfa": false_alarm_rate(PAPER_THRESHOLD, nodes),
+        "long_pd": float(detection_probability(averaged, PAPER_THRESHOLD)),
+        "long_pfa": false_alarm_rate(PAPER_THRESHOLD, nodes, SNAPSHOTS),
+        "controlled_pd": float(detection_probability(once, threshold_for(rate, nodes))),
+        "long_controlled_pd": float(detection_probability(averaged, threshold_for(rate, nodes, SNAPSHOTS))),
+    }  # fmt: skip
+
+
+def _served(problem: RobustProblem, beams: Beams, options: Options, sinr: float) -> dict[str, Any]:
+    """SINR of the users as assumed, with the choice's margins and, where asked, under the worst errors found."""
+    heard = (problem.channels, beams.users, beams.sensing, problem.noise_power)
+    result: dict[str, Any] = {"min_sinr_db": linear_to_db(float(coherent_beam_sinr(*heard).min()))}
+    if not options.robustness.startswith("s-procedure"):
+        result["guarded_sinr_db"] = linear_to_db(float(guarded_sinr(problem, options.robustness, beams).min()))
+    if not options.search:
+        return result
+    started = time.perf_counter()
+    found = {
+        "ball_sinr_db": worst_sinr_in_balls(*heard, problem.ball_radius, stacked=False),
+        "stacked_sinr_db": worst_sinr_in_balls(*heard, problem.ball_radius, stacked=True),
+        "phase_sinr_db": worst_sinr_under_phases(*heard, problem.phase_error_rad),
+    }
+    result |= {name: linear_to_db(float(values.min())) for name, values in found.items()}
+    result["search_seconds"] = time.perf_counter() - started
+    declared = {"stacked-ball": "stacked_sinr_db", "s-procedure-stacked": "stacked_sinr_db", "phase": "phase_sinr_db"}
+    stood = "min_sinr_db" if options.robustness == "none" else declared.get(options.robustness, "ball_sinr_db")
+    return result | {"declared_excess_db": result[stood] - linear_to_db(sinr)}
+
+
+def _walks(problem: RobustProblem, corners: Float, scenario: CoherentScenario) -> dict[str, Any]:
+    """Where the paper's successive convex approximation ends, from equal powers and from random starts."""
+    nodes = problem.nodes
+    even = problem.power / nodes * np.sum(np.abs(problem.steering) ** 2, axis=1)
+    largest = float(problem.divergence(np.diag(corners)).max())
+    walk = successive_convex(problem.echoes, corners, even, 1e-2)
+    random = stream(scenario.channel.seed, "sca-start", realisation=scenario.channel.realisation, nodes=nodes)
+    starts = random.dirichlet(np.ones(nodes), RANDOM_STARTS) * corners
+    ends = np.array([successive_convex(problem.echoes, corners, start, 1e-9 * largest).divergences[-1] for start in starts])
+    loss = 1.0 - ends / largest
+    shown = [walk.divergences[min(step, len(walk.nodes))] for step in STEPS_SHOWN]
+    return {
+        "walk_kld": np.array(shown), "sca_steps": len(walk.nodes), "sca_kld": walk.divergences[-1],
+        "trapped_share": float((loss > 1e-9).mean()),
+        "trapped_loss": float(max(loss.max(), 0.0)),
+    }  # fmt: skip
+
+
+experiment = RobustTradeoff()

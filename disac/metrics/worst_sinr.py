@@ -1,0 +1,198 @@
+"""SINR of coherently served users when channels err, and the worst errors of a declared set, by search.
+
+The wanted and the interfering amplitudes of all nodes add up, ``(h_k + e_k)^H w_j``, while the nodes' sensing signals are
+independent (000, (5) and (6)). A search proves nothing about a design that it does not break; for one ball over all nodes it is
+exact, for a ball per node and for phases it descends coordinate by coordinate from many starts.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+ErrorSet = Literal["norm-ball", "stacked-ball", "phase"]
+
+STARTS = 12
+ROUNDS = 60
+SETTLED = 1e-9
+
+
+def coherent_beam_sinr(channels: Complex, users: Complex, sensing: Complex, noise_power: float) -> Float:
+    """SINR (6) of 000 of every user, linear.
+
+    Parameters
+    ----------
+    channels
+        h_{n,k}, errors included, [..., N, K, M].
+    users, sensing
+        Beams w_{c,n,k} [K, N, M] and w_{s,n} [N, M].
+
+    Returns
+    -------
+    float64, shape [..., K]
+    """
+    heard = np.abs(np.einsum("...nkm,jnm->...kj", channels.conj(), users)) ** 2
+    leaks = np.abs(np.einsum("...nkm,nm->...nk", channels.conj(), sensing)) ** 2
+    wanted = np.diagonal(heard, axis1=-2, axis2=-1)
+    return wanted / (heard.sum(axis=-1) - wanted + leaks.sum(axis=-2) + noise_power)
+
+
+def worst_sinr_in_balls(
+    channels: Complex, users: Complex, sensing: Complex, noise_power: float, radius: Float, *, stacked: bool, seed: int = 0
+) -> Float:  # fmt: skip
+    """Least SINR found for errors ``|e_{n,k}| <= radius_{n,k}``, or ``|e_k|`` at most their root sum of squares if stacked.
+
+    At an error with SINR g, the error that minimises ``|(h + e)^H w_k|^2 - g (interference + noise)`` over a ball is a
+    trust-region problem with a closed solution; where it is negative the SINR falls (Dinkelbach). One ball is minimised as a
+    whole, so its result is the global one; the nodes' balls one after another from several starts.
+
+    Returns
+    -------
+    float64, shape [K], linear
+    """
+    nodes, count, _ = channels.shape
+    random = np.random.default_rng(seed)
+    worst = np.empty(count)
+    for k in range(count):
+        # Only what the beams of a node see of its error counts: coordinates in the span of its beams.
+        rows, h = _seen(channels[:, k], users, sensing)
+        if stacked:
+            whole = float(np.sqrt((radius[:, k] ** 2).sum()))
+            worst[k] = _descend(
+                rows, h, noise_power, k, [np.arange(h.size)], [whole], np.zeros((1, h.size), dtype=np.complex128)
+            )
+            continue
+        size = h.size // nodes
+        blocks = [np.arange(n * size, (n + 1) * size) for n in range(nodes)]
+        draw = random.standard_normal((STARTS, nodes, size)) + 1j * random.standard_normal((STARTS, nodes, size))
+        draw *= radius[:, k, np.newaxis] / np.maximum(np.linalg.norm(draw, axis=2, keepdims=True), 1e-300)
+        draw[0] = 0.0
+        worst[k] = _descend(rows, h, noise_power, k, blocks, list(radius[:, k]), draw.reshape(STARTS, -1))
+    return worst
+
+
+def _seen(channels: Complex, users: Complex, sensing: Complex) -> tuple[Complex, Complex]:
+    """Beams [K + N, d] (users', then each node's sensing beam at its place) and the channel [d] in the beams' span, node by
+    node."""
+    nodes, antennas = channels.shape
+    beams = np.concatenate([users.swapaxes(0, 1), sensing[:, np.newaxis]], axis=1)
+    size = min(antennas, beams.shape[1])
+    rows = np.zeros((len(users) + nodes, nodes, size), dtype=np.complex128)
+    h = np.empty((nodes, size), dtype=np.complex128)
+    for n in range(nodes):
+        basis = np.linalg.svd(beams[n].T, full_matrices=False)[0][:, :size]
+        own = beams[n] @ basis.conj()
+        rows[: len(users), n], rows[len(users) + n, n] = own[:-1], own[-1]
+        h[n] = basis.conj().T @ channels[n]
+    return rows.reshape(len(rows), -1), h.reshape(-1)
+
+
+def _descend(
+    rows: Complex, h: Complex, noise_power: float, user: int, blocks: list[NDArray[np.intp]], radii: list[float],
+    starts: Complex,
+) -> float:  # fmt: skip
+    """Least SINR found from starts [S, d]."""
+
+    def ratio(errors: Complex) -> Float:
+        power = np.abs((h + errors).conj() @ rows.T) ** 2
+        return power[:, user] / (power.sum(axis=1) - power[:, user] + noise_power)
+
+    errors, sign = starts.copy(), -np.ones(len(rows))
+    sign[user] = 1.0
+    level = ratio(errors)
+    for _ in range(ROUNDS):
+        before = level
+        for block, radius in zip(blocks, radii, strict=True):
+            scale = np.where(sign > 0, 1.0, -level[:, np.newaxis])
+            here = rows[:, block]
+            quadratic = np.einsum("sb,bi,bj->sij", scale, here, here.conj())
+            amplitude = (h + errors).conj() @ rows.T - errors[:, block].conj() @ here.T
+            linear = np.einsum("sb,bi,sb->si", scale, here, amplitude.conj())
+            tried = errors.copy()
+            tried[:, block] = trust_region(quadratic, linear, radius)
+            lower = ratio(tried)
+            better = lower < level
+            errors[better], level = tried[better], np.where(better, lower, level)
+        if (before - level <= SETTLED * before).all():
+            break
+    return float(level.min())
+
+
+def trust_region(quadratic: Complex, linear: Complex, radius: float) -> Complex:
+    """The e that minimises ``e^H A e + 2 Re(b^H e)`` over ``|e| <= radius``, for stacked Hermitian A [S, d, d] and b [S, d].
+
+    With the eigenvectors of A, ``e = -(A + lambda)^-1 b`` where lambda >= max(0, -least eigenvalue) makes its norm the
+    radius; in the hard case, where b has nothing along the least eigenvector, the rest is filled along that vector.
+    """
+    values, vectors = np.linalg.eigh(quadratic)
+    b = np.einsum("sij,si->sj", vectors.conj(), linear)
+    least = values[:, 0]
+    inside = np.zeros(len(values), dtype=bool)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        free = -b / values
+        convex = least > 0
+        inside[convex] = np.linalg.norm(free[convex], axis=1) <= radius
+    low = np.maximum(0.0, -least)
+    high = low + np.linalg.norm(b, axis=1) / max(radius, 1e-300) + 1e-300
+    start = low.copy()
+    for _ in range(100):
+        middle = (low + high) / 2.0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            long = np.linalg.norm(b / (values + middle[:, np.newaxis]), axis=1) > radius
+        low, high = np.where(long, middle, low), np.where(long, high, middle)
+    e = -b / np.maximum(values + high[:, np.newaxis], 1e-300)
+    missing = np.sqrt(np.maximum(radius**2 - np.sum(np.abs(e) ** 2, axis=1), 0.0))
+    hard = ~inside & (high - start <= 1e-12 * (1.0 + np.abs(least)))
+    e[hard, 0] += missing[hard]
+    e[inside] = free[inside]
+    length = np.linalg.norm(e, axis=1, keepdims=True)
+    e = np.where(length > radius, e * (radius / np.maximum(length, 1e-300)), e)
+    return np.einsum("sij,sj->si", vectors, e)
+
+
+def worst_sinr_under_phases(
+    channels: Complex, users: Complex, sensing: Complex, noise_power: float, phase_error_rad: float, seed: int = 0
+) -> Float:  # fmt: skip
+    """Least SINR found for node phases ``|phi_n| <= phase_error_rad``.
+
+    From all corners of the box and random points, one phase after another on a grid that shrinks around the least value.
+
+    Returns
+    -------
+    float64, shape [K], linear
+    """
+    nodes = len(channels)
+    parts = np.einsum("nkm,jnm->nkj", channels.conj(), users)
+    leaks = (np.abs(np.einsum("nkm,nm->nk", channels.conj(), sensing)) ** 2).sum(axis=0)
+    corners = np.array(np.meshgrid(*[[-1.0, 1.0]] * min(nodes, 8), indexing="ij")).reshape(min(nodes, 8), -1).T
+    starts = np.zeros((len(corners) + STARTS, nodes))
+    starts[: len(corners), : corners.shape[1]] = corners
+    starts[len(corners) :] = np.random.default_rng(seed).uniform(-1.0, 1.0, (STARTS, nodes))
+    worst = np.empty(channels.shape[1])
+    for k in range(len(worst)):
+        # h~ = e^{j phi} h: the user receives e^{-j phi} y.
+        y, phases, width = parts[:, k], phase_error_rad * starts, phase_error_rad
+        level = _phase_ratio(y, phases, leaks[k] + noise_power, k)
+        for _ in range(8):
+            for n in range(nodes):
+                grid = np.clip(phases[:, n : n + 1] + width * np.linspace(-1.0, 1.0, 21), -phase_error_rad, phase_error_rad)
+                tried = np.repeat(phases[:, np.newaxis], 21, axis=1)
+                tried[:, :, n] = grid
+                values = _phase_ratio(y, tried, leaks[k] + noise_power, k)
+                place = values.argmin(axis=1)
+                found = values[np.arange(len(values)), place]
+                better = found < level
+                phases[better, n] = grid[np.arange(len(grid)), place][better]
+                level = np.where(better, found, level)
+            width /= 4.0
+        worst[k] = level.min()
+    return worst
+
+
+def _phase_ratio(parts: Complex, phases: Float, disturbance: float, user: int) -> Float:
+    power = np.abs(np.exp(-1j * phases) @ parts) ** 2
+    return power[..., user] / (power.sum(axis=-1) - power[..., user] + disturbance)

@@ -1,0 +1,131 @@
+"""Small second-order cone programs, handed to Clarabel directly: a modelling layer would cost more than the solve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+
+TOLERANCE = 1e-9
+SOLVED = ("Solved", "AlmostSolved")
+
+
+@dataclass(frozen=True)
+class ConeSolution:
+    """What the solver found: its word, the variables, and a multiplier vector for every block of rows in order."""
+
+    outcome: str
+    variables: Float
+    multipliers: list[Float]
+    iterations: int
+
+    @property
+    def solved(self) -> bool:
+        """Whether there is a point to judge; how good it is, a certificate says."""
+        return self.outcome in SOLVED
+
+
+class ConeProgram:
+    """``max c^T x`` subject to rows ``F_i x + g_i`` in cones; rows are added block by block.
+
+    A block is dense in the columns that it names, so that the sparse matrix is put together once.
+    """
+
+    def __init__(self, variables: int) -> None:
+        self._size = variables
+        self._blocks: list[tuple[str, NDArray[np.intp], Float, Float]] = []
+        self._solver: Any = None
+
+    def second_order(self, columns: Sequence[int] | NDArray[np.intp], rows: Float, offset: Float | None = None) -> None:
+        """``(F x + g)[0] >= |(F x + g)[1:]|`` with F [m, columns] and g [m], zero where none is given."""
+        self._add("second-order", columns, rows, offset)
+
+    def nonnegative(self, columns: Sequence[int] | NDArray[np.intp], rows: Float, offset: Float | None = None) -> None:
+        """``F x + g >= 0`` with F [m, columns] and g [m]."""
+        self._add("nonnegative", columns, rows, offset)
+
+    def equal(self, columns: Sequence[int] | NDArray[np.intp], rows: Float, value: Float) -> None:
+        """``F x = g``."""
+        self._add("zero", columns, rows, -value)
+
+    def _add(self, cone: str, columns: Sequence[int] | NDArray[np.intp], rows: Float, offset: Float | None) -> None:
+        where = np.asarray(columns, dtype=np.intp)
+        self._blocks.append((cone, where, rows, np.zeros(len(rows)) if offset is None else offset))
+
+    def solve(self, cost: Float) -> ConeSolution:
+        """Maximise ``cost^T x``. A second call changes the cost alone and keeps the factorisation's set-up."""
+        import clarabel
+        from scipy import sparse
+
+        if self._solver is None:
+            place, column, value, row = [], [], [], 0
+            kinds = {
+                "second-order": clarabel.SecondOrderConeT,
+                "nonnegative": clarabel.NonnegativeConeT,
+                "zero": clarabel.ZeroConeT,
+            }
+            cones = []
+            for cone, where, rows, _ in self._blocks:
+                place.append(np.repeat(np.arange(row, row + len(rows)), len(where)))
+                column.append(np.tile(where, len(rows)))
+                value.append(-rows.reshape(-1))
+                cones.append(kinds[cone](len(rows)))
+                row += len(rows)
+            entries = np.concatenate(value)
+            kept = entries != 0.0
+            index = (np.concatenate(place)[kept], np.concatenate(column)[kept])
+            matrix = sparse.csc_array((entries[kept], index), shape=(row, self._size))
+            offset = np.concatenate([block[3] for block in self._blocks])
+            quadratic = sparse.csc_array((self._size, self._size))
+            self._solver = clarabel.DefaultSolver(quadratic, -cost, matrix, offset, cones, _settings())
+        else:
+            self._solver.update(q=-cost)
+        found = self._solver.solve()
+        multipliers, row = [], 0
+        dual = np.asarray(found.z)
+        for _, _, rows, _ in self._blocks:
+            multipliers.append(dual[row : row + len(rows)])
+            row += len(rows)
+        return ConeSolution(str(found.status), np.asarray(found.x), multipliers, int(found.iterations))
+
+    def upper_bound(self, cost: Float, multipliers: Sequence[Float], box: Float) -> float:
+        """What ``cost^T x`` cannot exceed by multipliers of the rows, valid whatever their accuracy.
+
+        Each multiplier is first moved into the dual cone. Then ``cost^T x <= g^T z + r^T x`` with the residual
+        ``r = cost + F^T z``, and ``|x_i| <= box_i`` bounds the rest.
+
+        Parameters
+        ----------
+        multipliers
+            As in a solution, block by block; of equations they may have any sign.
+        box
+            Bounds of the variables' sizes that hold for some optimal point, [variables].
+        """
+        residual, bound = np.array(cost, dtype=np.float64), 0.0
+        for (cone, where, rows, offset), z in zip(self._blocks, multipliers, strict=True):
+            inside = np.array(z)
+            if cone == "second-order":
+                inside[0] = max(inside[0], float(np.linalg.norm(inside[1:])))
+            elif cone == "nonnegative":
+                inside = np.maximum(inside, 0.0)
+            np.add.at(residual, where, rows.T @ inside)
+            bound += float(offset @ inside)
+        return bound + float(np.abs(residual) @ box)
+
+
+def _settings() -> Any:
+    """One thread, tight tolerances; no presolve, so that the cost may change between solves."""
+    import clarabel
+
+    settings = clarabel.DefaultSettings()
+    settings.verbose = False
+    settings.max_threads = 1
+    settings.presolve_enable = False
+    settings.chordal_decomposition_enable = False
+    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = TOLERANCE
+    return settings

@@ -1,0 +1,314 @@
+"""Robust designs of 000: reference cases, bounds that hold whatever the solver says, and two methods that must agree."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from disac.designs.robust.guards import guard_of, guarded_amplitudes, guarded_sinr
+from disac.designs.robust.lifted import LiftedProgram, lifted_walk
+from disac.designs.robust.limited_power import LimitedPower, solve_limited_power, solve_with_outer_bound
+from disac.designs.robust.matrix_inequality import solve_inequality
+from disac.designs.robust.policy_iteration import solve_by_policy_iteration
+from disac.designs.robust.problem import Beams, Robustness
+from disac.designs.robust.sca import successive_convex
+from disac.designs.robust.total_power import power_share, quietest_beams, solve_total_power
+from disac.designs.robust.zero_forcing import zero_forcing
+from disac.metrics.worst_sinr import coherent_beam_sinr, worst_sinr_in_balls, worst_sinr_under_phases
+from tests.disac.robust_cases import NAMES, array, beams_of, load, problem, problem_of
+
+CHOICES: tuple[Robustness, ...] = ("none", "lemma1", "norm-ball", "stacked-ball", "phase")
+BALLS: tuple[Robustness, ...] = ("none", "lemma1", "norm-ball", "stacked-ball")
+FEASIBLE = [name for name in NAMES if load(name)["outputs"]["feasible"]]
+INFEASIBLE = sorted(set(NAMES) - set(FEASIBLE))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_beams_of_a_case_are_judged_as_there(name: str) -> None:
+    case = load(name)
+    told = case["outputs"]["random_beams"]
+    mine = problem_of(case)
+    beams = beams_of(told["wc"], told["ws"])
+    np.testing.assert_allclose(beams.beampowers(mine.steering), told["t"], rtol=1e-12)
+    np.testing.assert_allclose(mine.echoes.scnr(np.array(told["t"])), told["x"], rtol=1e-12)
+    np.testing.assert_allclose(mine.divergence(np.array(told["t"])), told["kld"], rtol=1e-9)
+    heard = (beams.users, beams.sensing, mine.noise_power)
+    np.testing.assert_allclose(coherent_beam_sinr(mine.channels, *heard), told["sinr_nominal"], rtol=1e-12)
+    turned = mine.channels * np.exp(1j * np.array(told["phases"]))[:, np.newaxis, np.newaxis]
+    np.testing.assert_allclose(coherent_beam_sinr(turned, *heard), told["sinr_phases"], rtol=1e-12)
+    lemma = np.array(told["lemma1_num"]) / np.array(told["lemma1_den"])
+    np.testing.assert_allclose(guarded_sinr(mine, "lemma1", beams), lemma, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", FEASIBLE)
+def test_total_power_is_solved_to_the_global_optimum_of_a_case(name: str) -> None:
+    case = load(name)
+    told, sinr, mine = case["outputs"], case["inputs"]["Gamma"], problem_of(case)
+    design = solve_total_power(mine, "lemma1", sinr)
+    assert design.certificate.status == "ok"
+    assert design.node == told["global_node"]
+    np.testing.assert_allclose(design.certificate.value, told["global_kld"], rtol=1e-6)
+    np.testing.assert_allclose(design.corners, told["t_vertex"], rtol=1e-6)
+    assert design.user_dual is not None
+    np.testing.assert_allclose(design.user_dual * mine.power / mine.noise_power, told["q_dual"], rtol=1e-5)
+    assert -1e-12 <= design.certificate.relative_gap <= 1e-6
+    assert design.certificate.worst_violation <= 1e-12
+
+
+@pytest.mark.parametrize(("robustness", "variant"), [("none", "none"), ("norm-ball", "node")])
+@pytest.mark.parametrize("name", FEASIBLE)
+def test_other_choices_reach_their_reference(name: str, robustness: Robustness, variant: str) -> None:
+    case = load(name)
+    told = case["outputs"]["variants"][variant]
+    design = solve_total_power(problem_of(case), robustness, case["inputs"]["Gamma"])
+    np.testing.assert_allclose(design.certificate.value, told["kld"], rtol=1e-5)
+    np.testing.assert_allclose(design.corners, told["t"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", FEASIBLE)
+def test_phases_do_better_than_the_reference_that_fixes_the_turn(name: str) -> None:
+    """The reference asks for ``Im h_k^H w_k = 0``, which costs up to 3e-5; ours may turn, and its bound closes on it."""
+    case = load(name)
+    design = solve_total_power(problem_of(case), "phase", case["inputs"]["Gamma"])
+    told = case["outputs"]["variants"]["phase2"]["kld"]
+    assert told * (1.0 - 1e-6) <= design.certificate.value <= told * (1.0 + 1e-4)
+    assert design.certificate.relative_gap <= 1e-6
+
+
+def test_the_paper_s_iteration_stops_at_a_worse_node_in_case_03() -> None:
+    case = load("case_03")
+    told, mine = case["outputs"], problem_of(case)
+    start = np.array(case["inputs"]["t0"])
+    design = solve_total_power(mine, "lemma1", case["inputs"]["Gamma"])
+    assert design.corners is not None
+    walk = successive_convex(mine.echoes, design.corners, start, 1e-9)
+    np.testing.assert_allclose(walk.divergences, told["sca_history"], rtol=1e-6)
+    assert list(walk.nodes) == told["sca_nodes"]
+    assert walk.divergences[-1] == pytest.approx(0.60984, abs=1e-5)
+    assert design.certificate.value == pytest.approx(0.65397, abs=1e-5)
+    lifted = lifted_walk(mine, case["inputs"]["Gamma"], start, 1e-6)
+    assert lifted[-1].beampowers is not None
+    np.testing.assert_allclose(mine.divergence(lifted[-1].beampowers), told["sca_final_kld"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", FEASIBLE)
+def test_the_surrogate_s_optimum_is_a_corner(name: str) -> None:
+    case = load(name)
+    told, mine = case["outputs"], problem_of(case)
+    weights = np.array(told["c_weights"])
+    design = solve_total_power(mine, "lemma1", case["inputs"]["Gamma"])
+    assert design.corners is not None
+    start = array(case["inputs"]["Zv_blocks"])
+    still = array(case["inputs"]["R0"])
+    # (39a) of 000 is a constant more than the linear part.
+    constant = float(np.real(sum(np.trace(np.eye(len(r)) - np.linalg.solve(z, r)) for z, r in zip(start, still, strict=True))))
+    np.testing.assert_allclose(constant + (weights * design.corners).max(), told["p3_value"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("robustness", CHOICES)
+@pytest.mark.parametrize("name", INFEASIBLE)
+def test_an_infeasible_case_ends_with_multipliers_that_prove_it(name: str, robustness: Robustness) -> None:
+    if robustness in ("none", "phase"):
+        pytest.skip("without ball errors this case is feasible")
+    case = load(name)
+    design = solve_total_power(problem_of(case), robustness, case["inputs"]["Gamma"])
+    assert design.certificate.status == "infeasible"
+    assert design.least_power > 1.0
+    for limit in ("per-node", "per-antenna"):
+        limited = solve_limited_power(problem_of(case, limit=limit), robustness, case["inputs"]["Gamma"])
+        assert limited.certificate.status == "infeasible"
+        assert limited.least_power > 1.0
+
+
+@pytest.mark.parametrize(("limit", "variant"), [("per-node", "power_node"), ("per-antenna", "power_antenna")])
+@pytest.mark.parametrize("name", FEASIBLE)
+def test_stationary_points_of_a_case(name: str, limit: Any, variant: str) -> None:
+    case = load(name)
+    mine, sinr = problem_of(case, limit=limit), case["inputs"]["Gamma"]
+    design, _ = solve_with_outer_bound(mine, "lemma1", sinr)
+    assert design.beams is not None
+    assert design.certificate.status == "ok"
+    np.testing.assert_allclose(design.certificate.value, case["outputs"]["variants"][variant]["kld"], rtol=1e-5)
+    assert -1e-9 <= design.certificate.relative_gap <= 0.05
+    assert design.certificate.worst_violation <= 1e-8
+    assert power_share(mine, design.beams) <= 1.0 + 1e-8
+    # A looser limit allows more.
+    assert design.certificate.value <= solve_total_power(problem_of(case), "lemma1", sinr).certificate.value * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("name", FEASIBLE)
+def test_zero_forcing_of_a_case(name: str) -> None:
+    case = load(name)
+    told = case["outputs"]["zf"]
+    mine, sinr = problem_of(case), case["inputs"]["Gamma"]
+    design = zero_forcing(mine, "lemma1", sinr)
+    np.testing.assert_allclose(design.certificate.value, told["kld"], rtol=1e-9)
+    np.testing.assert_allclose(design.beampowers, told["t"], rtol=1e-9)
+    best = zero_forcing(mine, "lemma1", sinr, best_node=True)
+    optimum = solve_total_power(mine, "lemma1", sinr)
+    assert design.certificate.value <= best.certificate.value * (1 + 1e-12) <= optimum.certificate.dual_bound * (1 + 1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    nodes=st.integers(1, 4), antennas=st.integers(2, 8), users=st.integers(1, 4), sinr_db=st.floats(-10, 35),
+    delta=st.sampled_from([0.0, 0.01, 0.1, 0.3]), robustness=st.sampled_from(CHOICES), seed=st.integers(0, 10**6),
+)  # fmt: skip
+def test_bounds_hold_for_any_design_of_random_problems(
+    nodes: int, antennas: int, users: int, sinr_db: float, delta: float, robustness: Robustness, seed: int
+) -> None:  # fmt: skip
+    """Optimal with a closed gap, or infeasible with a proof; policy iteration agrees; zero forcing never beats the bound."""
+    mine = problem(
+        layout__node_count=nodes, layout__user_count=users, arrays__antennas=antennas, channel__seed=seed,
+        uncertainty__delta_rad=delta, target__lobe_swing_db=6.0,
+    )  # fmt: skip
+    sinr = 10.0 ** (sinr_db / 10.0)
+    design = solve_total_power(mine, robustness, sinr)
+    assert design.certificate.status in ("ok", "infeasible"), design.certificate.message
+    zero = zero_forcing(mine, robustness, sinr)
+    if design.certificate.status == "infeasible":
+        assert zero.beams is None
+        assert design.least_power > 1.0
+    else:
+        assert design.beams is not None
+        assert design.certificate.relative_gap <= 1e-5
+        assert design.certificate.worst_violation <= 1e-9
+        if zero.beams is not None:
+            assert zero.certificate.value <= design.certificate.dual_bound * (1 + 1e-9)
+    if robustness in BALLS:
+        other = solve_by_policy_iteration(mine, robustness, sinr)
+        assert other.certificate.status == design.certificate.status
+        if design.beams is not None:
+            np.testing.assert_allclose(other.certificate.value, design.certificate.value, rtol=1e-5)
+
+
+def test_any_multipliers_give_a_bound_below_the_least_power() -> None:
+    """Weak duality needs no optimum: scaled, turned and shortened multipliers prove less power than the beams found need."""
+    mine, sinr = problem(layout__node_count=3, uncertainty__delta_rad=0.05), 30.0
+    guard = guard_of(mine, "norm-ball")
+    directions, multipliers, _ = quietest_beams(guard, sinr)
+    assert directions is not None
+    beams = (directions @ guard.basis.T).reshape(mine.users, mine.nodes, mine.antennas)
+    met = guarded_amplitudes(mine, "norm-ball", beams, np.zeros((mine.nodes, mine.antennas)))
+    needed = float(np.linalg.solve(np.diag(met.wanted**2 / sinr) - met.heard**2, np.ones(mine.users)).sum())
+    random = np.random.default_rng(5)
+    best = multipliers.refined(sinr).proven(sinr).sum()
+    assert best <= needed * (1 + 1e-12)
+    assert best >= needed * (1 - 1e-6)
+    for _ in range(50):
+        q = multipliers.q * random.uniform(0.3, 2.0, mine.users)
+        turned = multipliers.heard * np.exp(0.2j * random.standard_normal(multipliers.heard.shape[:2]))[..., np.newaxis]
+        spoiled = dataclasses.replace(multipliers, q=q, heard=random.uniform(0.5, 1.0) * turned)
+        assert spoiled.proven(sinr).sum() <= needed * (1 + 1e-12)
+
+
+def test_the_bound_of_a_cone_program_holds_for_spoiled_multipliers() -> None:
+    mine = problem(layout__node_count=2, uncertainty__delta_rad=0.05, power__limit="per-antenna")
+    program = LimitedPower(mine, "norm-ball", 10.0)
+    weights = np.array([0.6, 0.8])
+    found, amplitudes = program.furthest(weights)
+    reached = float(weights @ amplitudes)
+    assert reached <= program.support(weights, found) <= reached * (1 + 1e-6)
+    random = np.random.default_rng(3)
+    for _ in range(20):
+        spoiled = [z * random.uniform(0.7, 1.3) + 1e-3 * random.standard_normal(z.shape) for z in found.multipliers]
+        assert program.support(weights, dataclasses.replace(found, multipliers=spoiled)) >= reached * (1 - 1e-7)
+
+
+@pytest.mark.parametrize("robustness", ["norm-ball", "stacked-ball", "phase"])
+@pytest.mark.parametrize("nodes", [1, 2, 4])
+def test_no_error_of_the_declared_set_breaks_a_safe_design(robustness: Robustness, nodes: int) -> None:
+    for realisation in range(4):
+        mine = problem(layout__node_count=nodes, uncertainty__delta_rad=0.05, channel__realisation=realisation)
+        design = solve_total_power(mine, robustness, 100.0)
+        assert design.beams is not None
+        heard = (mine.channels, design.beams.users, design.beams.sensing, mine.noise_power)
+        if robustness == "phase":
+            worst = worst_sinr_under_phases(*heard, mine.phase_error_rad)
+        else:
+            worst = worst_sinr_in_balls(*heard, mine.ball_radius, stacked=robustness == "stacked-ball")
+        assert 10 * np.log10(worst.min() / 100.0) >= -1e-3
+
+
+def test_lemma_1_and_no_guard_are_broken_by_search() -> None:
+    """000 calls (30), (31) the worst case: an error in its own set (4) breaks it. A positive control for the search, too."""
+    excess: dict[str, list[float]] = {"none": [], "lemma1": []}
+    for realisation in range(4):
+        mine = problem(layout__node_count=2, uncertainty__delta_rad=0.05, channel__realisation=realisation)
+        for robustness, found in excess.items():
+            design = solve_total_power(mine, robustness, 1.0)  # type: ignore[arg-type]
+            assert design.beams is not None
+            worst = worst_sinr_in_balls(
+                mine.channels, design.beams.users, design.beams.sensing, mine.noise_power, mine.ball_radius, stacked=False
+            )
+            found.append(10 * np.log10(worst.min()))
+    assert max(excess["lemma1"]) < -1e-3
+    assert min(excess["lemma1"]) > -0.2
+    assert max(excess["none"]) < -0.5
+
+
+def test_the_matrix_inequality_stands_its_balls_and_costs_least() -> None:
+    case = load("case_09")
+    mine, sinr = problem_of(case), case["inputs"]["Gamma"]
+    safe = solve_total_power(mine, "norm-ball", sinr).certificate.value
+    for stacked in (False, True):
+        exact = solve_inequality(mine, sinr, stacked=stacked)
+        assert exact.beams is not None
+        heard = (mine.channels, exact.beams.users, exact.beams.sensing, mine.noise_power)
+        worst = worst_sinr_in_balls(*heard, mine.ball_radius, stacked=stacked)
+        assert 10 * np.log10(worst.min() / sinr) >= -1e-3
+        assert exact.certificate.value <= exact.certificate.dual_bound
+        if not stacked:
+            assert exact.certificate.value >= safe
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_the_reduced_lifted_program_agrees_with_the_cones(nodes: int) -> None:
+    mine, sinr = problem(layout__node_count=nodes, arrays__antennas=6, uncertainty__delta_rad=0.02), 10.0
+    design = solve_total_power(mine, "lemma1", sinr)
+    program = LiftedProgram(mine, sinr)
+    for node in range(nodes):
+        found = program.furthest(np.eye(nodes)[node])
+        assert found.beampowers is not None
+        assert found.users is not None
+        assert design.corners is not None
+        np.testing.assert_allclose(found.beampowers[node], design.corners[node], rtol=2e-6)
+        values = np.linalg.eigvalsh(found.users)
+        assert (values[:, -2] <= 1e-4 * values[:, -1]).all()
+
+
+def test_the_printed_lifted_program_agrees_with_the_reduced_one() -> None:
+    mine, sinr = problem(layout__node_count=2, layout__user_count=2, arrays__antennas=4, uncertainty__delta_rad=0.02), 10.0
+    weights = np.array([1.0, 0.7])
+    small, large = (LiftedProgram(mine, sinr, reduced=reduced).furthest(weights) for reduced in (True, False))
+    assert small.beampowers is not None
+    assert large.beampowers is not None
+    np.testing.assert_allclose(weights @ small.beampowers, weights @ large.beampowers, rtol=2e-5)
+
+
+def test_a_common_phase_of_one_node_costs_nothing() -> None:
+    mine = problem(layout__node_count=1, uncertainty__delta_rad=0.3)
+    guarded, plain = (solve_total_power(mine, robustness, 10.0).certificate.value for robustness in ("phase", "none"))
+    assert guarded == pytest.approx(plain, rel=1e-12)
+
+
+def test_more_error_costs_more() -> None:
+    for robustness in ("norm-ball", "stacked-ball", "lemma1", "phase"):
+        values = [
+            solve_total_power(problem(layout__node_count=3, uncertainty__delta_rad=d), robustness, 10.0).certificate.value
+            for d in (0.0, 0.02, 0.05, 0.1)
+        ]
+        assert (np.diff(values) < 0).all()
+
+
+def test_beams_beyond_the_power_are_told() -> None:
+    mine = problem(layout__node_count=2)
+    design = solve_total_power(mine, "phase", 10.0)
+    assert design.beams is not None
+    louder = Beams(design.beams.users * 1.1, design.beams.sensing * 1.1)
+    assert power_share(mine, louder) == pytest.approx(1.21, rel=1e-9)
