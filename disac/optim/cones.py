@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float64]
 
-TOLERANCE = 1e-9
+TOLERANCE = 1e-11
 SOLVED = ("Solved", "AlmostSolved")
 
 

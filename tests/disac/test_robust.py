@@ -184,7 +184,9 @@ def test_bounds_hold_for_any_design_of_random_problems(
         other = solve_by_policy_iteration(mine, robustness, sinr)
         assert other.certificate.status == design.certificate.status
         if design.beams is not None:
-            np.testing.assert_allclose(other.certificate.value, design.certificate.value, rtol=1e-5)
+            # As close as both are proven to be; at a null the reweighted step is the less exact.
+            allowed = 1e-6 + max(other.certificate.relative_gap, design.certificate.relative_gap)
+            np.testing.assert_allclose(other.certificate.value, design.certificate.value, rtol=allowed)
 
 
 def test_any_multipliers_give_a_bound_below_the_least_power() -> None:

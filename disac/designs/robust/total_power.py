@@ -23,13 +23,16 @@ from numpy.typing import NDArray
 from disac.designs.robust.cones import GuardedCones, direction, modulus
 from disac.designs.robust.guards import Guard, guard_of, guarded_amplitudes, guarded_sinr, sensing_bases
 from disac.designs.robust.nominal import nominal_beams
-from disac.designs.robust.problem import Beams, Robustness, RobustProblem
+from disac.designs.robust.problem import Beams, PowerLimit, Robustness, RobustProblem
 from disac.optim.certificate import GAP_LIMIT, Certificate
 from disac.optim.cones import ConeProgram
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
+
+RAISED = 2000
+"""Steps of the map at most."""
 
 ENOUGH = 1e4
 """Times the power that a proof of infeasibility asks for at most; where no power at all suffices any multiple is proven."""
@@ -86,6 +89,20 @@ class Multipliers:
             q = stepped
         return replace(self, q=q)
 
+    def raised(self, sinr: float) -> Multipliers:
+        """What the map ``q -> Gamma L(q)`` makes of proven multipliers, step by step: never less, and proven again.
+
+        Where these error vectors cannot be served at any power it grows without end, which proves that.
+        """
+        q = self.proven(sinr)
+        for _ in range(RAISED):
+            following = np.maximum(q, sinr * self._best(q)[1])
+            small = following.sum() - q.sum() <= 1e-9 * q.sum()
+            q = following
+            if q.sum() > 1.0 or small:
+                break
+        return replace(self, q=q)
+
     def proven(self, sinr: float) -> Float:
         """The largest multiple of q for which the inequality is certain, [K].
 
@@ -126,6 +143,9 @@ def solve_total_power(problem: RobustProblem, robustness: Robustness, sinr: floa
     if q.sum() > 1.0:
         return infeasible(q, time.perf_counter() - started)
     if directions is None:
+        q = multipliers.raised(sinr).proven(sinr)
+        if q.sum() > 1.0:
+            return infeasible(q, time.perf_counter() - started)
         sentence = f"The solver found no beams and no proof that there are none; they take at least {q.sum():.6f} of the power."
         return RobustDesign(Certificate("failed", sentence, seconds=time.perf_counter() - started), user_dual=q)
     sensing, reach = sensing_beams(problem, guard, q)
@@ -270,8 +290,13 @@ def judged(
 def power_share(problem: RobustProblem, beams: Beams) -> float:
     """Power spent where most of its limit is spent: in all, at a node, or at an antenna."""
     spent = (np.abs(beams.users) ** 2).sum(axis=0) + np.abs(beams.sensing) ** 2
-    if problem.limit == "total":
-        return float(spent.sum() / problem.power)
-    if problem.limit == "per-node":
-        return float(spent.sum(axis=1).max() * problem.nodes / problem.power)
-    return float(spent.max() * spent.size / problem.power)
+    return float(busiest(spent / problem.power, problem.limit))
+
+
+def busiest(spent: Float, limit: PowerLimit) -> Float:
+    """Largest share of a limit for powers [..., N, M] of the antennas in units of the whole power, [...]."""
+    if limit == "total":
+        return spent.sum(axis=(-2, -1))
+    if limit == "per-node":
+        return spent.sum(axis=-1).max(axis=-1) * spent.shape[-2]
+    return spent.max(axis=(-2, -1)) * spent.shape[-2] * spent.shape[-1]

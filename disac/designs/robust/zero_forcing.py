@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from disac.designs.robust.guards import guarded_amplitudes
 from disac.designs.robust.problem import Beams, Robustness, RobustProblem
-from disac.designs.robust.total_power import RobustDesign, judged
+from disac.designs.robust.total_power import RobustDesign, busiest, judged
 from disac.optim.certificate import Certificate
 
 Complex = NDArray[np.complex128]
@@ -43,17 +43,21 @@ def zero_forcing(problem: RobustProblem, robustness: Robustness, sinr: float, *,
     wanted, heard = np.maximum(amplitudes.wanted, 0.0) ** 2, (amplitudes.heard**2).sum(axis=1)
     splits = np.eye(nodes) if best_node else np.full((1, nodes), 1.0 / nodes)
     share = np.linspace(0.0, 1.0, SHARES)[:, np.newaxis, np.newaxis]
-    disturbed = share * heard + (1.0 - share) * (splits @ (amplitudes.leaks**2).T) + 1.0
-    serves = (share * wanted >= sinr * disturbed).all(axis=2)
+    # Where a node or an antenna would exceed its own limit, everything is turned down.
+    spent = share[..., np.newaxis] * (np.abs(beams) ** 2).sum(axis=0)
+    spent = spent + (1.0 - share[..., np.newaxis]) * splits[..., np.newaxis] * np.abs(sensing) ** 2
+    turned = 1.0 / np.maximum(busiest(spent, problem.limit), 1.0)[..., np.newaxis]
+    disturbed = turned * (share * heard + (1.0 - share) * (splits @ (amplitudes.leaks**2).T)) + 1.0
+    serves = (turned * share * wanted >= sinr * disturbed).all(axis=2)
     lit = np.abs(np.einsum("nm,nm->n", problem.steering, sensing)) ** 2
-    t = problem.power * (1.0 - share) * splits * lit
+    t = problem.power * turned * (1.0 - share) * splits * lit
     values = np.where(serves, problem.divergence(t), -np.inf)
     if not serves.any():
         sentence = f"No share of the power on a grid of {SHARES} gives every user the SINR by zero forcing."
         return RobustDesign(Certificate("infeasible", sentence, seconds=time.perf_counter() - started, maximised=True))
     chosen, split = np.unravel_index(int(values.argmax()), values.shape)
     rho = float(share[chosen, 0, 0])
-    scale = np.sqrt(problem.power)
+    scale = np.sqrt(problem.power * turned[chosen, split, 0])
     sent = Beams(scale * np.sqrt(rho) * beams, scale * np.sqrt(1.0 - rho) * np.sqrt(splits[split])[:, np.newaxis] * sensing)
     certificate = judged(problem, robustness, sinr, sent, float("inf"), stationary=True)
     certificate = replace(certificate, dual_bound=float("nan"), seconds=time.perf_counter() - started)

@@ -1,0 +1,164 @@
+"""Every paper's design on the common scenario, in its own normalisation: what comes back are covariances in watts.
+
+The maps: 002 and 001 take the noise of the whole band and sum power over subcarriers; 000 designs each subcarrier by itself
+with its share of the power, and the relative phases of the nodes that it assumes to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from disac.common_scenario import (
+    ANTENNAS,
+    BANDWIDTH_HZ,
+    CARRIER_HZ,
+    PHASE_ERROR_RAD,
+    SUBCARRIERS,
+    SYMBOLS,
+    TOTAL_POWER_W,
+    CommonNetwork,
+    CommonScenario,
+)
+from disac.designs.baselines import isotropic
+from disac.designs.beams import mean_covariance
+from disac.designs.design import Designer
+from disac.designs.problem import DesignProblem, PowerLimit
+from disac.designs.robust.design import design_beams
+from disac.designs.robust.problem import Robustness, RobustProblem
+from disac.designs.robust.zero_forcing import zero_forcing
+from disac.metrics.fisher import SensingModel
+from disac.metrics.kld import EchoModel
+from disac.metrics.sinr import SinrType
+from disac.metrics.synchronisation import Synchronisation
+from disac.rcs import SHAPE, correlation
+from disac.units import db_to_linear
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a design sends: ``users`` R_{c,u,l} [U, L, D, D] and ``sensing`` R_{s,l} [L, D, D], W per resource element.
+
+    ``status`` and ``message`` are the design's own; covariances are absent where there is none. ``gap`` is the relative gap of
+    its certificate, the largest of its subcarriers where each is a design of its own.
+    """
+
+    status: str
+    message: str
+    users: Complex | None = None
+    sensing: Complex | None = None
+    gap: float = float("nan")
+
+
+Method = Callable[[CommonNetwork, CommonScenario], Record]
+
+
+def sensing_model(network: CommonNetwork, *, coherent: bool) -> SensingModel:
+    """Echoes of T symbols: link phases unknown, or known but for one of the target."""
+    known = Synchronisation(phase_std_rad=0.0, link_phase_std_rad=0.0, carrier_hz=CARRIER_HZ) if coherent else None
+    # T symbols with the same covariances are one with T times the echo power.
+    amplitude = (np.sqrt(SYMBOLS) * network.amplitude).astype(np.complex128)[..., np.newaxis]
+    return SensingModel(
+        network.nodes_m, network.target_m[np.newaxis], amplitude, ANTENNAS, ANTENNAS, SUBCARRIERS, BANDWIDTH_HZ,
+        network.noise_w * SUBCARRIERS, synchronisation=known,
+    )  # fmt: skip
+
+
+def band_problem(
+    network: CommonNetwork, *, coherent: bool = False, sinr_type: SinrType = "noncoherent", limit: PowerLimit = "per-node"
+) -> DesignProblem:  # fmt: skip
+    """The problem of 002 on X0."""
+    each = TOTAL_POWER_W / (len(network.nodes_m) * ANTENNAS)
+    return DesignProblem(
+        sensing_model(network, coherent=coherent), network.channels, each, network.noise_w * SUBCARRIERS, power_limit=limit,
+        sinr_type=sinr_type,
+    )  # fmt: skip
+
+
+def _of_band(
+    method: str, *, clusters: int = 0, coherent: bool = False, sinr_type: SinrType = "noncoherent"
+) -> Method:  # fmt: skip
+    def design(network: CommonNetwork, scenario: CommonScenario) -> Record:
+        limit: PowerLimit = "per-node" if scenario.power == "per-node" else "per-antenna"
+        problem = band_problem(network, coherent=coherent, sinr_type=sinr_type, limit=limit)
+        designer = Designer(problem, method, clusters=clusters)
+        sinr = db_to_linear(scenario.sinr_db)
+        found = designer.design(sinr)
+        sent = designer.delivered(found, sinr)
+        certificate = found.certificate
+        if sent.beams is None or sent.remainder is None:
+            return Record(certificate.status, certificate.message)
+        users = mean_covariance(sent.beams) * designer.structure.together(problem)
+        return Record(certificate.status, certificate.message, users, sent.remainder, certificate.relative_gap)
+
+    return design
+
+
+def _isotropic(network: CommonNetwork, scenario: CommonScenario) -> Record:
+    streams = isotropic(band_problem(network))
+    return Record("ok", "The same power everywhere; no user is served.", streams[:-1], streams[-1], 0.0)
+
+
+def tone_problem(network: CommonNetwork, subcarrier: int, limit: PowerLimit) -> RobustProblem:
+    """The problem of 000 on one subcarrier of X0: its share of the power, amplitudes of the echoes in the output SCNR."""
+    h = network.channels[:, :, subcarrier]
+    gains = ANTENNAS * network.amplitude**2 / network.noise_w
+    nodes = len(gains)
+    echoes = EchoModel(gains, correlation(SHAPE["swerling-1"], nodes, common=False))
+    radius = 2.0 * np.sin(PHASE_ERROR_RAD / 2.0) * np.linalg.norm(h, axis=2)
+    return RobustProblem(
+        h, network.steering, echoes, TOTAL_POWER_W / SUBCARRIERS, network.noise_w, radius, PHASE_ERROR_RAD, limit
+    )  # fmt: skip
+
+
+def _of_tones(robustness: Robustness, *, zero: bool = False) -> Method:
+    def design(network: CommonNetwork, scenario: CommonScenario) -> Record:
+        limit: PowerLimit = "per-node" if scenario.power == "per-node" else "total"
+        nodes, users, count, antennas = network.channels.shape
+        size = nodes * antennas
+        streams = np.zeros((users, count, size, size), dtype=np.complex128)
+        sensing = np.zeros((count, nodes, antennas, nodes, antennas), dtype=np.complex128)
+        gap = 0.0
+        for tone in range(count):
+            problem = tone_problem(network, tone, limit)
+            sinr = db_to_linear(scenario.sinr_db)
+            found = zero_forcing(problem, robustness, sinr) if zero else design_beams(problem, robustness, sinr).design
+            if found.beams is None:
+                return Record(found.certificate.status, f"Subcarrier {tone}: {found.certificate.message}")
+            w = found.beams.users.reshape(users, size)
+            streams[:, tone] = w[:, :, np.newaxis] * w[:, np.newaxis].conj()
+            for node, v in enumerate(found.beams.sensing):
+                sensing[tone, node, :, node] = np.outer(v, v.conj())
+            gap = max(gap, found.certificate.relative_gap)
+        message = "Zero forcing on a grid; no bound." if zero else ""
+        return Record("ok", message, streams, sensing.reshape(count, size, size), float("nan") if zero else gap)
+
+    return design
+
+
+METHODS: dict[str, Method] = {
+    "isotropic": _isotropic,
+    "ofdm-phase-agnostic": _of_band("phase-agnostic"),
+    "ofdm-orthogonal": _of_band("orthogonal"),
+    "ofdm-beamforming": _of_band("beamforming"),
+    "ofdm-unconstrained-tight": _of_band("unconstrained-tight"),
+    "noncoherent-block": _of_band("phase-agnostic", clusters=1),
+    "coherent": _of_band("synchronised", coherent=True, sinr_type="coherent"),
+    "robust-none": _of_tones("none"),
+    "robust-lemma1": _of_tones("lemma1"),
+    "robust-phase": _of_tones("phase"),
+    "robust-zero-forcing": _of_tones("lemma1", zero=True),
+}
+"""Designs of 002, 001 and 000 by name, the coherent design of the same solver, and isotropic power."""
+
+MISSING = {
+    "network": "003, a survey: its levels differ by SINR type and fused bound",
+    "dmimo": "004, half-duplex access points",
+}
+"""Papers whose designs do not stand in the table yet."""

@@ -1,0 +1,246 @@
+"""Designs of all papers on the common scenario X0, each scored by the metrics of all: one cell is one design for one draw."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import entry_points
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from disac.common_scenario import (
+    ANTENNAS,
+    BANDWIDTH_HZ,
+    PHASE_ERROR_RAD,
+    PREFIX_S,
+    SUBCARRIERS,
+    SYMBOLS,
+    CommonNetwork,
+    CommonScenario,
+    common_network,
+)
+from disac.designs.common import METHODS, MISSING, Method, Record, band_problem
+from disac.designs.design import location_crb_m2
+from disac.designs.problem import DesignProblem
+from disac.experiments.base import Variable
+from disac.metrics.cross import illuminated, phase_gains, radiated
+from disac.metrics.delay import delay_sidelobes
+from disac.metrics.detection import detection_probability, draw_echoes, threshold_for
+from disac.metrics.kld import EchoModel
+from disac.metrics.phases import crb_under_phases
+from disac.rcs import SHAPE, correlation
+from disac.streams import stream
+from disac.units import linear_to_db
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+
+PLUGINS = "disac.common_designs"
+"""Entry point group of third-party designs: a function of a network and its scenario that returns a Record."""
+
+PHASE_DRAWS = 200
+ECHO_DRAWS = 10_000
+FALSE_ALARM_RATE = 1e-3
+SAMPLE_BITS = 32
+"""Of one complex sample on the fronthaul, 16 for each part."""
+
+
+def _plugins() -> dict[str, Any]:
+    return {point.name: point for point in entry_points(group=PLUGINS)}
+
+
+class Options(BaseModel):
+    """Which design."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    design: str = Field("ofdm-phase-agnostic", description=f"one of {', '.join(METHODS)}, or of an installed plugin")
+
+    @field_validator("design")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        known = [*METHODS, *_plugins()]
+        for paper, why in MISSING.items():
+            if name.startswith(f"{paper}-"):
+                raise ValueError(f"'{name}' does not stand in the table yet ({why}); known: {', '.join(known)}")
+        if name not in known:
+            raise ValueError(f"design '{name}' is not known; known: {', '.join(known)}")
+        return name
+
+
+def _sensing(name: str, long_name: str, unit: str = "1") -> tuple[Variable, Variable]:
+    """The same score where all signals are known at the receivers, and where only the sensing signal counts."""
+    return Variable(name, long_name, unit), Variable(f"sensing_only_{name}", f"{long_name}, by the sensing signal alone", unit)
+
+
+SENSING = (
+    _sensing("rcrb_nc_m", "root CRB, phases of all links unknown", "m"),
+    _sensing("random_phase_rcrb_m", "root of the mean CRB over random transmit phases", "m"),
+    _sensing("random_phase_p95_rcrb_m", "root of the 95 % quantile of the CRB over random transmit phases", "m"),
+    _sensing("rcrb_cc_m", "root CRB, all phases known but the target's", "m"),
+    _sensing("kld", "divergence of one resource element, covariance block by block", "nat"),
+    _sensing("whole_kld", "divergence of one resource element, whole covariance", "nat"),
+    _sensing("interval_kld", "divergence of a processing interval", "nat"),
+    _sensing("pd_one", "probability of detection by one resource element, false-alarm rate 1e-3, Swerling I"),
+    _sensing("pd_interval", "probability of detection by a processing interval, false-alarm rate 1e-3, Swerling I"),
+    _sensing("peak_delay_sidelobe_db", "highest delay sidelobe of any node towards the target", "dB"),
+)
+
+VARIABLES = (
+    Variable("radiated_w", "power radiated", "W"),
+    Variable("busiest_node_w", "power of the busiest node", "W"),
+    Variable("busiest_antenna_w", "power of the busiest antenna", "W"),
+    Variable("sinr_c_db", "least SINR of any user and subcarrier, amplitudes added, phases as assumed", "dB"),
+    Variable("worst_sinr_c_db", "least SINR found for node phases up to 0.05 rad", "dB"),
+    Variable("p5_sinr_c_db", "5 % quantile of the SINR over uniform node phases", "dB"),
+    Variable("sinr_nc_db", "least SINR of any user and subcarrier, powers added", "dB"),
+    Variable("se_c_bps_hz", "mean spectral efficiency, phases as assumed, prefix counted", "bit/s/Hz"),
+    Variable("se_nc_bps_hz", "mean spectral efficiency over uniform node phases, prefix counted", "bit/s/Hz"),
+    *(variable for pair in SENSING for variable in pair),
+    Variable("fronthaul_bps", "echo samples of all antennas and users' data to every node that sends them", "bit/s"),
+    Variable("relative_gap", "relative gap of the design's certificate"),
+    Variable("solve_seconds", "wall time of the design", "s", volatile=True),
+    Variable(
+        "user_covariance", "covariance of each user's stream", "W", "complex128",
+        ("user", "subcarrier", "antenna", "antenna_conj"), kind="detail",
+    ),
+    Variable(
+        "sensing_covariance", "covariance of the sensing stream", "W", "complex128", ("subcarrier", "antenna", "antenna_conj"),
+        kind="detail",
+    ),
+)  # fmt: skip
+
+
+class Scorer:
+    """The metrics of all papers for one draw of X0."""
+
+    def __init__(self, network: CommonNetwork, scenario: CommonScenario) -> None:
+        self.network, self.scenario = network, scenario
+        nodes = len(network.nodes_m)
+        gains = ANTENNAS * network.amplitude**2 / network.noise_w
+        self.echoes = EchoModel(gains, correlation(SHAPE["swerling-1"], nodes, common=False))
+        random = stream(scenario.seed, "common-phases", realisation=scenario.realisation)
+        self.phases = random.uniform(0.0, 2.0 * np.pi, (PHASE_DRAWS, nodes))
+
+    @cached_property
+    def noncoherent(self) -> DesignProblem:
+        """Bound with every link's phase unknown."""
+        return band_problem(self.network)
+
+    @cached_property
+    def coherent(self) -> DesignProblem:
+        """Bound with one unknown phase, of the target."""
+        return band_problem(self.network, coherent=True)
+
+    def scores(self, users: Complex, sensing: Complex) -> dict[str, Any]:
+        """All columns of the table, from covariances [U, L, D, D] and [L, D, D]."""
+        network = self.network
+        whole = users.sum(axis=0) + sensing
+        nodes = len(network.nodes_m)
+        total, node, antenna = radiated(whole, nodes)
+        gains = phase_gains(network.channels, users, sensing, network.noise_w)
+        known, unknown = gains.sinr(np.zeros(nodes)), gains.sinr(self.phases)
+        kept = 1.0 / (1.0 + PREFIX_S * BANDWIDTH_HZ / SUBCARRIERS)
+        se_c = kept * float(np.log2(1.0 + known).mean())
+        result: dict[str, Any] = {
+            "radiated_w": total, "busiest_node_w": node, "busiest_antenna_w": antenna, "sinr_c_db": _db(known.min()),
+            "worst_sinr_c_db": _db(gains.worst(PHASE_ERROR_RAD).min()), "p5_sinr_c_db": _db(np.quantile(unknown, 0.05)),
+            "sinr_nc_db": _db(gains.nominal().min()), "se_c_bps_hz": se_c,
+            "se_nc_bps_hz": kept * float(np.log2(1.0 + unknown).mean()), "fronthaul_bps": self._fronthaul(users, se_c),
+        }  # fmt: skip
+        result |= self._sensed(whole)
+        return result | {f"sensing_only_{name}": value for name, value in self._sensed(sensing).items()}
+
+    def _sensed(self, covariances: Complex) -> dict[str, Any]:
+        if not np.abs(covariances).max() > 0:
+            return {}
+        problem, t = self.noncoherent, illuminated(self.network.steering, covariances)
+        crb = crb_under_phases(problem.derivatives, covariances, problem.sensing.noise_power, 1, self.phases)
+        each = self.echoes.block(t)
+        lit = t.T[t.max(axis=0) > 1e-12 * t.max()]
+        peak, _ = delay_sidelobes(lit)
+        found = {
+            "rcrb_nc_m": np.sqrt(location_crb_m2(problem, covariances)),
+            "random_phase_rcrb_m": np.sqrt(crb.mean()), "random_phase_p95_rcrb_m": np.sqrt(np.quantile(crb, 0.95)),
+            "rcrb_cc_m": np.sqrt(location_crb_m2(self.coherent, covariances)), "kld": float(each.mean()),
+            "whole_kld": float(self.echoes.whole(t).mean()), "interval_kld": float(SYMBOLS * each.sum()),
+            "peak_delay_sidelobe_db": _db(float(peak.max())),
+        }  # fmt: skip
+        for name, snapshots in (("pd_one", 1), ("pd_interval", SYMBOLS * SUBCARRIERS)):
+            draws = draw_echoes(
+                self.scenario.seed, self.scenario.realisation, "swerling-1", len(self.echoes.gains), ECHO_DRAWS, snapshots,
+                common=False,
+            )  # fmt: skip
+            statistics = draws.statistics(self.echoes.gains, t.mean(axis=0))
+            eta = threshold_for(FALSE_ALARM_RATE, len(self.echoes.gains), snapshots)
+            found[name] = float(detection_probability(statistics, eta))
+        return found
+
+    def _fronthaul(self, users: Complex, rate_bps_hz: float) -> float:
+        """Raw echoes of every receive antenna, and each user's bits to every node that sends a part of its stream."""
+        nodes = len(self.network.nodes_m)
+        power = np.real(np.einsum("ulii->uli", users)).reshape(*users.shape[:2], nodes, -1).sum(axis=-1)
+        sends = power > 1e-9 * max(float(power.max()), 1e-300)
+        echoes = nodes * ANTENNAS * BANDWIDTH_HZ * SAMPLE_BITS
+        return float(echoes + rate_bps_hz * BANDWIDTH_HZ * sends.mean(axis=1).sum())
+
+
+def _db(value: float) -> float:
+    return linear_to_db(float(value)) if value > 0 else float("-inf")
+
+
+@dataclass(frozen=True)
+class CrossTable:
+    """The experiment; cells of a line differ in nothing that could be shared."""
+
+    name: str = "cross-table"
+    scenario_model: type[BaseModel] = CommonScenario
+    options_model: type[BaseModel] = Options
+    line_axes: tuple[str, ...] = ()
+    variables: tuple[Variable, ...] = VARIABLES
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Code that defines the result: ours, and that of every installed plugin."""
+        return ("disac.experiments.cross_table", *sorted({point.module for point in _plugins().values()}))
+
+    def run(self, scenarios: Sequence[CommonScenario], options: Options) -> list[dict[str, Any]]:
+        """One result per scenario."""
+        return [self._cell(scenario, options) for scenario in scenarios]
+
+    def _cell(self, scenario: CommonScenario, options: Options) -> dict[str, Any]:
+        network, started = common_network(scenario), time.perf_counter()
+        method: Method = METHODS[options.design] if options.design in METHODS else _plugins()[options.design].load()
+        try:
+            record: Record = method(network, scenario)
+        except (np.linalg.LinAlgError, ArithmeticError) as error:
+            return {"status": "failed", "message": f"The design broke down ({type(error).__name__}: {error})."}
+        result = {"status": record.status, "message": record.message, "solve_seconds": time.perf_counter() - started}
+        if record.users is None or record.sensing is None:
+            return result
+        scores = Scorer(network, scenario).scores(record.users, record.sensing)
+        kept = {"user_covariance": record.users, "sensing_covariance": record.sensing, "relative_gap": record.gap}
+        return result | scores | kept
+
+    def recheck(self, scenario: CommonScenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
+        """Sentences on scores that the stored covariances do not give."""
+        if np.isnan(stored["radiated_w"]):
+            return []
+        again = Scorer(common_network(scenario), scenario).scores(stored["user_covariance"], stored["sensing_covariance"])
+        return [
+            f"{name} is stored as {stored[name]:.9g}, the stored covariances give {value:.9g}"
+            for name, value in again.items()
+            if not np.isclose(stored[name], value, rtol=1e-7, atol=1e-12)
+        ]
+
+    def rough_seconds(self, options_text: str) -> float:
+        """Rough seconds of one cell on one core, for cost estimates before anything has run."""
+        return 10.0
+
+
+experiment = CrossTable()

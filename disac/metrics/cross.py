@@ -1,0 +1,101 @@
+"""Scores of a design from its covariances alone, whatever paper it comes from (the columns of the common table)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+
+SWEEPS = 8
+GRID = 9
+
+
+@dataclass(frozen=True)
+class PhaseGains:
+    """Power of every stream at every user by pairs of nodes: ``gains`` [U, V, L, N, N], V the users' streams and the sensing
+    one.
+
+    With node phases phi user u hears ``sum_nm e^{-j (phi_n - phi_m)} gains_nm`` of a stream.
+    """
+
+    gains: Complex
+    noise_power: float
+
+    def sinr(self, phases_rad: Float) -> Float:
+        """SINR of every user and subcarrier, amplitudes of the nodes added, [..., U, L], for phases [..., N]."""
+        turn = np.exp(-1j * phases_rad)
+        power = np.real(np.einsum("...n,uvlnm,...m->...uvl", turn, self.gains, turn.conj(), optimize=True))
+        own = np.einsum("...uul->...ul", power[..., : power.shape[-3], : power.shape[-3], :])
+        return own / np.maximum(power.sum(axis=-2) - own + self.noise_power, 1e-300)
+
+    def nominal(self) -> Float:
+        """SINR (7) of 002, powers of the nodes added, [U, L]."""
+        power = np.real(np.einsum("uvlnn->uvl", self.gains))
+        own = np.einsum("uul->ul", power[:, : len(power)])
+        return own / (power.sum(axis=1) - own + self.noise_power)
+
+    def worst(self, limit_rad: float) -> Float:
+        """Least SINR found for phases up to a limit, [U, L].
+
+        From the least on a coarse grid, one phase after another on a grid that shrinks around it, each user and subcarrier by
+        itself.
+        """
+        nodes = self.gains.shape[-1]
+        coarse = limit_rad * np.array(np.meshgrid(*[[-1.0, 0.0, 1.0]] * nodes, indexing="ij")).reshape(nodes, -1).T
+        phases = coarse[self.sinr(coarse).argmin(axis=0)]
+        width, level = limit_rad, self._each(phases[np.newaxis])[0]
+        for _ in range(SWEEPS):
+            for node in range(nodes):
+                steps = width * np.linspace(-1.0, 1.0, GRID)
+                grid = np.clip(phases[..., node] + steps[:, np.newaxis, np.newaxis], -limit_rad, limit_rad)
+                tried = np.broadcast_to(phases, (GRID, *phases.shape)).copy()
+                tried[..., node] = grid
+                values = self._each(tried)
+                place = values.argmin(axis=0)[np.newaxis]
+                lower = np.take_along_axis(values, place, 0)[0]
+                phases[..., node] = np.where(lower < level, np.take_along_axis(grid, place, 0)[0], phases[..., node])
+                level = np.minimum(level, lower)
+            width /= 2.0
+        return level
+
+    def _each(self, phases_rad: Float) -> Float:
+        """SINR for phases of their own at every user and subcarrier, [G, U, L, N]."""
+        turn = np.exp(-1j * phases_rad)
+        power = np.real(np.einsum("guln,uvlnm,gulm->guvl", turn, self.gains, turn.conj(), optimize=True))
+        own = np.einsum("guul->gul", power[:, :, : power.shape[1]])
+        return own / (power.sum(axis=2) - own + self.noise_power)
+
+
+def phase_gains(channels: Complex, users: Complex, sensing: Complex, noise_power: float) -> PhaseGains:
+    """Gains of streams' covariances.
+
+    Parameters
+    ----------
+    channels
+        h_{n,u,l}, [N, U, L, M].
+    users, sensing
+        R_{c,u,l} [U, L, N M, N M] and R_{s,l} [L, N M, N M].
+    noise_power
+        Of one resource element.
+    """
+    nodes, _, count, antennas = channels.shape
+    streams = np.concatenate([users, sensing[np.newaxis]]).reshape(-1, count, nodes, antennas, nodes, antennas)
+    gains = np.einsum("nula,vlnamb,mulb->uvlnm", channels.conj(), streams, channels, optimize=True)
+    return PhaseGains(gains, noise_power)
+
+
+def illuminated(steering: Complex, covariances: Complex) -> Float:
+    """``t_{n,l} = a_n^T R_{nn,l} a_n^*`` of covariances [L, N M, N M], shape [L, N]."""
+    nodes, antennas = steering.shape
+    blocks = covariances.reshape(-1, nodes, antennas, nodes, antennas)
+    return np.real(np.einsum("na,lnanb,nb->ln", steering, blocks, steering.conj(), optimize=True))
+
+
+def radiated(covariances: Complex, nodes: int) -> tuple[float, float, float]:
+    """Power in all, of the busiest node and of the busiest antenna, summed over subcarriers."""
+    each = np.real(np.einsum("lii->i", covariances))
+    return float(each.sum()), float(each.reshape(nodes, -1).sum(axis=1).max()), float(each.max())

@@ -1,0 +1,99 @@
+"""The common scenario: its anchors, and scores that do not depend on where a design comes from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from disac.common_scenario import ANTENNAS, SUBCARRIERS, TOTAL_POWER_W, CommonScenario, common_network
+from disac.designs.common import METHODS, sensing_model, tone_problem
+from disac.experiments.cross_table import Options, Scorer, experiment
+from disac.metrics.cross import phase_gains
+from disac.metrics.sinr import coherent_sinr, noncoherent_sinr
+
+SCENARIO = CommonScenario()
+NETWORK = common_network(SCENARIO)
+SCORER = Scorer(NETWORK, SCENARIO)
+
+
+def test_isotropic_power_has_the_anchors_of_the_common_scenario() -> None:
+    record = METHODS["isotropic"](NETWORK, SCENARIO)
+    assert record.users is not None
+    assert record.sensing is not None
+    scores = SCORER.scores(record.users, record.sensing)
+    assert scores["rcrb_nc_m"] == pytest.approx(0.1639, rel=1e-3)
+    assert scores["rcrb_cc_m"] == pytest.approx(0.3249e-3, rel=1e-3)
+    assert scores["radiated_w"] == pytest.approx(TOTAL_POWER_W)
+    assert scores["sensing_only_rcrb_nc_m"] == scores["rcrb_nc_m"]
+    assert NETWORK.noise_w == pytest.approx(6.271e-15, rel=1e-3)
+
+
+@pytest.mark.parametrize(("node", "anchor"), [(0, 0.783), (1, 0.424), (2, 0.333), (3, 0.540)])
+def test_one_sensing_beam_has_the_anchors_of_the_divergence(node: int, anchor: float) -> None:
+    beam = np.zeros((4, ANTENNAS), dtype=complex)
+    beam[node] = NETWORK.steering[node].conj() * np.sqrt(TOTAL_POWER_W / SUBCARRIERS / ANTENNAS)
+    whole = np.outer(beam.reshape(-1), beam.reshape(-1).conj())
+    scores = SCORER.scores(np.zeros((3, SUBCARRIERS, 32, 32), dtype=complex), np.broadcast_to(whole, (SUBCARRIERS, 32, 32)))
+    assert scores["kld"] == pytest.approx(anchor, abs=6e-4)
+    problem = tone_problem(NETWORK, 0, "total")
+    alone = np.eye(4)[node] * ANTENNAS * TOTAL_POWER_W / SUBCARRIERS
+    assert scores["kld"] == pytest.approx(float(problem.divergence(alone)), rel=1e-9)
+
+
+def test_coherent_transmitters_and_receivers_apart_have_their_anchor() -> None:
+    """Half-duplex: two nodes send half of the time with twice the power."""
+    import dataclasses
+
+    from disac.metrics.fisher import attenuation, fisher_information, localization_crb, location_derivatives, location_prior
+
+    found = []
+    for coherent in (False, True):
+        whole = sensing_model(NETWORK, coherent=coherent)
+        model = dataclasses.replace(
+            whole, amplitudes=whole.amplitudes[np.ix_([1, 3], [0, 2])] * np.sqrt(0.5), transmitters=(0, 2), receivers=(1, 3)
+        )
+        even = TOTAL_POWER_W / (2 * ANTENNAS * SUBCARRIERS) * np.eye(2 * ANTENNAS, dtype=complex)
+        covariances = np.broadcast_to(even, (SUBCARRIERS, *even.shape)) * attenuation(model)
+        information = fisher_information(location_derivatives(model, "hybrid"), covariances, model.noise_power)
+        found.append(np.sqrt(localization_crb(information + location_prior(model, "hybrid"), 1)))
+    assert found[0] == pytest.approx(0.335, rel=2e-3)
+    assert found[1] == pytest.approx(0.664e-3, rel=2e-3)
+
+
+def test_phase_gains_are_the_sinr_of_the_other_papers() -> None:
+    random = np.random.default_rng(1)
+    shape = (4, SUBCARRIERS, 32, 2)
+    factor = random.standard_normal(shape) + 1j * random.standard_normal(shape)
+    streams = 1e-5 * factor @ factor.conj().swapaxes(-1, -2)
+    users, sensing = streams[:3], streams[3]
+    gains = phase_gains(NETWORK.channels, users, sensing, NETWORK.noise_w)
+    noise = NETWORK.noise_w * SUBCARRIERS
+    np.testing.assert_allclose(gains.sinr(np.zeros(4)), coherent_sinr(NETWORK.channels, streams, streams.sum(axis=0), noise))
+    np.testing.assert_allclose(gains.nominal(), noncoherent_sinr(NETWORK.channels, streams, streams.sum(axis=0), noise))
+    phases = random.uniform(-0.05, 0.05, 4)
+    turned = NETWORK.channels * np.exp(1j * phases)[:, np.newaxis, np.newaxis, np.newaxis]
+    np.testing.assert_allclose(gains.sinr(phases), coherent_sinr(turned, streams, streams.sum(axis=0), noise))
+    sampled = gains.sinr(random.uniform(-0.05, 0.05, (500, 4))).min(axis=0)
+    worst = gains.worst(0.05)
+    assert (worst <= sampled * (1 + 1e-9)).all()
+    assert (worst >= 0.9 * sampled).all()
+
+
+@pytest.mark.parametrize("design", ["robust-none", "robust-phase", "robust-zero-forcing"])
+def test_designs_of_000_keep_their_promise_when_scored_again(design: str) -> None:
+    cell = experiment.run([SCENARIO], Options(design=design))[0]
+    assert cell["status"] == "ok"
+    assert cell["busiest_node_w"] <= TOTAL_POWER_W / 4 * (1 + 1e-6)
+    promised = "worst_sinr_c_db" if design == "robust-phase" else "sinr_c_db"
+    assert cell[promised] >= SCENARIO.sinr_db - 1e-4
+    blank = {v.name: np.float64(np.nan) for v in experiment.variables if not v.dims}
+    assert experiment.recheck(SCENARIO, Options(design=design), blank | cell) == []
+    spoiled = cell | {"kld": cell["kld"] * 1.001}
+    assert any("kld is stored as" in said for said in experiment.recheck(SCENARIO, Options(design=design), blank | spoiled))
+
+
+def test_a_missing_paper_is_named() -> None:
+    with pytest.raises(ValueError, match="does not stand in the table yet"):
+        Options(design="dmimo-split")
+    with pytest.raises(ValueError, match="is not known; known: isotropic"):
+        Options(design="ofdm-orthognal")
