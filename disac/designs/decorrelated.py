@@ -212,17 +212,24 @@ class CrbProgram:
             blocks.append(quiet_coordinates(self._basis, np.concatenate([np.zeros((0, self._size)), *others]), scale))
         return sparse.block_diag(blocks, format="csr")
 
+    def _variables(self, scale: float) -> tuple[Any, list[Any]]:
+        """Real coordinates of all streams [streams, d^2] as an expression, and that their matrices are semidefinite."""
+        import cvxpy as cp
+
+        size, count = self._size, len(self._streams)
+        scaled = cp.Variable((count, size**2))
+        streams = cp.reshape(self._coordinates(scale) @ cp.vec(scaled, order="C"), scaled.shape, order="C")
+        embed = real_embedding(self._basis)
+        return streams, [cp.reshape(embed @ scaled[i], (2 * size, 2 * size), order="C") >> 0 for i in range(count)]
+
     def _program(self, scale: float) -> _Compiled:
         import cvxpy as cp
         from scipy import sparse
 
-        problem, size, parts = self._problem, self._size, self._parts
+        problem, parts = self._problem, self._parts
         users, count = problem.users, len(self._streams)
-        scaled = cp.Variable((count, size**2))
-        streams = cp.reshape(self._coordinates(scale) @ cp.vec(scaled, order="C"), scaled.shape, order="C")
+        streams, constraints = self._variables(scale)
         inverse_sinr = cp.Parameter(nonneg=True)
-        embed = real_embedding(self._basis)
-        constraints = [cp.reshape(embed @ scaled[i], (2 * size, 2 * size), order="C") >> 0 for i in range(count)]
         of_part = sparse.csr_array((np.ones(count), ([p for p, _ in self._streams], np.arange(count))), (len(parts), count))
         covariances = of_part @ streams
         whole, held = covariances, None

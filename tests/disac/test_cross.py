@@ -97,3 +97,10 @@ def test_a_missing_paper_is_named() -> None:
         Options(design="dmimo-split")
     with pytest.raises(ValueError, match="is not known; known: isotropic"):
         Options(design="ofdm-orthognal")
+
+
+def test_a_design_of_somebody_else_enters_the_table() -> None:
+    cell = experiment.run([SCENARIO], Options(design="first-node"))[0]
+    assert cell["status"] == "ok"
+    assert cell["busiest_node_w"] == pytest.approx(TOTAL_POWER_W)
+    assert "loud" in experiment.modules

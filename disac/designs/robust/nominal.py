@@ -13,7 +13,8 @@ Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
 STEPS = 200
-RELATIVE_STEP = 1e-13
+RELATIVE_STEP = 1e-8
+"""Newton squares the error of a step: the next one would be below rounding."""
 
 
 def nominal_beams(heard: Complex, sinr: float) -> tuple[Complex | None, Float, int]:
