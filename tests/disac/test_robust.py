@@ -314,3 +314,54 @@ def test_beams_beyond_the_power_are_told() -> None:
     assert design.beams is not None
     louder = Beams(design.beams.users * 1.1, design.beams.sensing * 1.1)
     assert power_share(mine, louder) == pytest.approx(1.21, rel=1e-9)
+
+
+def _random_problem(seed: int) -> tuple[Any, float, Robustness]:
+    random = np.random.default_rng(seed)
+    mine = problem(
+        layout__node_count=int(random.integers(1, 5)), layout__user_count=int(random.integers(1, 5)),
+        arrays__antennas=int(random.integers(2, 13)), channel__seed=seed,
+        uncertainty__delta_rad=float(random.choice([0.01, 0.05, 0.1, 0.3])),
+        power__power_to_noise_db=float(random.uniform(5, 40)),
+    )  # fmt: skip
+    return mine, 10.0 ** random.uniform(-1.0, 3.5), BALLS[int(random.integers(len(BALLS)))]
+
+
+@pytest.mark.slow
+def test_two_methods_agree_on_the_verdict_of_500_random_problems() -> None:
+    """Cones and policy iteration share no solver; whatever one proves the other must not contradict."""
+    verdicts, undecided = {"ok": 0, "infeasible": 0}, 0
+    for seed in range(500):
+        mine, sinr, robustness = _random_problem(seed)
+        design, other = solve_total_power(mine, robustness, sinr), solve_by_policy_iteration(mine, robustness, sinr)
+        status = design.certificate.status
+        assert status in verdicts, (seed, design.certificate.message)
+        verdicts[status] += 1
+        if other.certificate.status == "failed":
+            undecided += 1
+            continue
+        assert (other.beams is None) == (status == "infeasible"), (seed, other.certificate)
+        if status == "ok":
+            assert design.certificate.relative_gap <= 1e-5, seed
+            np.testing.assert_allclose(other.certificate.value, design.certificate.value, rtol=1e-5)
+    assert min(verdicts.values()) > 50
+    assert undecided <= 5
+
+
+@pytest.mark.slow
+def test_the_lifted_reference_agrees_on_random_problems() -> None:
+    compared = 0
+    for seed in range(500, 560):
+        mine, sinr, _ = _random_problem(seed)
+        if mine.nodes > 2:
+            continue
+        design = solve_total_power(mine, "lemma1", sinr)
+        found = LiftedProgram(mine, sinr).furthest(np.ones(mine.nodes))
+        if design.certificate.status == "infeasible":
+            assert found.beampowers is None, seed
+            continue
+        assert design.corners is not None
+        if found.outcome == "optimal" and found.beampowers is not None:
+            compared += 1
+            np.testing.assert_allclose((found.beampowers / design.corners).sum(), 1.0, rtol=1e-5)
+    assert compared >= 5
