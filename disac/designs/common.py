@@ -27,8 +27,9 @@ from disac.designs.baselines import isotropic
 from disac.designs.beams import mean_covariance
 from disac.designs.design import Designer
 from disac.designs.problem import DesignProblem, PowerLimit
-from disac.designs.robust.design import design_beams
+from disac.designs.robust.limited_power import solve_with_outer_bound
 from disac.designs.robust.problem import Robustness, RobustProblem
+from disac.designs.robust.total_power import solve_total_power
 from disac.designs.robust.zero_forcing import zero_forcing
 from disac.metrics.fisher import SensingModel
 from disac.metrics.kld import EchoModel
@@ -55,6 +56,9 @@ class Record:
     sensing: Complex | None = None
     gap: float = float("nan")
 
+
+BOUND_WITHIN = 1e-2
+"""Relative distance of the outer bound at which a tone's stationary design is good enough; 64 tones are a cell."""
 
 Method = Callable[[CommonNetwork, CommonScenario], Record]
 
@@ -128,7 +132,12 @@ def _of_tones(robustness: Robustness, *, zero: bool = False) -> Method:
         for tone in range(count):
             problem = tone_problem(network, tone, limit)
             sinr = db_to_linear(scenario.sinr_db)
-            found = zero_forcing(problem, robustness, sinr) if zero else design_beams(problem, robustness, sinr).design
+            if zero:
+                found = zero_forcing(problem, robustness, sinr)
+            elif limit == "total":
+                found = solve_total_power(problem, robustness, sinr)
+            else:
+                found = solve_with_outer_bound(problem, robustness, sinr, BOUND_WITHIN)[0]
             if found.beams is None:
                 return Record(found.certificate.status, f"Subcarrier {tone}: {found.certificate.message}")
             w = found.beams.users.reshape(users, size)

@@ -1,8 +1,4 @@
-"""One call per design: solve, recompute everything in physical units, and judge.
-
-Value, dual bound and violations come from the delivered covariances and the solver's dual variables through the metrics
-alone; the solver's own report decides nothing.
-"""
+"""One call per design: solve, judge what was found (:mod:`disac.designs.judge`), and make it a signal that can be sent."""
 
 from __future__ import annotations
 
@@ -20,10 +16,9 @@ from disac.designs import beamforming, orthogonal, phase_agnostic, printed, sync
 from disac.designs.beams import FEASIBLE, cycled_beams, exact_beams, keeps_all, mean_covariance
 from disac.designs.decorrelated import CrbProgram, Solution
 from disac.designs.fast import FastSolver
-from disac.designs.feasibility import PowerNeed, PowerProgram, dual_slack, level_power_dual, proven_need
+from disac.designs.feasibility import PowerNeed, PowerProgram, proven_need, repaired
+from disac.designs.judge import Judge
 from disac.designs.problem import DesignProblem, Structure
-from disac.metrics.fisher import localization_crb
-from disac.metrics.sinr import received_power
 from disac.optim.certificate import GAP_LIMIT, VIOLATION_LIMIT, Certificate
 from disac.optim.conic import SETTINGS
 
@@ -104,23 +99,7 @@ class Delivered:
 NOTHING = Delivered()
 
 
-def location_crb_m2(problem: DesignProblem, covariances: Complex) -> float:
-    """Location CRB (13) of 002 for given transmit covariances.
-
-    Parameters
-    ----------
-    covariances
-        ``R_l``, shape [L, N M_t, N M_t], in the unit of the problem's power limit.
-
-    Returns
-    -------
-    float
-        Squared error summed over targets, m^2; infinite where the targets cannot be located.
-    """
-    return localization_crb(problem.information(covariances), problem.targets)
-
-
-class Designer:
+class Designer(Judge):
     """A design method set up for one problem and solved for each SINR target.
 
     ``fast`` is the structured interior point, with the reference where it does not reach a certified answer; ``reference`` is
@@ -128,11 +107,11 @@ class Designer:
     """
 
     def __init__(self, problem: DesignProblem, method: str, solver: Solver = "fast", clusters: int = 0) -> None:
-        self.problem, self.method = problem, METHODS[method]
+        self.method = METHODS[method]
         every: Structure = self.method.structure(problem)
         if problem.sinr_type == "cbf":
             every = every.coordinated(problem)
-        self.structure = every.clustered(clusters) if clusters else every
+        super().__init__(problem, every.clustered(clusters) if clusters else every)
         self._clusters = clusters
         self._fast = self._structured if solver == "fast" else None
         if solver == "reference":
@@ -149,10 +128,6 @@ class Designer:
     @cached_property
     def _crb(self) -> CrbProgram:
         return CrbProgram(self.problem, self.structure)
-
-    def crb_m2(self, covariances: Complex) -> float:
-        """Location CRB (13) of transmit covariances [L, D, D], m^2."""
-        return location_crb_m2(self.problem, covariances)
 
     def design(self, sinr: float) -> Design:
         """Design for an SINR target (linear).
@@ -225,7 +200,7 @@ class Designer:
         streams, psd_violation = self._positive(solution.streams)
         if reserve is not None:
             streams = repaired(self.problem, streams, reserve, sinr)
-        y = solution.fisher_dual if solution.fisher_dual is not None else self._fisher_dual(streams.sum(axis=0))
+        y = solution.fisher_dual if solution.fisher_dual is not None else self.fisher_dual(streams.sum(axis=0))
         z = solution.node_dual
         certificate, delivered, reached = self.judged(sinr, streams, solution.power_dual, solution.sinr_dual, y, z)
         psd_violation = max(psd_violation, certificate.psd_violation)
@@ -239,82 +214,6 @@ class Designer:
         users, cut = _positive_part(streams[:-1])
         whole, more = _positive_part(streams.sum(axis=0))
         return np.concatenate([users, (whole - users.sum(axis=0))[np.newaxis]]), max(cut, more)
-
-    def judged(
-        self, sinr: float, streams: Complex, power_dual: Float, sinr_dual: Float, fisher_dual: Float,
-        node_dual: Complex | None = None,
-    ) -> tuple[Certificate, float, float]:  # fmt: skip
-        """Certificate of delivered covariances from themselves and the multipliers alone.
-
-        Parameters
-        ----------
-        sinr
-            Promised SINR, linear.
-        streams, power_dual, sinr_dual, fisher_dual, node_dual
-            As in :class:`Design`.
-
-        Returns
-        -------
-        certificate
-            Judged; without the solver's iterations and seconds.
-        delivered_crb_m2, min_sinr
-            CRB of the transmitted signal and the least SINR reached, linear.
-        """
-        transmitted = streams.sum(axis=0)
-        seen = self.structure.objective_covariances(transmitted)
-        reached = self.problem.sinr(streams, transmitted)
-        values = np.concatenate([np.linalg.eigvalsh(m).reshape(-1) for m in self.structure.definite(self.problem, streams)])
-        value = self.crb_m2(seen)
-        certificate = Certificate(
-            "ok", "", value, self.dual_bound(sinr, power_dual, sinr_dual, fisher_dual, node_dual),
-            power_violation=max(0.0, self.problem.power_share(transmitted) - 1.0),
-            sinr_violation=max(0.0, 1.0 - float(reached.min()) / sinr),
-            psd_violation=max(0.0, -float(values.min())) / max(float(values.max()), 1e-300),
-        )  # fmt: skip
-        delivered = value if np.array_equal(seen, transmitted) else self.crb_m2(transmitted)
-        return certificate.judged(), delivered, float(reached.min())
-
-    def least_power(self, sinr: float, power_dual: Float, sinr_dual: Float) -> float:
-        """Least power scaling that the multipliers prove; above 1 no design reaches the SINR."""
-        return proven_need(self.problem, self.structure, sinr, power_dual, sinr_dual).at_least
-
-    def _fisher_dual(self, transmitted: Complex) -> Float:
-        """``Y = (F(R) + J)^-1 S`` of transmitted covariances [L, D, D]: the best Y at that point, [P, 2K]."""
-        problem = self.problem
-        seen = self.structure.objective_covariances(transmitted)
-        information = problem.information(seen)
-        scale = 1.0 / np.sqrt(np.diag(information))
-        selection = np.eye(len(information))[:, : 2 * problem.targets]
-        scaled = information * np.outer(scale, scale)
-        solved: Float = scale[:, np.newaxis] * np.linalg.solve(scaled, scale[:, np.newaxis] * selection)
-        return solved
-
-    def dual_bound(
-        self, sinr: float, power_dual: Float, sinr_dual: Float, fisher_dual: Float, node_dual: Complex | None = None
-    ) -> float:
-        """A lower bound of the objective from multipliers, valid whatever their accuracy.
-
-        For any Y the objective is at least ``2 tr(S^T Y) - tr(Y^T (F(R) + J) Y)``. With multipliers (lambda, mu), lifted
-        until every dual inequality holds, the best multiple of Y gives the bound
-        ``tr(S^T Y)^2 / (P_T sum lambda - (sigma_c^2/L) sum mu + tr(Y^T J Y))``.
-        """
-        problem = self.problem
-        reward = self.structure.objective_covariances(self._reward(fisher_dual))
-        level = level_power_dual(problem, power_dual)
-        slack = dual_slack(problem, self.structure, sinr, level, sinr_dual, reward, node_dual)
-        lifted = level + max(0.0, -slack) * (1.0 + 1e-9)
-        noise = problem.noise_power / problem.subcarriers
-        cost = problem.per_antenna_power * lifted.sum() - noise * sinr_dual.sum()
-        cost += float(np.sum(fisher_dual * (problem.prior @ fisher_dual)))
-        return float(np.trace(fisher_dual[: 2 * problem.targets]) ** 2 / cost) if cost > 0 else 0.0
-
-    def _reward(self, y: Float) -> Complex:
-        """``G_l = D_c[(2 L / sigma_s^2) sum_{n,c} H_{n,l}(Y_c)^H H_{n,l}(Y_c)]``, with tr(Y^T F Y) = sum_l tr(G_l R_l)."""
-        problem = self.problem
-        response = np.tensordot(y.T, problem.derivatives, axes=1)
-        weight = 2.0 * problem.subcarriers / problem.sensing.noise_power
-        gram: Complex = weight * np.einsum("cnlri,cnlrj->lij", response.conj(), response)
-        return gram * problem.attenuation
 
     def delivered(self, design: Design, sinr: float, constant: Delivered | None = None) -> Delivered:
         """The signal that is sent: beams, with a sensing signal beside them, and what they reach.
@@ -433,42 +332,6 @@ class Designer:
             worst = min(worst, float(self.problem.sinr(now, now.sum(axis=0) + remainder).min()))
         spent = self.problem.power_share(transmitted)
         return Delivered(beams, remainder, transmitted, self.crb_m2(transmitted), float(reached.min()), worst, spent)
-
-
-def sinr_rows(problem: DesignProblem, streams: Complex, sinr: float) -> Float:
-    """``(1 + 1/Gamma) wanted - heard - sigma_c^2/L`` of every user and subcarrier, linear in the streams, shape [U, L].
-
-    Non-negative where the user has its SINR; (22) of 002 multiplied out.
-    """
-    coherent = problem.sinr_type == "coherent"
-    wanted = received_power(problem.channels, streams[: problem.users], coherent=coherent)
-    heard = received_power(problem.channels, streams.sum(axis=0), coherent=coherent)
-    return (1.0 + 1.0 / sinr) * wanted - heard - problem.noise_power / problem.subcarriers
-
-
-def repaired(problem: DesignProblem, streams: Complex, reserve: Complex, sinr: float) -> Complex:
-    """Mix in the least share of a design with SINR to spare that clears what the solver left violated.
-
-    All constraints are convex, so the mixture keeps power and semidefiniteness; ``F(mixture) >= (1 - share) F(streams)``, so
-    its CRB is at most ``1 / (1 - share)`` times as large. The gap, computed afterwards, counts that cost.
-
-    Parameters
-    ----------
-    streams, reserve
-        Stream covariances [U, L, D, D]; the reserve within the power limit.
-
-    Returns
-    -------
-    complex128, shape [U, L, D, D]
-        ``streams`` unchanged where nothing is violated or the reserve has nothing to spare.
-    """
-    rows, spare = sinr_rows(problem, streams, sinr), sinr_rows(problem, reserve, sinr)
-    violated = rows < 0
-    if not violated.any() or not np.isfinite(rows).all() or not (spare > 0).all():
-        return streams
-    # A little more than needed, against rounding.
-    share = float((-rows[violated] / (spare[violated] - rows[violated])).max()) * (1.0 + 1e-6)
-    return streams if share >= 1.0 else (1.0 - share) * streams + share * reserve
 
 
 def _badness(certificate: Certificate) -> float:

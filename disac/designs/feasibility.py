@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from disac.designs.decorrelated import hermitian_basis, inner_products, interference_scale, quiet_coordinates, real_embedding
 from disac.designs.problem import SENSING, DesignProblem, Part, Structure
+from disac.metrics.sinr import received_power
 from disac.optim.conic import solve
 
 Complex = NDArray[np.complex128]
@@ -197,3 +198,39 @@ def _sparse(rows: Float) -> Any:
     from scipy import sparse
 
     return sparse.csr_array(rows.reshape(len(rows), -1))
+
+
+def sinr_rows(problem: DesignProblem, streams: Complex, sinr: float) -> Float:
+    """``(1 + 1/Gamma) wanted - heard - sigma_c^2/L`` of every user and subcarrier, linear in the streams, shape [U, L].
+
+    Non-negative where the user has its SINR; (22) of 002 multiplied out.
+    """
+    coherent = problem.sinr_type == "coherent"
+    wanted = received_power(problem.channels, streams[: problem.users], coherent=coherent)
+    heard = received_power(problem.channels, streams.sum(axis=0), coherent=coherent)
+    return (1.0 + 1.0 / sinr) * wanted - heard - problem.noise_power / problem.subcarriers
+
+
+def repaired(problem: DesignProblem, streams: Complex, reserve: Complex, sinr: float) -> Complex:
+    """Mix in the least share of a design with SINR to spare that clears what the solver left violated.
+
+    All constraints are convex, so the mixture keeps power and semidefiniteness; ``F(mixture) >= (1 - share) F(streams)``, so
+    its CRB is at most ``1 / (1 - share)`` times as large. The gap, computed afterwards, counts that cost.
+
+    Parameters
+    ----------
+    streams, reserve
+        Stream covariances [U, L, D, D]; the reserve within the power limit.
+
+    Returns
+    -------
+    complex128, shape [U, L, D, D]
+        ``streams`` unchanged where nothing is violated or the reserve has nothing to spare.
+    """
+    rows, spare = sinr_rows(problem, streams, sinr), sinr_rows(problem, reserve, sinr)
+    violated = rows < 0
+    if not violated.any() or not np.isfinite(rows).all() or not (spare > 0).all():
+        return streams
+    # A little more than needed, against rounding.
+    share = float((-rows[violated] / (spare[violated] - rows[violated])).max()) * (1.0 + 1e-6)
+    return streams if share >= 1.0 else (1.0 - share) * streams + share * reserve

@@ -25,7 +25,7 @@ from disac.common_scenario import (
     common_network,
 )
 from disac.designs.common import METHODS, MISSING, Method, Record, band_problem
-from disac.designs.design import location_crb_m2
+from disac.designs.judge import location_crb_m2
 from disac.designs.problem import DesignProblem
 from disac.experiments.base import Variable
 from disac.metrics.cross import illuminated, phase_gains, radiated

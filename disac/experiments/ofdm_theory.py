@@ -20,7 +20,8 @@ from disac.arrays import delay_vector, steering_vector
 from disac.designs import beamforming, orthogonal, phase_agnostic, unconstrained
 from disac.designs.baselines import isotropic
 from disac.designs.beams import exact_beams, node_beams
-from disac.designs.design import Design, Designer, location_crb_m2
+from disac.designs.design import Design, Designer
+from disac.designs.judge import location_crb_m2
 from disac.designs.phase_agnostic import scrambling
 from disac.designs.problem import DesignProblem, Part
 from disac.experiments.base import Variable

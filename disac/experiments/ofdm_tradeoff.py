@@ -16,7 +16,8 @@ from disac.arrays import steering_vector
 from disac.channels import node_phases_rad, target_amplitudes, user_channels
 from disac.designs.baselines import communication_only, isotropic
 from disac.designs.beams import exact_beams
-from disac.designs.design import Delivered, Design, Designer, location_crb_m2
+from disac.designs.design import Delivered, Design, Designer
+from disac.designs.judge import location_crb_m2
 from disac.designs.problem import DesignProblem
 from disac.experiments.base import Variable
 from disac.geometry import angles_rad, delays_s

@@ -69,7 +69,8 @@ def _designed(problem: Any, design: str, sinr_db: float, clusters: int) -> tuple
     """What is said of a design, and its arrays with dimensions and units."""
     import numpy as np
 
-    from disac.designs.design import Designer, location_crb_m2
+    from disac.designs.design import Designer
+    from disac.designs.judge import location_crb_m2
     from disac.units import db_to_linear, linear_to_db
 
     if not np.isfinite(location_crb_m2(problem, _even(problem))):

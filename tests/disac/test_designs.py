@@ -9,8 +9,8 @@ import pytest
 from cases import array, load, load_prior, sensing_model
 
 from disac.designs.decorrelated import decorrelate, hermitian_basis, quiet_coordinates
-from disac.designs.design import METHODS, Design, Designer, Solver, repaired, sinr_rows
-from disac.designs.feasibility import PowerProgram, dual_slack
+from disac.designs.design import METHODS, Design, Designer, Solver
+from disac.designs.feasibility import PowerProgram, dual_slack, repaired, sinr_rows
 from disac.designs.problem import DesignProblem
 from disac.experiments.ofdm_tradeoff import design_problem
 from disac.metrics.sinr import noncoherent_sinr

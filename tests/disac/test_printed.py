@@ -12,8 +12,9 @@ from test_designs import problem
 from test_interior_point import check_ending, random_problem
 
 from disac.designs import printed
-from disac.designs.design import Design, Designer, location_crb_m2
+from disac.designs.design import Design, Designer
 from disac.designs.fast import FastSolver
+from disac.designs.judge import location_crb_m2
 from disac.designs.printed import heard_basis, node_streams
 from disac.designs.problem import DesignProblem
 from disac.experiments.ofdm_tradeoff import Options, experiment

@@ -30,7 +30,7 @@ ROUNDS = 30
 RELATIVE_CLIMB = 1e-6
 CUTS = 12
 CLOSED = 1e-3
-"""Relative distance between design and bound at which no further half-space is asked for."""
+"""Relative distance between design and bound at which no further half-space is asked for, unless told otherwise."""
 
 RETREAT = 1e-7
 """The SINR is asked for by this much more, relative, since the solver leaves rows violated by about a tenth of it."""
@@ -156,8 +156,12 @@ def _climbed(program: LimitedPower, started: float) -> tuple[RobustDesign, list[
     return RobustDesign(certificate, beams, reached_t, int(np.argmax(reached_t))), cuts
 
 
-def solve_with_outer_bound(problem: RobustProblem, robustness: Robustness, sinr: float) -> tuple[RobustDesign, float]:
+def solve_with_outer_bound(
+    problem: RobustProblem, robustness: Robustness, sinr: float, closed: float = CLOSED
+) -> tuple[RobustDesign, float]:
     """As :func:`solve_limited_power`, with a bound over half-spaces that enclose all designs, and the bound's seconds.
+
+    Half-spaces are added until the bound is within ``closed`` of the design, relative, or there are enough.
 
     Returns
     -------
@@ -177,7 +181,7 @@ def solve_with_outer_bound(problem: RobustProblem, robustness: Robustness, sinr:
         cuts.append((axis, program.support(axis, program.furthest(axis)[0])))
     for _ in range(CUTS):
         corner, bound = _furthest_vertex(problem, cuts)
-        if bound <= value * (1.0 + CLOSED):
+        if bound <= value * (1.0 + closed):
             break
         weights = divergence_gradient(problem, corner)
         weights = weights / np.linalg.norm(weights)
