@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.arrays import baseband_hz, delay_vector, steering_derivative, steering_vector
 from disac.designs.decorrelated import Solution
+from disac.designs.echo_factors import EchoFactors, echo_factors
 from disac.designs.printed import Heard, heard_basis, node_streams
 from disac.designs.problem import SENSING, DesignProblem, Structure
-from disac.geometry import angles_rad, delays_s
-from disac.metrics.fisher import SensingModel, location_jacobian
-from disac.metrics.synchronisation import clock_basis, coherent_phases, slot_weights, spread
+from disac.metrics.fisher import location_jacobian
 from disac.optim.interior_point import Result, solve
 from disac.optim.program import Block, Program, block_information, merged
 
@@ -34,77 +32,6 @@ GAP = 1e-7
 """Relative gap asked of the method."""
 
 
-@dataclass(frozen=True)
-class _Echoes:
-    """Derivatives of the echoes in coordinates of each receiver's signal space.
-
-    ``dense`` [D, N_r, L, S rho, N_t M_t]: location, unknown angles or delays, clocks; ``receive`` [N_r, K, rho]: steering
-    vectors of the targets; ``transmit`` [N_t, K, M_t]; ``receive_delay`` [N_r, K, L] and ``transmit_delay`` [N_t, K, L]:
-    one-way responses d_l(tau); ``slots`` [S, L, N_t]: what each of the receiver's slots sees of the transmitters. Where the
-    links' phases are known exactly, amplitudes are no atoms: what is left of them comes last among the dense ones.
-    """
-
-    dense: Complex
-    receive: Complex
-    transmit: Complex
-    receive_delay: Complex
-    transmit_delay: Complex
-    slots: Float
-
-
-def echoes(model: SensingModel, jacobian: Float) -> _Echoes:
-    """Derivatives of (5) of 002 with respect to the rows of ``jacobian`` (in theta and tau), and their rank-one factors.
-
-    Parameters
-    ----------
-    jacobian
-        Shape [D, 2 K N]: theta node-major, then tau node-major. With a synchronisation, clocks follow.
-    """
-    nodes, targets, subcarriers = len(model.nodes_m), len(model.targets_m), model.subcarriers
-    receivers, transmitters = list(model.receive_nodes), list(model.transmit_nodes)
-    angle = angles_rad(model.nodes_m, model.targets_m, model.orientation)
-    delay = delays_s(model.nodes_m, model.targets_m)
-    one_way = delay_vector(delay, subcarriers, model.bandwidth_hz)
-    receive, d_receive = (f(angle[receivers], model.receive_antennas) for f in (steering_vector, steering_derivative))
-    transmit, d_transmit = (f(angle[transmitters], model.transmit_antennas) for f in (steering_vector, steering_derivative))
-    # Coordinates in an orthonormal basis of what the receiver can see of the targets: the triangular factor.
-    seen = np.linalg.qr(np.concatenate([receive, d_receive], axis=1).swapaxes(-1, -2), mode="r")
-    receive, d_receive = (part.swapaxes(-1, -2) for part in np.split(seen, 2, axis=-1))
-    phase = model.amplitudes[..., np.newaxis] * one_way[receivers, np.newaxis] * one_way[transmitters]
-    by_angle, by_delay = jacobian.reshape(-1, 2, nodes, targets).transpose(1, 0, 2, 3)
-    shift = by_delay[:, receivers, np.newaxis] + by_delay[:, np.newaxis, transmitters]
-    rate = np.multiply.outer(shift, model.delay_rate)
-    known = model.synchronisation
-    if known is not None and known.clock_std_s > 0:
-        basis = clock_basis(nodes)
-        offset = (basis[receivers, np.newaxis] - basis[transmitters]).transpose(2, 0, 1)
-        baseband = -2j * np.pi * baseband_hz(subcarriers, model.bandwidth_hz)
-        clocks = np.multiply.outer(offset, baseband)[:, :, :, np.newaxis].repeat(targets, axis=3)
-        rate = np.concatenate([rate, clocks])
-        still = np.zeros((len(clocks), *by_angle.shape[1:]))
-        by_angle = np.concatenate([by_angle, still])
-    dense = np.einsum("pnmkl,nmkl,nki,mkj->pnlimj", rate, phase, receive, transmit, optimize=True)
-    dense = dense + np.einsum(
-        "pnk,nmkl,nki,mkj->pnlimj", by_angle[:, receivers], phase, d_receive, transmit, optimize=True
-    )  # fmt: skip
-    dense = dense + np.einsum(
-        "pmk,nmkl,nki,mkj->pnlimj", by_angle[:, transmitters], phase, receive, d_transmit, optimize=True
-    )  # fmt: skip
-    if known is not None and known.link_phase_std_rad == 0:
-        unit = np.zeros((model.links, *dense.shape[1:]), dtype=np.complex128)
-        for e, (n, m, k) in enumerate(np.ndindex(model.amplitudes.shape)):
-            one = one_way[receivers[n], k] * one_way[transmitters[m], k]
-            unit[e, n, :, :, m] = np.einsum("l,i,j->lij", one, receive[n, k], transmit[m, k])
-        roles = (model.receive_nodes, model.transmit_nodes, nodes, targets)
-        dense = np.concatenate([dense, coherent_phases(unit, model.amplitudes, known.phase_directions(*roles)[0])])
-    dense = dense.reshape(*dense.shape[:4], -1)
-    slots = np.ones((1, subcarriers, len(transmitters)))
-    if known is not None:
-        coherence = known.coherence(subcarriers, model.bandwidth_hz)
-        dense, slots = spread(dense, coherence, len(transmitters)), slot_weights(coherence, len(transmitters))
-    return _Echoes(dense, receive, transmit, one_way[receivers], one_way[transmitters], slots)
-
-
 class FastSolver:
     """A design's program, set up once and solved for any SINR target."""
 
@@ -112,7 +39,7 @@ class FastSolver:
         self._problem, self._structure = problem, structure
         model, jacobian = problem.sensing, location_jacobian(problem.sensing, problem.localization)
         per_kind = len(model.nodes_m) * problem.targets
-        seen = echoes(model, jacobian[: len(jacobian) - 2 * model.links, : 2 * per_kind])
+        seen = echo_factors(model, jacobian[: len(jacobian) - 2 * model.links, : 2 * per_kind])
         known = model.synchronisation
         self._dense, self._has_atoms = len(seen.dense), known is None or known.link_phase_std_rad > 0
         self._decorrelate(self._blocks(seen))
@@ -159,7 +86,7 @@ class FastSolver:
             found.append(tuple(first.values()))
         return found
 
-    def _blocks(self, seen: _Echoes) -> list[Block]:
+    def _blocks(self, seen: EchoFactors) -> list[Block]:
         problem = self._problem
         weight = np.sqrt(2.0 * problem.subcarriers * problem.per_antenna_power / problem.sensing.noise_power)
         blocks = []
@@ -225,7 +152,7 @@ class FastSolver:
         """Power limit that each antenna draws on, [1, limits, d]."""
         return np.eye(len(self._problem.row_antennas))[np.newaxis, :, self._problem.power_rows[mine]]
 
-    def _atoms(self, seen: _Echoes, nodes: Int, share: Int) -> tuple[Complex, Complex, Int]:
+    def _atoms(self, seen: EchoFactors, nodes: Int, share: Int) -> tuple[Complex, Complex, Int]:
         """Rank-one factors [c, x, k, rho], [c, k, m, M_t] of the amplitudes' derivatives and their numbers [x, k, m]."""
         problem, targets = self._problem, self._problem.targets
         receivers = np.arange(len(seen.receive))[:, np.newaxis, np.newaxis]

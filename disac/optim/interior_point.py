@@ -36,6 +36,7 @@ from scipy import linalg
 
 from disac.optim.newton import Arrow, BlockState, adjoint, symmetric
 from disac.optim.program import Program, block_information
+from disac.optim.steps import Direction, Move, longest, ratio, settled
 from disac.optim.ties import combined, tie_vectors
 
 Complex = NDArray[np.complex128]
@@ -319,7 +320,7 @@ class _State:
         primal, dual = min(1.0, fraction * primal), min(1.0, fraction * dual)
         return primal, self._go(move, primal, dual)
 
-    def _towards(self, system: Arrow, target: float, affine: _Direction | None) -> _Direction:
+    def _towards(self, system: Arrow, target: float, affine: Direction | None) -> Direction:
         """Newton's direction to a mean complementarity, with the second-order terms of a predictor where there is one."""
         n_y = self.fisher.size
         gradient_y = 2.0 * self.program.selection - 2.0 * (self.program.prior @ self.fisher)
@@ -360,7 +361,7 @@ class _State:
             flat, inner, move, amiss = flat + more, inner + more_inner, mended, still
         return move
 
-    def _second_order(self, affine: _Direction) -> tuple[list[Complex], Float, Float]:
+    def _second_order(self, affine: Direction) -> tuple[list[Complex], Float, Float]:
         """What the predictor leaves of complementarity: for the covariances, the power and the service slacks."""
         corrections = []
         for b, m in zip(self.blocks, affine.blocks, strict=True):
@@ -368,19 +369,19 @@ class _State:
             corrections.append(second - symmetric(b.inverse @ (m.curvature[:, np.newaxis] @ b.r)))
         return corrections, affine.power_slack * affine.power / self.power, affine.service_slack * affine.service / self.service
 
-    def _fisher_row(self, move: _Direction, gradient: Float, bilinear: Float) -> Float:
+    def _fisher_row(self, move: Direction, gradient: Float, bilinear: Float) -> Float:
         """What a direction leaves of the linearised condition on Y."""
         sums = [b.r.sum(axis=1) + m.r.sum(axis=1) for b, m in zip(self.blocks, move.blocks, strict=True)]
         row = gradient - 2.0 * (self.information(sums) @ self.fisher) + bilinear
         return row - 2.0 * ((self._current() + self.program.prior) @ move.fisher)
 
-    def _primal_after(self, move: _Direction) -> tuple[tuple[Float, Float], float]:
+    def _primal_after(self, move: Direction) -> tuple[tuple[Float, Float], float]:
         """The primal equations after a full step, and the largest of what is left of them."""
         matrices = [b.r + m.r for b, m in zip(self.blocks, move.blocks, strict=True)]
         rows = self._primal_rows(matrices, self.power_slack + move.power_slack, self.service_slack + move.service_slack)
         return rows, max(float(np.abs(row).max()) for row in rows)
 
-    def _direction(self, flat: Float, inner: Float, target: float, correction: Any) -> _Direction:
+    def _direction(self, flat: Float, inner: Float, target: float, correction: Any) -> Direction:
         n_y, served = self.fisher.size, self.service.shape[1]
         fisher, power = flat[:n_y].reshape(self.fisher.shape), flat[n_y:]
         service, ties = inner[:, :served], self.ties
@@ -398,19 +399,19 @@ class _State:
             r = target * b.inverse - b.r - symmetric(b.inverse @ (phi @ b.r))
             if correction is not None:
                 r = r - correction[0][number]
-            moves.append(_Move(response, phi, b.gram(response, response), symmetric(r)))
-        return _Direction(fisher, power, service, ties, power_slack, service_slack, moves)
+            moves.append(Move(response, phi, b.gram(response, response), symmetric(r)))
+        return Direction(fisher, power, service, ties, power_slack, service_slack, moves)
 
-    def _lengths(self, move: _Direction, accuracy: float) -> tuple[float, float]:
+    def _lengths(self, move: Direction, accuracy: float) -> tuple[float, float]:
         """Longest primal and dual steps that stay positive, at most a little above one."""
-        primal = min(_ratio(self.power_slack, move.power_slack), _ratio(self.service_slack, move.service_slack), _FAR)
-        dual = min(_ratio(self.power, move.power), _ratio(self.service, move.service), _FAR)
+        primal = min(ratio(self.power_slack, move.power_slack), ratio(self.service_slack, move.service_slack), _FAR)
+        dual = min(ratio(self.power, move.power), ratio(self.service, move.service), _FAR)
         for b, m in zip(self.blocks, move.blocks, strict=True):
-            primal = _longest(b.r, m.r, None, primal, accuracy)
-            dual = _longest(b.phi, m.phi, m.curvature[:, np.newaxis], dual, accuracy)
+            primal = longest(b.r, m.r, None, primal, accuracy)
+            dual = longest(b.phi, m.phi, m.curvature[:, np.newaxis], dual, accuracy)
         return primal, dual
 
-    def _centre_after(self, move: _Direction, primal: float, dual: float) -> float:
+    def _centre_after(self, move: Direction, primal: float, dual: float) -> float:
         """Mean complementarity after a step."""
         power = (self.power + dual * move.power) @ (self.power_slack + primal * move.power_slack)
         total = float(power + np.sum((self.service + dual * move.service) * (self.service_slack + primal * move.service_slack)))
@@ -421,7 +422,7 @@ class _State:
             count += b.count * b.streams * b.size
         return total / count
 
-    def _go(self, move: _Direction, primal: float, dual: float) -> float:
+    def _go(self, move: Direction, primal: float, dual: float) -> float:
         """Take the step; the dual one is shortened until Phi is positive definite to rounding. Returns its length."""
         for b, m in zip(self.blocks, move.blocks, strict=True):
             b.r = b.r + primal * m.r
@@ -429,8 +430,8 @@ class _State:
         self.service_slack = self.service_slack + primal * move.service_slack
         # Where a row's error is small beside its slack, the slack takes it up: exact feasibility at no cost.
         power_row, rows = self._primal_rows([b.r for b in self.blocks], self.power_slack, self.service_slack)
-        self.power_slack = _settled(self.power_slack, power_row)
-        self.service_slack = _settled(self.service_slack, rows[:, : self.service.shape[1]])
+        self.power_slack = settled(self.power_slack, power_row)
+        self.service_slack = settled(self.service_slack, rows[:, : self.service.shape[1]])
         before = (self.fisher, self.power, self.service, [b.response for b in self.blocks], self.ties)
         for _ in range(12):
             self.fisher, self.power = before[0] + dual * move.fisher, before[1] + dual * move.power
@@ -452,52 +453,3 @@ _FAR = 1.2
 
 _FINE, _COARSE = 0.03, 0.1
 """Accuracy of the length of a step, and of the one that chooses the centre; relative."""
-
-
-def _settled(slack: Float, row: Float) -> Float:
-    return np.where(np.abs(row) < 0.1 * slack, slack - row, slack)
-
-
-def _ratio(value: Float, change: Float) -> float:
-    falling = change < 0
-    return float((-value[falling] / change[falling]).min()) if falling.any() else float("inf")
-
-
-def _longest(base: Complex, linear: Complex, bent: Complex | None, most: float, accuracy: float) -> float:
-    """A length a, at most ``most``, with ``base + a linear - a^2 bent > 0`` (bent >= 0), to a relative accuracy.
-
-    By bisection: Cholesky's factorisation of all matrices is the test, far cheaper than their eigenvalues.
-    """
-    low, high, a = 0.0, most, most
-    while True:
-        moved = base + a * linear if bent is None else base + a * linear - (a * a) * bent
-        try:
-            np.linalg.cholesky(moved)
-        except np.linalg.LinAlgError:
-            high = a
-        else:
-            low = a
-        if high - low <= accuracy * high or high < 1e-6:
-            return low
-        a = 0.5 * (low + high)
-
-
-@dataclass
-class _Move:
-    """A block's change: H(dY), dPhi (linear part), the curvature H(dY)^H H(dY), dR."""
-
-    response: Complex
-    phi: Complex
-    curvature: Complex
-    r: Complex
-
-
-@dataclass
-class _Direction:
-    fisher: Float
-    power: Float
-    service: Float
-    ties: Complex
-    power_slack: Float
-    service_slack: Float
-    blocks: list[_Move]

@@ -1,0 +1,64 @@
+"""Directions of the interior point and how far one may go along them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
+
+
+def settled(slack: Float, row: Float) -> Float:
+    """The slack without what is left of its row, where that is small beside it."""
+    return np.where(np.abs(row) < 0.1 * slack, slack - row, slack)
+
+
+def ratio(value: Float, change: Float) -> float:
+    """The step at which the first of positive values reaches zero; infinite where none falls."""
+    falling = change < 0
+    return float((-value[falling] / change[falling]).min()) if falling.any() else float("inf")
+
+
+def longest(base: Complex, linear: Complex, bent: Complex | None, most: float, accuracy: float) -> float:
+    """A length a, at most ``most``, with ``base + a linear - a^2 bent > 0`` (bent >= 0), to a relative accuracy.
+
+    By bisection: Cholesky's factorisation of all matrices is the test, far cheaper than their eigenvalues.
+    """
+    low, high, a = 0.0, most, most
+    while True:
+        moved = base + a * linear if bent is None else base + a * linear - (a * a) * bent
+        try:
+            np.linalg.cholesky(moved)
+        except np.linalg.LinAlgError:
+            high = a
+        else:
+            low = a
+        if high - low <= accuracy * high or high < 1e-6:
+            return low
+        a = 0.5 * (low + high)
+
+
+@dataclass
+class Move:
+    """A block's change: H(dY), dPhi (linear part), the curvature H(dY)^H H(dY), dR."""
+
+    response: Complex
+    phi: Complex
+    curvature: Complex
+    r: Complex
+
+
+@dataclass
+class Direction:
+    """A change of all variables and slacks."""
+
+    fisher: Float
+    power: Float
+    service: Float
+    ties: Complex
+    power_slack: Float
+    service_slack: Float
+    blocks: list[Move]
