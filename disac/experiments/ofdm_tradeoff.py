@@ -16,7 +16,7 @@ from disac.arrays import steering_vector
 from disac.channels import node_phases_rad, target_amplitudes, user_channels
 from disac.designs.baselines import communication_only, isotropic
 from disac.designs.beams import exact_beams
-from disac.designs.design import Delivered, Design, Designer
+from disac.designs.design import Delivered, Designer
 from disac.designs.judge import location_crb_m2
 from disac.designs.problem import DesignProblem
 from disac.experiments.base import Variable
@@ -28,6 +28,7 @@ from disac.metrics.sinr import SinrType
 from disac.metrics.synchronisation import Synchronisation
 from disac.optim.certificate import VIOLATION_LIMIT
 from disac.scenario import Scenario
+from disac.scenario import Synchronisation as Known
 from disac.units import db_to_linear, linear_to_db
 
 
@@ -176,37 +177,22 @@ def designer_of(scenario: Scenario, options: Options) -> Designer:
 
 @dataclass(frozen=True)
 class OfdmTradeoff:
-    """The experiment; a line shares channels, Fisher coefficients and compiled programs along the SINR."""
+    """The experiment; a line shares channels, Fisher coefficients and compiled programs along the SINR.
+
+    What is known of clocks and phases is shared along, too: most designs do not ask for it, and only their bound changes.
+    """
 
     name: str = "ofdm-tradeoff"
     scenario_model: type[BaseModel] = Scenario
     options_model: type[BaseModel] = Options
-    line_axes: tuple[str, ...] = ("service.sinr_db",)
+    line_axes: tuple[str, ...] = ("service.sinr_db", *(f"synchronisation.{name}" for name in Known.model_fields))
     variables: tuple[Variable, ...] = VARIABLES
     modules: tuple[str, ...] = ("disac.experiments.ofdm_tradeoff",)
 
     def run(self, scenarios: Sequence[Scenario], options: Options) -> list[dict[str, Any]]:
-        """One result per scenario; scenarios differ in the SINR target alone."""
-        first, count = scenarios[0], len(scenarios)
-        if options.clusters > first.waveform.subcarriers:
-            sentence = f"clusters {options.clusters} are more than waveform.subcarriers {first.waveform.subcarriers}."
-            return [_failed(sentence)] * count
-        deployment = _Deployment(first)
-        if options.design in BASELINES:
-            return [_baseline(options.design, deployment)] * count
-        nominal = deployment.nominal
-        if not np.isfinite(location_crb_m2(nominal, isotropic(nominal).sum(axis=0))):
-            return [_unidentifiable(first, nominal, isotropic(nominal).sum(axis=0))] * count
-        try:
-            designer = designer_of(first, options)
-        except np.linalg.LinAlgError as error:
-            sentence = f"The program could not be set up ({error}): its Fisher information is nearly singular."
-            return [_failed(sentence)] * count
-        even = designer.structure.uniform_covariances(designer.problem)
-        uniform = location_crb_m2(designer.problem, even)
-        if not np.isfinite(uniform):
-            return [_unidentifiable(first, designer.problem, even)] * count
-        return [_cell(designer, s.service.sinr_db, uniform, deployment) for s in scenarios]
+        """One result per scenario; scenarios differ in the SINR target and in what is known of clocks and phases."""
+        line = _Line(scenarios[0], options)
+        return [line.cell(scenario) for scenario in scenarios]
 
     def recheck(self, scenario: Scenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
         """Sentences on what a stored result promises and its stored design or proof does not keep."""
@@ -243,7 +229,7 @@ class OfdmTradeoff:
 
 
 class _Deployment:
-    """What a delivered signal meets: unknown node phases, the scenario's synchronisation, delays of the links."""
+    """What a delivered signal meets, whatever is known of clocks and phases: unknown node phases, delays of the links."""
 
     def __init__(self, scenario: Scenario) -> None:
         layout, waveform = scenario.layout, scenario.waveform
@@ -254,7 +240,7 @@ class _Deployment:
         both = self._delays[list(layout.receive_nodes), np.newaxis] + self._delays[list(layout.transmit_nodes)]
         self._margin = delay_margin(both, waveform.subcarriers, waveform.bandwidth_hz, waveform.prefix_s)
         self._ambiguous = int(range_ambiguous(both, waveform.subcarriers, waveform.bandwidth_hz))
-        self.nominal, self.stated = design_problem(scenario), design_problem(scenario, "stated")
+        self.nominal = design_problem(scenario)
 
     def judged(self, designer: Designer, sent: Delivered) -> dict[str, Any]:
         """Bounds and rates over random phases, delay margin and sidelobes of a delivered signal."""
@@ -271,7 +257,6 @@ class _Deployment:
         lit = illumination(sent.transmitted, self._transmit)
         peak, integrated = delay_sidelobes(lit[lit.max(axis=-1) > 0])
         return {
-            "hybrid_rcrb_m": np.sqrt(location_crb_m2(self.stated, sent.transmitted)),
             "random_phase_rcrb_m": np.sqrt(crb.mean()),
             "random_phase_median_rcrb_m": np.sqrt(np.median(crb)),
             "random_phase_p95_rcrb_m": np.sqrt(np.quantile(crb, 0.95)),
@@ -285,7 +270,78 @@ class _Deployment:
         }
 
 
-def _baseline(design: str, deployment: _Deployment) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Sent:
+    """A cell's result but for what depends on the synchronisation alone, and the covariance that was sent, if any."""
+
+    result: dict[str, Any]
+    transmitted: NDArray[np.complex128] | None = None
+
+
+class _Line:
+    """The cells of a line: a designer for each belief, a design for each belief and SINR target."""
+
+    def __init__(self, first: Scenario, options: Options) -> None:
+        self._options, self._deployment = options, _Deployment(first)
+        self._designers: dict[Known | None, tuple[Designer, float] | _Sent] = {}
+        self._sent: dict[tuple[Known | None, float], _Sent] = {}
+        self._stated: dict[Known, DesignProblem] = {}
+
+    def cell(self, scenario: Scenario) -> dict[str, Any]:
+        """One cell; a breakdown of its linear algebra is its own result and leaves the rest of the line alone."""
+        try:
+            sent = self._of(scenario)
+            if sent.transmitted is None:
+                return sent.result
+            known = scenario.synchronisation
+            if known not in self._stated:
+                self._stated[known] = design_problem(scenario, "stated")
+            return sent.result | {"hybrid_rcrb_m": np.sqrt(location_crb_m2(self._stated[known], sent.transmitted))}
+        except (np.linalg.LinAlgError, ArithmeticError) as error:
+            return _failed(f"The design broke down numerically ({type(error).__name__}: {error}).")
+
+    def _of(self, scenario: Scenario) -> _Sent:
+        asks = BELIEFS.get(self._options.design) == "stated"
+        belief = scenario.synchronisation if asks else None
+        baseline = self._options.design in BASELINES
+        key = belief, 0.0 if baseline else scenario.service.sinr_db
+        if key not in self._sent:
+            self._sent[key] = self._solved(scenario, belief)
+        return self._sent[key]
+
+    def _solved(self, scenario: Scenario, belief: Known | None) -> _Sent:
+        options, deployment = self._options, self._deployment
+        if options.design in BASELINES:
+            return _baseline(options.design, deployment)
+        if belief not in self._designers:
+            self._designers[belief] = self._designer(scenario)
+        found = self._designers[belief]
+        if isinstance(found, _Sent):
+            return found
+        designer, uniform = found
+        return _result(designer, scenario.service.sinr_db, uniform, deployment)
+
+    def _designer(self, scenario: Scenario) -> tuple[Designer, float] | _Sent:
+        """The designer with the bound of uniform power, or why there is none."""
+        options, nominal = self._options, self._deployment.nominal
+        if options.clusters > scenario.waveform.subcarriers:
+            sentence = f"clusters {options.clusters} are more than waveform.subcarriers {scenario.waveform.subcarriers}."
+            return _Sent(_failed(sentence))
+        if not np.isfinite(location_crb_m2(nominal, isotropic(nominal).sum(axis=0))):
+            return _Sent(_unidentifiable(scenario, nominal, isotropic(nominal).sum(axis=0)))
+        try:
+            designer = designer_of(scenario, options)
+        except np.linalg.LinAlgError as error:
+            sentence = f"The program could not be set up ({error}): its Fisher information is nearly singular."
+            return _Sent(_failed(sentence))
+        even = designer.structure.uniform_covariances(designer.problem)
+        uniform = location_crb_m2(designer.problem, even)
+        if not np.isfinite(uniform):
+            return _Sent(_unidentifiable(scenario, designer.problem, even))
+        return designer, uniform
+
+
+def _baseline(design: str, deployment: _Deployment) -> _Sent:
     """A design that the SINR target does not touch."""
     started = time.perf_counter()
     problem = deployment.nominal
@@ -297,7 +353,7 @@ def _baseline(design: str, deployment: _Deployment) -> dict[str, Any]:
         try:
             streams, largest = communication_only(problem)
         except ArithmeticError as error:
-            return _failed(f"The largest SINR was not found: {error}")
+            return _Sent(_failed(f"The largest SINR was not found: {error}"))
         result |= {
             "message": "The largest SINR of all users, between a design that reaches it and a proof of what none reaches.",
             "sinr_bound_db": largest.beyond_db, "power_dual": largest.power_dual, "sinr_dual": largest.sinr_dual,
@@ -305,12 +361,13 @@ def _baseline(design: str, deployment: _Deployment) -> dict[str, Any]:
     sent = designer.sent(*exact_beams(problem, designer.structure, streams))
     assert sent.transmitted is not None
     crb = location_crb_m2(problem, streams.sum(axis=0))
-    return result | deployment.judged(designer, sent) | {
+    result |= deployment.judged(designer, sent) | {
         "rcrb_m": np.sqrt(crb), "delivered_rcrb_m": np.sqrt(crb), "extracted_rcrb_m": np.sqrt(sent.crb_m2),
         "min_sinr_db": linear_to_db(sent.min_sinr) if sent.min_sinr > 0 else -np.inf,
         "power_violation": max(0.0, sent.power - 1.0), "stream_covariance": streams,
         "solve_seconds": time.perf_counter() - started,
     }  # fmt: skip
+    return _Sent(result, sent.transmitted)
 
 
 def _recheck_baseline(scenario: Scenario, stored: Mapping[str, Any]) -> list[str]:
@@ -326,14 +383,6 @@ def _recheck_baseline(scenario: Scenario, stored: Mapping[str, Any]) -> list[str
         if least <= 1.0:
             wrong.append(f"the stored ray proves a need of {least:.6g} times the power only at {beyond_db:.6g} dB")
     return wrong
-
-
-def _cell(designer: Designer, sinr_db: float, uniform_crb_m2: float, deployment: _Deployment) -> dict[str, Any]:
-    """One cell; a breakdown of its linear algebra is its own result and leaves the rest of the line alone."""
-    try:
-        return _result(designer, designer.design(db_to_linear(sinr_db)), sinr_db, uniform_crb_m2, deployment)
-    except (np.linalg.LinAlgError, ArithmeticError) as error:
-        return _failed(f"The design broke down numerically ({type(error).__name__}: {error}).")
 
 
 def _failed(message: str) -> dict[str, Any]:
@@ -356,9 +405,9 @@ def _unidentifiable(scenario: Scenario, problem: DesignProblem, covariances: NDA
     return _failed(sentence) | ({} if direction is None else {"null_vector": direction})
 
 
-def _result(
-    designer: Designer, design: Design, sinr_db: float, uniform_crb_m2: float, deployment: _Deployment
-) -> dict[str, Any]:
+def _result(designer: Designer, sinr_db: float, uniform_crb_m2: float, deployment: _Deployment) -> _Sent:
+    sinr = db_to_linear(sinr_db)
+    design = designer.design(sinr)
     certificate = design.certificate
     result: dict[str, Any] = {
         "status": certificate.status,
@@ -369,8 +418,7 @@ def _result(
     if design.power_dual is not None:
         result |= {"power_dual": design.power_dual, "sinr_dual": design.sinr_dual}
     if design.streams is None:
-        return result
-    sinr = db_to_linear(sinr_db)
+        return _Sent(result)
     constant, printed = designer.constant_beams(design, sinr), designer.extracted_as_printed(design)
     sent = designer.delivered(design, sinr, constant)
     if printed.transmitted is not None:
@@ -391,7 +439,7 @@ def _result(
         }  # fmt: skip
     if design.node_dual is not None:
         result["node_dual"] = design.node_dual
-    return result | {
+    result |= {
         "rcrb_m": np.sqrt(certificate.value),
         "delivered_rcrb_m": np.sqrt(design.delivered_crb_m2),
         "min_sinr_db": linear_to_db(design.min_sinr),
@@ -405,6 +453,7 @@ def _result(
         "stream_covariance": design.streams,
         "fisher_dual": design.fisher_dual,
     }
+    return _Sent(result, sent.transmitted)
 
 
 experiment = OfdmTradeoff()

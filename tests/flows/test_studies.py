@@ -49,6 +49,27 @@ def test_r2_the_tradeoff_keeps_its_bits_in_any_line(design: str) -> None:
     check_line_independence(load_study(study_path("quick"), overrides=[*small, *axes]))
 
 
+@pytest.mark.parametrize("design", ["synchronised", "phase-agnostic", "isotropic"])
+def test_r2_what_is_known_of_phases_shares_a_line(design: str) -> None:
+    small = [
+        "arrays.transmit_antennas=3",
+        "arrays.receive_antennas=3",
+        "waveform.subcarriers=4",
+        "layout.nodes_m=[[-40, -20], [40, -20]]",
+    ]
+    entries = (
+        "[{label: a, set: {synchronisation.phase_std_rad: 0.1, synchronisation.link_phase_std_rad: 0.1}}, "
+        "{label: b, set: {synchronisation.phase_std_rad: null, synchronisation.link_phase_std_rad: null}}]"
+    )
+    axes = ["axes.realisation=[0]", f"axes.design=[{design}]", f"axes.known={{entries: {entries}}}"]
+    check_line_independence(load_study(study_path("ofdm-synchronisation"), overrides=[*small, *axes]))
+
+
+def test_r2_the_robust_designs_keep_their_bits_in_any_line() -> None:
+    small = ["arrays.antennas=4", "options.draws=200", "axes.realisation=[0, 1]", "axes.sinr_db=[0, 10]"]
+    check_line_independence(load_study(study_path("robust-fig5"), overrides=[*small, "axes.echo_snr_db=[-20, -10, 0]"]))
+
+
 def test_r2_the_echoes_keep_their_bits_in_any_line() -> None:
     small = ["arrays.transmit_antennas=3", "arrays.receive_antennas=3", "waveform.subcarriers=4", "options.trials=5"]
     axes = ["axes.amplitude_db=[-60, -50, -40, -20]", "axes.design=[phase-agnostic]", "axes.realisation=[0]"]
