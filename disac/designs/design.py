@@ -215,7 +215,9 @@ class Designer(Judge):
         whole, more = _positive_part(streams.sum(axis=0))
         return np.concatenate([users, (whole - users.sum(axis=0))[np.newaxis]]), max(cut, more)
 
-    def delivered(self, design: Design, sinr: float, constant: Delivered | None = None) -> Delivered:
+    def delivered(
+        self, design: Design, sinr: float, constant: Delivered | None = None, *, seek_constant: bool = True
+    ) -> Delivered:  # fmt: skip
         """The signal that is sent: beams, with a sensing signal beside them, and what they reach.
 
         Constant beams where they attain the optimum. Those of correlated nodes whose powers add up may not: where an optimum
@@ -227,17 +229,22 @@ class Designer(Judge):
         ----------
         constant
             What :meth:`constant_beams` found, where that is known already.
+        seek_constant
+            Whether constant beams that attain the optimum are sought where a cycle does: that takes optimisations of its own.
         """
         if design.streams is None:
             return NOTHING
         if self.structure.loose:
-            return self._tight.delivered(self._tight_design(sinr), sinr, constant)
-        constant = self.constant_beams(design, sinr) if constant is None else constant
+            return self._tight.delivered(self._tight_design(sinr), sinr, constant, seek_constant=seek_constant)
         exact = self.method is beamforming or keeps_all(self.problem, self.structure)
-        if exact or constant.crb_m2 <= design.certificate.value * (1.0 + ATTAINS):
+        if constant is None and (exact or seek_constant):
+            constant = self.constant_beams(design, sinr)
+        if constant is not None and (exact or constant.crb_m2 <= design.certificate.value * (1.0 + ATTAINS)):
             return constant
         cycle = self._cycle(design.streams, sinr)
-        return cycle if self._feasible(cycle, sinr) else constant
+        if self._feasible(cycle, sinr):
+            return cycle
+        return self.constant_beams(design, sinr) if constant is None else constant
 
     def constant_beams(self, design: Design, sinr: float) -> Delivered:
         """One beam per user and subcarrier for all symbols, as in (14) of 002, with a sensing signal, and what they reach.

@@ -55,6 +55,12 @@ class Options(BaseModel):
         0, ge=0, description="groups of adjacent subcarriers with one covariance each; 0 for one per subcarrier"
     )
 
+    constant_beams: bool = Field(
+        True,
+        description="seek the best constant beams (14) of 002, too, where a cycle of beams is what attains the bound",
+        json_schema_extra={"identity_default": True},
+    )
+
     @model_validator(mode="after")
     def _clusters_have_something_to_share(self) -> Options:
         if self.clusters and self.design in ("orthogonal", "beamforming"):
@@ -319,7 +325,7 @@ class _Line:
         if isinstance(found, _Sent):
             return found
         designer, uniform = found
-        return _result(designer, scenario.service.sinr_db, uniform, deployment)
+        return _result(designer, scenario.service.sinr_db, uniform, deployment, seek_constant=options.constant_beams)
 
     def _designer(self, scenario: Scenario) -> tuple[Designer, float] | _Sent:
         """The designer with the bound of uniform power, or why there is none."""
@@ -405,7 +411,9 @@ def _unidentifiable(scenario: Scenario, problem: DesignProblem, covariances: NDA
     return _failed(sentence) | ({} if direction is None else {"null_vector": direction})
 
 
-def _result(designer: Designer, sinr_db: float, uniform_crb_m2: float, deployment: _Deployment) -> _Sent:
+def _result(
+    designer: Designer, sinr_db: float, uniform_crb_m2: float, deployment: _Deployment, *, seek_constant: bool
+) -> _Sent:  # fmt: skip
     sinr = db_to_linear(sinr_db)
     design = designer.design(sinr)
     certificate = design.certificate
@@ -419,14 +427,15 @@ def _result(designer: Designer, sinr_db: float, uniform_crb_m2: float, deploymen
         result |= {"power_dual": design.power_dual, "sinr_dual": design.sinr_dual}
     if design.streams is None:
         return _Sent(result)
-    constant, printed = designer.constant_beams(design, sinr), designer.extracted_as_printed(design)
-    sent = designer.delivered(design, sinr, constant)
+    constant = designer.constant_beams(design, sinr) if seek_constant else None
+    printed = designer.extracted_as_printed(design)
+    sent = designer.delivered(design, sinr, constant, seek_constant=seek_constant)
     if printed.transmitted is not None:
         result |= {
             "printed_rcrb_m": np.sqrt(printed.crb_m2), "printed_min_sinr_db": linear_to_db(printed.min_sinr),
             "printed_power": printed.power,
         }  # fmt: skip
-    if constant.transmitted is not None:
+    if constant is not None and constant.transmitted is not None:
         result |= {
             "extracted_rcrb_m": np.sqrt(constant.crb_m2), "extracted_min_sinr_db": linear_to_db(constant.min_sinr),
             "extracted_gap": constant.crb_m2 / certificate.dual_bound - 1.0,
