@@ -78,9 +78,9 @@ def against_script() -> Iterator[Row]:
             _, seconds = _timed(lambda p=problem, s=structure: FastSolver(p, s).solve(sinr), 3)
             started = time.perf_counter()
             program = ScriptProgram(problem, structure)
-            theirs = program.solve(sinr * (1.0 + SINR_MARGIN), {"max_threads": 1})
+            theirs = program.solve(sinr * (1.0 + SINR_MARGIN), SETTINGS[0])
             total = time.perf_counter() - started
-            words = f"CVXPY+Clarabel with Hermitian variables, the solver's own settings: {theirs.outcome}"
+            words = f"CVXPY+Clarabel with Hermitian variables: {theirs.outcome}"
             yield Row(f"script {method} N={nodes}", seconds, total, "s", words)
 
 
