@@ -85,6 +85,7 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
     curves = sum(bool(layer.label) for layer in layers)
     layers += _markers(surfaces, spec)
     names = [str(v) for v in surfaces[x].values.tolist()] if surfaces[x].dtype.kind in "OUT" else []
+    layers = [*_places(names, surfaces[mean].values, x, y), *layers]
     # One entry a line below the plot: several columns are cut off on a telephone.
     sizes = _SIZES | {"height": 440 + 24 * curves, "min_height": 440 + 24 * curves}
     return hv.Overlay(layers).opts(
@@ -93,6 +94,14 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
         legend_limit=len(layers) + 1, xrotation=45 if sum(map(len, names)) > _ROOM else 0,
         yticks=_log_ticks(surfaces[mean].values) if spec.get("log_y") else None, **sizes,
     )  # fmt: skip
+
+
+def _places(names: list[str], heights: np.ndarray[Any, Any], x: str, y: str) -> list[Any]:
+    """Something invisible at every place of an axis of texts, which stand in the order in which they are met first."""
+    drawn = heights[np.isfinite(heights)]
+    if not names or not drawn.size:
+        return []
+    return [hv.Points((names, np.full(len(names), drawn.max())), [x, y]).opts(alpha=0.0, size=0)]
 
 
 def _log_ticks(heights: np.ndarray[Any, Any]) -> list[float] | None:

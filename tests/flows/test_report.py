@@ -223,3 +223,22 @@ def test_every_curve_is_named_in_the_legend() -> None:
     curves = int(np.isfinite(mean.values).any(axis=0).sum())
     assert curves > 6
     assert [len(legend.items) for legend in figure.legend] == [curves]
+
+
+def test_places_of_a_text_axis_stand_in_their_order() -> None:
+    """Whatever band begins elsewhere: bokeh takes texts in the order in which it meets them."""
+    import holoviews as hv
+
+    names = ["2", "3", "4", "5"]
+    cube = xr.Dataset(
+        {
+            "seconds": (("nodes", "realisation"), np.array([[1.0, 2.0], [1.0, 3.0], [1.0, 1.5], [1.0, 1.2]]), {"units": "s"}),
+            "status": (("nodes", "realisation"), np.full((4, 2), STATUS_CODES["ok"], dtype=np.uint8)),
+        },
+        {"nodes": np.array(names, dtype=object), "realisation": [0, 1]},
+    )
+    surfaces = compute_surfaces(cube, over="realisation", edge=None, paired=None)
+    # The band of the second place reaches below zero and is left out on a logarithmic axis.
+    surfaces["seconds_ci_low_feasible"][:] = [0.5, -1.0, 0.5, 0.5]
+    figure = hv.render(tradeoff(surfaces, {"x": "nodes", "y": "seconds", "log_y": True}), "bokeh")
+    assert list(figure.x_range.factors) == names
