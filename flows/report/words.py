@@ -18,6 +18,22 @@ _LABELS = {
     ("design", "coherent"): "Coherent-only design",
     ("design", "communication-only"): "Communication only",
     ("design", "isotropic"): "Isotropic",
+    ("design", "optimum"): "Optimum",
+    ("design", "zero-forcing"): "Zero forcing",
+    ("design", "zero-forcing-best-node"): "Zero forcing, best node senses",
+    ("robustness", "none"): "No error",
+    ("robustness", "lemma1"): "Lemma 1",
+    ("robustness", "norm-ball"): "A ball for each node",
+    ("robustness", "stacked-ball"): "One ball",
+    ("robustness", "phase"): "Phases",
+    ("robustness", "s-procedure"): "A ball for each node, exactly",
+    ("robustness", "s-procedure-stacked"): "One ball, exactly",
+    ("angles", "nominal"): "At the estimate",
+    ("angles", "paper"): "At the boundary of (36)",
+    ("angles", "max-min"): "Covering the box",
+    ("limit", "total"): "Total power",
+    ("limit", "per-node"): "Per-node power",
+    ("limit", "per-antenna"): "Per-antenna power",
 }
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -54,7 +70,7 @@ def label(axis: str, value: Any) -> str:
     return f"{words} {number(value)} {unit}".rstrip()
 
 
-_UNITS = {"db": "dB", "hz": "Hz", "m": "m", "s": "s", "rad": "rad"}
+_UNITS = {"db": "dB", "hz": "Hz", "m": "m", "s": "s", "rad": "rad", "deg": "deg"}
 
 
 def _named(name: str) -> tuple[str, str]:
