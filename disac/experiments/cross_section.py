@@ -47,6 +47,10 @@ class CrossSection:
         """One result per scenario; every aspect has a draw of its own."""
         return [_drawn(scenario) for scenario in scenarios]
 
+    def rough_seconds(self, options_text: str) -> float:
+        """Rough seconds of one cell on one core, for cost estimates before anything has run."""
+        return 0.02
+
 
 def _drawn(scenario: CoherentScenario) -> dict[str, Any]:
     target, channel = scenario.target, scenario.channel
