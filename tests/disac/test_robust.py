@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from disac.designs.robust.guards import guard_of, guarded_amplitudes, guarded_sinr
 from disac.designs.robust.lifted import LiftedProgram, lifted_walk
 from disac.designs.robust.limited_power import LimitedPower, solve_limited_power, solve_with_outer_bound
-from disac.designs.robust.matrix_inequality import solve_inequality
+from disac.designs.robust.matrix_inequality import InequalityProgram, solve_inequality
 from disac.designs.robust.policy_iteration import solve_by_policy_iteration
 from disac.designs.robust.problem import Beams, Robustness
 from disac.designs.robust.sca import successive_convex
@@ -269,6 +269,23 @@ def test_the_matrix_inequality_stands_its_balls_and_costs_least() -> None:
             assert exact.certificate.value >= safe
 
 
+def test_the_matrix_inequality_proves_that_there_is_none() -> None:
+    """A feasible drop (what is proven lies close below the power it takes) and one that no power serves."""
+    served, lost = (
+        InequalityProgram(
+            problem(layout__separation_deg=120.0, uncertainty__delta_rad=delta, channel__realisation=4), 100.0, stacked=False
+        )
+        for delta in (0.2, 0.3)
+    )
+    needed = served.least_power()
+    taken = 1.0 / float(served.margin.value)
+    assert 0.9 * taken < needed <= taken < 1.0
+    assert lost.least_power() > 1.0
+    design = solve_inequality(lost.problem, 100.0, stacked=False)
+    assert design.certificate.status == "infeasible"
+    assert design.least_power > 1.0
+
+
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_the_reduced_lifted_program_agrees_with_the_cones(nodes: int) -> None:
     mine, sinr = problem(layout__node_count=nodes, arrays__antennas=6, uncertainty__delta_rad=0.02), 10.0
@@ -306,6 +323,17 @@ def test_more_error_costs_more() -> None:
             for d in (0.0, 0.02, 0.05, 0.1)
         ]
         assert (np.diff(values) < 0).all()
+
+
+def test_a_solver_that_stops_short_of_its_tolerance_still_serves() -> None:
+    """Here it ends with a numerical error; both methods agree on the optimum all the same."""
+    stopped = problem(
+        layout__node_count=4, layout__separation_deg=None, uncertainty__delta_rad=0.2, channel__realisation=2
+    )  # fmt: skip
+    design, other = (solve(stopped, "lemma1", 1.0) for solve in (solve_total_power, solve_by_policy_iteration))
+    assert design.certificate.status == other.certificate.status == "ok"
+    np.testing.assert_allclose(design.certificate.value, other.certificate.value, rtol=1e-9)
+    assert design.certificate.relative_gap <= 1e-8
 
 
 def test_beams_beyond_the_power_are_told() -> None:

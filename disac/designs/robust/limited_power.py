@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from disac.designs.robust.cones import GuardedCones
 from disac.designs.robust.guards import guard_of, node_wise_basis, sensing_bases
 from disac.designs.robust.problem import Beams, Robustness, RobustProblem
-from disac.designs.robust.total_power import RobustDesign, judged
+from disac.designs.robust.total_power import RobustDesign, infeasible, judged
 from disac.optim.certificate import Certificate
 from disac.optim.cones import ConeSolution
 
@@ -142,11 +142,7 @@ def _climbed(program: LimitedPower, started: float) -> tuple[RobustDesign, list[
         need, iterations = program.least_power()
         seconds = time.perf_counter() - started
         if need > 1.0:
-            sentence = (
-                f"No beams give every user the SINR: they take at least {need:.4g} times the power (multipliers checked)."
-            )
-            proof = Certificate("infeasible", sentence, dual_bound=0.0, iterations=iterations, seconds=seconds, maximised=True)
-            return RobustDesign(proof, least_power=need), []
+            return infeasible(need, seconds, iterations=iterations), []
         sentence = f"The solver found no beams and no proof that there are none; they take at least {need:.6f} of the power."
         return RobustDesign(Certificate("failed", sentence, iterations=iterations, seconds=seconds)), []
     beams = program.beams(best)

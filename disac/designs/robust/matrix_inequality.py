@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from disac.designs.robust.guards import sensing_bases
 from disac.designs.robust.problem import Beams, RobustProblem
-from disac.designs.robust.total_power import RobustDesign, power_share
+from disac.designs.robust.total_power import RobustDesign, infeasible, power_share
 from disac.metrics.worst_sinr import coherent_beam_sinr
 from disac.optim.certificate import Certificate
 from disac.optim.conic import solve
@@ -47,39 +47,72 @@ class InequalityProgram:
         import cvxpy as cp
 
         nodes, users = problem.nodes, problem.users
-        self.problem, self.bases = problem, sensing_bases(problem)
+        self.problem, self.bases, self.sinr = problem, sensing_bases(problem), sinr
         size = self.bases.shape[2]
-        heard = np.einsum("nkm,nms->kns", problem.scaled_channels, self.bases.conj()).reshape(users, -1)
+        self.heard = np.einsum("nkm,nms->kns", problem.scaled_channels, self.bases.conj()).reshape(users, -1)
         target = np.einsum("nm,nms->ns", problem.steering, self.bases)
+        self.balls = 1 if stacked else nodes
+        radius = problem.stacked_radius[:, np.newaxis] if stacked else problem.scaled_radius.T
+        self.radius = np.repeat(radius, nodes * size // self.balls, axis=1)
         self.users = [cp.Variable((nodes * size,) * 2, hermitian=True) for _ in range(users)]
         self.sensing = [cp.Variable((size,) * 2, hermitian=True) for _ in range(nodes)]
         self.weights, self.margin = cp.Parameter(nodes), cp.Variable()
-        silent = np.zeros((size, size))
-        rows = [[self.sensing[n] if m == n else silent for m in range(nodes)] for n in range(nodes)]
-        leaking = cp.bmat(rows)
-        constraints = [x >> 0 for x in [*self.users, *self.sensing]]
-        constraints.append(cp.real(sum(cp.trace(x) for x in [*self.users, *self.sensing])) <= 1.0)
-        for k in range(users):
-            h = heard[k] / np.linalg.norm(heard[k])
-            unit = float(np.linalg.norm(heard[k]))
-            others = sum(self.users[j] for j in range(users) if j != k)
-            form = self.users[k] / (sinr * (1.0 + RETREAT)) - leaking - (others if users > 1 else 0.0)
-            if stacked:
-                multiplier = cp.Variable(nonneg=True)
-                loading = multiplier * np.eye(nodes * size)
-                price = multiplier * (problem.stacked_radius[k] / unit) ** 2
-            else:
-                multiplier = cp.Variable(nodes, nonneg=True)
-                loading = cp.diag(np.repeat(np.eye(nodes), size, axis=0) @ multiplier)
-                price = multiplier @ (problem.scaled_radius[:, k] / unit) ** 2
-            column = cp.reshape(form @ h, (nodes * size, 1), order="C")
-            corner = cp.reshape(cp.real(np.conj(h) @ form @ h) - self.margin / unit**2 - price, (1, 1), order="C")
-            constraints.append(cp.bmat([[form + loading, column], [column.H, corner]]) >> 0)
+        # The power in units in which a user's share over Gamma is of the order of one.
+        self.unit = max(sinr, 1.0)
+        limits = [x >> 0 for x in [*self.users, *self.sensing]]
+        limits.append(cp.real(sum(cp.trace(x) for x in [*self.users, *self.sensing])) <= self.unit)
+        self.inequalities = [self.unit * self._inequality(k) >> 0 for k in range(users)]
+        constraints = [*limits, *self.inequalities]
         lit = cp.hstack([cp.real(cp.trace(np.outer(target[n].conj(), target[n]) @ self.sensing[n])) for n in range(nodes)])
-        self.lit = lit
+        self.lit = lit / self.unit
         unit_power = float((np.linalg.norm(problem.steering, axis=1) ** 2).max())
-        self.program = cp.Problem(cp.Maximize(self.weights @ (lit / unit_power)), [*constraints, self.margin == 1.0])
+        self.program = cp.Problem(cp.Maximize(self.weights @ (self.lit / unit_power)), [*constraints, self.margin == 1.0])
         self.reach = cp.Problem(cp.Maximize(self.margin), constraints)
+
+    def _inequality(self, user: int) -> Any:
+        """The block of a user, with errors in units of their balls: a multiplier's price is then the multiplier itself."""
+        import cvxpy as cp
+
+        nodes, size = self.bases.shape[0], self.bases.shape[2]
+        silent = np.zeros((size, size))
+        leaking = cp.bmat([[self.sensing[n] if m == n else silent for m in range(nodes)] for n in range(nodes)])
+        others = sum((x for j, x in enumerate(self.users) if j != user), np.zeros((nodes * size,) * 2))
+        form = self.users[user] / (self.sinr * (1.0 + RETREAT)) - leaking - others
+        length = float(np.linalg.norm(self.heard[user]))
+        h, errors = self.heard[user] / length, np.diag(self.radius[user] / length)
+        multiplier = cp.Variable(self.balls, nonneg=True)
+        loading = cp.diag(np.repeat(np.eye(self.balls), nodes * size // self.balls, axis=0) @ multiplier)
+        column = cp.reshape(errors @ form @ h, (nodes * size, 1), order="C")
+        left = cp.real(np.conj(h) @ form @ h) - self.margin * self.unit / length**2 - cp.sum(multiplier)
+        return cp.bmat([[errors @ form @ errors + loading, column], [column.H, cp.reshape(left, (1, 1), order="C")]])
+
+    def least_power(self) -> float:
+        """Share of the power that users need at least, proven by multipliers of the largest noise; zero where there are none.
+
+        A multiplier's blocks are moments of errors u with ``E |u|^2 <= 1`` in each ball, so that ``C_k = E (h_k + e)(h_k +
+        e)^H`` has ``tr(M_k C_k) >= weight_k`` for all covariances that satisfy the inequality. Added up, the power is at least
+        ``sum_k weight_k / max_k lambda_max(C_k / Gamma - sum_j C_j)``.
+        """
+        solve(self.reach, TOLERANCES[0])
+        if any(row.dual_value is None for row in self.inequalities):
+            return 0.0
+        return self._proven([np.asarray(row.dual_value) for row in self.inequalities])
+
+    def _proven(self, multipliers: list[Complex]) -> float:
+        moments, weights = [], []
+        for h, radius, multiplier in zip(self.heard, self.radius, multipliers, strict=True):
+            values, vectors = np.linalg.eigh(multiplier + multiplier.conj().T)
+            root = vectors * np.sqrt(np.maximum(values, 0.0)) / np.linalg.norm(h)
+            errors, weight = root[:-1], float(np.linalg.norm(root[-1])) ** 2
+            spread = (np.abs(errors) ** 2).sum(axis=1).reshape(self.balls, -1).sum(axis=1)
+            shrink = np.sqrt(np.minimum(1.0, weight / np.maximum(spread, 1e-300)))
+            errors = errors * np.repeat(shrink, len(errors) // self.balls)[:, np.newaxis]
+            part = h[:, np.newaxis] * root[-1] + radius[:, np.newaxis] * errors
+            moments.append(part @ part.conj().T)
+            weights.append(weight)
+        everything = sum(moments)
+        most = max(float(np.linalg.eigvalsh(c / self.sinr + c - everything)[-1]) for c in moments)
+        return sum(weights) / most if most > 0 else float("inf")
 
     def furthest(self, weights: Float) -> tuple[str, Float | None]:
         """The solver's word, and t [N] with the largest ``sum_m c_m t_m``."""
@@ -92,7 +125,7 @@ class InequalityProgram:
 
     def beams(self) -> Beams:
         """Principal beams of the covariances of the last solution, physical, within the power."""
-        problem, scale = self.problem, np.sqrt(self.problem.power)
+        problem, scale = self.problem, np.sqrt(self.problem.power / self.unit)
         nodes, size = problem.nodes, self.bases.shape[2]
         users = np.array([_principal(x.value) for x in self.users]).reshape(problem.users, nodes, size)
         sensing = np.array([_principal(x.value) for x in self.sensing])
@@ -127,13 +160,9 @@ def solve_inequality(problem: RobustProblem, sinr: float, *, stacked: bool) -> R
             corners[node] = reached[node]
     seconds = time.perf_counter() - started
     if np.isnan(corners).any():
-        solve(program.reach, TOLERANCES[0])
-        margin = program.margin.value
-        if margin is not None and float(margin) < 1.0 - 1e-6:
-            sentence = (
-                f"No covariances satisfy the inequality: the noise may be at most {max(float(margin), 0.0):.4g} of what it is."
-            )
-            return RobustDesign(Certificate("infeasible", sentence, dual_bound=0.0, seconds=seconds, maximised=True))
+        need = program.least_power()
+        if need > 1.0:
+            return infeasible(need, seconds)
         sentence = f"The solver ended with '{outcome}' for node {int(np.argmax(np.isnan(corners)))} alone."
         return RobustDesign(Certificate("failed", sentence, seconds=seconds, maximised=True))
     _, even = program.furthest(1.0 / corners)

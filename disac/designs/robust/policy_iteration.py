@@ -41,14 +41,14 @@ def solve_by_policy_iteration(problem: RobustProblem, robustness: Robustness, si
         raise NotImplementedError("policy iteration guards balls, not phases")
     directions, q, sweeps = nominal_beams(guard.heard, sinr)
     if directions is None:
-        return infeasible(q, time.perf_counter() - started)
+        return infeasible(float(q.sum()), time.perf_counter() - started, q)
     if not guard.exact:
         directions, multipliers, sweeps = _iterate(guard, sinr, directions, q)
         q = multipliers.proven(sinr)
         closer = multipliers.refined(sinr).proven(sinr)
         q = closer if closer.sum() > q.sum() else q
         if q.sum() > 1.0:
-            return infeasible(q, time.perf_counter() - started)
+            return infeasible(float(q.sum()), time.perf_counter() - started, q)
         if directions is None:
             sentence = f"No beams were found, and no proof that there are none; they take at least {q.sum():.6f} of the power."
             return RobustDesign(Certificate("failed", sentence, seconds=time.perf_counter() - started), user_dual=q)

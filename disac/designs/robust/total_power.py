@@ -141,22 +141,23 @@ def solve_total_power(problem: RobustProblem, robustness: Robustness, sinr: floa
             closer = multipliers.refined(sinr).proven(sinr)
             q = closer if closer.sum() > q.sum() else q
     if q.sum() > 1.0:
-        return infeasible(q, time.perf_counter() - started)
+        return infeasible(float(q.sum()), time.perf_counter() - started, q)
     if directions is None:
         q = multipliers.raised(sinr).proven(sinr)
         if q.sum() > 1.0:
-            return infeasible(q, time.perf_counter() - started)
+            return infeasible(float(q.sum()), time.perf_counter() - started, q)
         sentence = f"The solver found no beams and no proof that there are none; they take at least {q.sum():.6f} of the power."
         return RobustDesign(Certificate("failed", sentence, seconds=time.perf_counter() - started), user_dual=q)
     sensing, reach = sensing_beams(problem, guard, q)
     return delivered(problem, robustness, sinr, guard, directions, sensing, q, reach, iterations, started)
 
 
-def infeasible(q: Float, seconds: float) -> RobustDesign:
-    """The proof that no beams serve the users within the power."""
-    need = float(q.sum())
-    sentence = f"No beams give every user the SINR: they take at least {need:.4g} times the power (multipliers checked)."
-    return RobustDesign(Certificate("infeasible", sentence, dual_bound=0.0, seconds=seconds), user_dual=q, least_power=need)
+def infeasible(need: float, seconds: float, user_dual: Float | None = None, iterations: int = -1) -> RobustDesign:
+    """The proof that no beams serve the users: they need at least ``need`` times the power, without end where no power does."""
+    what = f"they take at least {need:.4g} times the power" if np.isfinite(need) else "no power suffices"
+    sentence = f"No beams give every user the SINR: {what} (multipliers checked)."
+    proof = Certificate("infeasible", sentence, dual_bound=0.0, iterations=iterations, seconds=seconds, maximised=True)
+    return RobustDesign(proof, user_dual=user_dual, least_power=need)
 
 
 def quietest_beams(guard: Guard, sinr: float) -> tuple[Complex | None, Multipliers, int]:
@@ -179,7 +180,8 @@ def quietest_beams(guard: Guard, sinr: float) -> tuple[Complex | None, Multiplie
     weights, wanted, heard = cones.error_vectors(found.multipliers)
     noise = float(found.variables[cones.start["noise"]])
     multipliers = Multipliers(weights * min(1.0 / max(noise, 1e-9) ** 2, ENOUGH), wanted, heard)
-    if not found.solved or noise < 1e-6:
+    # A solver that stopped short has a point all the same, and the certificate says how good its beams are.
+    if not noise >= 1e-6:
         return None, multipliers, found.iterations
     beams = cones.users_beams(found.variables)
     return beams / np.linalg.norm(beams, axis=1, keepdims=True), multipliers, found.iterations
