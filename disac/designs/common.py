@@ -57,7 +57,7 @@ class Record:
     gap: float = float("nan")
 
 
-BOUND_WITHIN = 1e-2
+BOUND_WITHIN = 3e-2
 """Relative distance of the outer bound at which a tone's stationary design is good enough; 64 tones are a cell."""
 
 Method = Callable[[CommonNetwork, CommonScenario], Record]

@@ -106,12 +106,12 @@ VARIABLES = (
     Variable("relative_gap", "relative gap of the design's certificate"),
     Variable("solve_seconds", "wall time of the design", "s", volatile=True),
     Variable(
-        "user_covariance", "covariance of each user's stream", "W", "complex128",
-        ("user", "subcarrier", "antenna", "antenna_conj"), kind="detail",
+        "user_streams", "beams whose outer products add up to the covariance of each user's signal", "sqrt(W)", "complex128",
+        ("user", "subcarrier", "antenna", "stream"), kind="detail",
     ),
     Variable(
-        "sensing_covariance", "covariance of the sensing stream", "W", "complex128", ("subcarrier", "antenna", "antenna_conj"),
-        kind="detail",
+        "sensing_streams", "beams whose outer products add up to the covariance of the sensing signal", "sqrt(W)", "complex128",
+        ("subcarrier", "antenna", "stream"), kind="detail",
     ),
 )  # fmt: skip
 
@@ -190,6 +190,17 @@ class Scorer:
         return float(echoes + rate_bps_hz * BANDWIDTH_HZ * sends.mean(axis=1).sum())
 
 
+def _streams(covariances: Complex) -> Complex:
+    """Factors [..., D, D] of covariances, strongest first, without what rounding left: few streams, so that they store well."""
+    values, vectors = np.linalg.eigh(covariances)
+    kept = np.where(values > 1e-13 * max(float(values.max()), 0.0), values, 0.0)
+    return np.ascontiguousarray((vectors * np.sqrt(kept)[..., np.newaxis, :])[..., ::-1])
+
+
+def _covariances(streams: Complex) -> Complex:
+    return streams @ streams.conj().swapaxes(-1, -2)
+
+
 def _db(value: float) -> float:
     return linear_to_db(float(value)) if value > 0 else float("-inf")
 
@@ -223,15 +234,16 @@ class CrossTable:
         result = {"status": record.status, "message": record.message, "solve_seconds": time.perf_counter() - started}
         if record.users is None or record.sensing is None:
             return result
-        scores = Scorer(network, scenario).scores(record.users, record.sensing)
-        kept = {"user_covariance": record.users, "sensing_covariance": record.sensing, "relative_gap": record.gap}
-        return result | scores | kept
+        users, sensing = _streams(record.users), _streams(record.sensing)
+        scores = Scorer(network, scenario).scores(_covariances(users), _covariances(sensing))
+        return result | scores | {"user_streams": users, "sensing_streams": sensing, "relative_gap": record.gap}
 
     def recheck(self, scenario: CommonScenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
         """Sentences on scores that the stored covariances do not give."""
         if np.isnan(stored["radiated_w"]):
             return []
-        again = Scorer(common_network(scenario), scenario).scores(stored["user_covariance"], stored["sensing_covariance"])
+        sent = _covariances(stored["user_streams"]), _covariances(stored["sensing_streams"])
+        again = Scorer(common_network(scenario), scenario).scores(*sent)
         return [
             f"{name} is stored as {stored[name]:.9g}, the stored covariances give {value:.9g}"
             for name, value in again.items()

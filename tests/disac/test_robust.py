@@ -303,8 +303,10 @@ def test_the_reduced_lifted_program_agrees_with_the_cones(nodes: int) -> None:
 
 def test_the_printed_lifted_program_agrees_with_the_reduced_one() -> None:
     mine, sinr = problem(layout__node_count=2, layout__user_count=2, arrays__antennas=4, uncertainty__delta_rad=0.02), 10.0
-    weights = np.array([1.0, 0.7])
-    small, large = (LiftedProgram(mine, sinr, reduced=reduced).furthest(weights) for reduced in (True, False))
+    receivers = np.array([1.0, 0.7])
+    weights = mine.echoes.gains.T @ receivers
+    small = LiftedProgram(mine, sinr).furthest(weights)
+    large = LiftedProgram(mine, sinr, printed=True).furthest(receivers)
     assert small.beampowers is not None
     assert large.beampowers is not None
     np.testing.assert_allclose(weights @ small.beampowers, weights @ large.beampowers, rtol=2e-5)

@@ -1,8 +1,8 @@
-"""Reference solver: the lifted program (P3) of 000 in CVXPY, reduced to the spans that suffice, or as printed.
+"""Reference solver: the lifted program (P3) of 000 in CVXPY, reduced to what suffices, or as printed.
 
 Beams become covariances, with the terms of Lemma 1 as (31) prints them. Under total power users' covariances lie in the span of
 their K channels and node n's sensing covariance in that of its users and target, since a projection there changes no wanted
-power, and no norm or trace for the worse.
+power, and no norm or trace for the worse. The printed form has every covariance in full and the auxiliary matrix Z of (37).
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class LiftedPoint:
 
 
 class LiftedProgram:
-    """(P3) under total power with the guards of Lemma 1, for any weights of the powers at the target."""
+    """(P3) under total power with the guards of Lemma 1, for any weights of what the target is lit with."""
 
-    def __init__(self, problem: RobustProblem, sinr: float, *, reduced: bool = True) -> None:
+    def __init__(self, problem: RobustProblem, sinr: float, *, printed: bool = False) -> None:
         import cvxpy as cp
 
         nodes, antennas = problem.nodes, problem.antennas
-        if reduced:
+        if not printed:
             basis, sensing = guard_of(problem, "lemma1").basis, sensing_bases(problem)
         else:
             basis = np.eye(nodes * antennas, dtype=np.complex128)
@@ -68,11 +68,26 @@ class LiftedProgram:
             constraints.append(received(self.users[k], h) / sinr >= sum(others) + sum(leaking) + 1.0)
         self.lit = [received(self.sensing[n], target[n].conj()) for n in range(nodes)]
         # In units of what full power could put there, so that the objective is near one.
-        unit = float((np.linalg.norm(problem.steering, axis=1) ** 2).max())
-        self.program = cp.Problem(cp.Maximize(self.weights @ (cp.hstack(self.lit) / unit)), constraints)
+        most = np.linalg.norm(problem.steering, axis=1) ** 2
+        if printed:
+            auxiliary = [cp.Variable((antennas,) * 2, hermitian=True) for _ in range(nodes)]
+            constraints += [z >> 0 for z in auxiliary]
+            shares = problem.echoes.gains / (problem.echoes.gains @ most).max()
+            arriving = problem.steering / np.sqrt(most)[:, np.newaxis]
+            for n, z in enumerate(auxiliary):
+                echo = cp.sum(cp.multiply(shares[n], cp.hstack(self.lit)))
+                constraints.append(z == np.eye(antennas) + echo * np.outer(arriving[n], arriving[n].conj()))
+            seen = cp.hstack([received(z, u) for z, u in zip(auxiliary, arriving, strict=True)])
+        else:
+            seen = cp.hstack(self.lit) / float(most.max())
+        self.program = cp.Problem(cp.Maximize(self.weights @ seen), constraints)
 
     def furthest(self, weights: Float) -> LiftedPoint:
-        """The point with the largest ``sum_m c_m t_m``."""
+        """The point with the largest ``sum_m c_m t_m``, or, in the printed form, with the largest ``sum_n d_n x_n``.
+
+        For noise of unit covariance, as whitening makes it, (39a) is the latter with ``d_n = x_n / (1 + x_n)`` of the last
+        point, and ``c = B^T d``.
+        """
         self.weights.value = weights / np.abs(weights).max()
         outcome, _ = solve(self.program, TIGHT)
         if outcome not in ("optimal", "optimal_inaccurate"):
