@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from disac.coherent_drop import coherent_drop
+from disac.coherent_drop import CoherentDrop, coherent_drop
 from disac.coherent_scenario import CoherentScenario
 from disac.designs.robust.angle_boxes import boundary_angles, least_divergence, solve_max_min
 from disac.designs.robust.design import design_beams, robust_problem
 from disac.designs.robust.guards import guarded_sinr
 from disac.designs.robust.problem import Beams, Robustness, RobustProblem
 from disac.designs.robust.sca import successive_convex
-from disac.designs.robust.total_power import RobustDesign
+from disac.designs.robust.total_power import RobustDesign, proven_again
 from disac.designs.robust.zero_forcing import zero_forcing
 from disac.experiments.base import Variable
 from disac.metrics.detection import (
@@ -135,6 +135,7 @@ VARIABLES = (
     ),
     Variable("beampower", "power of each node at the target", "W", dims=("node",), kind="detail"),
     Variable("user_dual", "multiplier of each user's guarded SINR, of the power limit", dims=("user",), kind="detail"),
+    Variable("cone_dual", "multipliers of the users' cones, which name the proof's errors", dims=("row",), kind="detail"),
 )  # fmt: skip
 
 
@@ -177,23 +178,20 @@ class RobustTradeoff:
         return [_cell(scenario, options, deployment) for scenario in scenarios]
 
     def recheck(self, scenario: CoherentScenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
-        """Sentences on what a stored result promises and its stored beams do not keep."""
-        if np.isnan(stored["objective"]):
-            return []
-        drop = coherent_drop(scenario)
+        """Sentences on what a stored result promises and its stored beams or multipliers do not keep."""
+        drop, sinr = coherent_drop(scenario), db_to_linear(scenario.service.sinr_db)
         angles = boundary_angles(drop, _half_box(scenario)) if options.angles == "paper" else None
         problem = robust_problem(drop, full=options.objective == "whole", angles_rad=angles)
-        covariance = stored["sensing_covariance"]
-        if options.angles == "max-min":
-            value = least_divergence(drop, covariance, _half_box(scenario), full=problem.echoes.full)[0]
-        else:
-            value = float(problem.divergence(_beampowers(problem, covariance)))
-        wrong = []
-        if not np.isclose(stored["objective"], value, rtol=1e-9, atol=0.0):
-            wrong.append(f"objective is stored as {stored['objective']:.9g}, the stored beams give {value:.9g}")
-        spent = float((np.abs(stored["user_beams"]) ** 2).sum() + np.real(np.trace(covariance, axis1=1, axis2=2)).sum())
-        if spent > problem.power * (1.0 + stored["power_violation"] + VIOLATION_LIMIT):
-            wrong.append(f"the stored beams spend {spent / problem.power:.9g} of the power")
+        served = not np.isnan(stored["objective"])
+        wrong = _broken(scenario, options, drop, problem, stored) if served else []
+        proven = options.robustness == "none" or stored["cone_dual"].size > 0
+        if options.design != "optimum" or problem.limit != "total" or not proven:
+            return wrong
+        least, bound = proven_again(problem, options.robustness, sinr, stored["user_dual"], stored["cone_dual"])
+        if not served and least <= 1.0:
+            wrong.append(f"the stored multipliers prove a need of {least:.6g} times the power only")
+        if served and options.angles != "max-min" and not np.isclose(stored["dual_bound"], bound, rtol=1e-7, atol=0.0):
+            wrong.append(f"dual_bound is stored as {stored['dual_bound']:.9g}, the stored multipliers prove {bound:.9g}")
         return wrong
 
     def rough_seconds(self, options_text: str) -> float:
@@ -201,6 +199,31 @@ class RobustTradeoff:
         if "s-procedure" in options_text:
             return 10.0
         return 0.5 if '"search":true' in options_text.replace(" ", "") else 0.1
+
+
+def _broken(
+    scenario: CoherentScenario, options: Options, drop: CoherentDrop, problem: RobustProblem, stored: Mapping[str, Any]
+) -> list[str]:  # fmt: skip
+    """What the stored beams do not keep: their divergence, the power, the SINR."""
+    covariance, users = stored["sensing_covariance"], stored["user_beams"]
+    covering = options.angles == "max-min"
+    if covering:
+        value = least_divergence(drop, covariance, _half_box(scenario), full=problem.echoes.full)[0]
+    else:
+        value = float(problem.divergence(_beampowers(problem, covariance)))
+    wrong = []
+    if not np.isclose(stored["objective"], value, rtol=1e-9, atol=0.0):
+        wrong.append(f"objective is stored as {stored['objective']:.9g}, the stored beams give {value:.9g}")
+    spent = float((np.abs(users) ** 2).sum() + np.real(np.trace(covariance, axis1=1, axis2=2)).sum())
+    if spent > problem.power * (1.0 + stored["power_violation"] + VIOLATION_LIMIT):
+        wrong.append(f"the stored beams spend {spent / problem.power:.9g} of the power")
+    if not covering:
+        values, vectors = np.linalg.eigh(covariance)
+        sensing = np.sqrt(np.maximum(values[:, -1:], 0.0)) * vectors[..., -1]
+        for name, reached in _reached(problem, Beams(users, sensing), options).items():
+            if not np.isclose(stored[name], reached, rtol=0.0, atol=1e-6):
+                wrong.append(f"{name} is stored as {stored[name]:.9g}, the stored beams give {reached:.9g}")
+    return wrong
 
 
 def _half_box(scenario: CoherentScenario) -> float:
@@ -229,7 +252,8 @@ def _result(scenario: CoherentScenario, options: Options, deployment: _Deploymen
     design: RobustDesign | None = None
     if options.angles == "max-min":
         covering = solve_max_min(drop, problem, options.robustness, sinr, half)
-        certificate, user_dual, users, covariance = covering.certificate, covering.user_dual, covering.users, covering.sensing
+        certificate, users, covariance = covering.certificate, covering.users, covering.sensing
+        user_dual, cone_dual = covering.user_dual, covering.cone_dual
     else:
         if options.design == "optimum":
             delivered = design_beams(problem, options.robustness, sinr, options.solver)
@@ -237,7 +261,7 @@ def _result(scenario: CoherentScenario, options: Options, deployment: _Deploymen
         else:
             best = options.design == "zero-forcing-best-node"
             design = zero_forcing(problem, options.robustness, sinr, best_node=best)
-        certificate, user_dual = design.certificate, design.user_dual
+        certificate, user_dual, cone_dual = design.certificate, design.user_dual, design.cone_dual
         if design.beams is not None:
             users = design.beams.users
             covariance = np.einsum("na,nb->nab", design.beams.sensing, design.beams.sensing.conj())
@@ -247,6 +271,8 @@ def _result(scenario: CoherentScenario, options: Options, deployment: _Deploymen
     }  # fmt: skip
     if user_dual is not None:
         result["user_dual"] = user_dual
+    if cone_dual is not None:
+        result["cone_dual"] = cone_dual
     if users is None or covariance is None:
         return result
     t = _beampowers(nominal, covariance)
@@ -292,12 +318,19 @@ def _detected(problem: RobustProblem, t: Float, options: Options, deployment: _D
     }  # fmt: skip
 
 
+def _reached(problem: RobustProblem, beams: Beams, options: Options) -> dict[str, float]:
+    """Least SINR of any user with the channels as assumed, and with the choice's margins."""
+    heard = (problem.channels, beams.users, beams.sensing, problem.noise_power)
+    found = {"min_sinr_db": linear_to_db(float(coherent_beam_sinr(*heard).min()))}
+    if not options.robustness.startswith("s-procedure"):
+        found["guarded_sinr_db"] = linear_to_db(float(guarded_sinr(problem, options.robustness, beams).min()))
+    return found
+
+
 def _served(problem: RobustProblem, beams: Beams, options: Options, sinr: float) -> dict[str, Any]:
     """SINR of the users as assumed, with the choice's margins and, where asked, under the worst errors found."""
     heard = (problem.channels, beams.users, beams.sensing, problem.noise_power)
-    result: dict[str, Any] = {"min_sinr_db": linear_to_db(float(coherent_beam_sinr(*heard).min()))}
-    if not options.robustness.startswith("s-procedure"):
-        result["guarded_sinr_db"] = linear_to_db(float(guarded_sinr(problem, options.robustness, beams).min()))
+    result: dict[str, Any] = _reached(problem, beams, options)
     if not options.search:
         return result
     started = time.perf_counter()

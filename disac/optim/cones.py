@@ -86,12 +86,12 @@ class ConeProgram:
         else:
             self._solver.update(q=-cost)
         found = self._solver.solve()
-        multipliers, row = [], 0
-        dual = np.asarray(found.z)
-        for _, _, rows, _ in self._blocks:
-            multipliers.append(dual[row : row + len(rows)])
-            row += len(rows)
+        multipliers = self.split(np.asarray(found.z))
         return ConeSolution(str(found.status), np.asarray(found.x), multipliers, int(found.iterations))
+
+    def split(self, multipliers: Float) -> list[Float]:
+        """Multipliers of all rows in order, block by block."""
+        return np.split(multipliers, np.cumsum([len(rows) for _, _, rows, _ in self._blocks])[:-1])
 
     def upper_bound(self, cost: Float, multipliers: Sequence[Float], box: Float) -> float:
         """What ``cost^T x`` cannot exceed by multipliers of the rows, valid whatever their accuracy.

@@ -193,7 +193,7 @@ def test_any_multipliers_give_a_bound_below_the_least_power() -> None:
     """Weak duality needs no optimum: scaled, turned and shortened multipliers prove less power than the beams found need."""
     mine, sinr = problem(layout__node_count=3, uncertainty__delta_rad=0.05), 30.0
     guard = guard_of(mine, "norm-ball")
-    directions, multipliers, _ = quietest_beams(guard, sinr)
+    directions, multipliers, _, _ = quietest_beams(guard, sinr)
     assert directions is not None
     beams = (directions @ guard.basis.T).reshape(mine.users, mine.nodes, mine.antennas)
     met = guarded_amplitudes(mine, "norm-ball", beams, np.zeros((mine.nodes, mine.antennas)))

@@ -116,6 +116,7 @@ class MaxMinDesign:
     reach: float = float("nan")
     reach_bound: float = float("nan")
     user_dual: Float | None = None
+    cone_dual: Float | None = None
 
 
 def covering_beams(problem: RobustProblem, drop: CoherentDrop, guard: Guard, q: Float, half_rad: float) -> list[CoveringBeam]:
@@ -183,7 +184,7 @@ def solve_max_min(
     started = time.perf_counter()
     plain = solve_total_power(problem, robustness, sinr)
     if plain.beams is None or plain.user_dual is None:
-        return MaxMinDesign(plain.certificate, user_dual=plain.user_dual)
+        return MaxMinDesign(plain.certificate, user_dual=plain.user_dual, cone_dual=plain.cone_dual)
     guard = guard_of(problem, robustness)
     unit = 1.0 / np.sqrt(problem.power)
     users = plain.beams.users * unit
@@ -205,8 +206,9 @@ def solve_max_min(
             reach = problem.power * beam.reach * (1.0 - plain.user_dual.sum())
             bound = problem.power * beam.bound * (1.0 - plain.user_dual.sum())
             best = MaxMinDesign(
-                Certificate("ok", "", least, maximised=True), sent, sensing, where, node, reach, bound, plain.user_dual
-            )
+                Certificate("ok", "", least, maximised=True), sent, sensing, where, node, reach, bound, plain.user_dual,
+                plain.cone_dual,
+            )  # fmt: skip
     assert best is not None
     assert best.users is not None
     assert best.sensing is not None

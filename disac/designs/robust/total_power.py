@@ -43,7 +43,8 @@ class RobustDesign:
     """Delivered beams with the beampowers t [N] they reach, and their certificate; or the proof that there are none.
 
     ``corners`` [N] are the largest t_n of each node alone. ``user_dual`` q [K] carries the bound or the infeasibility: the
-    least power that it proves is ``least_power`` times the limit.
+    least power that it proves is ``least_power`` times the limit. ``cone_dual`` are the multipliers of the users' cone
+    program, block after block, that name the error vectors of the proof (:func:`proven_again`).
     """
 
     certificate: Certificate
@@ -53,6 +54,7 @@ class RobustDesign:
     corners: Float | None = None
     user_dual: Float | None = None
     least_power: float = float("nan")
+    cone_dual: Float | None = None
 
 
 @dataclass(frozen=True)
@@ -130,37 +132,83 @@ def solve_total_power(problem: RobustProblem, robustness: Robustness, sinr: floa
         Status ``ok`` with the global optimum, ``infeasible`` with q as proof, or ``inaccurate``; the value is the divergence
         (33) in nats and ``dual_bound`` is above it.
     """
-    started = time.perf_counter()
+    started, cone_dual = time.perf_counter(), None
     guard = guard_of(problem, robustness)
     if guard.exact:
         directions, q, iterations = nominal_beams(guard.heard, sinr)
     else:
-        directions, multipliers, iterations = quietest_beams(guard, sinr)
+        directions, multipliers, cone_dual, iterations = quietest_beams(guard, sinr)
         q = multipliers.proven(sinr)
         if q.sum() <= 1.0:
             closer = multipliers.refined(sinr).proven(sinr)
             q = closer if closer.sum() > q.sum() else q
+        if q.sum() <= 1.0 and directions is None:
+            q = multipliers.raised(sinr).proven(sinr)
     if q.sum() > 1.0:
-        return infeasible(float(q.sum()), time.perf_counter() - started, q)
+        return infeasible(float(q.sum()), time.perf_counter() - started, q, cone_dual)
     if directions is None:
-        q = multipliers.raised(sinr).proven(sinr)
-        if q.sum() > 1.0:
-            return infeasible(float(q.sum()), time.perf_counter() - started, q)
         sentence = f"The solver found no beams and no proof that there are none; they take at least {q.sum():.6f} of the power."
         return RobustDesign(Certificate("failed", sentence, seconds=time.perf_counter() - started), user_dual=q)
     sensing, reach = sensing_beams(problem, guard, q)
-    return delivered(problem, robustness, sinr, guard, directions, sensing, q, reach, iterations, started)
+    found = delivered(problem, robustness, sinr, guard, directions, sensing, q, reach, iterations, started)
+    return replace(found, cone_dual=cone_dual)
 
 
-def infeasible(need: float, seconds: float, user_dual: Float | None = None, iterations: int = -1) -> RobustDesign:
+def proven_again(
+    problem: RobustProblem, robustness: Robustness, sinr: float, user_dual: Float, cone_dual: Float | None
+) -> tuple[float, float]:  # fmt: skip
+    """What stored multipliers prove, by closed forms whatever their values.
+
+    Parameters
+    ----------
+    user_dual
+        q [K], in units of the power limit.
+    cone_dual
+        Multipliers of the users' cone program; none are needed where nothing is guarded.
+
+    Returns
+    -------
+    least_power
+        Share of the power that the users take at least; above one they cannot be served.
+    bound
+        Divergence (33), in nats, that no design exceeds.
+    """
+    guard = guard_of(problem, robustness)
+    if guard.exact:
+        users, size = guard.heard.shape
+        wanted, heard = guard.heard, np.broadcast_to(guard.heard[:, np.newaxis], (users, users, size))
+    else:
+        assert cone_dual is not None
+        cones = _quietest(guard, sinr)
+        _, wanted, heard = cones.error_vectors(cones.program.split(cone_dual))
+    q = Multipliers(user_dual, wanted, heard).proven(sinr)
+    _, reach = sensing_beams(problem, guard, q)
+    return float(q.sum()), _corner_bound(problem, reach, q)
+
+
+def _corner_bound(problem: RobustProblem, reach: Float, q: Float) -> float:
+    """The divergence at the best corner of the simplex ``sum_k q_k + sum_n t_n / tau_n <= 1``."""
+    return float(problem.divergence(np.diag(problem.power * reach * max(1.0 - q.sum(), 0.0))).max())
+
+
+def infeasible(
+    need: float, seconds: float, user_dual: Float | None = None, cone_dual: Float | None = None, iterations: int = -1
+) -> RobustDesign:  # fmt: skip
     """The proof that no beams serve the users: they need at least ``need`` times the power, without end where no power does."""
     what = f"they take at least {need:.4g} times the power" if np.isfinite(need) else "no power suffices"
     sentence = f"No beams give every user the SINR: {what} (multipliers checked)."
     proof = Certificate("infeasible", sentence, dual_bound=0.0, iterations=iterations, seconds=seconds, maximised=True)
-    return RobustDesign(proof, user_dual=user_dual, least_power=need)
+    return RobustDesign(proof, user_dual=user_dual, least_power=need, cone_dual=cone_dual)
 
 
-def quietest_beams(guard: Guard, sinr: float) -> tuple[Complex | None, Multipliers, int]:
+def _quietest(guard: Guard, sinr: float) -> GuardedCones:
+    """The program that maximises the noise under unit power."""
+    cones = GuardedCones(guard, sinr, fixed_noise=False)
+    cones.limit(np.arange(cones.count["beams"]), 1.0)
+    return cones
+
+
+def quietest_beams(guard: Guard, sinr: float) -> tuple[Complex | None, Multipliers, Float, int]:
     """Beams that reach the SINR with the largest noise that unit power allows; always feasible, so that it also proves failure.
 
     Returns
@@ -169,22 +217,24 @@ def quietest_beams(guard: Guard, sinr: float) -> tuple[Complex | None, Multiplie
         Unit beams [K, d] in the guard's coordinates, or None where nothing was found.
     multipliers
         q [K] in units of the power limit, with its error vectors.
+    cone_dual
+        Multipliers of the cone program, block after block.
     iterations
         Of the cone solver.
     """
-    cones = GuardedCones(guard, sinr, fixed_noise=False)
-    cones.limit(np.arange(cones.count["beams"]), 1.0)
+    cones = _quietest(guard, sinr)
     cost = np.zeros(cones.variables)
     cost[cones.start["noise"]] = 1.0
     found = cones.program.solve(cost)
     weights, wanted, heard = cones.error_vectors(found.multipliers)
     noise = float(found.variables[cones.start["noise"]])
     multipliers = Multipliers(weights * min(1.0 / max(noise, 1e-9) ** 2, ENOUGH), wanted, heard)
+    cone_dual = np.concatenate(found.multipliers)
     # A solver that stopped short has a point all the same, and the certificate says how good its beams are.
     if not noise >= 1e-6:
-        return None, multipliers, found.iterations
+        return None, multipliers, cone_dual, found.iterations
     beams = cones.users_beams(found.variables)
-    return beams / np.linalg.norm(beams, axis=1, keepdims=True), multipliers, found.iterations
+    return beams / np.linalg.norm(beams, axis=1, keepdims=True), multipliers, cone_dual, found.iterations
 
 
 def sensing_beams(problem: RobustProblem, guard: Guard, q: Float) -> tuple[Complex, Float]:
@@ -268,7 +318,7 @@ def delivered(
     lit = np.zeros_like(sensing)
     lit[node] = scale * np.sqrt(spare[node]) * sensing[node]
     sent = Beams(scale * np.sqrt(powers[:, node])[:, np.newaxis, np.newaxis] * beams, lit)
-    bound = float(problem.divergence(np.diag(problem.power * reach * (1.0 - q.sum()))).max())
+    bound = _corner_bound(problem, reach, q)
     certificate = judged(problem, robustness, sinr, sent, bound)
     certificate = replace(certificate, iterations=iterations, seconds=time.perf_counter() - started)
     return RobustDesign(certificate, sent, sent.beampowers(problem.steering), node, corners, q, float(q.sum()))
