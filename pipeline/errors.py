@@ -7,7 +7,9 @@ what was probably meant.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class UsageError(Exception):
@@ -22,3 +24,13 @@ def near_miss(word: str, accepted: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` when an accepted word is close to ``word``, else an empty string."""
     close = difflib.get_close_matches(word, list(accepted), n=1, cutoff=0.6)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def broken_rule(error: Mapping[str, Any]) -> str:
+    """The sentence of one pydantic error: our own words as they are, a choice that was nearly hit named."""
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    words = f"{error['msg'][0].lower()}{error['msg'][1:]}"
+    if error["type"] == "literal_error" and isinstance(error["input"], str):
+        words += near_miss(error["input"], re.findall(r"'([^']*)'", error["ctx"]["expected"]))
+    return words

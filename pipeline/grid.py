@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from pipeline.errors import UsageError, near_miss
+from pipeline.errors import UsageError, broken_rule, near_miss
 from pipeline.study import AxisFile, GridFile, SpacedValues, Study, known_paths, long_name, resolve_path
 from pipeline.values import (
     KeyPath,
@@ -220,7 +220,7 @@ def _typed(study: Study, values: Mapping[str, Any], at: KeyPath, beside: Mapping
                 model = build(type(base), replace_values(content, own))
         except ValidationError as error:
             found = ", ".join(f"{p} = {v!r}" for p, v in values.items())
-            raise study.source.error(at, f"{found}: {error.errors()[0]['msg']}") from error
+            raise study.source.error(at, f"{found}: {broken_rule(error.errors()[0])}") from error
         except (ValueError, TypeError) as error:
             raise study.source.error(at, str(error)) from error
         typed |= {prefix + path: plain(leaf_value(model, path)) for path in own}

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.errors import UsageError, near_miss
+from pipeline.errors import UsageError, broken_rule, near_miss
 from pipeline.experiment import Experiment, load_experiment
 from pipeline.values import KeyPath, dotted, leaf_fields, plain, read_yaml
 
@@ -287,7 +287,7 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
         return f"unknown key '{name}'{near_miss(name, accepted)}; accepted: {', '.join(accepted)}"
     if error["type"] == "missing":
         return "this key is required"
-    return f"found {error['input']!r}; {error['msg'][0].lower()}{error['msg'][1:]}"
+    return f"found {error['input']!r}; {broken_rule(error)}"
 
 
 def _accepted_names(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

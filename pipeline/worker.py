@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.digest import CodeDigest
 from pipeline.environment import environment
+from pipeline.errors import broken_rule
 from pipeline.experiment import STATUS_CODES, Experiment, Variable
 from pipeline.ledger import put_segment
 from pipeline.loaded import experiment_as_planned
@@ -128,7 +129,7 @@ def compute_line(
         try:
             ready.append((cell, scenario_of(experiment, task, cell)))
         except ValidationError as error:
-            reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {broken_rule(e)}" for e in error.errors())
             records.append(_failed(cell, f"The scenario of this cell is not valid: {reasons}"))
     if ready:
         records.extend(_run(experiment, variables, options, ready))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -69,7 +70,9 @@ class Options(BaseModel):
             if name.startswith(f"{paper}-"):
                 raise ValueError(f"'{name}' does not stand in the table yet ({why}); known: {', '.join(known)}")
         if name not in known:
-            raise ValueError(f"design '{name}' is not known; known: {', '.join(known)}")
+            near = difflib.get_close_matches(name, known, 1)
+            meant = f" (did you mean '{near[0]}'?)" if near else ""
+            raise ValueError(f"no design '{name}'{meant}; known: {', '.join(known)}")
         return name
 
 

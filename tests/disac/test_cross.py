@@ -95,7 +95,7 @@ def test_designs_of_000_keep_their_promise_when_scored_again(design: str) -> Non
 def test_a_missing_paper_is_named() -> None:
     with pytest.raises(ValueError, match="does not stand in the table yet"):
         Options(design="dmimo-split")
-    with pytest.raises(ValueError, match="is not known; known: isotropic"):
+    with pytest.raises(ValueError, match=r"no design 'ofdm-orthognal' \(did you mean 'ofdm-orthogonal'\?\); known: isotropic"):
         Options(design="ofdm-orthognal")
 
 

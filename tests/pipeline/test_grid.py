@@ -135,7 +135,7 @@ def test_g2_a_rule_across_fields_is_tried_beside_the_other_axes() -> None:
     # The base has the seed 1: counts 2 and 3 are only accepted beside the axis' seeds.
     cells = limited(HEAD + "scenario: {size: {count: 1}}\naxes: {size.count: [2, 3], draw.seed: [3, 5]}\n")
     assert cells.shape == (2, 2)
-    with pytest.raises(UsageError, match=r"size\.count = 7: Value error, count above seed"):
+    with pytest.raises(UsageError, match=r"size\.count = 7: count above seed"):
         limited(HEAD + "scenario: {size: {count: 1}}\naxes: {size.count: [2, 7], draw.seed: [3, 9]}\n")
 
 

@@ -1,0 +1,37 @@
+"""Sentences about broken rules."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+from pydantic import BaseModel, ValidationError, field_validator
+
+from pipeline.errors import broken_rule
+
+
+class _Order(BaseModel):
+    colour: Literal["red", "green"] = "red"
+    count: int = 1
+
+    @field_validator("count")
+    @classmethod
+    def _is_odd(cls, count: int) -> int:
+        if count % 2 == 0:
+            raise ValueError(f"{count} is even")
+        return count
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"colour": "grean"}, "input should be 'red' or 'green' (did you mean 'green'?)"),
+        ({"colour": "violet"}, "input should be 'red' or 'green'"),
+        ({"colour": 3}, "input should be 'red' or 'green'"),
+        ({"count": 2}, "2 is even"),
+    ],
+)
+def test_a_broken_rule_is_a_sentence(content: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        _Order.model_validate(content)
+    assert broken_rule(raised.value.errors()[0]) == sentence
