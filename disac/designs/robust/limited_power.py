@@ -3,15 +3,16 @@
 With ``u_m = Re a_m^T w_s,m`` the divergence ``F(u^2)`` is convex and increasing in u, and the u that robust beams can reach
 form a convex set: it is a linear image of second-order cones. Its tangent is a lower bound, so that maximising the tangent
 again and again climbs to a stationary point. Half-spaces ``g^T u <= max g^T u``, each from one cone program and its
-multipliers, enclose the set; the convex divergence is largest at a vertex of what they enclose, which bounds every design. No
-method is known that closes the gap between the two for certain.
+multipliers, enclose the set; the convex divergence is largest at a vertex of what they enclose, which bounds every design. The
+tangent at that vertex gives a new half-space and a new design, from which to climb where it is better. No method is known that
+closes the gap between the two for certain.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +28,12 @@ Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
 ROUNDS = 30
-RELATIVE_CLIMB = 1e-6
 CUTS = 12
 CLOSED = 1e-3
 """Relative distance between design and bound at which no further half-space is asked for, unless told otherwise."""
+
+CLIMB = 1e-3
+"""A climb ends where a step gains less than this share of that distance."""
 
 RETREAT = 1e-7
 """The SINR is asked for by this much more, relative, since the solver leaves rows violated by about a tenth of it."""
@@ -109,82 +112,113 @@ def divergence_gradient(problem: RobustProblem, amplitudes: Float) -> Float:
     return 2.0 * problem.power * amplitudes * problem.echoes.gradient(problem.power * amplitudes**2)
 
 
+class _Search:
+    """The best design found so far, and the half-spaces (g, support) that enclose all designs."""
+
+    def __init__(self, program: LimitedPower, closed: float) -> None:
+        self.program, self.problem, self.step = program, program.problem, CLIMB * closed
+        self.value, self.best = -np.inf, cast("ConeSolution | None", None)
+        self.cuts: list[tuple[Float, float]] = []
+
+    def ask(self, weights: Float) -> Float | None:
+        """One half-space, and its design's amplitudes [N], kept where they are the best; None where none was found."""
+        found, amplitudes = self.program.furthest(weights)
+        self.cuts.append((weights, self.program.support(weights, found)))
+        if not found.solved:
+            return None
+        amplitudes = np.maximum(amplitudes, 0.0)
+        reached = float(self.problem.divergence(self.problem.power * amplitudes**2))
+        if reached > self.value:
+            self.value, self.best = reached, found
+        return amplitudes
+
+    def tangent(self, amplitudes: Float) -> Float:
+        """Direction of steepest ascent at amplitudes, of unit length."""
+        weights = divergence_gradient(self.problem, amplitudes)
+        return weights / np.linalg.norm(weights)
+
+    def climb(self, amplitudes: Float) -> None:
+        """Maximise the tangent again and again until the best design gets no better."""
+        for _ in range(ROUNDS):
+            before = self.value
+            following = self.ask(self.tangent(amplitudes))
+            if following is None or self.value - before <= self.step * self.value:
+                break
+            amplitudes = following
+
+    def climb_if_better(self, weights: Float) -> None:
+        """One half-space, and a climb from its design where that is better than the best before."""
+        before = self.value
+        amplitudes = self.ask(weights)
+        if amplitudes is not None and self.value > before * (1.0 + self.step):
+            self.climb(amplitudes)
+
+    def design(self, started: float) -> RobustDesign:
+        """The best design as it is delivered, or the proof that there is none."""
+        program, problem = self.program, self.problem
+        if self.best is not None:
+            beams = program.beams(self.best)
+            certificate = judged(problem, program.robustness, program.sinr, beams, float("inf"), stationary=True)
+            certificate = replace(certificate, iterations=program.iterations, seconds=time.perf_counter() - started)
+            reached = beams.beampowers(problem.steering)
+            return RobustDesign(certificate, beams, reached, int(np.argmax(reached)))
+        need, iterations = program.least_power()
+        seconds = time.perf_counter() - started
+        if need > 1.0:
+            return infeasible(need, seconds, iterations=iterations)
+        sentence = f"The solver found no beams and no proof that there are none; they take at least {need:.6f} of the power."
+        return RobustDesign(Certificate("failed", sentence, iterations=iterations, seconds=seconds))
+
+
+def _from_equal_powers(problem: RobustProblem, robustness: Robustness, sinr: float, closed: float = CLOSED) -> _Search:
+    search = _Search(LimitedPower(problem, robustness, sinr), closed)
+    search.climb(np.linalg.norm(problem.steering, axis=1) / np.sqrt(problem.nodes))
+    return search
+
+
 def solve_limited_power(problem: RobustProblem, robustness: Robustness, sinr: float) -> RobustDesign:
     """Design for an SINR target (linear) under per-node or per-antenna power: a stationary point, without its bound.
 
     Returns
     -------
     RobustDesign
-        ``ok`` with ``dual_bound`` infinite until :func:`with_outer_bound` has been asked; or ``infeasible``, proven.
+        ``ok`` with ``dual_bound`` infinite, which :func:`solve_with_outer_bound` finds; or ``infeasible``, proven.
     """
     started = time.perf_counter()
-    return _climbed(LimitedPower(problem, robustness, sinr), started)[0]
-
-
-def _climbed(program: LimitedPower, started: float) -> tuple[RobustDesign, list[tuple[Float, float]]]:
-    """The stationary point, and the half-spaces (g, support) met on the way."""
-    problem = program.problem
-    amplitudes = np.linalg.norm(problem.steering, axis=1) / np.sqrt(problem.nodes)
-    value, best, cuts = -np.inf, None, []
-    for _ in range(ROUNDS):
-        weights = divergence_gradient(problem, amplitudes)
-        weights = weights / np.linalg.norm(weights)
-        found, amplitudes = program.furthest(weights)
-        if not found.solved:
-            break
-        amplitudes = np.maximum(amplitudes, 0.0)
-        cuts.append((weights, program.support(weights, found)))
-        reached = float(problem.divergence(problem.power * amplitudes**2))
-        climb, value, best = reached - value, reached, found
-        if climb <= RELATIVE_CLIMB * reached:
-            break
-    if best is None:
-        need, iterations = program.least_power()
-        seconds = time.perf_counter() - started
-        if need > 1.0:
-            return infeasible(need, seconds, iterations=iterations), []
-        sentence = f"The solver found no beams and no proof that there are none; they take at least {need:.6f} of the power."
-        return RobustDesign(Certificate("failed", sentence, iterations=iterations, seconds=seconds)), []
-    beams = program.beams(best)
-    certificate = judged(problem, program.robustness, program.sinr, beams, float("inf"), stationary=True)
-    certificate = replace(certificate, iterations=program.iterations, seconds=time.perf_counter() - started)
-    reached_t = beams.beampowers(problem.steering)
-    return RobustDesign(certificate, beams, reached_t, int(np.argmax(reached_t))), cuts
+    return _from_equal_powers(problem, robustness, sinr).design(started)
 
 
 def solve_with_outer_bound(
     problem: RobustProblem, robustness: Robustness, sinr: float, closed: float = CLOSED
 ) -> tuple[RobustDesign, float]:
-    """As :func:`solve_limited_power`, with a bound over half-spaces that enclose all designs, and the bound's seconds.
+    """As :func:`solve_limited_power`, with a bound over half-spaces that enclose all designs, and the search's seconds.
 
-    Half-spaces are added until the bound is within ``closed`` of the design, relative, or there are enough.
+    Half-spaces are added until the bound is within ``closed`` of the best design, relative, or there are enough. A design met
+    on the way that is better than the one before takes its place.
 
     Returns
     -------
     design
         Its ``dual_bound`` is the largest divergence of any vertex of the outer polytope.
     bound_seconds
-        Wall time of the bound, which the design did not need.
+        Wall time from the first stationary point on.
     """
     started = time.perf_counter()
-    program = LimitedPower(problem, robustness, sinr)
-    design, cuts = _climbed(program, started)
-    if design.beams is None:
-        return design, 0.0
-    started = time.perf_counter()
-    nodes, value = problem.nodes, design.certificate.value
-    for axis in np.eye(nodes):
-        cuts.append((axis, program.support(axis, program.furthest(axis)[0])))
+    search = _from_equal_powers(problem, robustness, sinr, closed)
+    first = time.perf_counter()
+    if search.best is None:
+        return search.design(started), 0.0
+    for axis in np.eye(problem.nodes):
+        search.climb_if_better(axis)
+    corner, bound = _furthest_vertex(problem, search.cuts)
     for _ in range(CUTS):
-        corner, bound = _furthest_vertex(problem, cuts)
-        if bound <= value * (1.0 + closed):
+        if bound <= search.value * (1.0 + closed):
             break
-        weights = divergence_gradient(problem, corner)
-        weights = weights / np.linalg.norm(weights)
-        cuts.append((weights, program.support(weights, program.furthest(weights)[0])))
-    corner, bound = _furthest_vertex(problem, cuts)
-    seconds = time.perf_counter() - started
-    certificate = replace(design.certificate, dual_bound=bound)
+        search.climb_if_better(search.tangent(corner))
+        corner, bound = _furthest_vertex(problem, search.cuts)
+    seconds = time.perf_counter() - first
+    design = search.design(started)
+    certificate = replace(design.certificate, dual_bound=bound, seconds=design.certificate.seconds - seconds)
     return replace(design, certificate=certificate), seconds
 
 
