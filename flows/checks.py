@@ -85,12 +85,18 @@ def _near(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, bound: str, 
 
 
 def _monotone(
-    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, sign: int = 1
+    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, sign: int = 1, start: float | None = None
 ) -> Outcome:  # fmt: skip
-    """Never falling (rising for ``sign`` -1) along an axis, realisation by realisation, between neighbouring feasible cells."""
-    if axis not in cube.dims or cube.sizes[axis] < 2:
+    """Never falling (rising for ``sign`` -1) along an axis or a dimension, from a value of it on.
+
+    Judged realisation by realisation, between neighbouring feasible cells.
+    """
+    found = values_of(cube, variable)
+    if start is not None and axis in found.dims:
+        found = found.sel({axis: found[axis] >= start})
+    if axis not in found.dims or found.sizes[axis] < 2:
         return undecided(f"the study has one value of {axis}")
-    values = np.moveaxis(values_of(cube, variable).values, list(cube["status"].dims).index(axis), -1)
+    values = found.transpose(..., axis).values
     values = values.reshape(-1, values.shape[-1])
     changes = []
     for line in values:

@@ -191,6 +191,10 @@ def test_an_error_that_never_rises() -> None:
     cube = _along([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
     assert CHECKS["nonincreasing"](cube, xr.Dataset(), variable="rcrb_m", axis="size")[0] == "holds"
     assert CHECKS["nondecreasing"](cube, xr.Dataset(), variable="rcrb_m", axis="size")[0] == "fails"
+    walked = cube.assign(walk=cube["rcrb_m"] * xr.DataArray([3.0, 1.0, 2.0], dims="step", coords={"step": [0, 1, 2]}))
+    assert CHECKS["nondecreasing"](walked, xr.Dataset(), variable="walk", axis="step")[0] == "fails"
+    assert CHECKS["nondecreasing"](walked, xr.Dataset(), variable="walk", axis="step", start=1)[0] == "holds"
+    assert CHECKS["nondecreasing"](walked, xr.Dataset(), variable="walk", axis="step", start=2)[0] == "undecided"
 
 
 @pytest.mark.parametrize(
