@@ -85,6 +85,7 @@ class ReportSpec(_Part):
     style: str | None = None
     log_y: bool = False
     also: list[str] = Field(default_factory=list, description="variables drawn below in the same way, on a linear scale")
+    table: list[str] = Field(default_factory=list, description="variables in tables, a row each, over the values of x")
 
 
 class StudyFile(_Part):
@@ -315,6 +316,7 @@ def _resolve(file: StudyFile, origin: Source, experiment_loader: Callable[[str],
     names = [v.name for v in experiment.variables]
     listed: dict[KeyPath, list[str]] = {
         ("keep",): file.keep or [], ("surfaces", "profiles"): file.surfaces.profiles, ("report", "also"): file.report.also,
+        ("report", "table"): file.report.table,
     }  # fmt: skip
     for path, name in (((*path, i), name) for path, chosen in listed.items() for i, name in enumerate(chosen)):
         if name not in names:

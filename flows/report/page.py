@@ -33,7 +33,7 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
     claims
         Rows of :func:`flows.claims.evaluate_claims`.
     report_spec
-        ``x``, ``y``, ``colour``, ``style``, ``log_y``, ``also``; what is not given is chosen from the data.
+        ``x``, ``y``, ``colour``, ``style``, ``log_y``, ``also``, ``table``; what is not given is chosen from the data.
 
     Returns
     -------
@@ -66,7 +66,10 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
         tiles=_tiles(cube, counts),
         tradeoff_note=_tradeoff_note(surfaces, spec),
         further=[(axis_title(surfaces, f"{y}_mean_feasible").replace(", mean feasible", ""), f"also {y}") for y in further],
-        tables=[t for t in (_edge_table(surfaces), _paired_table(surfaces, spec), _cost_table(surfaces)) if t],
+        tables=[
+            *_scores(surfaces, spec),
+            *(t for t in (_edge_table(surfaces), _paired_table(surfaces, spec), _cost_table(surfaces)) if t),
+        ],
         claims=claims,
         status_colours=_status_legend(cube),
         failed=_failed(cube),
@@ -150,6 +153,34 @@ def _tradeoff_note(surfaces: xr.Dataset, spec: dict[str, Any]) -> str:
     if f"bound_{spec['y']}_mean_feasible" in surfaces:
         text += " Hollow squares: the bound."
     return text
+
+
+def _scores(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """Several quantities, a row each, over the values of ``x`` next to each other: a table for each place of the other axes."""
+    shown = [v for v in spec.get("table", []) if f"{v}_mean_feasible" in surfaces]
+    if not shown:
+        return []
+    x, over = spec["x"], surfaces.attrs.get("over")
+    note = f"Mean over the {over}s that are feasible, ± half of its 95 % band." if over else "One value per cell."
+    first = surfaces[f"{shown[0]}_mean_feasible"].transpose(x, ...)
+    titles = [axis_title(surfaces, f"{v}_mean_feasible").replace(", mean feasible", "") for v in shown]
+    tables = []
+    for chosen, at in _places(first.isel({x: 0}, drop=True)):
+        rows = []
+        for variable, title in zip(shown, titles, strict=True):
+            mean, high = (surfaces[f"{variable}_{part}_feasible"].transpose(*first.dims) for part in ("mean", "ci_high"))
+            values = [(float(m[at]), float(h[at])) for m, h in zip(mean.values, high.values, strict=True)]
+            if np.isfinite([value for value, _ in values]).any():
+                rows.append([title, *(_with_band(*value) for value in values)])
+        if rows:
+            title = ", ".join(["Side by side", *chosen])
+            columns = ["", *(entry(x, value) for value in surfaces[x].values.tolist())]
+            tables.append({"title": title, "note": note, "columns": columns, "rows": rows})
+    return tables
+
+
+def _with_band(mean: float, high: float) -> str:
+    return number(mean) + (f" ± {high - mean:.2g}" if np.isfinite(high) and high > mean else "")
 
 
 def _edge_table(surfaces: xr.Dataset) -> dict[str, Any] | None:

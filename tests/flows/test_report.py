@@ -242,3 +242,22 @@ def test_places_of_a_text_axis_stand_in_their_order() -> None:
     surfaces["seconds_ci_low_feasible"][:] = [0.5, -1.0, 0.5, 0.5]
     figure = hv.render(tradeoff(surfaces, {"x": "nodes", "y": "seconds", "log_y": True}), "bokeh")
     assert list(figure.x_range.factors) == names
+
+
+def test_quantities_stand_side_by_side() -> None:
+    cube = fake_cube.quick_cube()
+    surfaces = compute_surfaces(cube, over="realisation", edge=None, paired=None)
+    page = build_report(cube, surfaces, [], report_spec=fake_cube.REPORT | {"table": ["rcrb_m", "worst_violation", "absent"]})
+    assert page.count("<h2>Side by side, ") == 2 * 2 + 1  # one place has no feasible cell
+    table = page[page.index("<h2>Side by side, 2 users, Beamforming design (P.3)</h2>") :]
+    table = table[: table.index("</table>")]
+    assert "Mean over the realisations that are feasible" in table
+    assert table.count("<th>") == 1 + cube.sizes["sinr_db"]
+    assert table.count("<tr>") == 1 + 2
+    mean, high = (
+        float(surfaces[f"rcrb_m_{part}_feasible"].sel(sinr_db=10.0, user_count=2, design="beamforming"))
+        for part in ("mean", "ci_high")
+    )
+    assert f"<td>{mean:.4g} ± {high - mean:.2g}</td>" in table
+    without = build_report(cube, surfaces, [], report_spec=fake_cube.REPORT)
+    assert "Side by side" not in without
