@@ -30,8 +30,14 @@ _SIZES = {
 def curve_series(
     surfaces: xr.Dataset, spec: dict[str, Any], variable: str
 ) -> list[tuple[dict[str, Any], str, str, xr.Dataset]]:
-    """(selection, colour, dash, part) of every curve that has a value."""
+    """(selection, colour, dash, part) of every curve that has a value.
+
+    A dash stands for a value of the axis ``style``, a colour for the values of all other axes, ``colour`` foremost.
+    """
     dims = [str(d) for d in surfaces[variable].dims if d != spec["x"]]
+    coloured = sorted((d for d in dims if d != spec.get("style")), key=lambda d: d != spec.get("colour"))
+    sizes = tuple(surfaces.sizes[d] for d in coloured)
+    palette = colours(int(np.prod(sizes)))
     found = []
     for values in itertools.product(*(surfaces[d].values.tolist() for d in dims)):
         chosen = dict(zip(dims, values, strict=True))
@@ -39,8 +45,7 @@ def curve_series(
         if not np.isfinite(part[variable].values).any():
             continue
         number = {d: surfaces[d].values.tolist().index(v) for d, v in chosen.items()}
-        axis = spec.get("colour") or ""
-        colour = colours(surfaces.sizes.get(axis, 1))[number.get(axis, 0)]
+        colour = palette[int(np.ravel_multi_index([number[d] for d in coloured], sizes)) if coloured else 0]
         dash = DASHES[number.get(spec.get("style") or "", 0) % len(DASHES)]
         found.append((chosen, colour, dash, part))
     return found

@@ -16,7 +16,7 @@ import xarray as xr
 
 from flows.claims import evaluate_claims
 from flows.report import build_report
-from flows.report.plots import _log_ticks, status_map, tradeoff
+from flows.report.plots import _log_ticks, curve_series, status_map, tradeoff
 from flows.report.words import STATUS_COLOURS, label
 from pipeline.experiment import STATUS_CODES
 from pipeline.surfaces import compute_surfaces
@@ -261,3 +261,12 @@ def test_quantities_stand_side_by_side() -> None:
     assert f"<td>{mean:.4g} ± {high - mean:.2g}</td>" in table
     without = build_report(cube, surfaces, [], report_spec=fake_cube.REPORT)
     assert "Side by side" not in without
+
+
+def test_no_two_curves_look_alike() -> None:
+    cube = fake_cube.quick_cube()
+    surfaces = compute_surfaces(cube, over="realisation", edge=None, paired=None)
+    for spec in (fake_cube.REPORT, {"x": "sinr_db", "colour": "user_count"}, {"x": "sinr_db", "style": "design"}):
+        series = curve_series(surfaces, spec, "rcrb_m_mean_feasible")
+        assert len(series) == 5
+        assert len({(colour, dash) for _, colour, dash, _ in series}) == 5
