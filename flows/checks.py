@@ -172,13 +172,15 @@ def _within(
     cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, low: float = -np.inf, high: float = np.inf,
     relative_to: str | None = None, along: str | None = None,
 ) -> Outcome:  # fmt: skip
-    """Between two limits at every feasible cell: the variable, or its ratio to another one.
+    """Between two limits at every feasible cell: the variable, or its ratio to another one; in decibels the difference.
 
-    ``along`` names an axis: the evidence says from which of its values on a limit is broken.
+    ``relative_to`` may name an axis. ``along`` names an axis: the evidence says from which of its values on a limit is broken.
     """
     values = values_of(cube, variable)
+    decibels = cube[variable].attrs.get("units") == "dB"
     if relative_to is not None:
-        values = values / values_of(cube, relative_to)
+        reference = cube[relative_to] if relative_to in cube.dims else values_of(cube, relative_to)
+        values = values - reference if decibels else values / reference
     feasible = cube["status"].isin(FEASIBLE)
     known = feasible & ~np.isnan(values)
     count, total = int(known.sum()), int(feasible.sum())
@@ -187,8 +189,8 @@ def _within(
     good = known & (values >= low) & (values <= high)
     wrong = count - int(good.sum())
     found = values.values[known.values]
-    unit = "" if relative_to else cube[variable].attrs.get("units", "").removesuffix("1")
-    name = variable if relative_to is None else f"{variable} / {relative_to}"
+    unit = "" if relative_to and not decibels else cube[variable].attrs.get("units", "").removesuffix("1")
+    name = variable if relative_to is None else f"{variable} {'-' if decibels else '/'} {relative_to}"
     ours = f"{name} = {found.min():.3g} to {found.max():.3g} {unit}".rstrip()
     evidence = f"{count - wrong} of {count} cells within the limits, median {np.median(found):.3g}"
     if along is not None and wrong:

@@ -68,3 +68,33 @@ def test_a_ratio_between_two_limits(least: float, most: float, verdict: str) -> 
     )
     assert found == verdict
     assert ours.startswith("other / ours = ")
+
+
+def test_the_ratio_of_averaged_curves_is_not_that_of_a_typical_realisation() -> None:
+    """One realisation in twenty has almost nothing of the first label: the mean of ratios is far from the ratio of means."""
+    cube, surfaces = curves(0.0, 0.0)
+    random = np.random.default_rng(3)
+    values = 1.0 + 0.01 * random.standard_normal((5, 2, 20))
+    values[:, 1] *= 1.2
+    values[:, 0, 0] = 1e-6
+    cube["kld"] = (cube["pd"].dims, values, {"units": "nat"})
+    asked = {"variable": "kld", "axis": "design", "low": "ours", "high": "other"}
+    found, ours, evidence = CHECKS["ratio_is"](cube, surfaces, **asked, least=1.1, most=1.5, averaged=True)
+    assert found == "holds"
+    ratios = values[:, 1].mean(axis=-1) / values[:, 0].mean(axis=-1)
+    assert ours == f"other / ours = {ratios.min():.3f} to {ratios.max():.3f}"
+    assert "median over realisations 1.2" in evidence or "median over realisations 1.19" in evidence
+    assert CHECKS["ratio_is"](cube, surfaces, **asked, least=1.1, most=1.5)[0] != "holds"
+    assert CHECKS["ratio_is"](cube, surfaces, **asked, least=1.3, most=1.5, averaged=True)[0] != "holds"
+
+
+def test_decibels_are_compared_by_their_difference_also_with_an_axis() -> None:
+    cube, surfaces = curves(0.0, 0.0)
+    cube["sinr_db"] = (
+        cube["pd"].dims,
+        np.broadcast_to(SNR[:, np.newaxis, np.newaxis] + 0.5, cube["pd"].shape),
+        {"units": "dB"},
+    )
+    found, ours, _ = CHECKS["within"](cube, surfaces, variable="sinr_db", relative_to="snr_db", low=0.4)
+    assert (found, ours) == ("holds", "sinr_db - snr_db = 0.5 to 0.5 dB")
+    assert CHECKS["within"](cube, surfaces, variable="sinr_db", relative_to="snr_db", low=0.6)[0] == "fails"
