@@ -256,7 +256,7 @@ class CrossTable:
 
     def rough_seconds(self, options_text: str) -> float:
         """Rough seconds of one cell on one core, for cost estimates before anything has run."""
-        dear = {"coherent": 13.0, "ofdm-unconstrained-tight": 9.0, "robust-none": 3.0, "robust-lemma1": 6.0, "robust-phase": 6.0}
+        dear = {"coherent": 13.0, "ofdm-unconstrained-tight": 9.0, "robust-lemma1": 6.0, "robust-phase": 6.0}
         return dear.get(str(json.loads(options_text)["design"]), 2.0)
 
 
