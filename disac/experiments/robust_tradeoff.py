@@ -18,7 +18,7 @@ from disac.designs.robust.angle_boxes import boundary_angles, least_divergence, 
 from disac.designs.robust.design import design_beams, robust_problem
 from disac.designs.robust.guards import guarded_sinr
 from disac.designs.robust.problem import Beams, Robustness, RobustProblem
-from disac.designs.robust.sca import successive_convex
+from disac.designs.robust.sca import successive_convex, walk_ends
 from disac.designs.robust.total_power import RobustDesign, proven_again
 from disac.designs.robust.zero_forcing import zero_forcing
 from disac.experiments.base import Variable
@@ -354,8 +354,7 @@ def _walks(problem: RobustProblem, corners: Float, scenario: CoherentScenario) -
     walk = successive_convex(problem.echoes, corners, even, 1e-2)
     random = stream(scenario.channel.seed, "sca-start", realisation=scenario.channel.realisation, nodes=nodes)
     starts = random.dirichlet(np.ones(nodes), RANDOM_STARTS) * corners
-    ends = np.array([successive_convex(problem.echoes, corners, start, 1e-9 * largest).divergences[-1] for start in starts])
-    loss = 1.0 - ends / largest
+    loss = 1.0 - walk_ends(problem.echoes, corners, starts, 1e-9 * largest) / largest
     shown = [walk.divergences[min(step, len(walk.nodes))] for step in STEPS_SHOWN]
     return {
         "walk_kld": np.array(shown), "sca_steps": len(walk.nodes), "sca_kld": walk.divergences[-1],

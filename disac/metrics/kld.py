@@ -107,9 +107,9 @@ class EchoModel:
         return self.whole(beampowers) if self.full else self.block(beampowers)
 
     def gradient(self, beampowers: Float) -> Float:
-        """Gradient of :meth:`divergence` in t [N]: ``tr(C_m) - tr((I + C)^-1 C_m)``, ``sum_n B_nm f'(x_n)`` block by block."""
+        """Gradient of :meth:`divergence` in t [..., N]: ``tr(C_m) - tr((I + C)^-1 C_m)``, or ``sum_n B_nm f'(x_n)``."""
         if not self.full:
             return divergence_slope(self.scnr(beampowers)) @ self.gains
-        covariance = np.einsum("m,mij->ij", beampowers, self._links)
-        left = np.eye(len(covariance)) - np.linalg.inv(np.eye(len(covariance)) + covariance)
-        return np.einsum("ij,mji->m", left, self._links)
+        covariance = np.einsum("...m,mij->...ij", beampowers, self._links)
+        whole = np.eye(covariance.shape[-1])
+        return np.einsum("...ij,mji->...m", whole - np.linalg.inv(whole + covariance), self._links)

@@ -16,7 +16,7 @@ from disac.designs.robust.limited_power import LimitedPower, solve_limited_power
 from disac.designs.robust.matrix_inequality import InequalityProgram, solve_inequality
 from disac.designs.robust.policy_iteration import solve_by_policy_iteration
 from disac.designs.robust.problem import Beams, Robustness
-from disac.designs.robust.sca import successive_convex
+from disac.designs.robust.sca import successive_convex, walk_ends
 from disac.designs.robust.total_power import power_share, quietest_beams, solve_total_power
 from disac.designs.robust.zero_forcing import zero_forcing
 from disac.metrics.worst_sinr import coherent_beam_sinr, worst_sinr_in_balls, worst_sinr_under_phases
@@ -94,6 +94,22 @@ def test_the_paper_s_iteration_stops_at_a_worse_node_in_case_03() -> None:
     lifted = lifted_walk(mine, case["inputs"]["Gamma"], start, 1e-6)
     assert lifted[-1].beampowers is not None
     np.testing.assert_allclose(mine.divergence(lifted[-1].beampowers), told["sca_final_kld"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_many_walks_end_where_each_ends(full: bool) -> None:
+    random = np.random.default_rng(1)
+    ends = set()
+    for realisation in range(8):
+        mine = problem(layout__node_count=4, target__lobe_swing_db=9.0, channel__realisation=realisation)
+        echoes = dataclasses.replace(mine.echoes, full=full)
+        corners = random.uniform(0.5, 1.5, 4) * mine.power * mine.antennas
+        starts = random.dirichlet(np.ones(4), 30) * corners
+        together = walk_ends(echoes, corners, starts, 1e-9)
+        alone = [successive_convex(echoes, corners, start, 1e-9).divergences[-1] for start in starts]
+        np.testing.assert_array_equal(together, alone)
+        ends |= {(realisation, end) for end in alone}
+    assert len(ends) > 8
 
 
 @pytest.mark.parametrize("name", FEASIBLE)

@@ -45,3 +45,13 @@ def successive_convex(echoes: EchoModel, corners: Float, start: Float, tolerance
         if abs(values[-1] - values[-2]) <= tolerance:
             break
     return Walk(tuple(values), tuple(nodes))
+
+
+def walk_ends(echoes: EchoModel, corners: Float, starts: Float, tolerance: float) -> Float:
+    """Divergence, nats, [S], where the walk from each start [S, N] ends: after one step it depends on that corner alone."""
+    first = np.argmax(echoes.gradient(starts) * corners, axis=-1)
+    ends = np.empty(len(starts))
+    for node in np.unique(first):
+        corner = corners * (np.arange(len(corners)) == node)
+        ends[first == node] = successive_convex(echoes, corners, corner, tolerance).divergences[-1]
+    return ends
