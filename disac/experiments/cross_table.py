@@ -61,7 +61,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    design: str = Field("ofdm-phase-agnostic", description=f"one of {', '.join(METHODS)}, or of an installed plugin")
+    design: str = Field("ofdm-phase-agnostic", description="design of a paper, or of an installed plugin")
 
     @field_validator("design")
     @classmethod

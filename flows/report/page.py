@@ -180,7 +180,8 @@ def _scores(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _with_band(mean: float, high: float) -> str:
-    return number(mean) + (f" ± {high - mean:.2g}" if np.isfinite(high) and high > mean else "")
+    # A band too narrow for the digits shown is none.
+    return number(mean) + (f" ± {high - mean:.2g}" if np.isfinite(high) and high - mean > 1e-4 * abs(mean) else "")
 
 
 def _edge_table(surfaces: xr.Dataset) -> dict[str, Any] | None:
