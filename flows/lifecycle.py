@@ -46,6 +46,8 @@ def end_on_signals(farewell: str) -> None:
     def end_now(code: int) -> None:
         from flows import prefect_server
 
+        # All is said. What multiprocessing finds missing after its helper is ended concerns nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         for act in (*_hooks, end_children, prefect_server.forget):
             with contextlib.suppress(Exception):
                 act()
