@@ -343,6 +343,23 @@ def test_more_error_costs_more() -> None:
         assert (np.diff(values) < 0).all()
 
 
+@pytest.mark.parametrize("robustness", BALLS)
+def test_the_gap_stays_closed_near_the_largest_sinr(robustness: Robustness) -> None:
+    """Sensing beams that null their users sit at a kink of the guarded leakage; the bound is sharp there all the same."""
+    for realisation, delta in ((35, 0.01), (6, 0.05)):
+        mine = problem(
+            layout__separation_deg=120.0, uncertainty__delta_rad=delta, channel__realisation=realisation,
+            arrays__response_power=12.0,
+        )  # fmt: skip
+        tested = 0
+        for sinr_db in (20.0, 30.0, 35.0, 37.5):
+            certificate = solve_total_power(mine, robustness, 10 ** (sinr_db / 10)).certificate
+            if certificate.status != "infeasible":
+                assert certificate.relative_gap <= 1e-8
+                tested += 1
+        assert tested
+
+
 def test_a_solver_that_stops_short_of_its_tolerance_still_serves() -> None:
     """Here it ends with a numerical error; both methods agree on the optimum all the same."""
     stopped = problem(

@@ -248,18 +248,20 @@ def sensing_beams(problem: RobustProblem, guard: Guard, q: Float) -> tuple[Compl
         tau_n in units of the power limit, from above, [N].
     """
     channels, target = problem.scaled_channels, problem.steering.conj()
-    errors = channels
+    errors, sought = channels, None
     if guard.sensing_radius.any():
-        errors = _leak_vectors(problem, guard, q)
+        errors, sought = _leak_vectors(problem, guard, q)
     weighted = errors * np.sqrt(q)[:, np.newaxis]
     matrices = np.eye(problem.antennas) + np.einsum("nka,nkb->nab", weighted, weighted.conj())
     beams = np.linalg.solve(matrices, target[..., np.newaxis])[..., 0]
     reach = np.real(np.einsum("na,na->n", target.conj(), beams))
+    # Where a null is best the solver's beam has it; that of the error vectors, which name one point of a kink, has not.
+    beams = beams if sought is None else sought
     return beams / np.linalg.norm(beams, axis=1, keepdims=True), reach
 
 
-def _leak_vectors(problem: RobustProblem, guard: Guard, q: Float) -> Complex:
-    """Error vectors [N, K, M] that bound the guarded leaks best: ``l_kn(w) >= |d_nk^H w|``, equal at the best beam.
+def _leak_vectors(problem: RobustProblem, guard: Guard, q: Float) -> tuple[Complex, Complex]:
+    """Error vectors [N, K, M] that bound the guarded leaks best, ``l_kn(w) >= |d_nk^H w|``, and the best beams [N, M].
 
     One cone program for all nodes: ``max sum_n a_n^T w_n`` with ``|w_n|^2 + sum_k q_k l_kn(w_n)^2 <= 1``.
     """
@@ -285,12 +287,14 @@ def _leak_vectors(problem: RobustProblem, guard: Guard, q: Float) -> Complex:
         program.second_order([norm, *beam], np.eye(1 + 2 * size))
     found = program.solve(cost)
     errors = np.empty((nodes, users, antennas), dtype=np.complex128)
+    parts = found.variables.reshape(nodes, step)[:, : 2 * size].reshape(nodes, 2, size)
+    beams = np.einsum("nms,ns->nm", bases, parts[:, 0] + 1j * parts[:, 1])
     for n in range(nodes):
         multipliers = found.multipliers[n * (users + 2) + 1 : (n + 1) * (users + 2)]
         along = bases[n] @ direction(multipliers[users])
         for k in range(users):
             errors[n, k] = direction(multipliers[k])[0] * channels[n, k] + guard.sensing_radius[n, k] * along
-    return errors
+    return errors, beams
 
 
 def delivered(
