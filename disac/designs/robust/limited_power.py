@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +117,8 @@ class _Search:
 
     def __init__(self, program: LimitedPower, closed: float) -> None:
         self.program, self.problem, self.step = program, program.problem, CLIMB * closed
-        self.value, self.best = -np.inf, cast("ConeSolution | None", None)
+        self.value = -np.inf
+        self.best: ConeSolution | None = None
         self.cuts: list[tuple[Float, float]] = []
 
     def ask(self, weights: Float) -> Float | None:

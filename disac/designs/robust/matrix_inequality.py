@@ -112,7 +112,8 @@ class InequalityProgram:
             weights.append(weight)
         everything = sum(moments)
         most = max(float(np.linalg.eigvalsh(c / self.sinr + c - everything)[-1]) for c in moments)
-        return sum(weights) / most if most > 0 else float("inf")
+        # Where no power serves the eigenvalue is not positive; rounding must not be what says so.
+        return sum(weights) / max(most, 1e-12 * float(np.linalg.norm(everything)))
 
     def furthest(self, weights: Float) -> tuple[str, Float | None]:
         """The solver's word, and t [N] with the largest ``sum_m c_m t_m``."""
