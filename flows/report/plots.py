@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from bokeh.models import HoverTool
 
-from flows.report.words import COLOURS, DASHES, STATUS_COLOURS, axis_title, colours, label, number
+from flows.report.words import COLOURS, DASHES, STATUS_COLOURS, axis_title, colours, label, lighter, number
 from pipeline.experiment import STATUS_CODES, STATUS_NAMES
 
 hv.extension("bokeh", logo=False)
@@ -32,12 +32,13 @@ def curve_series(
 ) -> list[tuple[dict[str, Any], str, str, xr.Dataset]]:
     """(selection, colour, dash, part) of every curve that has a value.
 
-    A dash stands for a value of the axis ``style``, a colour for the values of all other axes, ``colour`` foremost.
+    A hue stands for a value of the axis ``colour``, a dash for one of ``style``, lighter shades for those of all other axes.
     """
     dims = [str(d) for d in surfaces[variable].dims if d != spec["x"]]
-    coloured = sorted((d for d in dims if d != spec.get("style")), key=lambda d: d != spec.get("colour"))
-    sizes = tuple(surfaces.sizes[d] for d in coloured)
-    palette = colours(int(np.prod(sizes)))
+    shaded = [d for d in dims if d not in (spec.get("colour"), spec.get("style"))]
+    sizes = tuple(surfaces.sizes[d] for d in shaded)
+    axis = spec.get("colour") or ""
+    palette = colours(surfaces.sizes.get(axis, 1))
     found = []
     for values in itertools.product(*(surfaces[d].values.tolist() for d in dims)):
         chosen = dict(zip(dims, values, strict=True))
@@ -45,7 +46,8 @@ def curve_series(
         if not np.isfinite(part[variable].values).any():
             continue
         number = {d: surfaces[d].values.tolist().index(v) for d, v in chosen.items()}
-        colour = palette[int(np.ravel_multi_index([number[d] for d in coloured], sizes)) if coloured else 0]
+        shade = int(np.ravel_multi_index([number[d] for d in shaded], sizes)) if shaded else 0
+        colour = lighter(palette[number.get(axis, 0)], shade / int(np.prod(sizes)))
         dash = DASHES[number.get(spec.get("style") or "", 0) % len(DASHES)]
         found.append((chosen, colour, dash, part))
     return found

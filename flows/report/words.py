@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from bokeh.colors import RGB
 from bokeh.palettes import viridis
 
 _LABELS = {
@@ -61,6 +62,15 @@ STATUS_COLOURS = {
 def colours(count: int) -> tuple[str, ...]:
     """As many colours as there are curves: told apart by everyone for a few, a scale from dark to light for many."""
     return COLOURS[:count] if count <= len(COLOURS) else tuple(viridis(count))
+
+
+def lighter(colour: str, share: float) -> str:
+    """A colour that goes towards white as the share goes from zero to one."""
+    if share == 0.0:
+        return colour
+    whole = RGB.from_hex_string(colour)
+    mixed = [round(part + 0.8 * share * (255 - part)) for part in (whole.r, whole.g, whole.b)]
+    return RGB(*mixed).to_hex().upper()
 
 
 def label(axis: str, value: Any) -> str:
