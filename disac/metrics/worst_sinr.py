@@ -145,9 +145,12 @@ def trust_region(quadratic: Complex, linear: Complex, radius: float) -> Complex:
             long = np.linalg.norm(b / (values + middle[:, np.newaxis]), axis=1) > radius
         low, high = np.where(long, middle, low), np.where(long, high, middle)
     e = -b / np.maximum(values + high[:, np.newaxis], 1e-300)
-    missing = np.sqrt(np.maximum(radius**2 - np.sum(np.abs(e) ** 2, axis=1), 0.0))
     hard = ~inside & (high - start <= 1e-12 * (1.0 + np.abs(least)))
-    e[hard, 0] += missing[hard]
+    # What rounding left along the least eigenvectors is not a part of the solution: all that is missing goes there.
+    flat = values - least[:, np.newaxis] <= 1e-12 * (1.0 + np.abs(least[:, np.newaxis]))
+    e[hard[:, np.newaxis] & flat] = 0.0
+    missing = np.sqrt(np.maximum(radius**2 - np.sum(np.abs(e) ** 2, axis=1), 0.0))
+    e[hard, 0] = -np.exp(1j * np.angle(b[hard, 0])) * missing[hard]
     e[inside] = free[inside]
     length = np.linalg.norm(e, axis=1, keepdims=True)
     e = np.where(length > radius, e * (radius / np.maximum(length, 1e-300)), e)

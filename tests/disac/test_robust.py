@@ -19,7 +19,7 @@ from disac.designs.robust.problem import Beams, Robustness
 from disac.designs.robust.sca import successive_convex, walk_ends
 from disac.designs.robust.total_power import power_share, quietest_beams, solve_total_power
 from disac.designs.robust.zero_forcing import zero_forcing
-from disac.metrics.worst_sinr import coherent_beam_sinr, worst_sinr_in_balls, worst_sinr_under_phases
+from disac.metrics.worst_sinr import coherent_beam_sinr, trust_region, worst_sinr_in_balls, worst_sinr_under_phases
 from tests.disac.robust_cases import NAMES, array, beams_of, load, problem, problem_of
 
 CHOICES: tuple[Robustness, ...] = ("none", "lemma1", "norm-ball", "stacked-ball", "phase")
@@ -358,6 +358,44 @@ def test_the_gap_stays_closed_near_the_largest_sinr(robustness: Robustness) -> N
                 assert certificate.relative_gap <= 1e-8
                 tested += 1
         assert tested
+
+
+def test_crowded_arrays_are_not_refused_by_a_step_from_above() -> None:
+    """Four users at four antennas, nearly in line: the multipliers overshoot on their way, which proves nothing."""
+    refused = 0
+    for realisation in range(60):
+        mine = problem(
+            layout__node_count=1, layout__user_count=4, arrays__antennas=4, channel__rician_factor_db=20.0,
+            channel__realisation=realisation, uncertainty__delta_rad=1e-9,
+        )  # fmt: skip
+        for sinr in (2.0, 30.0):
+            plain, guarded = (solve_total_power(mine, robustness, sinr) for robustness in ("none", "lemma1"))
+            assert plain.certificate.status == guarded.certificate.status
+            if plain.certificate.status == "ok":
+                np.testing.assert_allclose(plain.certificate.value, guarded.certificate.value, rtol=1e-4)
+            refused += plain.certificate.status == "infeasible"
+    assert 0 < refused < 120
+
+
+def test_the_trust_region_is_exact_in_its_hard_case() -> None:
+    """The multiplier's bound, minus the least eigenvalue there, is attained on the sphere."""
+    random = np.random.default_rng(4)
+    for size in (2, 3, 6):
+        for rank in (0, 1, size - 1):
+            basis = np.linalg.qr(random.standard_normal((size, size)) + 1j * random.standard_normal((size, size)))[0]
+            values = np.sort(random.uniform(-1.0, 1.0, size)) - 1.5
+            part = np.zeros(size, dtype=complex)
+            part[1 : 1 + rank] = 0.01 * random.standard_normal(rank)
+            matrix, linear = (basis * values) @ basis.conj().T, basis @ part
+            matrix = (matrix + matrix.conj().T) / 2.0
+            radius = 0.7
+            e = trust_region(matrix[np.newaxis], linear[np.newaxis], radius)[0]
+            apart = values - values[0]
+            bound = values[0] * radius**2 - float(np.sum(np.abs(part[1:]) ** 2 / apart[1:]))
+            reached = float(np.real(e.conj() @ matrix @ e + 2.0 * linear.conj() @ e))
+            if np.sum(np.abs(part[1:] / apart[1:]) ** 2) < radius**2:
+                assert reached == pytest.approx(bound, rel=1e-9)
+                assert np.linalg.norm(e) == pytest.approx(radius, rel=1e-9)
 
 
 def test_a_solver_that_stops_short_of_its_tolerance_still_serves() -> None:

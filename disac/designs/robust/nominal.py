@@ -45,7 +45,9 @@ def nominal_beams(heard: Complex, sinr: float) -> tuple[Complex | None, Float, i
         beams, level = _best(gram, q)
         raised = sinr * level
         if raised.sum() > 1.0:
-            return None, raised, step
+            proven = raised * _certain(gram, raised, sinr)
+            if proven.sum() > 1.0:
+                return None, proven, step
         # Powers of the uplink for these beams, where they can serve at all; from above, while the map itself rises from below.
         amplitude = gram @ beams
         own = np.abs(np.diagonal(amplitude)) ** 2
@@ -62,6 +64,13 @@ def nominal_beams(heard: Complex, sinr: float) -> tuple[Complex | None, Float, i
     q = q * min(1.0, float((sinr * level / q).min()))
     directions = beams.T @ heard
     return directions / np.linalg.norm(directions, axis=1, keepdims=True), q, step
+
+
+def _certain(gram: Complex, q: Float, sinr: float) -> float:
+    """Largest multiple of q that keeps ``q <= Gamma L(q)`` for certain, L being concave: q after a step from above does not."""
+    _, level = _best(gram, q)
+    least = 1.0 / np.real(np.diagonal(gram))
+    return float((least / (least + np.maximum(q / sinr - level, 0.0))).min())
 
 
 def _best(gram: Complex, q: Float) -> tuple[Complex, Float]:
