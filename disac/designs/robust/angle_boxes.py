@@ -182,6 +182,8 @@ def solve_max_min(
     The users' beams are those of least power, which serve any sensing signal (see ``total_power``).
     """
     started = time.perf_counter()
+    if problem.limit != "total":
+        raise ValueError(f"angles max-min is posed for total power, not '{problem.limit}'")
     plain = solve_total_power(problem, robustness, sinr)
     if plain.beams is None or plain.user_dual is None:
         return MaxMinDesign(plain.certificate, user_dual=plain.user_dual, cone_dual=plain.cone_dual)

@@ -65,10 +65,14 @@ def zero_forcing(problem: RobustProblem, robustness: Robustness, sinr: float, *,
 
 
 def _blind(channels: Complex, target: Complex) -> Complex:
-    """Unit beams [N, M] along the target's response [N, M] after projection off each node's channels [N, K, M]."""
+    """Unit beams [N, M] along the target's response [N, M] after projection off each node's channels [N, K, M].
+
+    A node whose users take all of its directions has none, and a beam of zeros.
+    """
     beams = np.empty_like(target)
     for n, (heard, response) in enumerate(zip(channels, target, strict=True)):
         basis = np.linalg.qr(heard.T)[0]
         rest = response - basis @ (basis.conj().T @ response)
-        beams[n] = rest / max(float(np.linalg.norm(rest)), 1e-300)
+        left = float(np.linalg.norm(rest))
+        beams[n] = rest / left if left > 1e-9 * float(np.linalg.norm(response)) else 0.0
     return beams
