@@ -80,6 +80,8 @@ class Options(BaseModel):
     def _the_design_has_the_choice(self) -> Options:
         if self.angles == "max-min" and (self.design != "optimum" or self.robustness.startswith("s-procedure")):
             raise ValueError("angles max-min: only the optimum with margins on amplitudes covers a box")
+        if self.angles == "max-min" and (self.search or self.solver != "cones"):
+            raise ValueError("angles max-min: it has no search of errors and no policy iteration")
         if self.design != "optimum" and self.robustness.startswith("s-procedure"):
             raise ValueError(f"robustness {self.robustness}: zero forcing is checked by margins on amplitudes")
         if self.solver == "policy-iteration" and self.robustness not in ("none", "lemma1", "norm-ball", "stacked-ball"):

@@ -85,3 +85,12 @@ def test_a_stationary_design_is_judged_by_its_beams() -> None:
     stored = stored_of(scenario, options)
     assert experiment.recheck(scenario, options, stored) == []
     assert experiment.recheck(scenario, options, stored | {"guarded_sinr_db": stored["guarded_sinr_db"] + 1e-3})
+
+
+def test_covering_a_box_is_refused_where_it_would_be_something_else() -> None:
+    for more in ({"search": True}, {"solver": "policy-iteration", "robustness": "lemma1"}):
+        with pytest.raises(ValueError, match="no search of errors and no policy iteration"):
+            Options.model_validate({"angles": "max-min", **more})
+    cell = experiment.run([scenario_of(10.0, 0.05, "per-node")], Options(angles="max-min", draws=100))[0]
+    assert cell["status"] == "failed"
+    assert "posed for total power, not 'per-node'" in cell["message"]

@@ -194,8 +194,8 @@ def _corner_bound(problem: RobustProblem, reach: Float, q: Float) -> float:
 def infeasible(
     need: float, seconds: float, user_dual: Float | None = None, cone_dual: Float | None = None, iterations: int = -1
 ) -> RobustDesign:  # fmt: skip
-    """The proof that no beams serve the users: they need at least ``need`` times the power."""
-    sentence = f"No beams give every user the SINR with these margins: they take at least {need:.4g} times the power (checked)."
+    """The proof that no beams serve the users as the choice guards them: they need at least ``need`` times the power."""
+    sentence = f"No beams give every user the SINR as it is guarded: they take at least {need:.4g} times the power (checked)."
     proof = Certificate("infeasible", sentence, dual_bound=0.0, iterations=iterations, seconds=seconds, maximised=True)
     return RobustDesign(proof, user_dual=user_dual, least_power=need, cone_dual=cone_dual)
 
