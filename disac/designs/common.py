@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from disac.arrays import baseband_hz
 from disac.common_scenario import (
     ANTENNAS,
     BANDWIDTH_HZ,
@@ -31,6 +32,7 @@ from disac.designs.robust.limited_power import solve_with_outer_bound
 from disac.designs.robust.problem import Robustness, RobustProblem
 from disac.designs.robust.total_power import solve_total_power
 from disac.designs.robust.zero_forcing import zero_forcing
+from disac.geometry import delays_s
 from disac.metrics.fisher import SensingModel
 from disac.metrics.kld import EchoModel
 from disac.metrics.sinr import SinrType
@@ -66,8 +68,12 @@ Method = Callable[[CommonNetwork, CommonScenario], Record]
 def sensing_model(network: CommonNetwork, *, coherent: bool) -> SensingModel:
     """Echoes of T symbols: link phases unknown, or known but for one of the target."""
     known = Synchronisation(phase_std_rad=0.0, link_phase_std_rad=0.0, carrier_hz=CARRIER_HZ) if coherent else None
-    # T symbols with the same covariances are one with T times the echo power.
-    amplitude = (np.sqrt(SYMBOLS) * network.amplitude).astype(np.complex128)[..., np.newaxis]
+    # T symbols with the same covariances are one with T times the echo power. The model turns with the subcarrier's number from
+    # zero on, so that the amplitude carries what the paths turn at the lowest subcarrier.
+    lowest = CARRIER_HZ + baseband_hz(SUBCARRIERS, BANDWIDTH_HZ)[0]
+    delay = delays_s(network.nodes_m, network.target_m[np.newaxis])
+    turn = np.exp(-2j * np.pi * lowest * (delay + delay.T))
+    amplitude = (np.sqrt(SYMBOLS) * network.amplitude * turn)[..., np.newaxis]
     return SensingModel(
         network.nodes_m, network.target_m[np.newaxis], amplitude, ANTENNAS, ANTENNAS, SUBCARRIERS, BANDWIDTH_HZ,
         network.noise_w * SUBCARRIERS, synchronisation=known,

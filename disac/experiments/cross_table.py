@@ -26,16 +26,16 @@ from disac.common_scenario import (
     CommonScenario,
     common_network,
 )
-from disac.designs.common import METHODS, MISSING, Method, Record, band_problem
+from disac.designs.common import METHODS, MISSING, Method, Record, band_problem, sensing_model
 from disac.designs.judge import location_crb_m2
 from disac.designs.problem import DesignProblem
 from disac.experiments.base import Variable
-from disac.metrics.cross import illuminated, phase_gains, radiated
+from disac.metrics.cross import illuminated, phase_gains, radiated, whole_divergence
 from disac.metrics.delay import delay_sidelobes
 from disac.metrics.detection import detection_probability, draw_echoes, threshold_for
+from disac.metrics.fisher import link_responses
 from disac.metrics.kld import EchoModel
 from disac.metrics.phases import crb_under_phases
-from disac.rcs import SHAPE, correlation
 from disac.streams import stream
 from disac.units import linear_to_db
 
@@ -48,6 +48,8 @@ PLUGINS = "disac.common_designs"
 PHASE_DRAWS = 200
 ECHO_DRAWS = 10_000
 FALSE_ALARM_RATE = 1e-3
+SENSED = 1e-9
+"""Share of the power below which a sensing signal is a rounding error, and not scored."""
 SAMPLE_BITS = 32
 """Of one complex sample on the fronthaul, 16 for each part."""
 
@@ -88,7 +90,7 @@ SENSING = (
     _sensing("random_phase_p95_rcrb_m", "root of the 95 % quantile of the CRB over random transmit phases", "m"),
     _sensing("rcrb_cc_m", "root CRB, all phases known but the target's", "m"),
     _sensing("kld", "divergence of one resource element, covariance block by block", "nat"),
-    _sensing("whole_kld", "divergence of one resource element, whole covariance", "nat"),
+    _sensing("whole_kld", "divergence of one resource element, whole covariance, one fluctuation for all links", "nat"),
     _sensing("interval_kld", "divergence of a processing interval", "nat"),
     _sensing("pd_one", "probability of detection by one resource element, false-alarm rate 1e-3, Swerling I"),
     _sensing("pd_interval", "probability of detection by a processing interval, false-alarm rate 1e-3, Swerling I"),
@@ -127,7 +129,8 @@ class Scorer:
         self.network, self.scenario = network, scenario
         nodes = len(network.nodes_m)
         gains = ANTENNAS * network.amplitude**2 / network.noise_w
-        self.echoes = EchoModel(gains, correlation(SHAPE["swerling-1"], nodes, common=False))
+        # Links that fluctuate by themselves around zero leave nothing between nodes: the divergence is that of the blocks.
+        self.echoes = EchoModel(gains, np.broadcast_to(np.eye(nodes), (nodes, nodes, nodes)))
         random = stream(scenario.seed, "common-phases", realisation=scenario.realisation)
         self.phases = random.uniform(0.0, 2.0 * np.pi, (PHASE_DRAWS, nodes))
 
@@ -135,6 +138,11 @@ class Scorer:
     def noncoherent(self) -> DesignProblem:
         """Bound with every link's phase unknown."""
         return band_problem(self.network)
+
+    @cached_property
+    def responses(self) -> Complex:
+        """What each receiver sees of one symbol of all nodes, [N, L, M_r, N M]."""
+        return link_responses(sensing_model(self.network, coherent=False)) / np.sqrt(SYMBOLS)
 
     @cached_property
     def coherent(self) -> DesignProblem:
@@ -158,21 +166,22 @@ class Scorer:
             "se_nc_bps_hz": kept * float(np.log2(1.0 + unknown).mean()), "fronthaul_bps": self._fronthaul(users, se_c),
         }  # fmt: skip
         result |= self._sensed(whole)
-        return result | {f"sensing_only_{name}": value for name, value in self._sensed(sensing).items()}
+        if radiated(sensing, nodes)[0] > SENSED * total:
+            result |= {f"sensing_only_{name}": value for name, value in self._sensed(sensing).items()}
+        return result
 
     def _sensed(self, covariances: Complex) -> dict[str, Any]:
-        if not np.abs(covariances).max() > 0:
-            return {}
         problem, t = self.noncoherent, illuminated(self.network.steering, covariances)
         crb = crb_under_phases(problem.derivatives, covariances, problem.sensing.noise_power, 1, self.phases)
         each = self.echoes.block(t)
+        together = whole_divergence(self.responses, covariances, self.network.noise_w)
         lit = t.T[t.max(axis=0) > 1e-12 * t.max()]
         peak, _ = delay_sidelobes(lit)
         found = {
             "rcrb_nc_m": np.sqrt(location_crb_m2(problem, covariances)),
             "random_phase_rcrb_m": np.sqrt(crb.mean()), "random_phase_p95_rcrb_m": np.sqrt(np.quantile(crb, 0.95)),
             "rcrb_cc_m": np.sqrt(location_crb_m2(self.coherent, covariances)), "kld": float(each.mean()),
-            "whole_kld": float(self.echoes.whole(t).mean()), "interval_kld": float(SYMBOLS * each.sum()),
+            "whole_kld": float(together.mean()), "interval_kld": float(SYMBOLS * each.sum()),
             "peak_delay_sidelobe_db": _db(float(peak.max())),
         }  # fmt: skip
         for name, snapshots in (("pd_one", 1), ("pd_interval", SYMBOLS * SUBCARRIERS)):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from disac.metrics.kld import block_divergence
+
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
@@ -93,6 +95,27 @@ def illuminated(steering: Complex, covariances: Complex) -> Float:
     nodes, antennas = steering.shape
     blocks = covariances.reshape(-1, nodes, antennas, nodes, antennas)
     return np.real(np.einsum("na,lnanb,nb->ln", steering, blocks, steering.conj(), optimize=True))
+
+
+def whole_divergence(responses: Complex, covariances: Complex, noise_power: float) -> Float:
+    """KLD (28) of 000 with the covariance of all receivers' echoes together, nats, [L].
+
+    ``R_1 = R_0 + H_l R_l H_l^H``, ``R_0 = noise_power I``: one fluctuation, common to all links, multiplies the echoes of all
+    nodes, so that what nodes send in step adds up at the target and every pair of receivers is correlated. (25) of 000 drops
+    what is outside the blocks of the receivers, and its beams never add up.
+
+    Parameters
+    ----------
+    responses
+        H_{n,l}, [N, L, M_r, D].
+    covariances
+        R_l of all that is sent, [L, D, D].
+    noise_power
+        Of one resource element.
+    """
+    stacked = np.moveaxis(responses, 0, 1).reshape(len(covariances), -1, covariances.shape[-1])
+    values = np.linalg.eigvalsh(stacked @ covariances @ stacked.conj().swapaxes(-1, -2)) / noise_power
+    return block_divergence(np.maximum(values, 0.0))
 
 
 def radiated(covariances: Complex, nodes: int) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ import pytest
 from disac.common_scenario import ANTENNAS, SUBCARRIERS, TOTAL_POWER_W, CommonScenario, common_network
 from disac.designs.common import METHODS, sensing_model, tone_problem
 from disac.experiments.cross_table import Options, Scorer, experiment
-from disac.metrics.cross import phase_gains
+from disac.metrics.cross import phase_gains, whole_divergence
 from disac.metrics.sinr import coherent_sinr, noncoherent_sinr
 
 SCENARIO = CommonScenario()
@@ -38,6 +38,38 @@ def test_one_sensing_beam_has_the_anchors_of_the_divergence(node: int, anchor: f
     problem = tone_problem(NETWORK, 0, "total")
     alone = np.eye(4)[node] * ANTENNAS * TOTAL_POWER_W / SUBCARRIERS
     assert scores["kld"] == pytest.approx(float(problem.divergence(alone)), rel=1e-9)
+
+
+def test_the_whole_divergence_adds_up_what_is_sent_in_step() -> None:
+    """One target has one amplitude for all links: the echo is ``u v^T x``, so that the divergence is ``f(|u|^2 v^T R v^*)``."""
+    from disac.geometry import delays_s
+    from disac.metrics.kld import divergence_of_scnr
+    from disac.units import SPEED_OF_LIGHT_M_S
+
+    random = np.random.default_rng(3)
+    factor = random.standard_normal((SUBCARRIERS, 32, 5)) + 1j * random.standard_normal((SUBCARRIERS, 32, 5))
+    sent = 1e-5 * factor @ factor.conj().swapaxes(-1, -2)
+    away = delays_s(NETWORK.nodes_m, NETWORK.target_m[np.newaxis])[:, 0] * SPEED_OF_LIGHT_M_S
+    strength = np.sqrt(NETWORK.amplitude[0, 0]) * away[0] / away
+    np.testing.assert_allclose(np.outer(strength, strength), NETWORK.amplitude)
+    for tone in (0, 17, 63):
+        frequency = 3.5e9 + (tone - 31.5) * 312.5e3
+        turn = np.exp(-2j * np.pi * frequency * away / SPEED_OF_LIGHT_M_S)
+        v = ((strength * turn)[:, np.newaxis] * NETWORK.steering).reshape(-1)
+        scnr = ANTENNAS * (strength**2).sum() * np.real(v @ sent[tone] @ v.conj()) / NETWORK.noise_w
+        found = whole_divergence(SCORER.responses, sent, NETWORK.noise_w)[tone]
+        assert found == pytest.approx(float(divergence_of_scnr(scnr)), rel=1e-9)
+
+
+def test_echoes_of_one_beam_are_correlated_over_receivers() -> None:
+    """One active node: the whole covariance has rank one, ``f(sum_n x_n)`` instead of ``sum_n f(x_n)``."""
+    beam = np.zeros(32, dtype=complex)
+    beam[:ANTENNAS] = NETWORK.steering[0].conj() * np.sqrt(TOTAL_POWER_W / SUBCARRIERS / ANTENNAS)
+    sent = np.broadcast_to(np.outer(beam, beam.conj()), (SUBCARRIERS, 32, 32))
+    scores = SCORER.scores(np.zeros((3, SUBCARRIERS, 32, 32), dtype=complex), sent)
+    scnr = SCORER.echoes.scnr(np.eye(4)[0] * ANTENNAS * TOTAL_POWER_W / SUBCARRIERS)
+    assert scores["whole_kld"] == pytest.approx(scnr.sum() - np.log1p(scnr.sum()), rel=1e-9)
+    assert scores["whole_kld"] > 1.5 * scores["kld"]
 
 
 def test_coherent_transmitters_and_receivers_apart_have_their_anchor() -> None:
