@@ -26,6 +26,13 @@ class Ring(Section):
     def _the_ring_is_open(self) -> Ring:
         if self.user_inner_m >= self.user_outer_m:
             raise ValueError(f"user_inner_m {self.user_inner_m:g} is not below user_outer_m {self.user_outer_m:g}")
+        if self.separation_deg is not None and self.node_count > 1:
+            largest = 360.0 / self.node_count
+            if not 0.0 < self.separation_deg <= largest:
+                raise ValueError(
+                    f"separation_deg {self.separation_deg:g} puts nodes in one place or past each other: {self.node_count} "
+                    f"nodes stand more than 0 and at most {largest:g} deg apart"
+                )
         return self
 
 
@@ -90,6 +97,12 @@ class Uncertainty(Section):
     coherence_loss: Literal["none", "paper"] = Field(
         "none", description="echoes as they are, or multiplied by 1 - 2 delta as in (13) of 000"
     )
+
+    @model_validator(mode="after")
+    def _the_loss_is_one(self) -> Uncertainty:
+        if self.coherence_loss == "paper" and self.delta_rad > 0.5:
+            raise ValueError(f"delta_rad {self.delta_rad:g}: the factor 1 - 2 delta of coherence_loss 'paper' ends at 0.5")
+        return self
 
 
 class CoherentPower(Section):

@@ -15,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from disac.coherent_drop import CoherentDrop, coherent_drop
 from disac.coherent_scenario import CoherentScenario
 from disac.designs.robust.angle_boxes import boundary_angles, least_divergence, solve_max_min
-from disac.designs.robust.design import design_beams, robust_problem
+from disac.designs.robust.design import design_beams, prove_again, robust_problem
 from disac.designs.robust.guards import guarded_sinr
 from disac.designs.robust.problem import Beams, Robustness, RobustProblem
 from disac.designs.robust.sca import successive_convex, walk_ends
-from disac.designs.robust.total_power import RobustDesign, proven_again
+from disac.designs.robust.total_power import RobustDesign
 from disac.designs.robust.zero_forcing import zero_forcing
 from disac.experiments.base import Variable
 from disac.metrics.detection import (
@@ -122,6 +122,7 @@ VARIABLES = (
     Variable("trapped_loss", "largest loss of divergence over random starts, relative"),
     Variable("objective", "value of the objective", "nat"),
     Variable("dual_bound", "upper bound of the objective", "nat"),
+    Variable("least_power", "power that the users are proven to need at least, of the limit; above one none serves"),
     Variable("relative_gap", "relative gap between bound and value"),
     Variable("worst_violation", "largest relative violation of a constraint"),
     Variable("power_violation", "relative violation of the power limit"),
@@ -137,7 +138,7 @@ VARIABLES = (
     ),
     Variable("beampower", "power of each node at the target", "W", dims=("node",), kind="detail"),
     Variable("user_dual", "multiplier of each user's guarded SINR, of the power limit", dims=("user",), kind="detail"),
-    Variable("cone_dual", "multipliers of the users' cones, which name the proof's errors", dims=("row",), kind="detail"),
+    Variable("proof", "multipliers or beams that name the errors of the proof", dims=("row",), kind="detail"),
 )  # fmt: skip
 
 
@@ -186,12 +187,12 @@ class RobustTradeoff:
         problem = robust_problem(drop, full=options.objective == "whole", angles_rad=angles)
         served = not np.isnan(stored["objective"])
         wrong = _broken(scenario, options, drop, problem, stored) if served else []
-        proven = options.robustness == "none" or stored["cone_dual"].size > 0
-        if options.design != "optimum" or problem.limit != "total" or not proven:
+        # Of the limits of nodes and antennas only what is refused carries its proof.
+        if np.isnan(stored["least_power"]):
             return wrong
-        least, bound = proven_again(problem, options.robustness, sinr, stored["user_dual"], stored["cone_dual"])
-        if not served and least <= 1.0:
-            wrong.append(f"the stored multipliers prove a need of {least:.6g} times the power only")
+        least, bound = prove_again(problem, options.robustness, sinr, options.solver, stored["user_dual"], stored["proof"])
+        if not np.isclose(stored["least_power"], least, rtol=1e-7, atol=0.0):
+            wrong.append(f"least_power is stored as {stored['least_power']:.9g}, the stored multipliers prove {least:.9g}")
         if served and options.angles != "max-min" and not np.isclose(stored["dual_bound"], bound, rtol=1e-7, atol=0.0):
             wrong.append(f"dual_bound is stored as {stored['dual_bound']:.9g}, the stored multipliers prove {bound:.9g}")
         return wrong
@@ -255,7 +256,7 @@ def _result(scenario: CoherentScenario, options: Options, deployment: _Deploymen
     if options.angles == "max-min":
         covering = solve_max_min(drop, problem, options.robustness, sinr, half)
         certificate, users, covariance = covering.certificate, covering.users, covering.sensing
-        user_dual, cone_dual = covering.user_dual, covering.cone_dual
+        user_dual, proof, least = covering.user_dual, covering.proof, covering.least_power
     else:
         if options.design == "optimum":
             delivered = design_beams(problem, options.robustness, sinr, options.solver)
@@ -263,18 +264,19 @@ def _result(scenario: CoherentScenario, options: Options, deployment: _Deploymen
         else:
             best = options.design == "zero-forcing-best-node"
             design = zero_forcing(problem, options.robustness, sinr, best_node=best)
-        certificate, user_dual, cone_dual = design.certificate, design.user_dual, design.cone_dual
+        certificate, user_dual, proof = design.certificate, design.user_dual, design.proof
+        least = design.least_power
         if design.beams is not None:
             users = design.beams.users
             covariance = np.einsum("na,nb->nab", design.beams.sensing, design.beams.sensing.conj())
     result: dict[str, Any] = {
         "status": certificate.status, "message": certificate.message, "solve_seconds": certificate.seconds,
-        "bound_seconds": bound_seconds,
+        "bound_seconds": bound_seconds, "least_power": least,
     }  # fmt: skip
     if user_dual is not None:
         result["user_dual"] = user_dual
-    if cone_dual is not None:
-        result["cone_dual"] = cone_dual
+    if proof is not None:
+        result["proof"] = proof
     if users is None or covariance is None:
         return result
     t = _beampowers(nominal, covariance)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from disac.designs.robust.guards import guard_of, guarded_amplitudes, guarded_sinr
 from disac.designs.robust.lifted import LiftedProgram, lifted_walk
 from disac.designs.robust.limited_power import LimitedPower, solve_limited_power, solve_with_outer_bound
-from disac.designs.robust.matrix_inequality import InequalityProgram, solve_inequality
+from disac.designs.robust.matrix_inequality import InequalityProgram, proven_by_inequalities, solve_inequality
 from disac.designs.robust.policy_iteration import solve_by_policy_iteration
 from disac.designs.robust.problem import Beams, Robustness
 from disac.designs.robust.sca import successive_convex, walk_ends
@@ -280,7 +280,8 @@ def test_the_matrix_inequality_stands_its_balls_and_costs_least() -> None:
         heard = (mine.channels, exact.beams.users, exact.beams.sensing, mine.noise_power)
         worst = worst_sinr_in_balls(*heard, mine.ball_radius, stacked=stacked)
         assert 10 * np.log10(worst.min() / sinr) >= -1e-3
-        assert exact.certificate.value <= exact.certificate.dual_bound
+        # What is left of the gap is what the SINR is asked for above the target.
+        assert exact.certificate.value <= exact.certificate.dual_bound <= exact.certificate.value * (1.0 + 1e-3)
         if not stacked:
             assert exact.certificate.value >= safe
 
@@ -293,13 +294,51 @@ def test_the_matrix_inequality_proves_that_there_is_none() -> None:
         )
         for delta in (0.2, 0.3)
     )
-    needed = served.least_power()
+    multipliers = served.quietest()
+    assert multipliers is not None
+    needed, _ = served.simplex(multipliers)
     taken = 1.0 / float(served.margin.value)
     assert 0.9 * taken < needed <= taken < 1.0
-    assert lost.least_power() > 1.0
     design = solve_inequality(lost.problem, 100.0, stacked=False)
     assert design.certificate.status == "infeasible"
     assert design.least_power > 1.0
+
+
+@pytest.mark.parametrize("realisation", [1, 2])
+def test_the_matrix_inequality_s_bound_is_above_the_optimum_where_there_are_no_errors(realisation: int) -> None:
+    """Balls of no size: the optimum is known, and the inequality's bound, proven at the SINR itself, is not below it."""
+    mine = problem(layout__separation_deg=120.0, uncertainty__delta_rad=0.0, channel__realisation=realisation)
+    best = solve_total_power(mine, "none", 100.0).certificate.value
+    exact = solve_inequality(mine, 100.0, stacked=False).certificate
+    assert exact.value <= best <= exact.dual_bound <= best * (1.0 + 5e-4)
+
+
+def test_multipliers_of_an_inequality_bound_whatever_they_are() -> None:
+    mine = problem(layout__separation_deg=120.0, uncertainty__delta_rad=0.05, channel__realisation=1)
+    design = solve_inequality(mine, 100.0, stacked=False)
+    assert design.proof is not None
+    random = np.random.default_rng(2)
+    for spread in (0.0, 0.01, 0.3, 10.0):
+        proof = design.proof * (1.0 + spread * random.standard_normal(design.proof.shape))
+        least, bound = proven_by_inequalities(mine, 100.0, proof, stacked=False)
+        assert least < 1.0
+        assert bound >= design.certificate.value
+
+
+@pytest.mark.parametrize("below_db", [1e-3, 1e-5])
+def test_the_outer_bound_holds_close_to_the_largest_sinr(below_db: float) -> None:
+    """One node: its limit is the total power, whose optimum is known; at the edge what the SINR is asked for above counts."""
+    mine = problem(layout__node_count=1, uncertainty__delta_rad=0.05)
+    low, high = 10.0, 60.0
+    while high - low > 1e-7:
+        middle = (low + high) / 2.0
+        served = solve_total_power(mine, "norm-ball", 10.0 ** (middle / 10.0)).certificate.status == "ok"
+        low, high = (middle, high) if served else (low, middle)
+    sinr = 10.0 ** ((low - below_db) / 10.0)
+    best = solve_total_power(mine, "norm-ball", sinr).certificate.value
+    found, _ = solve_with_outer_bound(dataclasses.replace(mine, limit="per-node"), "norm-ball", sinr)
+    assert found.certificate.status == "ok"
+    assert found.certificate.value * (1.0 - 1e-6) <= best <= found.certificate.dual_bound * (1.0 + 1e-12)
 
 
 @pytest.mark.parametrize("nodes", [1, 2])

@@ -66,18 +66,39 @@ def test_stored_multipliers_prove_the_bound(robustness: str) -> None:
     assert any("the stored multipliers prove" in said for said in experiment.recheck(scenario, options, weaker))
 
 
-@pytest.mark.parametrize("robustness", ["lemma1", "norm-ball", "stacked-ball"])
-def test_stored_multipliers_prove_that_there_is_no_design(robustness: str) -> None:
-    scenario, options = scenario_of(20.0, 0.25), Options(draws=100, robustness=robustness)
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    *(({"robustness": robustness}, "total") for robustness in ("lemma1", "norm-ball", "stacked-ball")),
+    ({"robustness": "lemma1", "solver": "policy-iteration"}, "total"),
+    ({"robustness": "norm-ball"}, "per-node"),
+    ({"robustness": "lemma1"}, "per-antenna"),
+    ({"robustness": "s-procedure"}, "total"),
+    ({"robustness": "phase", "angles": "max-min"}, "total"),
+]
+
+
+@pytest.mark.parametrize(("choice", "limit"), REFUSED)
+def test_stored_multipliers_prove_that_there_is_no_design(choice: dict[str, Any], limit: str) -> None:
+    sinr_db, delta_rad = (40.0, 0.4) if choice["robustness"] == "phase" else (20.0, 0.3)
+    scenario, options = scenario_of(sinr_db, delta_rad, limit), Options(draws=100, **choice)
     stored = stored_of(scenario, options)
     assert stored["status"] == "infeasible"
+    assert stored["least_power"] > 1.0
     assert experiment.recheck(scenario, options, stored) == []
-    weaker = stored | {"user_dual": 0.5 * stored["user_dual"] / stored["user_dual"].sum()}
-    assert "prove a need of" in experiment.recheck(scenario, options, weaker)[0]
     # Multipliers that point elsewhere prove less, never more than is true.
     random = np.random.default_rng(1)
-    astray = stored | {"cone_dual": random.standard_normal(stored["cone_dual"].shape)}
-    assert "prove a need of" in experiment.recheck(scenario, options, astray)[0]
+    astray = stored | {"proof": random.standard_normal(stored["proof"].shape)}
+    assert "least_power is stored as" in experiment.recheck(scenario, options, astray)[0]
+    assert "least_power is stored as" in experiment.recheck(scenario, options, stored | {"least_power": 2.0})[0]
+
+
+@pytest.mark.parametrize("choice", [{"robustness": "s-procedure"}, {"robustness": "lemma1", "solver": "policy-iteration"}])
+def test_other_methods_prove_their_bound_again(choice: dict[str, Any]) -> None:
+    scenario, options = scenario_of(10.0, 0.05), Options(draws=100, **choice)
+    stored = stored_of(scenario, options)
+    assert stored["status"] == "ok"
+    assert experiment.recheck(scenario, options, stored) == []
+    closer = stored | {"dual_bound": stored["objective"] * (1.0 - 1e-6)}
+    assert any("the stored multipliers prove" in said for said in experiment.recheck(scenario, options, closer))
 
 
 def test_a_stationary_design_is_judged_by_its_beams() -> None:

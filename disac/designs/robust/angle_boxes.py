@@ -63,7 +63,7 @@ def boundary_angles(drop: CoherentDrop, half_rad: float) -> Float:
     """
     corners = box_points(half_rad, len(drop.nodes_m), 2)
     gains = drop.echo_gains(drop.target_angles_rad + corners)
-    t = np.full(len(drop.nodes_m), 1.0) * drop.scenario.arrays.antennas
+    t = np.sum(np.abs(drop.steering(drop.target_angles_rad)) ** 2, axis=1)
     scnr = np.einsum("gnm,m->gn", gains, t) * 10.0 ** (drop.scenario.power.power_to_noise_db / 10.0) / len(t)
     values = (scnr - np.log1p(scnr)).sum(axis=1)
     return drop.target_angles_rad + corners[int(np.argmin(values))]
@@ -116,7 +116,8 @@ class MaxMinDesign:
     reach: float = float("nan")
     reach_bound: float = float("nan")
     user_dual: Float | None = None
-    cone_dual: Float | None = None
+    proof: Float | None = None
+    least_power: float = float("nan")
 
 
 def covering_beams(problem: RobustProblem, drop: CoherentDrop, guard: Guard, q: Float, half_rad: float) -> list[CoveringBeam]:
@@ -186,7 +187,7 @@ def solve_max_min(
         raise ValueError(f"angles max-min is posed for total power, not '{problem.limit}'")
     plain = solve_total_power(problem, robustness, sinr)
     if plain.beams is None or plain.user_dual is None:
-        return MaxMinDesign(plain.certificate, user_dual=plain.user_dual, cone_dual=plain.cone_dual)
+        return MaxMinDesign(plain.certificate, user_dual=plain.user_dual, proof=plain.proof, least_power=plain.least_power)
     guard = guard_of(problem, robustness)
     unit = 1.0 / np.sqrt(problem.power)
     users = plain.beams.users * unit
@@ -209,7 +210,7 @@ def solve_max_min(
             bound = problem.power * beam.bound * (1.0 - plain.user_dual.sum())
             best = MaxMinDesign(
                 Certificate("ok", "", least, maximised=True), sent, sensing, where, node, reach, bound, plain.user_dual,
-                plain.cone_dual,
+                plain.proof, plain.least_power,
             )  # fmt: skip
     assert best is not None
     assert best.users is not None

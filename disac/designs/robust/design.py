@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from disac.coherent_drop import CoherentDrop
-from disac.designs.robust.limited_power import solve_with_outer_bound
-from disac.designs.robust.matrix_inequality import solve_inequality
-from disac.designs.robust.policy_iteration import solve_by_policy_iteration
+from disac.designs.robust.limited_power import LimitedPower, solve_with_outer_bound
+from disac.designs.robust.matrix_inequality import proven_by_inequalities, solve_inequality
+from disac.designs.robust.policy_iteration import proven_by_beams, solve_by_policy_iteration
 from disac.designs.robust.problem import Robustness, RobustProblem
-from disac.designs.robust.total_power import RobustDesign, solve_total_power
+from disac.designs.robust.total_power import RobustDesign, proven_by_cones, solve_total_power
 from disac.metrics.kld import EchoModel
 from disac.units import db_to_linear
 
+Float = NDArray[np.float64]
 Method = Literal["cones", "policy-iteration"]
 
 
@@ -59,3 +61,18 @@ def design_beams(problem: RobustProblem, robustness: Robustness, sinr: float, me
         return Delivered(*solve_with_outer_bound(problem, robustness, sinr))
     solver = solve_total_power if method == "cones" else solve_by_policy_iteration
     return Delivered(solver(problem, robustness, sinr))
+
+
+def prove_again(
+    problem: RobustProblem, robustness: Robustness, sinr: float, method: Method, user_dual: Float, proof: Float
+) -> tuple[float, float]:  # fmt: skip
+    """What stored multipliers prove without a solver and whatever their values: least power, of the limit, and bound in nats.
+
+    The bound of per-node and per-antenna power rests on half-spaces whose multipliers are not kept: it is infinite here.
+    """
+    if robustness in ("s-procedure", "s-procedure-stacked"):
+        return proven_by_inequalities(problem, sinr, proof, stacked=robustness == "s-procedure-stacked")
+    if problem.limit != "total":
+        return LimitedPower(problem, robustness, sinr).least_power(proof), float("inf")
+    prove = proven_by_cones if method == "cones" else proven_by_beams
+    return prove(problem, robustness, sinr, user_dual, proof)

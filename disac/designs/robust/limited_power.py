@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from disac.designs.robust.problem import Beams, Robustness, RobustProblem
 from disac.designs.robust.total_power import RobustDesign, infeasible, judged
 from disac.optim.certificate import Certificate
 from disac.optim.cones import ConeSolution
+from disac.optim.polytope import polytope_vertices
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
@@ -36,7 +36,8 @@ CLIMB = 1e-3
 """A climb ends where a step gains less than this share of that distance."""
 
 RETREAT = 1e-7
-"""The SINR is asked for by this much more, relative, since the solver leaves rows violated by about a tenth of it."""
+"""The SINR is asked for by this much more, relative, since the solver leaves rows violated by about a tenth of it. Bounds, and
+proofs that there is no design, are those of the SINR itself."""
 
 
 class LimitedPower:
@@ -57,7 +58,7 @@ class LimitedPower:
     def _cones(self, *, fixed_noise: bool) -> GuardedCones:
         problem = self.problem
         guard = guard_of(problem, self.robustness, self.basis)
-        sinr = self.sinr * (1.0 + RETREAT)
+        sinr = self.sinr * (1.0 + RETREAT) if fixed_noise else self.sinr
         cones = GuardedCones(guard, sinr, self.sensing, problem.scaled_channels, fixed_noise=fixed_noise)
         rows = self.basis.reshape(problem.nodes, problem.antennas, -1)
         for n in range(problem.nodes):
@@ -86,8 +87,17 @@ class LimitedPower:
 
     def support(self, weights: Float, found: ConeSolution) -> float:
         """What ``g^T u`` cannot exceed, by the multipliers of a solution for these weights."""
-        largest = float(np.linalg.norm(self.problem.scaled_channels, axis=2).sum(axis=0).max())
-        return self.cones.program.upper_bound(self._cost(weights), found.multipliers, self.cones.box(largest))
+        proof = list(found.multipliers)
+        for k in range(self.problem.users):
+            # Multipliers (z_0, z) of ``s >= root |y|`` at the SINR asked for are (z_0, c z) at the SINR itself.
+            proof[k] = proof[k].copy()
+            proof[k][0] = max(proof[k][0], np.sqrt(1.0 + RETREAT) * float(np.linalg.norm(proof[k][1:])))
+        return self.cones.program.upper_bound(self._cost(weights), proof, self.cones.box(self._largest))
+
+    @property
+    def _largest(self) -> float:
+        """What no amplitude at a user exceeds."""
+        return float(np.linalg.norm(self.problem.scaled_channels, axis=2).sum(axis=0).max())
 
     def beams(self, found: ConeSolution) -> Beams:
         """Beams of a solution in physical units, turned down where rounding exceeds a limit."""
@@ -96,15 +106,26 @@ class LimitedPower:
         sensing = np.einsum("nms,ns->nm", self.sensing, self.cones.sensing_beams(found.variables))
         return Beams(scale * users, scale * sensing)
 
-    def least_power(self) -> tuple[float, int]:
-        """Least power, of the limits, that multipliers prove; above one no beams give every user the SINR."""
+    def quietest(self) -> tuple[Float, int]:
+        """Multipliers of the largest noise under which the users have their SINR within the limits, and the iterations."""
         cones = self._cones(fixed_noise=False)
-        cost = np.zeros(cones.variables)
-        cost[cones.start["noise"]] = 1.0
-        found = cones.program.solve(cost)
-        largest = float(np.linalg.norm(self.problem.scaled_channels, axis=2).sum(axis=0).max())
-        noise = cones.program.upper_bound(cost, found.multipliers, cones.box(largest))
-        return 1.0 / max(noise, 1e-9) ** 2, found.iterations
+        found = cones.program.solve(_noise(cones))
+        return np.concatenate(found.multipliers), found.iterations
+
+    def least_power(self, proof: Float) -> float:
+        """Least power, of the limits, that multipliers of the largest noise prove, whatever their values.
+
+        Above one no beams give every user the SINR.
+        """
+        cones = self._cones(fixed_noise=False)
+        noise = cones.program.upper_bound(_noise(cones), cones.program.split(proof), cones.box(self._largest))
+        return 1.0 / max(noise, 1e-9) ** 2
+
+
+def _noise(cones: GuardedCones) -> Float:
+    cost = np.zeros(cones.variables)
+    cost[cones.start["noise"]] = 1.0
+    return cost
 
 
 def divergence_gradient(problem: RobustProblem, amplitudes: Float) -> Float:
@@ -163,10 +184,10 @@ class _Search:
             certificate = replace(certificate, iterations=program.iterations, seconds=time.perf_counter() - started)
             reached = beams.beampowers(problem.steering)
             return RobustDesign(certificate, beams, reached, int(np.argmax(reached)))
-        need, iterations = program.least_power()
-        seconds = time.perf_counter() - started
+        proof, iterations = program.quietest()
+        need, seconds = program.least_power(proof), time.perf_counter() - started
         if need > 1.0:
-            return infeasible(need, seconds, iterations=iterations)
+            return infeasible(need, seconds, proof=proof, iterations=iterations)
         sentence = f"The solver found no beams and no proof that there are none; they take at least {need:.6f} of the power."
         return RobustDesign(Certificate("failed", sentence, iterations=iterations, seconds=seconds))
 
@@ -225,21 +246,7 @@ def solve_with_outer_bound(
 
 def _furthest_vertex(problem: RobustProblem, cuts: list[tuple[Float, float]]) -> tuple[Float, float]:
     """The vertex of ``{u >= 0, g^T u <= s}`` with the largest divergence, and that divergence."""
-    from scipy.spatial import HalfspaceIntersection
-
-    normals = np.array([g for g, _ in cuts])
-    supports = np.array([s for _, s in cuts])
-    nodes = normals.shape[1]
-    if nodes == 1:
-        corners = np.array([[float((supports / normals[:, 0]).min())]])
-    else:
-        # In units of the axes' supports the set is near a unit box, and half of its smallest ray is inside.
-        scale = supports[np.argmax(normals == 1.0, axis=0)]
-        scaled = normals * scale
-        inside = np.full(nodes, 0.5 * float((supports / scaled.sum(axis=1)).min()))
-        halves = np.vstack([np.column_stack([scaled, -supports]), np.column_stack([-np.eye(nodes), np.zeros(nodes)])])
-        found: Any = HalfspaceIntersection(halves, inside)
-        corners = np.maximum(found.intersections, 0.0) * scale
+    corners = polytope_vertices(np.array([g for g, _ in cuts]), np.array([support for _, support in cuts]))
     values = problem.divergence(problem.power * corners**2)
     best = int(np.argmax(values))
     return corners[best], float(values[best])

@@ -5,9 +5,9 @@ With ``M_k = W_k / Gamma - sum_j W_j - blkdiag(W_s,n)`` user k has its SINR for 
 0`` for some lambda >= 0, and conversely; with a multiplier per node for the balls of (4) in 000 it suffices, and is exact for
 up to two nodes. Beams of users and sensing share the spans of each node's users and target.
 
-Power is total. There is no duality of q here; the powers t that can be reached are convex, so that the corners ``t*_m`` of each
-node alone and the support in the direction 1 / t* enclose them in a simplex ``sum_m t_m / t*_m <= 1 + b``, which bounds the
-divergence from above.
+Power is total. Each set of multipliers of the inequalities proves a simplex around the powers t that can be reached, as q does
+where margins guard amplitudes (:class:`InBalls`); no one simplex is reached everywhere, but those of the programs of each node
+alone have in common what bounds the divergence as closely as the solver goes. They also prove that there is no design.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from disac.designs.robust.total_power import RobustDesign, infeasible, power_sha
 from disac.metrics.worst_sinr import coherent_beam_sinr
 from disac.optim.certificate import Certificate
 from disac.optim.conic import solve
+from disac.optim.polytope import polytope_vertices
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
@@ -37,34 +38,101 @@ TOLERANCES: tuple[dict[str, Any], ...] = (
 
 RETREAT = 1e-3
 """The SINR is asked for by this much more, relative (0.004 dB), for what the solver leaves violated: up to 0.004 dB at N =
-4."""
+4. Bounds are those of the SINR itself."""
 
 
-class InequalityProgram:
+class InBalls:
+    """Errors in balls in the coordinates of the beams' common spans, and what multipliers prove there, whatever their values.
+
+    A multiplier's blocks are moments of errors u with ``E |u|^2 <= 1`` in each ball, so that ``C_k = E (h_k + e)(h_k + e)^H``
+    has ``tr(M_k C_k) >= weight_k`` for all covariances that satisfy the inequality.
+    """
+
+    def __init__(self, problem: RobustProblem, sinr: float, *, stacked: bool) -> None:
+        nodes, users = problem.nodes, problem.users
+        self.sinr, self.bases = sinr, sensing_bases(problem)
+        self.size = self.bases.shape[2]
+        self.heard = np.einsum("nkm,nms->kns", problem.scaled_channels, self.bases.conj()).reshape(users, -1)
+        self.target = np.einsum("nm,nms->ns", problem.steering, self.bases)
+        self.balls = 1 if stacked else nodes
+        radius = problem.stacked_radius[:, np.newaxis] if stacked else problem.scaled_radius.T
+        self.radius = np.repeat(radius, nodes * self.size // self.balls, axis=1)
+
+    def _moments(self, multipliers: Complex) -> tuple[Complex, float, float]:
+        """``C_k`` [K, d, d], the sum of the weights, and ``max_k lambda_max(C_k / Gamma - sum_{j != k} C_j)``."""
+        moments, weights = [], 0.0
+        for h, radius, multiplier in zip(self.heard, self.radius, multipliers, strict=True):
+            values, vectors = np.linalg.eigh(multiplier + multiplier.conj().T)
+            root = vectors * np.sqrt(np.maximum(values, 0.0)) / np.linalg.norm(h)
+            errors, weight = root[:-1], float(np.linalg.norm(root[-1])) ** 2
+            spread = (np.abs(errors) ** 2).sum(axis=1).reshape(self.balls, -1).sum(axis=1)
+            shrink = np.sqrt(np.minimum(1.0, weight / np.maximum(spread, 1e-300)))
+            errors = errors * np.repeat(shrink, len(errors) // self.balls)[:, np.newaxis]
+            part = h[:, np.newaxis] * root[-1] + radius[:, np.newaxis] * errors
+            moments.append(part @ part.conj().T)
+            weights += weight
+        found = np.array(moments)
+        most = float(np.linalg.eigvalsh(found / self.sinr + found - found.sum(axis=0))[:, -1].max())
+        # Where no power serves the eigenvalue is not positive; rounding must not be what says so.
+        return found, weights, max(most, 1e-12 * float(np.linalg.norm(found.sum(axis=0))))
+
+    def simplex(self, multipliers: Complex) -> tuple[float, Float]:
+        """Least power p of the users and reach r [N] with ``p + sum_n t_n / r_n <= 1`` for every design, in units of the limit.
+
+        Added up, the inequalities say ``sum_k weight_k <= sum_k tr(W_k D_k) - sum_n tr(W_s,n S_n)``, with ``D_k = C_k / Gamma -
+        sum_j C_j`` and S_n the n-th block of ``sum_k C_k``; the first sum is at most the largest eigenvalue of any D_k times
+        the power of the users.
+        """
+        moments, weights, most = self._moments(multipliers)
+        blocks = moments.sum(axis=0).reshape(len(self.target), self.size, len(self.target), self.size)
+        leaks = np.stack([blocks[n, :, n] for n in range(len(self.target))])
+        wanted = self.target.conj()
+        beams = np.linalg.solve(most * np.eye(self.size) + leaks, wanted[..., np.newaxis])[..., 0]
+        return weights / most, most * np.real(np.einsum("ns,ns->n", wanted.conj(), beams))
+
+
+def proven_by_inequalities(
+    problem: RobustProblem, sinr: float, proof: Float, *, stacked: bool
+) -> tuple[float, float]:  # fmt: skip
+    """What sets of multipliers [sets, K, d + 1, d + 1] (all Re, all Im) of the inequality prove together, whatever they are.
+
+    Returns
+    -------
+    least_power
+        Share of the power that the users take at least; above one they cannot be served.
+    bound
+        Divergence, in nats, that no design exceeds: the largest at a vertex of what the simplices have in common.
+    """
+    balls = InBalls(problem, sinr, stacked=stacked)
+    size = balls.heard.shape[1] + 1
+    real, imaginary = proof.reshape(2, -1, problem.users, size, size)
+    found = [balls.simplex(each) for each in real + 1j * imaginary]
+    least = max(share for share, _ in found)
+    if least >= 1.0:
+        return least, 0.0
+    normals, supports = np.array([1.0 / reach for _, reach in found]), np.array([1.0 - share for share, _ in found])
+    return least, float(problem.divergence(problem.power * polytope_vertices(normals, supports)).max())
+
+
+class InequalityProgram(InBalls):
     """The lifted program under total power; ``stacked`` takes one ball over all nodes in place of one for each."""
 
     def __init__(self, problem: RobustProblem, sinr: float, *, stacked: bool) -> None:
         import cvxpy as cp
 
-        nodes, users = problem.nodes, problem.users
-        self.problem, self.bases, self.sinr = problem, sensing_bases(problem), sinr
-        size = self.bases.shape[2]
-        self.heard = np.einsum("nkm,nms->kns", problem.scaled_channels, self.bases.conj()).reshape(users, -1)
-        target = np.einsum("nm,nms->ns", problem.steering, self.bases)
-        self.balls = 1 if stacked else nodes
-        radius = problem.stacked_radius[:, np.newaxis] if stacked else problem.scaled_radius.T
-        self.radius = np.repeat(radius, nodes * size // self.balls, axis=1)
-        self.users = [cp.Variable((nodes * size,) * 2, hermitian=True) for _ in range(users)]
+        super().__init__(problem, sinr, stacked=stacked)
+        self.problem, nodes, size = problem, problem.nodes, self.size
+        self.users = [cp.Variable((nodes * size,) * 2, hermitian=True) for _ in range(problem.users)]
         self.sensing = [cp.Variable((size,) * 2, hermitian=True) for _ in range(nodes)]
         self.weights, self.margin = cp.Parameter(nodes), cp.Variable()
         # The power in units in which a user's share over Gamma is of the order of one.
         self.unit = max(sinr, 1.0)
         limits = [x >> 0 for x in [*self.users, *self.sensing]]
         limits.append(cp.real(sum(cp.trace(x) for x in [*self.users, *self.sensing])) <= self.unit)
-        self.inequalities = [self.unit * self._inequality(k) >> 0 for k in range(users)]
+        self.inequalities = [self.unit * self._inequality(k) >> 0 for k in range(problem.users)]
         constraints = [*limits, *self.inequalities]
-        lit = cp.hstack([cp.real(cp.trace(np.outer(target[n].conj(), target[n]) @ self.sensing[n])) for n in range(nodes)])
-        self.lit = lit / self.unit
+        target = [np.outer(a.conj(), a) for a in self.target]
+        self.lit = cp.hstack([cp.real(cp.trace(target[n] @ self.sensing[n])) for n in range(nodes)]) / self.unit
         unit_power = float((np.linalg.norm(problem.steering, axis=1) ** 2).max())
         self.program = cp.Problem(cp.Maximize(self.weights @ (self.lit / unit_power)), [*constraints, self.margin == 1.0])
         self.reach = cp.Problem(cp.Maximize(self.margin), constraints)
@@ -73,7 +141,7 @@ class InequalityProgram:
         """The block of a user, with errors in units of their balls: a multiplier's price is then the multiplier itself."""
         import cvxpy as cp
 
-        nodes, size = self.bases.shape[0], self.bases.shape[2]
+        nodes, size = self.bases.shape[0], self.size
         silent = np.zeros((size, size))
         leaking = cp.bmat([[self.sensing[n] if m == n else silent for m in range(nodes)] for n in range(nodes)])
         others = sum((x for j, x in enumerate(self.users) if j != user), np.zeros((nodes * size,) * 2))
@@ -86,34 +154,15 @@ class InequalityProgram:
         left = cp.real(np.conj(h) @ form @ h) - self.margin * self.unit / length**2 - cp.sum(multiplier)
         return cp.bmat([[errors @ form @ errors + loading, column], [column.H, cp.reshape(left, (1, 1), order="C")]])
 
-    def least_power(self) -> float:
-        """Share of the power that users need at least, proven by multipliers of the largest noise; zero where there are none.
+    def multipliers(self) -> Complex | None:
+        """Multipliers of the users' inequalities in the last solution, [K, d + 1, d + 1]; None where there are none."""
+        found = [row.dual_value for row in self.inequalities]
+        return None if any(value is None for value in found) else np.array(found, dtype=np.complex128)
 
-        A multiplier's blocks are moments of errors u with ``E |u|^2 <= 1`` in each ball, so that ``C_k = E (h_k + e)(h_k +
-        e)^H`` has ``tr(M_k C_k) >= weight_k`` for all covariances that satisfy the inequality. Added up, the power is at least
-        ``sum_k weight_k / max_k lambda_max(C_k / Gamma - sum_j C_j)``.
-        """
+    def quietest(self) -> Complex | None:
+        """Multipliers of the largest noise under which the users have their SINR, which exists whatever the power."""
         solve(self.reach, TOLERANCES[0])
-        if any(row.dual_value is None for row in self.inequalities):
-            return 0.0
-        return self._proven([np.asarray(row.dual_value) for row in self.inequalities])
-
-    def _proven(self, multipliers: list[Complex]) -> float:
-        moments, weights = [], []
-        for h, radius, multiplier in zip(self.heard, self.radius, multipliers, strict=True):
-            values, vectors = np.linalg.eigh(multiplier + multiplier.conj().T)
-            root = vectors * np.sqrt(np.maximum(values, 0.0)) / np.linalg.norm(h)
-            errors, weight = root[:-1], float(np.linalg.norm(root[-1])) ** 2
-            spread = (np.abs(errors) ** 2).sum(axis=1).reshape(self.balls, -1).sum(axis=1)
-            shrink = np.sqrt(np.minimum(1.0, weight / np.maximum(spread, 1e-300)))
-            errors = errors * np.repeat(shrink, len(errors) // self.balls)[:, np.newaxis]
-            part = h[:, np.newaxis] * root[-1] + radius[:, np.newaxis] * errors
-            moments.append(part @ part.conj().T)
-            weights.append(weight)
-        everything = sum(moments)
-        most = max(float(np.linalg.eigvalsh(c / self.sinr + c - everything)[-1]) for c in moments)
-        # Where no power serves the eigenvalue is not positive; rounding must not be what says so.
-        return sum(weights) / max(most, 1e-12 * float(np.linalg.norm(everything)))
+        return self.multipliers()
 
     def furthest(self, weights: Float) -> tuple[str, Float | None]:
         """The solver's word, and t [N] with the largest ``sum_m c_m t_m``."""
@@ -127,7 +176,7 @@ class InequalityProgram:
     def beams(self) -> Beams:
         """Principal beams of the covariances of the last solution, physical, within the power."""
         problem, scale = self.problem, np.sqrt(self.problem.power / self.unit)
-        nodes, size = problem.nodes, self.bases.shape[2]
+        nodes, size = problem.nodes, self.size
         users = np.array([_principal(x.value) for x in self.users]).reshape(problem.users, nodes, size)
         sensing = np.array([_principal(x.value) for x in self.sensing])
         sent = Beams(
@@ -142,35 +191,44 @@ class InequalityProgram:
         return float((values[:, 0] / values[:, 1]).max())
 
 
+def _flat(multipliers: list[Complex]) -> Float:
+    """Real parts of all, then imaginary parts."""
+    found = np.array(multipliers, dtype=np.complex128)
+    return np.concatenate([found.real.ravel(), found.imag.ravel()])
+
+
 def _principal(covariance: Complex) -> Complex:
     values, vectors = np.linalg.eigh(covariance)
     return np.sqrt(max(float(values[-1]), 0.0)) * vectors[:, -1]
 
 
 def solve_inequality(problem: RobustProblem, sinr: float, *, stacked: bool) -> RobustDesign:
-    """The node and design with the largest divergence, and the bound of the enclosing simplex.
+    """The node and design with the largest divergence, and the bound of what the multipliers prove.
 
     The certificate's ``sinr_violation`` is that of the channels as assumed; the declared errors are searched apart.
     """
     started = time.perf_counter()
     program, nodes = InequalityProgram(problem, sinr, stacked=stacked), problem.nodes
-    corners, outcome = np.full(nodes, np.nan), ""
+    corners, outcome, proofs = np.full(nodes, np.nan), "", []
     for node in range(nodes):
         outcome, reached = program.furthest(np.eye(nodes)[node])
-        if reached is not None:
-            corners[node] = reached[node]
-    seconds = time.perf_counter() - started
+        if reached is None:
+            break
+        corners[node] = reached[node]
+        proofs.append(program.multipliers())
     if np.isnan(corners).any():
-        need = program.least_power()
+        proofs = [program.quietest()]
+    proof = _flat([each for each in proofs if each is not None])
+    need, bound = proven_by_inequalities(problem, sinr, proof, stacked=stacked) if proof.size > 0 else (0.0, float("inf"))
+    if np.isnan(corners).any():
+        seconds = time.perf_counter() - started
         if need > 1.0:
-            return infeasible(need, seconds)
+            return infeasible(need, seconds, proof=proof)
         sentence = f"The solver ended with '{outcome}' for node {int(np.argmax(np.isnan(corners)))} alone."
         return RobustDesign(Certificate("failed", sentence, seconds=seconds, maximised=True))
-    _, even = program.furthest(1.0 / corners)
-    beyond = 0.0 if even is None else max(0.0, float((even / corners).sum()) - 1.0)
-    bound = float(problem.divergence(np.diag((1.0 + beyond) * corners)).max()) if even is not None else float("inf")
     node = int(np.argmax(problem.divergence(np.diag(corners))))
-    program.furthest(np.eye(nodes)[node])
+    if node < nodes - 1:
+        program.furthest(np.eye(nodes)[node])
     sent = program.beams()
     value = float(problem.divergence(sent.beampowers(problem.steering)))
     reached_sinr = coherent_beam_sinr(problem.channels, sent.users, sent.sensing, problem.noise_power)
@@ -179,4 +237,6 @@ def solve_inequality(problem: RobustProblem, sinr: float, *, stacked: bool) -> R
         sinr_violation=max(0.0, 1.0 - float(reached_sinr.min()) / sinr), psd_violation=0.0, maximised=True,
     ).judged(float("inf"))  # fmt: skip
     certificate = replace(certificate, seconds=time.perf_counter() - started)
-    return RobustDesign(certificate, sent, sent.beampowers(problem.steering), node, corners)
+    return RobustDesign(
+        certificate, sent, sent.beampowers(problem.steering), node, corners, least_power=need, proof=proof
+    )  # fmt: skip

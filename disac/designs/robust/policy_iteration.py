@@ -9,6 +9,7 @@ quadratic form, minimised by one linear system. For given beams q solves a linea
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,15 @@ from numpy.typing import NDArray
 from disac.designs.robust.guards import Guard, guard_of
 from disac.designs.robust.nominal import nominal_beams
 from disac.designs.robust.problem import Robustness, RobustProblem
-from disac.designs.robust.total_power import Multipliers, RobustDesign, delivered, infeasible, sensing_beams
+from disac.designs.robust.total_power import (
+    Multipliers,
+    RobustDesign,
+    delivered,
+    infeasible,
+    proven_by,
+    sensing_beams,
+    unguarded,
+)
 from disac.optim.certificate import Certificate
 
 Complex = NDArray[np.complex128]
@@ -35,32 +44,54 @@ def solve_by_policy_iteration(problem: RobustProblem, robustness: Robustness, si
     NotImplementedError
         For phases: their wanted amplitude is a minimum over an arc, which no norm penalises.
     """
-    started = time.perf_counter()
+    started, proof = time.perf_counter(), np.zeros(0)
     guard = guard_of(problem, robustness)
     if guard.arc_rad > 0:
         raise NotImplementedError("policy iteration guards balls, not phases")
     directions, q, sweeps = nominal_beams(guard.heard, sinr)
     if directions is None:
-        return infeasible(float(q.sum()), time.perf_counter() - started, q)
+        return infeasible(float(q.sum()), time.perf_counter() - started, q, proof)
     if not guard.exact:
-        directions, multipliers, sweeps = _iterate(guard, sinr, directions, q)
+        serves, directions, q, smoothing, sweeps = _iterate(guard, sinr, directions, q)
+        proof = np.concatenate([directions.real.ravel(), directions.imag.ravel(), [smoothing]])
+        multipliers = _multipliers(guard, directions, q, smoothing)
         q = multipliers.proven(sinr)
         closer = multipliers.refined(sinr).proven(sinr)
         q = closer if closer.sum() > q.sum() else q
         if q.sum() > 1.0:
-            return infeasible(float(q.sum()), time.perf_counter() - started, q)
-        if directions is None:
+            return infeasible(float(q.sum()), time.perf_counter() - started, q, proof)
+        if not serves:
             sentence = f"No beams were found, and no proof that there are none; they take at least {q.sum():.6f} of the power."
-            return RobustDesign(Certificate("failed", sentence, seconds=time.perf_counter() - started), user_dual=q)
+            certificate = Certificate("failed", sentence, seconds=time.perf_counter() - started)
+            return RobustDesign(certificate, user_dual=q, least_power=float(q.sum()), proof=proof)
     sensing, reach = sensing_beams(problem, guard, q)
-    return delivered(problem, robustness, sinr, guard, directions, sensing, q, reach, sweeps, started)
+    found = delivered(problem, robustness, sinr, guard, directions, sensing, q, reach, sweeps, started)
+    return replace(found, proof=proof)
 
 
-def _iterate(guard: Guard, sinr: float, beams: Complex, q: Float) -> tuple[Complex | None, Multipliers, int]:
-    users, size = guard.heard.shape
-    members = np.zeros((len(guard.blocks), size))
+def proven_by_beams(
+    problem: RobustProblem, robustness: Robustness, sinr: float, user_dual: Float, proof: Float
+) -> tuple[float, float]:  # fmt: skip
+    """As :func:`disac.designs.robust.total_power.proven_by_cones`, from beams (all Re, all Im) and smoothing of a sweep."""
+    guard = guard_of(problem, robustness)
+    if proof.size == 0:
+        return proven_by(problem, guard, sinr, unguarded(guard, user_dual))
+    real, imaginary = proof[:-1].reshape(2, *guard.heard.shape)
+    return proven_by(problem, guard, sinr, _multipliers(guard, real + 1j * imaginary, user_dual, float(proof[-1])))
+
+
+def _members(guard: Guard) -> Float:
+    """Which coordinates each block holds, [blocks, d]."""
+    members = np.zeros((len(guard.blocks), guard.heard.shape[1]))
     for b, block in enumerate(guard.blocks):
         members[b, block] = 1.0
+    return members
+
+
+def _iterate(guard: Guard, sinr: float, beams: Complex, q: Float) -> tuple[bool, Complex, Float, float, int]:
+    """Whether the beams serve at some power, unit beams, q, the smoothing reached, and the sweeps."""
+    users, size = guard.heard.shape
+    members = _members(guard)
     lengths = np.linalg.norm(guard.heard, axis=1)
     others = 1.0 - np.eye(users)
     smoothing, serves = FIRST_SMOOTHING, True
@@ -89,11 +120,11 @@ def _iterate(guard: Guard, sinr: float, beams: Complex, q: Float) -> tuple[Compl
         serves = stepped is not None
         if stepped is None:
             # The beams cannot serve at any power yet: climb by the map itself, from below.
-            multipliers = _multipliers(guard, members, beams, q, smoothing)
+            multipliers = _multipliers(guard, beams, q, smoothing)
             _, level = multipliers._best(q)
             stepped = np.maximum(q, sinr * level)
             if stepped.sum() > 1.0 and multipliers.proven(sinr).sum() > 1.0:
-                return None, multipliers, sweep
+                return False, beams, q, smoothing, sweep
         elif best is None or stepped.sum() < best[0]:
             best = float(stepped.sum()), beams, stepped
         change = float(np.abs(stepped - q).max())
@@ -103,7 +134,7 @@ def _iterate(guard: Guard, sinr: float, beams: Complex, q: Float) -> tuple[Compl
             break
     if best is not None:
         _, beams, q = best
-    return (beams if best is not None else None), _multipliers(guard, members, beams, q, smoothing), sweep
+    return best is not None, beams, q, smoothing, sweep
 
 
 def _uplink(guard: Guard, members: Float, beams: Complex, sinr: float) -> Float | None:
@@ -119,13 +150,13 @@ def _uplink(guard: Guard, members: Float, beams: Complex, sinr: float) -> Float 
     return solved if (solved > 0).all() else None
 
 
-def _multipliers(guard: Guard, members: Float, beams: Complex, q: Float, smoothing: float) -> Multipliers:
+def _multipliers(guard: Guard, beams: Complex, q: Float, smoothing: float) -> Multipliers:
     """q with the error vectors of smoothed moduli, which are error vectors all the same: none is longer than its ball."""
     received = guard.heard.conj() @ beams.T
     floor = smoothing * np.linalg.norm(guard.heard, axis=1)[:, np.newaxis] * np.linalg.norm(beams, axis=1)
     turns = received / np.sqrt(np.abs(received) ** 2 + floor**2)
     along = np.zeros((len(guard.blocks), *beams.shape), dtype=np.complex128)
-    for b, member in enumerate(members):
+    for b, member in enumerate(_members(guard)):
         part = beams * member
         along[b] = part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-300)
     heard = turns[..., np.newaxis] * guard.heard[:, np.newaxis] + np.einsum("bj,bka->jka", guard.radius, along)

@@ -43,8 +43,9 @@ class RobustDesign:
     """Delivered beams with the beampowers t [N] they reach, and their certificate; or the proof that there are none.
 
     ``corners`` [N] are the largest t_n of each node alone. ``user_dual`` q [K] carries the bound or the infeasibility: the
-    least power that it proves is ``least_power`` times the limit. ``cone_dual`` are the multipliers of the users' cone
-    program, block after block, that name the error vectors of the proof (:func:`proven_again`).
+    least power that it proves is ``least_power`` times the limit. ``proof`` are the numbers that name the proof's error
+    vectors, read as the method wrote them (:func:`disac.designs.robust.design.prove_again`): multipliers of the users' cones,
+    beams of a policy iteration, or multipliers of a matrix inequality; empty where no error is needed.
     """
 
     certificate: Certificate
@@ -54,7 +55,7 @@ class RobustDesign:
     corners: Float | None = None
     user_dual: Float | None = None
     least_power: float = float("nan")
-    cone_dual: Float | None = None
+    proof: Float | None = None
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,12 @@ def solve_total_power(problem: RobustProblem, robustness: Robustness, sinr: floa
         Status ``ok`` with the global optimum, ``infeasible`` with q as proof, or ``inaccurate``; the value is the divergence
         (33) in nats and ``dual_bound`` is above it.
     """
-    started, cone_dual = time.perf_counter(), None
+    started, proof = time.perf_counter(), np.zeros(0)
     guard = guard_of(problem, robustness)
     if guard.exact:
         directions, q, iterations = nominal_beams(guard.heard, sinr)
     else:
-        directions, multipliers, cone_dual, iterations = quietest_beams(guard, sinr)
+        directions, multipliers, proof, iterations = quietest_beams(guard, sinr)
         q = multipliers.proven(sinr)
         if q.sum() <= 1.0:
             closer = multipliers.refined(sinr).proven(sinr)
@@ -145,26 +146,21 @@ def solve_total_power(problem: RobustProblem, robustness: Robustness, sinr: floa
         if q.sum() <= 1.0 and directions is None:
             q = multipliers.raised(sinr).proven(sinr)
     if q.sum() > 1.0:
-        return infeasible(float(q.sum()), time.perf_counter() - started, q, cone_dual)
+        return infeasible(float(q.sum()), time.perf_counter() - started, q, proof)
     if directions is None:
         sentence = f"The solver found no beams and no proof that there are none; they take at least {q.sum():.6f} of the power."
-        return RobustDesign(Certificate("failed", sentence, seconds=time.perf_counter() - started), user_dual=q)
+        return RobustDesign(
+            Certificate("failed", sentence, seconds=time.perf_counter() - started), user_dual=q, least_power=float(q.sum())
+        )  # fmt: skip
     sensing, reach = sensing_beams(problem, guard, q)
     found = delivered(problem, robustness, sinr, guard, directions, sensing, q, reach, iterations, started)
-    return replace(found, cone_dual=cone_dual)
+    return replace(found, proof=proof)
 
 
-def proven_again(
-    problem: RobustProblem, robustness: Robustness, sinr: float, user_dual: Float, cone_dual: Float | None
+def proven_by_cones(
+    problem: RobustProblem, robustness: Robustness, sinr: float, user_dual: Float, proof: Float
 ) -> tuple[float, float]:  # fmt: skip
-    """What stored multipliers prove, by closed forms whatever their values.
-
-    Parameters
-    ----------
-    user_dual
-        q [K], in units of the power limit.
-    cone_dual
-        Multipliers of the users' cone program; none are needed where nothing is guarded.
+    """What q [K] and the multipliers of the users' cone program, block after block, prove whatever their values.
 
     Returns
     -------
@@ -174,14 +170,22 @@ def proven_again(
         Divergence (33), in nats, that no design exceeds.
     """
     guard = guard_of(problem, robustness)
-    if guard.exact:
-        users, size = guard.heard.shape
-        wanted, heard = guard.heard, np.broadcast_to(guard.heard[:, np.newaxis], (users, users, size))
-    else:
-        assert cone_dual is not None
-        cones = _quietest(guard, sinr)
-        _, wanted, heard = cones.error_vectors(cones.program.split(cone_dual))
-    q = Multipliers(user_dual, wanted, heard).proven(sinr)
+    if proof.size == 0:
+        return proven_by(problem, guard, sinr, unguarded(guard, user_dual))
+    cones = _quietest(guard, sinr)
+    _, wanted, heard = cones.error_vectors(cones.program.split(proof))
+    return proven_by(problem, guard, sinr, Multipliers(user_dual, wanted, heard))
+
+
+def unguarded(guard: Guard, q: Float) -> Multipliers:
+    """Multipliers of channels without errors, which every choice has to stand too."""
+    users, size = guard.heard.shape
+    return Multipliers(q, guard.heard, np.broadcast_to(guard.heard[:, np.newaxis], (users, users, size)))
+
+
+def proven_by(problem: RobustProblem, guard: Guard, sinr: float, multipliers: Multipliers) -> tuple[float, float]:
+    """Least power of the users and bound of the divergence."""
+    q = multipliers.proven(sinr)
     _, reach = sensing_beams(problem, guard, q)
     return float(q.sum()), _corner_bound(problem, reach, q)
 
@@ -192,12 +196,12 @@ def _corner_bound(problem: RobustProblem, reach: Float, q: Float) -> float:
 
 
 def infeasible(
-    need: float, seconds: float, user_dual: Float | None = None, cone_dual: Float | None = None, iterations: int = -1
+    need: float, seconds: float, user_dual: Float | None = None, proof: Float | None = None, iterations: int = -1
 ) -> RobustDesign:  # fmt: skip
     """The proof that no beams serve the users as the choice guards them: they need at least ``need`` times the power."""
     sentence = f"No beams give every user the SINR as it is guarded: they take at least {need:.4g} times the power (checked)."
-    proof = Certificate("infeasible", sentence, dual_bound=0.0, iterations=iterations, seconds=seconds, maximised=True)
-    return RobustDesign(proof, user_dual=user_dual, least_power=need, cone_dual=cone_dual)
+    refused = Certificate("infeasible", sentence, dual_bound=0.0, iterations=iterations, seconds=seconds, maximised=True)
+    return RobustDesign(refused, user_dual=user_dual, least_power=need, proof=proof)
 
 
 def _quietest(guard: Guard, sinr: float) -> GuardedCones:
@@ -216,7 +220,7 @@ def quietest_beams(guard: Guard, sinr: float) -> tuple[Complex | None, Multiplie
         Unit beams [K, d] in the guard's coordinates, or None where nothing was found.
     multipliers
         q [K] in units of the power limit, with its error vectors.
-    cone_dual
+    proof
         Multipliers of the cone program, block after block.
     iterations
         Of the cone solver.
@@ -228,12 +232,12 @@ def quietest_beams(guard: Guard, sinr: float) -> tuple[Complex | None, Multiplie
     weights, wanted, heard = cones.error_vectors(found.multipliers)
     noise = float(found.variables[cones.start["noise"]])
     multipliers = Multipliers(weights * min(1.0 / max(noise, 1e-9) ** 2, ENOUGH), wanted, heard)
-    cone_dual = np.concatenate(found.multipliers)
+    proof = np.concatenate(found.multipliers)
     # A solver that stopped short has a point all the same, and the certificate says how good its beams are.
     if not noise >= 1e-6:
-        return None, multipliers, cone_dual, found.iterations
+        return None, multipliers, proof, found.iterations
     beams = cones.users_beams(found.variables)
-    return beams / np.linalg.norm(beams, axis=1, keepdims=True), multipliers, cone_dual, found.iterations
+    return beams / np.linalg.norm(beams, axis=1, keepdims=True), multipliers, proof, found.iterations
 
 
 def sensing_beams(problem: RobustProblem, guard: Guard, q: Float) -> tuple[Complex, Float]:
