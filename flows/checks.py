@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import t as student_t
 
-from flows.curve_checks import crossing_gap, ratio_is
+from flows.curve_checks import crossing_gap, ratio_is, rise_width
 from flows.evidence import FEASIBLE, SLACK, Outcome, has_labels, log_ratio, mean_and_half_width, undecided, values_of
 
 
@@ -375,4 +375,5 @@ CHECKS: dict[str, Callable[..., Outcome]] = {
     "mean_within": _mean_within,
     "crossing_gap": crossing_gap,
     "ratio_is": ratio_is,
+    "rise_width": rise_width,
 }

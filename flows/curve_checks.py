@@ -1,4 +1,4 @@
-"""Checks on curves: where they cross a level, and how far apart two of them are."""
+"""Checks on curves: where they cross a level, how steeply, and how far apart two of them are."""
 
 from __future__ import annotations
 
@@ -28,17 +28,45 @@ def crossing_gap(
         values = values_of(cube, variable).sel({axis: label}, drop=True).transpose(..., over, along)
         table = values.values.reshape(-1, values.sizes[over], values.sizes[along])
         places.append(_crossings(table, np.asarray(cube[along].values, dtype=np.float64), level))
-    gaps = [row[np.isfinite(row)] for row in places[1] - places[0]]
-    points = [mean_and_half_width(row) for row in gaps if row.size]
-    if not points:
+    unit = str(cube[along].attrs.get("units", ""))
+    verdict, means, evidence = _between(places[1] - places[0], least, most, "pairs of lines")
+    if not means:
         return undecided(f"no line crosses {level:g}")
+    return verdict, f"{high} crosses {level:g} {means} {unit} after {low}".replace("  ", " "), evidence
+
+
+def rise_width(
+    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, along: str, start: float, end: float, most: float
+) -> Outcome:  # fmt: skip
+    """How far along an axis a line takes from one level to another, realisation by realisation, in that axis's unit.
+
+    Holds if the mean over realisations lies below ``most`` at every point of the other axes with all of its 95 % band, and
+    fails if a band lies above.
+    """
+    if along not in cube.dims:
+        return undecided(f"the study lacks {along}")
+    over = surfaces.attrs.get("over")
+    values = values_of(cube, variable).transpose(..., over, along)
+    table = values.values.reshape(-1, values.sizes[over], values.sizes[along])
+    grid = np.asarray(cube[along].values, dtype=np.float64)
+    widths = _crossings(table, grid, end) - _crossings(table, grid, start)
+    verdict, means, evidence = _between(widths, 0.0, most, "lines")
+    if not means:
+        return undecided(f"no line crosses {start:g} and {end:g}")
+    unit = str(cube[along].attrs.get("units", ""))
+    return verdict, f"from {start:g} to {end:g} within {means.replace('+', '')} {unit}".rstrip(), evidence
+
+
+def _between(rows: NDArray[np.float64], least: float, most: float, what: str) -> Outcome:
+    """Verdict, means and bands of each row's mean over what is finite against two limits; no means where nothing is."""
+    kept = [row[np.isfinite(row)] for row in rows]
+    points = [mean_and_half_width(row) for row in kept if row.size]
     inside = sum(least <= m - h and m + h <= most for m, h in points)
     outside = sum(m + h < least or m - h > most for m, h in points)
-    unit = str(cube[along].attrs.get("units", ""))
-    ours = f"{high} crosses {level:g} {', '.join(f'{m:+.2f}' for m, _ in points)} {unit} after {low}".replace("  ", " ")
+    means = ", ".join(f"{m:+.2f}" for m, _ in points)
     bands = ", ".join(f"{m - h:.2f} to {m + h:.2f}" for m, h in points)
-    evidence = f"95 % bands {bands}; {sum(row.size for row in gaps)} pairs of lines"
-    return ("fails" if outside else "holds" if inside == len(points) else "undecided"), ours, evidence
+    evidence = f"95 % bands {bands}; {sum(row.size for row in kept)} {what}"
+    return ("fails" if outside else "holds" if inside == len(points) else "undecided"), means, evidence
 
 
 def _crossings(table: NDArray[np.float64], along: NDArray[np.float64], level: float) -> NDArray[np.float64]:

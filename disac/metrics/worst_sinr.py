@@ -138,12 +138,12 @@ def trust_region(quadratic: Complex, linear: Complex, radius: float) -> Complex:
         inside[convex] = np.linalg.norm(free[convex], axis=1) <= radius
     low = np.maximum(0.0, -least)
     high = low + np.linalg.norm(b, axis=1) / max(radius, 1e-300) + 1e-300
-    start = low.copy()
-    for _ in range(100):
-        middle = (low + high) / 2.0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            long = np.linalg.norm(b / (values + middle[:, np.newaxis]), axis=1) > radius
-        low, high = np.where(long, middle, low), np.where(long, high, middle)
+    start, square = low.copy(), np.abs(b) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for _ in range(100):
+            middle = (low + high) / 2.0
+            long = (square / (values + middle[:, np.newaxis]) ** 2).sum(axis=1) > radius**2
+            low, high = np.where(long, middle, low), np.where(long, high, middle)
     e = -b / np.maximum(values + high[:, np.newaxis], 1e-300)
     hard = ~inside & (high - start <= 1e-12 * (1.0 + np.abs(least)))
     # What rounding left along the least eigenvectors is not a part of the solution: all that is missing goes there.

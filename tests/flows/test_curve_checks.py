@@ -57,6 +57,20 @@ def test_lines_that_do_not_cross_decide_nothing() -> None:
     assert CHECKS["crossing_gap"](cube, surfaces, **(GAP | {"high": "third"}), least=0.0)[0] == "undecided"
 
 
+@pytest.mark.parametrize(("most", "verdict"), [(11.0, "holds"), (9.0, "fails"), (10.0, "undecided")])
+def test_how_steeply_lines_rise(most: float, verdict: str) -> None:
+    """Lines that rise by one half within 10 dB, more or less."""
+    cube, surfaces = curves(0.0, 0.0)
+    width = 10.0 + np.random.default_rng(4).uniform(-0.5, 0.5, (2, 20))
+    cube["pd"] = (cube["pd"].dims, 0.5 + 0.5 / width * (SNR[:, np.newaxis, np.newaxis] + 10.0), {"units": "1"})
+    asked = {"variable": "pd", "along": "snr_db", "start": 0.25, "end": 0.75}
+    found, ours, evidence = CHECKS["rise_width"](cube, surfaces, **asked, most=most)
+    assert found == verdict
+    assert ours.startswith("from 0.25 to 0.75 within ")
+    assert "40 lines" in evidence
+    assert CHECKS["rise_width"](cube, surfaces, **(asked | {"end": 2.0}), most=most)[0] == "undecided"
+
+
 @pytest.mark.parametrize(("least", "most", "verdict"), [(1.9, 2.1, "holds"), (2.1, 2.5, "fails"), (2.0, 2.001, "undecided")])
 def test_a_ratio_between_two_limits(least: float, most: float, verdict: str) -> None:
     cube, surfaces = curves(0.0, 0.0)

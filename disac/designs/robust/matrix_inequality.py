@@ -209,13 +209,14 @@ def solve_inequality(problem: RobustProblem, sinr: float, *, stacked: bool) -> R
     """
     started = time.perf_counter()
     program, nodes = InequalityProgram(problem, sinr, stacked=stacked), problem.nodes
-    corners, outcome, proofs = np.full(nodes, np.nan), "", []
+    corners, outcome, proofs, delivered = np.full(nodes, np.nan), "", [], []
     for node in range(nodes):
         outcome, reached = program.furthest(np.eye(nodes)[node])
         if reached is None:
             break
         corners[node] = reached[node]
         proofs.append(program.multipliers())
+        delivered.append(program.beams())
     if np.isnan(corners).any():
         proofs = [program.quietest()]
     proof = _flat([each for each in proofs if each is not None])
@@ -226,11 +227,9 @@ def solve_inequality(problem: RobustProblem, sinr: float, *, stacked: bool) -> R
             return infeasible(need, seconds, proof=proof)
         sentence = f"The solver ended with '{outcome}' for node {int(np.argmax(np.isnan(corners)))} alone."
         return RobustDesign(Certificate("failed", sentence, seconds=seconds, maximised=True))
-    node = int(np.argmax(problem.divergence(np.diag(corners))))
-    if node < nodes - 1:
-        program.furthest(np.eye(nodes)[node])
-    sent = program.beams()
-    value = float(problem.divergence(sent.beampowers(problem.steering)))
+    values = [float(problem.divergence(each.beampowers(problem.steering))) for each in delivered]
+    node = int(np.argmax(values))
+    sent, value = delivered[node], values[node]
     reached_sinr = coherent_beam_sinr(problem.channels, sent.users, sent.sensing, problem.noise_power)
     certificate = Certificate(
         "ok", "", value, bound, power_violation=max(0.0, power_share(problem, sent) - 1.0),
