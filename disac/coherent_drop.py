@@ -69,7 +69,7 @@ class CoherentDrop:
     def link_correlation(self) -> Float:
         """``E[beta_nm beta_n'm^*]`` over root mean squares, [N, N, N]."""
         target = self.scenario.target
-        return correlation(SHAPE[target.law], len(self.nodes_m), common=target.correlation == "common")
+        return correlation(SHAPE[target.law], len(self.nodes_m), common=target.rcs_correlation == "common")
 
     def ball_radius(self) -> Float:
         """Radii of the channel errors, [N, K] (000, (4), or from the phase error)."""

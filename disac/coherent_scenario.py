@@ -72,7 +72,7 @@ class Target(Section):
         "cosine", description="amplitude falls with the bistatic angle by (8) of 000, or not"
     )
     law: RcsLaw = Field("chi-square", description="fluctuation of the cross-section")
-    correlation: Literal["independent", "common"] = Field(
+    rcs_correlation: Literal["independent", "common"] = Field(
         "independent", description="whether each link fluctuates by itself or all as one"
     )
 

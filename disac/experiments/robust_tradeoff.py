@@ -152,7 +152,7 @@ class _Deployment:
         channel, target = self.scenario.channel, self.scenario.target
         return draw_echoes(
             channel.seed, channel.realisation, target.law, self.scenario.layout.node_count, self.options.draws, snapshots,
-            common=target.correlation == "common",
+            common=target.rcs_correlation == "common",
         )  # fmt: skip
 
     @cached_property
