@@ -100,8 +100,8 @@ class Uncertainty(Section):
 
     @model_validator(mode="after")
     def _the_loss_is_one(self) -> Uncertainty:
-        if self.coherence_loss == "paper" and self.delta_rad > 0.5:
-            raise ValueError(f"delta_rad {self.delta_rad:g}: the factor 1 - 2 delta of coherence_loss 'paper' ends at 0.5")
+        if self.coherence_loss == "paper" and self.delta_rad >= 0.5:
+            raise ValueError(f"delta_rad {self.delta_rad:g}: the factor 1 - 2 delta of coherence_loss 'paper' is zero at 0.5")
         return self
 
 

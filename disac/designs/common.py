@@ -59,9 +59,6 @@ class Record:
     gap: float = float("nan")
 
 
-BOUND_WITHIN = 3e-2
-"""Relative distance of the outer bound at which a tone's stationary design is good enough; 64 tones are a cell."""
-
 Method = Callable[[CommonNetwork, CommonScenario], Record]
 
 
@@ -143,7 +140,7 @@ def _of_tones(robustness: Robustness, *, zero: bool = False) -> Method:
             elif limit == "total":
                 found = solve_total_power(problem, robustness, sinr)
             else:
-                found = solve_with_outer_bound(problem, robustness, sinr, BOUND_WITHIN)[0]
+                found = solve_with_outer_bound(problem, robustness, sinr)[0]
             if found.beams is None:
                 return Record(found.certificate.status, f"Subcarrier {tone}: {found.certificate.message}")
             w = found.beams.users.reshape(users, size)

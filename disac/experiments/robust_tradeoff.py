@@ -187,7 +187,6 @@ class RobustTradeoff:
         problem = robust_problem(drop, full=options.objective == "whole", angles_rad=angles)
         served = not np.isnan(stored["objective"])
         wrong = _broken(scenario, options, drop, problem, stored) if served else []
-        # Of the limits of nodes and antennas only what is refused carries its proof.
         if np.isnan(stored["least_power"]):
             return wrong
         least, bound = prove_again(problem, options.robustness, sinr, options.solver, stored["user_dual"], stored["proof"])

@@ -89,33 +89,19 @@ class ConeProgram:
         multipliers = self.split(np.asarray(found.z))
         return ConeSolution(str(found.status), np.asarray(found.x), multipliers, int(found.iterations))
 
+    @property
+    def rows(self) -> int:
+        """Number of rows so far."""
+        return sum(len(rows) for _, _, rows, _ in self._blocks)
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks so far."""
+        return len(self._blocks)
+
     def split(self, multipliers: Float) -> list[Float]:
-        """Multipliers of all rows in order, block by block."""
+        """Multipliers of rows in order, block by block; of the first blocks where there are no more."""
         return np.split(multipliers, np.cumsum([len(rows) for _, _, rows, _ in self._blocks])[:-1])
-
-    def upper_bound(self, cost: Float, multipliers: Sequence[Float], box: Float) -> float:
-        """What ``cost^T x`` cannot exceed by multipliers of the rows, valid whatever their accuracy.
-
-        Each multiplier is first moved into the dual cone. Then ``cost^T x <= g^T z + r^T x`` with the residual
-        ``r = cost + F^T z``, and ``|x_i| <= box_i`` bounds the rest.
-
-        Parameters
-        ----------
-        multipliers
-            As in a solution, block by block; of equations they may have any sign.
-        box
-            Bounds of the variables' sizes that hold for some optimal point, [variables].
-        """
-        residual, bound = np.array(cost, dtype=np.float64), 0.0
-        for (cone, where, rows, offset), z in zip(self._blocks, multipliers, strict=True):
-            inside = np.array(z)
-            if cone == "second-order":
-                inside[0] = max(inside[0], float(np.linalg.norm(inside[1:])))
-            elif cone == "nonnegative":
-                inside = np.maximum(inside, 0.0)
-            np.add.at(residual, where, rows.T @ inside)
-            bound += float(offset @ inside)
-        return bound + float(np.abs(residual) @ box)
 
 
 def _settings() -> Any:

@@ -225,17 +225,27 @@ def test_any_multipliers_give_a_bound_below_the_least_power() -> None:
         assert spoiled.proven(sinr).sum() <= needed * (1 + 1e-12)
 
 
-def test_the_bound_of_a_cone_program_holds_for_spoiled_multipliers() -> None:
-    mine = problem(layout__node_count=2, uncertainty__delta_rad=0.05, power__limit="per-antenna")
-    program = LimitedPower(mine, "norm-ball", 10.0)
-    weights = np.array([0.6, 0.8])
-    found, amplitudes = program.furthest(weights)
-    reached = float(weights @ amplitudes)
-    assert reached <= program.support(weights, found) <= reached * (1 + 1e-6)
+@pytest.mark.parametrize("robustness", CHOICES)
+@pytest.mark.parametrize("limit", ["per-node", "per-antenna"])
+def test_simplices_hold_all_that_can_be_reached_whatever_the_evidence(robustness: Robustness, limit: Any) -> None:
+    """Each program's own point lies on its simplex, every other inside, and spoiled evidence proves less, never too much."""
+    mine = problem(layout__node_count=3, arrays__antennas=6, uncertainty__delta_rad=0.05, power__limit=limit)
+    program = LimitedPower(mine, robustness, 30.0)
     random = np.random.default_rng(3)
-    for _ in range(20):
-        spoiled = [z * random.uniform(0.7, 1.3) + 1e-3 * random.standard_normal(z.shape) for z in found.multipliers]
-        assert program.support(weights, dataclasses.replace(found, multipliers=spoiled)) >= reached * (1 - 1e-7)
+    points, simplices = [], []
+    for weights in random.uniform(0.1, 1.0, (4, 3)):
+        found, amplitudes = program.furthest(weights)
+        evidence = program.evidence(program.cones, found)
+        points.append(amplitudes**2)
+        simplices.append(program.simplex(evidence))
+        share, reach = simplices[-1]
+        assert share + (points[-1] / reach).sum() == pytest.approx(1.0, abs=1e-5)
+        for spread in (1e-3, 0.3):
+            simplices.append(program.simplex(evidence * (1.0 + spread * random.standard_normal(evidence.shape))))
+        simplices.append(program.simplex(random.standard_normal(evidence.shape)))
+    for share, reach in simplices:
+        for point in points:
+            assert share + (point / reach).sum() <= 1.0 + 1e-9
 
 
 @pytest.mark.parametrize("robustness", ["norm-ball", "stacked-ball", "phase"])

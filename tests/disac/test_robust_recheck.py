@@ -101,11 +101,14 @@ def test_other_methods_prove_their_bound_again(choice: dict[str, Any]) -> None:
     assert any("the stored multipliers prove" in said for said in experiment.recheck(scenario, options, closer))
 
 
-def test_a_stationary_design_is_judged_by_its_beams() -> None:
-    scenario, options = scenario_of(10.0, 0.05, "per-node"), Options(draws=100, robustness="lemma1")
+@pytest.mark.parametrize("limit", ["per-node", "per-antenna"])
+def test_a_stationary_design_is_judged_by_its_beams_and_its_bound_again(limit: str) -> None:
+    scenario, options = scenario_of(10.0, 0.05, limit), Options(draws=100, robustness="lemma1")
     stored = stored_of(scenario, options)
     assert experiment.recheck(scenario, options, stored) == []
     assert experiment.recheck(scenario, options, stored | {"guarded_sinr_db": stored["guarded_sinr_db"] + 1e-3})
+    closer = stored | {"dual_bound": stored["objective"] * (1.0 - 1e-6)}
+    assert any("the stored multipliers prove" in said for said in experiment.recheck(scenario, options, closer))
 
 
 def test_covering_a_box_is_refused_where_it_would_be_something_else() -> None:

@@ -71,9 +71,14 @@ class GuardedCones:
                 self.program.second_order([column, *picked], np.eye(1 + len(picked)))
         if arc:
             self._arc_rows()
+        self._leak_block = self.program.blocks
         if sensing is not None:
             assert channels is not None
             self._leak_rows(sensing, channels)
+        self.error_rows = self.program.rows
+        """How many multipliers, the first, name errors."""
+        self.limits: list[tuple[int, Index]] = []
+        """Block and columns of every limit of power."""
         if fixed_noise:
             self.program.equal([self.start["noise"]], np.ones((1, 1)), np.ones(1))
 
@@ -90,6 +95,7 @@ class GuardedCones:
         """The variables of these columns carry at most so much power."""
         rows = np.zeros((1 + len(columns), len(columns)))
         rows[1:] = np.eye(len(columns))
+        self.limits.append((self.program.blocks, columns))
         self.program.second_order(columns, rows, np.sqrt(power) * np.eye(1 + len(columns))[0])
 
     def users_beams(self, variables: Float) -> Complex:
@@ -102,12 +108,6 @@ class GuardedCones:
         start = self.start["sensing"]
         beams = variables[start : start + self.count["sensing"]].reshape(self.nodes, 2, self.sensing_size)
         return beams[:, 0] + 1j * beams[:, 1]
-
-    def box(self, largest_channel: float) -> Float:
-        """Sizes that no variable exceeds at some optimal point: norms are below one, amplitudes below the largest channel."""
-        bounds = np.full(self.variables, 2.0 * (1.0 + largest_channel))
-        bounds[: self.start["noise"]] = 1.0
-        return bounds
 
     def _sinr_rows(self) -> None:
         guard, users = self.guard, self.users
@@ -207,6 +207,18 @@ class GuardedCones:
             if guard.guards_wanted:
                 wanted[j] -= guard.radius[b, j] * along
         return weights, wanted, heard
+
+    def leak_vectors(self, multipliers: list[Float], channels: Complex) -> Complex:
+        """Error vectors d_nk [N, K, M] to which the multipliers point, with ``l_kn(w) >= |d_nk^H w|`` for sensing beams."""
+        assert self.sensing is not None
+        rest = multipliers[self._leak_block :]
+        found = np.empty_like(channels)
+        for n, k in np.ndindex(self.nodes, self.users):
+            found[n, k] = direction(rest[k * self.nodes + n])[0] * channels[n, k]
+        for n in range(self.count["norms"]):
+            along = self.sensing[n] @ direction(rest[self.users * self.nodes + n])
+            found[n] += self.guard.sensing_radius[n, :, np.newaxis] * along
+        return found
 
 
 def _real_row(vector: Complex) -> Float:

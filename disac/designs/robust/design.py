@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.coherent_drop import CoherentDrop
-from disac.designs.robust.limited_power import LimitedPower, solve_with_outer_bound
+from disac.designs.robust.limited_power import proven_by_limits, solve_with_outer_bound
 from disac.designs.robust.matrix_inequality import proven_by_inequalities, solve_inequality
 from disac.designs.robust.policy_iteration import proven_by_beams, solve_by_policy_iteration
 from disac.designs.robust.problem import Robustness, RobustProblem
@@ -66,13 +66,10 @@ def design_beams(problem: RobustProblem, robustness: Robustness, sinr: float, me
 def prove_again(
     problem: RobustProblem, robustness: Robustness, sinr: float, method: Method, user_dual: Float, proof: Float
 ) -> tuple[float, float]:  # fmt: skip
-    """What stored multipliers prove without a solver and whatever their values: least power, of the limit, and bound in nats.
-
-    The bound of per-node and per-antenna power rests on half-spaces whose multipliers are not kept: it is infinite here.
-    """
+    """What stored numbers prove without a solver and whatever they are: least power, of the limit, and bound in nats."""
     if robustness in ("s-procedure", "s-procedure-stacked"):
         return proven_by_inequalities(problem, sinr, proof, stacked=robustness == "s-procedure-stacked")
     if problem.limit != "total":
-        return LimitedPower(problem, robustness, sinr).least_power(proof), float("inf")
+        return proven_by_limits(problem, robustness, sinr, proof)
     prove = proven_by_cones if method == "cones" else proven_by_beams
     return prove(problem, robustness, sinr, user_dual, proof)

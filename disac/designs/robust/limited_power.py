@@ -2,9 +2,12 @@
 
 With ``u_m = Re a_m^T w_s,m`` the divergence ``F(u^2)`` is convex and increasing in u, and the u that robust beams can reach
 form a convex set: it is a linear image of second-order cones. Its tangent is a lower bound, so that maximising the tangent
-again and again climbs to a stationary point. Half-spaces ``g^T u <= max g^T u``, each from one cone program and its
-multipliers, enclose the set; the convex divergence is largest at a vertex of what they enclose, which bounds every design. The
-tangent at that vertex gives a new half-space and a new design, from which to climb where it is better. No method is known that
+again and again climbs to a stationary point.
+
+With a price for each node's or antenna's power, and power counted by them, the duality of ``total_power`` holds as it stands:
+every cone program's multipliers prove a simplex ``sum_k q_k + sum_n t_n / tau_n <= 1`` around the powers t that can be
+reached. The convex divergence is largest at a vertex of what the simplices have in common, which bounds every design. The
+tangent at that vertex gives a new simplex and a new design, from which to climb where it is better. No method is known that
 closes the gap between the two for certain.
 """
 
@@ -19,18 +22,17 @@ from numpy.typing import NDArray
 from disac.designs.robust.cones import GuardedCones
 from disac.designs.robust.guards import guard_of, node_wise_basis, sensing_bases
 from disac.designs.robust.problem import Beams, Robustness, RobustProblem
-from disac.designs.robust.total_power import RobustDesign, infeasible, judged
+from disac.designs.robust.total_power import Multipliers, RobustDesign, common_bound, infeasible, judged
 from disac.optim.certificate import Certificate
 from disac.optim.cones import ConeSolution
-from disac.optim.polytope import polytope_vertices
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
 ROUNDS = 30
-CUTS = 12
+CUTS = 24
 CLOSED = 1e-3
-"""Relative distance between design and bound at which no further half-space is asked for, unless told otherwise."""
+"""Relative distance between design and bound at which no further simplex is asked for, unless told otherwise."""
 
 CLIMB = 1e-3
 """A climb ends where a step gains less than this share of that distance."""
@@ -38,6 +40,9 @@ CLIMB = 1e-3
 RETREAT = 1e-7
 """The SINR is asked for by this much more, relative, since the solver leaves rows violated by about a tenth of it. Bounds, and
 proofs that there is no design, are those of the SINR itself."""
+
+LEAST_PRICE = 1e-5
+"""Of the largest: power that costs nothing would have no inverse, and any price proves."""
 
 
 class LimitedPower:
@@ -85,19 +90,53 @@ class LimitedPower:
         self.iterations += found.iterations
         return found, np.real(np.sum(self.target * self.cones.sensing_beams(found.variables), axis=1))
 
-    def support(self, weights: Float, found: ConeSolution) -> float:
-        """What ``g^T u`` cannot exceed, by the multipliers of a solution for these weights."""
-        proof = list(found.multipliers)
-        for k in range(self.problem.users):
-            # Multipliers (z_0, z) of ``s >= root |y|`` at the SINR asked for are (z_0, c z) at the SINR itself.
-            proof[k] = proof[k].copy()
-            proof[k][0] = max(proof[k][0], np.sqrt(1.0 + RETREAT) * float(np.linalg.norm(proof[k][1:])))
-        return self.cones.program.upper_bound(self._cost(weights), proof, self.cones.box(self._largest))
+    def evidence(self, cones: GuardedCones, found: ConeSolution) -> Float:
+        """What proves a simplex: q [K], prices of the limits, and the multipliers that name errors."""
+        noise = max(float(found.variables[cones.start["noise"]]), 1e-9)
+        q = [cones.root * max(-float(z[-1]), 0.0) / noise for z in found.multipliers[: self.problem.users]]
+        spent = [float(np.linalg.norm(found.variables[columns])) for _, columns in cones.limits]
+        prices = [
+            max(float(found.multipliers[block][0]), 0.0) / max(norm, 1e-12)
+            for (block, _), norm in zip(cones.limits, spent, strict=True)
+        ]
+        return np.concatenate([q, _floored(np.array(prices)), np.concatenate(found.multipliers)[: cones.error_rows]])
 
     @property
-    def _largest(self) -> float:
-        """What no amplitude at a user exceeds."""
-        return float(np.linalg.norm(self.problem.scaled_channels, axis=2).sum(axis=0).max())
+    def evidence_size(self) -> int:
+        return self.problem.users + len(self.cones.limits) + self.cones.error_rows
+
+    def simplex(self, evidence: Float) -> tuple[float, Float]:
+        """``sum_k q_k`` and tau [N] with ``sum_k q_k + sum_n t_n / tau_n <= 1``, t over the power, whatever the evidence.
+
+        With prices of which the limits together cost one, power counted by them is at most one: the inequality of
+        ``total_power`` in coordinates whose length is that power's.
+        """
+        multipliers, prices = self._priced(evidence)
+        q = multipliers.proven(self.sinr)
+        if q.sum() <= 1.0:
+            closer = multipliers.refined(self.sinr).proven(self.sinr)
+            q = closer if closer.sum() > q.sum() else q
+        errors = self.cones.leak_vectors(self._split(evidence), self.problem.scaled_channels)
+        matrices = np.einsum("nka,nkb,k->nab", errors, errors.conj(), q)
+        matrices[:, np.arange(self.problem.antennas), np.arange(self.problem.antennas)] += prices
+        target = self.problem.steering.conj()
+        beams = np.linalg.solve(matrices, target[..., np.newaxis])[..., 0]
+        return float(q.sum()), np.real(np.einsum("nm,nm->n", target.conj(), beams))
+
+    def _split(self, evidence: Float) -> list[Float]:
+        return self.cones.program.split(evidence[self.problem.users + len(self.cones.limits) :])
+
+    def _priced(self, evidence: Float) -> tuple[Multipliers, Float]:
+        """Multipliers in coordinates whose length is the priced power's, and the prices [N, M] of the antennas' powers."""
+        problem, limits = self.problem, len(self.cones.limits)
+        q, prices = evidence[: problem.users], evidence[problem.users : problem.users + limits]
+        prices = _floored(prices)
+        # All limits are alike and add up to one.
+        unit = float(prices.mean())
+        each = np.repeat(prices / unit, problem.nodes * problem.antennas // limits).reshape(problem.nodes, problem.antennas)
+        _, wanted, heard = self.cones.error_vectors(self._split(evidence))
+        length = np.sqrt(np.einsum("a,ad->d", each.reshape(-1), np.abs(self.basis) ** 2))
+        return Multipliers(np.maximum(q / unit, 0.0), wanted / length, heard / length), each
 
     def beams(self, found: ConeSolution) -> Beams:
         """Beams of a solution in physical units, turned down where rounding exceeds a limit."""
@@ -106,26 +145,44 @@ class LimitedPower:
         sensing = np.einsum("nms,ns->nm", self.sensing, self.cones.sensing_beams(found.variables))
         return Beams(scale * users, scale * sensing)
 
-    def quietest(self) -> tuple[Float, int]:
-        """Multipliers of the largest noise under which the users have their SINR within the limits, and the iterations."""
-        cones = self._cones(fixed_noise=False)
-        found = cones.program.solve(_noise(cones))
-        return np.concatenate(found.multipliers), found.iterations
+    def refusal(self) -> tuple[Float, int]:
+        """Evidence from the largest noise under which the users have their SINR within the limits, and the iterations.
 
-    def least_power(self, proof: Float) -> float:
-        """Least power, of the limits, that multipliers of the largest noise prove, whatever their values.
-
-        Above one no beams give every user the SINR.
+        Where its simplex says that they need more than the power, there is no design.
         """
         cones = self._cones(fixed_noise=False)
-        noise = cones.program.upper_bound(_noise(cones), cones.program.split(proof), cones.box(self._largest))
-        return 1.0 / max(noise, 1e-9) ** 2
+        cost = np.zeros(cones.variables)
+        cost[cones.start["noise"]] = 1.0
+        found = cones.program.solve(cost)
+        evidence = self.evidence(cones, found)
+        multipliers, _ = self._priced(evidence)
+        raised = multipliers.raised(self.sinr)
+        if raised.q.sum() > 1.0:
+            unit = float(evidence[self.problem.users : self.problem.users + len(cones.limits)].mean())
+            evidence[: self.problem.users] = raised.q * unit
+        return evidence, found.iterations
 
 
-def _noise(cones: GuardedCones) -> Float:
-    cost = np.zeros(cones.variables)
-    cost[cones.start["noise"]] = 1.0
-    return cost
+def _floored(prices: Float) -> Float:
+    return np.maximum(prices, LEAST_PRICE * max(float(np.abs(prices).max()), 1e-300))
+
+
+def proven_by_limits(
+    problem: RobustProblem, robustness: Robustness, sinr: float, proof: Float
+) -> tuple[float, float]:  # fmt: skip
+    """What evidence of several simplices, one after another, proves together, whatever it is.
+
+    Returns
+    -------
+    least_power
+        Share of the limits that the users take at least; above one they cannot be served.
+    bound
+        Divergence, in nats, that no design exceeds.
+    """
+    program = LimitedPower(problem, robustness, sinr)
+    found = [program.simplex(each) for each in proof.reshape(-1, program.evidence_size)]
+    shares, reaches = np.array([share for share, _ in found]), np.array([reach for _, reach in found])
+    return float(shares.max()), common_bound(problem, shares, reaches)[1]
 
 
 def divergence_gradient(problem: RobustProblem, amplitudes: Float) -> Float:
@@ -134,20 +191,24 @@ def divergence_gradient(problem: RobustProblem, amplitudes: Float) -> Float:
 
 
 class _Search:
-    """The best design found so far, and the half-spaces (g, support) that enclose all designs."""
+    """The best design found so far, and the simplices that enclose all designs, each with its evidence."""
 
     def __init__(self, program: LimitedPower, closed: float) -> None:
         self.program, self.problem, self.step = program, program.problem, CLIMB * closed
         self.value = -np.inf
         self.best: ConeSolution | None = None
-        self.cuts: list[tuple[Float, float]] = []
+        self.solutions: list[ConeSolution] = []
+        """Programs whose simplices are not made yet: the first stationary point does not wait for them."""
+        self.evidence: list[Float] = []
+        self.shares: list[float] = []
+        self.reaches: list[Float] = []
 
     def ask(self, weights: Float) -> Float | None:
-        """One half-space, and its design's amplitudes [N], kept where they are the best; None where none was found."""
+        """One program and its design's amplitudes [N], kept where they are the best; None where none was found."""
         found, amplitudes = self.program.furthest(weights)
-        self.cuts.append((weights, self.program.support(weights, found)))
         if not found.solved:
             return None
+        self.solutions.append(found)
         amplitudes = np.maximum(amplitudes, 0.0)
         reached = float(self.problem.divergence(self.problem.power * amplitudes**2))
         if reached > self.value:
@@ -169,11 +230,22 @@ class _Search:
             amplitudes = following
 
     def climb_if_better(self, weights: Float) -> None:
-        """One half-space, and a climb from its design where that is better than the best before."""
+        """One program, and a climb from its design where that is better than the best before."""
         before = self.value
         amplitudes = self.ask(weights)
         if amplitudes is not None and self.value > before * (1.0 + self.step):
             self.climb(amplitudes)
+
+    def enclose(self) -> tuple[Float, float]:
+        """The best vertex t [N] of what all simplices so far have in common, and the bound that it is."""
+        for found in self.solutions:
+            evidence = self.program.evidence(self.program.cones, found)
+            share, reach = self.program.simplex(evidence)
+            self.evidence.append(evidence)
+            self.shares.append(share)
+            self.reaches.append(reach)
+        self.solutions = []
+        return common_bound(self.problem, np.array(self.shares), np.array(self.reaches))
 
     def design(self, started: float) -> RobustDesign:
         """The best design as it is delivered, or the proof that there is none."""
@@ -184,8 +256,9 @@ class _Search:
             certificate = replace(certificate, iterations=program.iterations, seconds=time.perf_counter() - started)
             reached = beams.beampowers(problem.steering)
             return RobustDesign(certificate, beams, reached, int(np.argmax(reached)))
-        proof, iterations = program.quietest()
-        need, seconds = program.least_power(proof), time.perf_counter() - started
+        proof, iterations = program.refusal()
+        need, _ = program.simplex(proof)
+        seconds = time.perf_counter() - started
         if need > 1.0:
             return infeasible(need, seconds, proof=proof, iterations=iterations)
         sentence = f"The solver found no beams and no proof that there are none; they take at least {need:.6f} of the power."
@@ -213,15 +286,15 @@ def solve_limited_power(problem: RobustProblem, robustness: Robustness, sinr: fl
 def solve_with_outer_bound(
     problem: RobustProblem, robustness: Robustness, sinr: float, closed: float = CLOSED
 ) -> tuple[RobustDesign, float]:
-    """As :func:`solve_limited_power`, with a bound over half-spaces that enclose all designs, and the search's seconds.
+    """As :func:`solve_limited_power`, with a bound over simplices that enclose all designs, and the search's seconds.
 
-    Half-spaces are added until the bound is within ``closed`` of the best design, relative, or there are enough. A design met
+    Simplices are added until the bound is within ``closed`` of the best design, relative, or there are enough. A design met
     on the way that is better than the one before takes its place.
 
     Returns
     -------
     design
-        Its ``dual_bound`` is the largest divergence of any vertex of the outer polytope.
+        Its ``dual_bound`` is the largest divergence of any vertex of what the simplices have in common.
     bound_seconds
         Wall time from the first stationary point on.
     """
@@ -230,23 +303,14 @@ def solve_with_outer_bound(
     first = time.perf_counter()
     if search.best is None:
         return search.design(started), 0.0
-    for axis in np.eye(problem.nodes):
-        search.climb_if_better(axis)
-    corner, bound = _furthest_vertex(problem, search.cuts)
+    corner, bound = search.enclose()
     for _ in range(CUTS):
         if bound <= search.value * (1.0 + closed):
             break
-        search.climb_if_better(search.tangent(corner))
-        corner, bound = _furthest_vertex(problem, search.cuts)
+        search.climb_if_better(search.tangent(np.sqrt(corner)))
+        corner, bound = search.enclose()
     seconds = time.perf_counter() - first
     design = search.design(started)
     certificate = replace(design.certificate, dual_bound=bound, seconds=design.certificate.seconds - seconds)
-    return replace(design, certificate=certificate), seconds
-
-
-def _furthest_vertex(problem: RobustProblem, cuts: list[tuple[Float, float]]) -> tuple[Float, float]:
-    """The vertex of ``{u >= 0, g^T u <= s}`` with the largest divergence, and that divergence."""
-    corners = polytope_vertices(np.array([g for g, _ in cuts]), np.array([support for _, support in cuts]))
-    values = problem.divergence(problem.power * corners**2)
-    best = int(np.argmax(values))
-    return corners[best], float(values[best])
+    proof = np.concatenate(search.evidence)
+    return replace(design, certificate=certificate, least_power=max(search.shares), proof=proof), seconds

@@ -21,11 +21,10 @@ from numpy.typing import NDArray
 
 from disac.designs.robust.guards import sensing_bases
 from disac.designs.robust.problem import Beams, RobustProblem
-from disac.designs.robust.total_power import RobustDesign, infeasible, power_share
+from disac.designs.robust.total_power import RobustDesign, common_bound, infeasible, power_share
 from disac.metrics.worst_sinr import coherent_beam_sinr
 from disac.optim.certificate import Certificate
 from disac.optim.conic import solve
-from disac.optim.polytope import polytope_vertices
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
@@ -107,11 +106,8 @@ def proven_by_inequalities(
     size = balls.heard.shape[1] + 1
     real, imaginary = proof.reshape(2, -1, problem.users, size, size)
     found = [balls.simplex(each) for each in real + 1j * imaginary]
-    least = max(share for share, _ in found)
-    if least >= 1.0:
-        return least, 0.0
-    normals, supports = np.array([1.0 / reach for _, reach in found]), np.array([1.0 - share for share, _ in found])
-    return least, float(problem.divergence(problem.power * polytope_vertices(normals, supports)).max())
+    shares, reaches = np.array([share for share, _ in found]), np.array([reach for _, reach in found])
+    return float(shares.max()), common_bound(problem, shares, reaches)[1]
 
 
 class InequalityProgram(InBalls):

@@ -26,6 +26,7 @@ from disac.designs.robust.nominal import nominal_beams
 from disac.designs.robust.problem import Beams, PowerLimit, Robustness, RobustProblem
 from disac.optim.certificate import GAP_LIMIT, Certificate
 from disac.optim.cones import ConeProgram
+from disac.optim.polytope import polytope_vertices
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
@@ -188,6 +189,19 @@ def proven_by(problem: RobustProblem, guard: Guard, sinr: float, multipliers: Mu
     q = multipliers.proven(sinr)
     _, reach = sensing_beams(problem, guard, q)
     return float(q.sum()), _corner_bound(problem, reach, q)
+
+
+def common_bound(problem: RobustProblem, shares: Float, reaches: Float) -> tuple[Float, float]:
+    """The best vertex t [N] of what simplices ``share_i + sum_n t_n / reach_in <= 1`` have in common, and its divergence.
+
+    Both in units of the power limit, [simplices] and [simplices, N].
+    """
+    if (shares >= 1.0).any():
+        return np.zeros(reaches.shape[1]), 0.0
+    vertices = polytope_vertices(1.0 / reaches, 1.0 - shares)
+    values = problem.divergence(problem.power * vertices)
+    best = int(np.argmax(values))
+    return vertices[best], float(values[best])
 
 
 def _corner_bound(problem: RobustProblem, reach: Float, q: Float) -> float:
