@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from disac.designs.robust.guards import guard_of, guarded_amplitudes, guarded_sinr
 from disac.designs.robust.lifted import LiftedProgram, lifted_walk
-from disac.designs.robust.limited_power import LimitedPower, solve_limited_power, solve_with_outer_bound
+from disac.designs.robust.limited_power import LimitedPower, proven_by_limits, solve_limited_power, solve_with_outer_bound
 from disac.designs.robust.matrix_inequality import InequalityProgram, proven_by_inequalities, solve_inequality
 from disac.designs.robust.policy_iteration import solve_by_policy_iteration
 from disac.designs.robust.problem import Beams, Robustness
@@ -203,6 +203,34 @@ def test_bounds_hold_for_any_design_of_random_problems(
             # As close as both are proven to be; at a null the reweighted step is the less exact.
             allowed = 1e-6 + max(other.certificate.relative_gap, design.certificate.relative_gap)
             np.testing.assert_allclose(other.certificate.value, design.certificate.value, rtol=allowed)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    nodes=st.integers(1, 4), antennas=st.integers(2, 6), users=st.integers(1, 3), sinr_db=st.floats(-10, 35),
+    delta=st.sampled_from([0.0, 0.01, 0.1, 0.3]), robustness=st.sampled_from(CHOICES),
+    limit=st.sampled_from(["per-node", "per-antenna"]), seed=st.integers(0, 10**6),
+)  # fmt: skip
+def test_limits_of_nodes_and_antennas_are_closed_on_random_problems(
+    nodes: int, antennas: int, users: int, sinr_db: float, delta: float, robustness: Robustness, limit: Any, seed: int
+) -> None:  # fmt: skip
+    """Within 0.2 % of the bound, or infeasible with a proof; never more than what the same power in total reaches."""
+    mine = problem(
+        layout__node_count=nodes, layout__user_count=users, arrays__antennas=antennas, channel__seed=seed,
+        uncertainty__delta_rad=delta, target__lobe_swing_db=6.0, power__limit=limit,
+    )  # fmt: skip
+    sinr = 10.0 ** (sinr_db / 10.0)
+    design, _ = solve_with_outer_bound(mine, robustness, sinr)
+    assert design.certificate.status in ("ok", "infeasible"), design.certificate.message
+    assert design.proof is not None
+    assert proven_by_limits(mine, robustness, sinr, design.proof)[0] == pytest.approx(design.least_power, rel=1e-9)
+    if design.certificate.status == "infeasible":
+        assert design.least_power > 1.0
+        return
+    assert -1e-9 <= design.certificate.relative_gap <= 2e-3
+    assert design.certificate.worst_violation <= 1e-6
+    together = solve_total_power(dataclasses.replace(mine, limit="total"), robustness, sinr).certificate
+    assert design.certificate.value <= together.dual_bound * (1.0 + 1e-9)
 
 
 def test_any_multipliers_give_a_bound_below_the_least_power() -> None:
