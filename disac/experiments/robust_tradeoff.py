@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from disac.coherent_drop import CoherentDrop, coherent_drop
 from disac.coherent_scenario import CoherentScenario
-from disac.designs.robust.angle_boxes import boundary_angles, least_divergence, solve_max_min
+from disac.designs.robust.angle_boxes import boundary_angles, least_divergence, proven_covering, solve_max_min
 from disac.designs.robust.design import design_beams, prove_again, robust_problem
 from disac.designs.robust.guards import guarded_sinr
 from disac.designs.robust.problem import Beams, Robustness, RobustProblem
@@ -189,10 +189,14 @@ class RobustTradeoff:
         wrong = _broken(scenario, options, drop, problem, stored) if served else []
         if np.isnan(stored["least_power"]):
             return wrong
-        least, bound = prove_again(problem, options.robustness, sinr, options.solver, stored["user_dual"], stored["proof"])
+        evidence = stored["user_dual"], stored["proof"]
+        if options.angles == "max-min" and served:
+            least, bound = proven_covering(drop, problem, options.robustness, sinr, _half_box(scenario), *evidence)
+        else:
+            least, bound = prove_again(problem, options.robustness, sinr, options.solver, *evidence)
         if not np.isclose(stored["least_power"], least, rtol=1e-7, atol=0.0):
             wrong.append(f"least_power is stored as {stored['least_power']:.9g}, the stored multipliers prove {least:.9g}")
-        if served and options.angles != "max-min" and not np.isclose(stored["dual_bound"], bound, rtol=1e-7, atol=0.0):
+        if served and not np.isclose(stored["dual_bound"], bound, rtol=1e-7, atol=0.0):
             wrong.append(f"dual_bound is stored as {stored['dual_bound']:.9g}, the stored multipliers prove {bound:.9g}")
         return wrong
 

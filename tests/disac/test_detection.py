@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -9,9 +10,18 @@ import pytest
 from scipy.stats import gamma, ncx2
 
 from disac.clutter import disturbance_covariance, whitened_gain
-from disac.designs.robust.angle_boxes import boundary_angles, covering_beams, least_divergence, solve_max_min
+from disac.designs.robust.angle_boxes import (
+    boundary_angles,
+    covering_beams,
+    covering_reach,
+    least_divergence,
+    proven_covering,
+    solve_max_min,
+)
 from disac.designs.robust.design import design_beams, robust_problem
 from disac.designs.robust.guards import guard_of
+from disac.designs.robust.limited_power import solve_with_outer_bound
+from disac.designs.robust.problem import Robustness
 from disac.designs.robust.total_power import solve_total_power
 from disac.metrics.detection import (
     PAPER_THRESHOLD,
@@ -203,9 +213,43 @@ def test_covering_beams_attain_their_bound_without_margins() -> None:
     mine = robust_problem(here)
     q = solve_total_power(mine, "none", 100.0).user_dual
     assert q is not None
-    for beam in covering_beams(mine, here, guard_of(mine, "none"), q, np.deg2rad(3.0)):
-        assert beam.reach <= beam.bound * (1 + 1e-9)
-        assert beam.reach >= beam.bound * (1 - 1e-4)
+    half = np.deg2rad(3.0)
+    beams = covering_beams(mine, here, guard_of(mine, "none"), q, half)
+    shares, errors = np.array([beam.shares for beam in beams]), np.array([beam.errors for beam in beams])
+    bounds = covering_reach(mine, here, guard_of(mine, "none"), q, half, shares, errors)
+    for beam, bound in zip(beams, bounds, strict=True):
+        assert beam.reach <= bound * (1 + 1e-9)
+        assert beam.reach >= bound * (1 - 1e-4)
+
+
+@pytest.mark.parametrize("robustness", ["none", "lemma1", "norm-ball", "phase"])
+@pytest.mark.parametrize("aspect", ["transmit", "bisector"])
+def test_no_design_has_a_least_divergence_above_the_proven_one(robustness: Robustness, aspect: str) -> None:
+    """Covering reaches its bound where gains move together, and spoiled proofs bound all the same."""
+    half = np.deg2rad(4.0)
+    here = drop(
+        layout__separation_deg=120.0, channel__realisation=2, uncertainty__delta_rad=0.05, target__lobe_swing_db=6.0,
+        target__lobe_deg=30.0, target__aspect=aspect,
+    )  # fmt: skip
+    mine = robust_problem(here)
+    design = solve_max_min(here, mine, robustness, 100.0, half)
+    assert design.proof is not None
+    assert design.user_dual is not None
+    assert -1e-9 <= design.certificate.relative_gap <= (3e-4 if aspect == "transmit" else 0.5)
+    moved = robust_problem(here, angles_rad=here.target_angles_rad + 0.02)
+    others = [solve_total_power(each, robustness, 100.0).beams for each in (mine, moved)]
+    others.append(solve_with_outer_bound(dataclasses.replace(mine, limit="per-node"), robustness, 100.0)[0].beams)
+    values = [design.certificate.value]
+    for beams in others:
+        assert beams is not None
+        covariance = np.einsum("na,nb->nab", beams.sensing, beams.sensing.conj())
+        values.append(least_divergence(here, covariance, half)[0])
+    random = np.random.default_rng(6)
+    for spread in (0.0, 0.1, 3.0):
+        proof = design.proof * (1.0 + spread * random.standard_normal(design.proof.shape))
+        least, bound = proven_covering(here, mine, robustness, 100.0, half, design.user_dual, proof)
+        assert least < 1.0
+        assert max(values) <= bound * (1.0 + 1e-9)
 
 
 def test_choices_that_do_not_go_together_are_refused() -> None:

@@ -91,7 +91,14 @@ def test_stored_multipliers_prove_that_there_is_no_design(choice: dict[str, Any]
     assert "least_power is stored as" in experiment.recheck(scenario, options, stored | {"least_power": 2.0})[0]
 
 
-@pytest.mark.parametrize("choice", [{"robustness": "s-procedure"}, {"robustness": "lemma1", "solver": "policy-iteration"}])
+OTHER: list[dict[str, Any]] = [
+    {"robustness": "s-procedure"},
+    {"robustness": "lemma1", "solver": "policy-iteration"},
+    {"robustness": "norm-ball", "angles": "max-min"},
+]
+
+
+@pytest.mark.parametrize("choice", OTHER)
 def test_other_methods_prove_their_bound_again(choice: dict[str, Any]) -> None:
     scenario, options = scenario_of(10.0, 0.05), Options(draws=100, **choice)
     stored = stored_of(scenario, options)

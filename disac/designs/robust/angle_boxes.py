@@ -2,7 +2,8 @@
 
 Only the node that senses has to cover its box. For multipliers q of the users (see ``total_power``) a sensing covariance W of
 node m costs ``tr W + sum_k q_k l_k(W)`` of the power that the users leave, so that the largest power it puts on every angle
-of a grid is a small convex program of its own.
+of a grid is a small convex program of its own; its multipliers, shares of the angles, bound the least divergence of every
+design.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.coherent_drop import CoherentDrop
+from disac.designs.robust.cones import direction
 from disac.designs.robust.guards import Guard, guard_of, guarded_amplitudes
 from disac.designs.robust.problem import Robustness, RobustProblem
-from disac.designs.robust.total_power import solve_total_power
+from disac.designs.robust.total_power import multipliers_of_cones, solve_total_power
 from disac.metrics.kld import EchoModel
 from disac.optim.certificate import Certificate
 from disac.optim.conic import solve
@@ -25,9 +27,7 @@ from disac.optim.conic import solve
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
-DESIGN_POINTS = 5
-CHECK_POINTS = 9
-
+DESIGN_POINTS = CHECK_POINTS = 9
 
 CHECKED = 10_000
 """Combinations of angles at most: with more nodes, each has fewer points."""
@@ -93,19 +93,21 @@ def least_divergence(
 
 @dataclass(frozen=True)
 class CoveringBeam:
-    """Covariance W [M, M] per power spent, and the power it puts on its grid's worst angle: ``reach``, at most ``bound``."""
+    """Covariance W [M, M] per power spent, the least weighted power that it puts on its grid, and what names its bound: the
+    angles' shares [G] and errors [K, M] of unit length that raise its leakage most."""
 
     covariance: Complex
     reach: float
-    bound: float
+    shares: Float
+    errors: Complex
 
 
 @dataclass(frozen=True)
 class MaxMinDesign:
     """Users' beams [K, N, M] and sensing covariances [N, M, M], physical; the errors [N] of the worst angles, rad.
 
-    The certificate's value is the least divergence over the boxes. ``reach`` is the power that the sensing node puts on every
-    angle of its grid at least, which no covariance of that node brings above ``reach_bound``.
+    The certificate's value is the least divergence over the boxes. ``proof`` are the numbers of the users' proof, then the
+    shares of every node's angles and its errors, Re and Im (:func:`proven_covering`).
     """
 
     certificate: Certificate
@@ -113,41 +115,60 @@ class MaxMinDesign:
     sensing: Complex | None = None
     worst_errors_rad: Float | None = None
     node: int = -1
-    reach: float = float("nan")
-    reach_bound: float = float("nan")
     user_dual: Float | None = None
     proof: Float | None = None
     least_power: float = float("nan")
 
 
+def box_gains(drop: CoherentDrop, half_rad: float) -> tuple[Float, Float]:
+    """Largest echo gains over the grid of the boxes, [N, N], and what of them is left at most at each angle of a transmitter.
+
+    The second, [N, G], is the largest share over receivers and over the angles of all other nodes.
+    """
+    nodes = len(drop.nodes_m)
+    if _moves_together(drop) or DESIGN_POINTS**nodes > CHECKED:
+        # All angles at once, where no other angle counts or all of them would be too many.
+        errors = np.repeat(np.linspace(-half_rad, half_rad, DESIGN_POINTS)[:, np.newaxis], nodes, axis=1)
+        gains = drop.echo_gains(drop.target_angles_rad + errors)
+        largest = gains.max(axis=0)
+        return largest, (gains / np.maximum(largest, 1e-300)).max(axis=1).T
+    gains = drop.echo_gains(drop.target_angles_rad + box_points(half_rad, nodes, DESIGN_POINTS))
+    largest = gains.max(axis=0)
+    share = (gains / np.maximum(largest, 1e-300)).max(axis=1).reshape(*[DESIGN_POINTS] * nodes, nodes)
+    return largest, np.array([share[..., n].max(axis=tuple(m for m in range(nodes) if m != n)) for n in range(nodes)])
+
+
 def covering_beams(problem: RobustProblem, drop: CoherentDrop, guard: Guard, q: Float, half_rad: float) -> list[CoveringBeam]:
     """For each node the covariance that puts the most power on all of its box, in units of the power spent.
 
-    ``max u`` with ``a_g^T W a_g^* >= u`` over the grid and ``tr W + sum_k q_k l_k(W) <= 1``; leakage is guarded as by (31) of
-    000, which is safe for covariances of any rank. W may need two streams and keeps them.
+    ``max u`` with ``v_g a_g^T W a_g^* >= u`` over the grid and ``tr W + sum_k q_k l_k(W) <= 1``, v_g what of the echo gains is
+    left at an angle; leakage is guarded as by (31) of 000, which is safe for covariances of any rank. W may need two streams
+    and keeps them.
     """
     import cvxpy as cp
 
     found = []
+    _, left = box_gains(drop, half_rad)
     for n in range(problem.nodes):
-        angles = drop.target_angles_rad[n] + np.linspace(-half_rad, half_rad, DESIGN_POINTS)
-        responses = drop.steering(angles).conj()
+        responses = _box_responses(drop, n, half_rad, left[n])
         span = np.concatenate([problem.scaled_channels[n].T, responses.T], axis=1)
-        left, values, _ = np.linalg.svd(span, full_matrices=False)
-        basis = left[:, values > 1e-9 * values[0]]
+        vectors, values, _ = np.linalg.svd(span, full_matrices=False)
+        basis = vectors[:, values > 1e-9 * values[0]]
         targets, heard = responses @ basis.conj(), problem.scaled_channels[n] @ basis.conj()
         w = cp.Variable((basis.shape[1],) * 2, hermitian=True)
         u = cp.Variable()
         cost = cp.real(cp.trace(w))
+        norms, cones = cp.Variable(problem.users), []
         for k, radius in enumerate(guard.sensing_radius[n]):
             h = heard[k]
             leak = cp.real(cp.trace(np.outer(h, h.conj()) @ w))
             if radius > 0:
-                leak = leak + radius**2 * cp.real(cp.trace(w)) + 2.0 * radius * cp.norm(w @ h)
+                leak = leak + radius**2 * cp.real(cp.trace(w)) + 2.0 * radius * norms[k]
             cost = cost + float(q[k]) * leak
-        unit = float(np.sum(np.abs(responses[0]) ** 2))
+            cones.append(cp.SOC(norms[k], cp.hstack([cp.real(w @ h), cp.imag(w @ h)])))
+        unit = float(np.sum(np.abs(responses) ** 2, axis=1).max())
         lit = [cp.real(cp.trace(np.outer(a, a.conj()) @ w)) / unit >= u for a in targets]
-        program = cp.Problem(cp.Maximize(u), [w >> 0, cost <= 1.0, *lit])
+        program = cp.Problem(cp.Maximize(u), [w >> 0, cost <= 1.0, *lit, *cones])
         outcome, _ = solve(program, {"max_threads": 1})
         if outcome not in ("optimal", "optimal_inaccurate") or w.value is None:
             raise ArithmeticError(f"the covering beam of node {n} was not found: the solver ended with '{outcome}'")
@@ -161,18 +182,66 @@ def covering_beams(problem: RobustProblem, drop: CoherentDrop, guard: Guard, q: 
         inner = inner / spent
         reach = float(np.real(np.einsum("ga,ab,gb->g", targets.conj(), inner, targets)).min())
         share = np.maximum([float(c.dual_value) for c in lit], 0.0)
-        bound = _bound(targets, heard, q, share / max(float(share.sum()), 1e-300))
-        found.append(CoveringBeam(basis @ inner @ basis.conj().T, reach, bound))
+        # Of a null, W h = 0, only the multiplier knows the direction.
+        along = np.array([direction(np.concatenate([np.atleast_1d(part).ravel() for part in c.dual_value])) for c in cones])
+        found.append(CoveringBeam(basis @ inner @ basis.conj().T, reach, share, along @ basis.T))
     return found
 
 
-def _bound(targets: Complex, heard: Complex, q: Float, share: Float) -> float:
-    """No unguarded covariance of unit cost puts more on every angle: the largest generalised eigenvalue for weights of the
-    angles."""
-    cost = np.eye(targets.shape[1]) + (heard.T * q) @ heard.conj()
-    root = np.linalg.inv(np.linalg.cholesky(cost))
-    lit = (targets.T * share) @ targets.conj()
-    return float(np.linalg.eigvalsh(root @ lit @ root.conj().T)[-1])
+def _box_responses(drop: CoherentDrop, node: int, half_rad: float, left: Float) -> Complex:
+    """``sqrt(v_g) a_g^*`` of a node over the grid of its box, [G, M]."""
+    angles = drop.target_angles_rad[node] + np.linspace(-half_rad, half_rad, DESIGN_POINTS)
+    return drop.steering(angles).conj() * np.sqrt(left)[:, np.newaxis]
+
+
+def covering_reach(
+    problem: RobustProblem, drop: CoherentDrop, guard: Guard, q: Float, half_rad: float, shares: Float, errors: Complex
+) -> Float:  # fmt: skip
+    """Weighted power, per power that is left, that no covariance of a node puts on every angle of its grid, [N].
+
+    For any shares [N, G] of the angles and errors u [N, K, M], cut to unit length, it is the largest generalised eigenvalue of
+    the shared responses and the cost, in which a leakage is at least ``h^H W h + r^2 tr W + 2 r Re u^H W h``.
+    """
+    _, left = box_gains(drop, half_rad)
+    reach = np.empty(problem.nodes)
+    for n, share in enumerate(np.maximum(shares, 0.0)):
+        responses = _box_responses(drop, n, half_rad, left[n])
+        lengths = np.maximum(np.linalg.norm(errors[n], axis=1, keepdims=True), 1.0)
+        heard, radius = problem.scaled_channels[n], guard.sensing_radius[n]
+        across = (heard.T * (q * radius)) @ (errors[n] / lengths).conj()
+        cost = (1.0 + float(q @ radius**2)) * np.eye(problem.antennas) + (heard.T * q) @ heard.conj() + across + across.conj().T
+        root = np.linalg.inv(np.linalg.cholesky(cost))
+        lit = (responses.T * (share / max(float(share.sum()), 1e-300))) @ responses.conj()
+        reach[n] = np.linalg.eigvalsh(root @ lit @ root.conj().T)[-1] if share.sum() > 0 else np.inf
+    return reach
+
+
+def proven_covering(
+    drop: CoherentDrop, problem: RobustProblem, robustness: Robustness, sinr: float, half_rad: float, user_dual: Float,
+    proof: Float,
+) -> tuple[float, float]:  # fmt: skip
+    """What the users' proof and any shares and errors prove: least power, and a bound of the least divergence over the boxes.
+
+    At the angles of each transmitter where its weighted power is least the divergence is at most that of the largest gains with
+    these least powers, which lie in a simplex; being convex, it is largest at a corner. Where gains do not move together there
+    is no such order for the whole covariance, nor a grid of all angles for many nodes, and no bound.
+    """
+    guard, shape = guard_of(problem, robustness), problem.scaled_channels.shape
+    counts = [problem.nodes * DESIGN_POINTS, problem.scaled_channels.size, problem.scaled_channels.size]
+    users, angles, real, imaginary = np.split(proof, np.cumsum([proof.size - sum(counts), *counts[:-1]]))
+    q = multipliers_of_cones(guard, sinr, user_dual, users).proven(sinr)
+    if not _moves_together(drop) and (problem.echoes.full or DESIGN_POINTS**problem.nodes > CHECKED):
+        return float(q.sum()), float("inf")
+    reach = problem.power * max(1.0 - float(q.sum()), 0.0) * covering_reach(
+        problem, drop, guard, q, half_rad, angles.reshape(problem.nodes, -1), (real + 1j * imaginary).reshape(shape)
+    )  # fmt: skip
+    echoes = replace(problem.echoes, gains=box_gains(drop, half_rad)[0])
+    return float(q.sum()), float(echoes.divergence(np.diag(reach)).max())
+
+
+def _moves_together(drop: CoherentDrop) -> bool:
+    """Whether the angle of a transmitter scales the gains of all its links alike, and no other angle counts."""
+    return drop.scenario.target.aspect == "transmit" and drop.scenario.clutter.patch_count == 0
 
 
 def solve_max_min(
@@ -186,7 +255,7 @@ def solve_max_min(
     if problem.limit != "total":
         raise ValueError(f"angles max-min is posed for total power, not '{problem.limit}'")
     plain = solve_total_power(problem, robustness, sinr)
-    if plain.beams is None or plain.user_dual is None:
+    if plain.beams is None or plain.user_dual is None or plain.proof is None:
         return MaxMinDesign(plain.certificate, user_dual=plain.user_dual, proof=plain.proof, least_power=plain.least_power)
     guard = guard_of(problem, robustness)
     unit = 1.0 / np.sqrt(problem.power)
@@ -195,35 +264,32 @@ def solve_max_min(
     amplitudes = guarded_amplitudes(problem, robustness, users, np.zeros_like(problem.steering))
     balance = np.diag(amplitudes.wanted**2 / sinr) - amplitudes.heard**2
     quiet = np.linalg.solve(balance, np.ones(problem.users))
-    best: MaxMinDesign | None = None
-    for node, beam in enumerate(covering_beams(problem, drop, guard, plain.user_dual, half_rad)):
+    covering = covering_beams(problem, drop, guard, plain.user_dual, half_rad)
+    tried = []
+    for node, beam in enumerate(covering):
         per_sensing = np.linalg.solve(balance, _leaks(problem, guard, node, beam.covariance))
         trace = float(np.real(np.trace(beam.covariance)))
         spare = (1.0 - quiet.sum()) / (trace + per_sensing.sum())
-        powers = quiet + spare * per_sensing
         sensing = np.zeros((problem.nodes, problem.antennas, problem.antennas), dtype=np.complex128)
         sensing[node] = problem.power * spare * beam.covariance
-        least, where = least_divergence(drop, sensing, half_rad, full=problem.echoes.full)
-        if best is None or least > best.certificate.value:
-            sent = np.sqrt(problem.power * powers)[:, np.newaxis, np.newaxis] * users
-            reach = problem.power * beam.reach * (1.0 - plain.user_dual.sum())
-            bound = problem.power * beam.bound * (1.0 - plain.user_dual.sum())
-            best = MaxMinDesign(
-                Certificate("ok", "", least, maximised=True), sent, sensing, where, node, reach, bound, plain.user_dual,
-                plain.proof, plain.least_power,
-            )  # fmt: skip
-    assert best is not None
-    assert best.users is not None
-    assert best.sensing is not None
-    power = float((np.abs(best.users) ** 2).sum() + np.real(np.trace(best.sensing[best.node])))
-    served = guarded_amplitudes(problem, robustness, best.users * unit, np.zeros_like(problem.steering))
-    leaks = _leaks(problem, guard, best.node, best.sensing[best.node] / problem.power)
+        tried.append(
+            (*least_divergence(drop, sensing, half_rad, full=problem.echoes.full), quiet + spare * per_sensing, sensing)
+        )
+    node = int(np.argmax([least for least, *_ in tried]))
+    least, where, powers, sensing = tried[node]
+    sent = np.sqrt(problem.power * powers)[:, np.newaxis, np.newaxis] * users
+    shares, errors = np.array([beam.shares for beam in covering]), np.array([beam.errors for beam in covering])
+    proof = np.concatenate([plain.proof, shares.ravel(), errors.real.ravel(), errors.imag.ravel()])
+    need, bound = proven_covering(drop, problem, robustness, sinr, half_rad, plain.user_dual, proof)
+    power = float((np.abs(sent) ** 2).sum() + np.real(np.trace(sensing[node])))
+    served = guarded_amplitudes(problem, robustness, sent * unit, np.zeros_like(problem.steering))
+    leaks = _leaks(problem, guard, node, sensing[node] / problem.power)
     reached = served.wanted**2 / ((served.heard**2).sum(axis=1) + leaks + 1.0)
-    certificate = replace(
-        best.certificate, power_violation=max(0.0, power / problem.power - 1.0), psd_violation=0.0,
-        sinr_violation=max(0.0, 1.0 - float(reached.min()) / sinr), seconds=time.perf_counter() - started,
+    certificate = Certificate(
+        "ok", "", least, bound, power_violation=max(0.0, power / problem.power - 1.0), psd_violation=0.0,
+        sinr_violation=max(0.0, 1.0 - float(reached.min()) / sinr), seconds=time.perf_counter() - started, maximised=True,
     )  # fmt: skip
-    return replace(best, certificate=certificate)
+    return MaxMinDesign(certificate, sent, sensing, where, node, plain.user_dual, proof, need)
 
 
 def _leaks(problem: RobustProblem, guard: Guard, node: int, covariance: Complex) -> Float:

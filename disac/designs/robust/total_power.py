@@ -171,11 +171,16 @@ def proven_by_cones(
         Divergence (33), in nats, that no design exceeds.
     """
     guard = guard_of(problem, robustness)
+    return proven_by(problem, guard, sinr, multipliers_of_cones(guard, sinr, user_dual, proof))
+
+
+def multipliers_of_cones(guard: Guard, sinr: float, user_dual: Float, proof: Float) -> Multipliers:
+    """q with the error vectors to which the multipliers of the users' cone program point; no errors where there are none."""
     if proof.size == 0:
-        return proven_by(problem, guard, sinr, unguarded(guard, user_dual))
+        return unguarded(guard, user_dual)
     cones = _quietest(guard, sinr)
     _, wanted, heard = cones.error_vectors(cones.program.split(proof))
-    return proven_by(problem, guard, sinr, Multipliers(user_dual, wanted, heard))
+    return Multipliers(user_dual, wanted, heard)
 
 
 def unguarded(guard: Guard, q: Float) -> Multipliers:
