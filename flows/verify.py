@@ -11,7 +11,7 @@ import numpy as np
 from flows.derive import labelled, load_published, surfaces_of
 from flows.run import Run, surface_folder
 from pipeline.cube import build_cube, cube_folder, nondeterminism, published_key
-from pipeline.experiment import STATUS_CODES, Recheckable
+from pipeline.experiment import STATUS_CODES, STATUS_NAMES, Recheckable
 from pipeline.ledger import read_segment
 from pipeline.plan import refreshed
 from pipeline.recompute import models_of
@@ -105,6 +105,11 @@ def _certificates(run: Run, sample: int) -> Check:
             continue
         scenario, options = models_of(plan, run.store, cell)
         where = " ".join(f"{k}={v}" for k, v in plan.cells.coordinates(cell).items())
-        wrong += [f"{where}: {sentence}" for sentence in experiment.recheck(scenario, options, stored)]
+        stored["status"] = STATUS_NAMES[int(plan.choice.status[cell])]
+        try:
+            said = experiment.recheck(scenario, options, stored)
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            said = [f"what is stored cannot be judged ({type(error).__name__}: {error})"]
+        wrong += [f"{where}: {sentence}" for sentence in said]
     words = f"{len(chosen) - unread} of {len(certified)} judged again from what is stored"
     return Check("certificates", words + (f", {unread} without their design" if unread else ""), tuple(wrong))

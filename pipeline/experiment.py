@@ -86,7 +86,8 @@ class Recheckable(Protocol):
     """An experiment that can judge a stored result from the design or proof stored beside it."""
 
     def recheck(self, scenario: Any, options: Any, stored: Mapping[str, Any]) -> list[str]:
-        """Sentences on what the result (all its stored variables, detail included) promises and does not keep."""
+        """Sentences on what a result (all its stored variables, detail included, and its ``status``) promises and does not
+        keep."""
         ...
 
 

@@ -131,7 +131,7 @@ def _of_tones(robustness: Robustness, *, zero: bool = False) -> Method:
         size = nodes * antennas
         streams = np.zeros((users, count, size, size), dtype=np.complex128)
         sensing = np.zeros((count, nodes, antennas, nodes, antennas), dtype=np.complex128)
-        gap = 0.0
+        gap, status, message = 0.0, "ok", "Zero forcing on a grid; no bound." if zero else ""
         for tone in range(count):
             problem = tone_problem(network, tone, limit)
             sinr = db_to_linear(scenario.sinr_db)
@@ -148,8 +148,9 @@ def _of_tones(robustness: Robustness, *, zero: bool = False) -> Method:
             for node, v in enumerate(found.beams.sensing):
                 sensing[tone, node, :, node] = np.outer(v, v.conj())
             gap = max(gap, found.certificate.relative_gap)
-        message = "Zero forcing on a grid; no bound." if zero else ""
-        return Record("ok", message, streams, sensing.reshape(count, size, size), float("nan") if zero else gap)
+            if found.certificate.status != "ok":
+                status, message = found.certificate.status, f"Subcarrier {tone}: {found.certificate.message}"
+        return Record(status, message, streams, sensing.reshape(count, size, size), float("nan") if zero else gap)
 
     return design
 

@@ -242,7 +242,7 @@ class CrossTable:
         method: Method = METHODS[options.design] if options.design in METHODS else _plugins()[options.design].load()
         try:
             record: Record = method(network, scenario)
-        except (np.linalg.LinAlgError, ArithmeticError) as error:
+        except (np.linalg.LinAlgError, ArithmeticError, ValueError, RuntimeError) as error:
             return {"status": "failed", "message": f"The design broke down ({type(error).__name__}: {error})."}
         result = {"status": record.status, "message": record.message, "solve_seconds": time.perf_counter() - started}
         if record.users is None or record.sensing is None:
@@ -252,15 +252,16 @@ class CrossTable:
         return result | scores | {"user_streams": users, "sensing_streams": sensing, "relative_gap": record.gap}
 
     def recheck(self, scenario: CommonScenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
-        """Sentences on scores that the stored covariances do not give."""
-        if np.isnan(stored["radiated_w"]):
+        """Sentences on scores that the stored covariances do not give; a refusal and the gap stand without their proof here."""
+        if stored["status"] == "infeasible":
             return []
         sent = _covariances(stored["user_streams"]), _covariances(stored["sensing_streams"])
         again = Scorer(common_network(scenario), scenario).scores(*sent)
+        scored = [v.name for v in VARIABLES if not v.dims and v.name not in ("relative_gap", "solve_seconds")]
         return [
-            f"{name} is stored as {stored[name]:.9g}, the stored covariances give {value:.9g}"
-            for name, value in again.items()
-            if not np.isclose(stored[name], value, rtol=1e-7, atol=1e-12)
+            f"{name} is stored as {stored[name]:.9g}, the stored covariances give {again.get(name, np.nan):.9g}"
+            for name in scored
+            if not np.isclose(stored[name], again.get(name, np.nan), rtol=1e-7, atol=1e-12, equal_nan=True)
         ]
 
     def rough_seconds(self, options_text: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from disac.coherent_drop import CoherentDrop, coherent_drop
 from disac.coherent_scenario import CoherentScenario
-from disac.designs.robust.angle_boxes import boundary_angles, least_divergence, proven_covering, solve_max_min
-from disac.designs.robust.design import design_beams, prove_again, robust_problem
+from disac.designs.robust.angle_boxes import boundary_angles, judged_covering, least_divergence, proven_covering, solve_max_min
+from disac.designs.robust.design import design_beams, judge_again, prove_again, robust_problem
 from disac.designs.robust.guards import guarded_sinr
 from disac.designs.robust.problem import Beams, Robustness, RobustProblem
 from disac.designs.robust.sca import successive_convex, walk_ends
@@ -182,23 +182,14 @@ class RobustTradeoff:
 
     def recheck(self, scenario: CoherentScenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
         """Sentences on what a stored result promises and its stored beams or multipliers do not keep."""
-        drop, sinr = coherent_drop(scenario), db_to_linear(scenario.service.sinr_db)
-        angles = boundary_angles(drop, _half_box(scenario)) if options.angles == "paper" else None
-        problem = robust_problem(drop, full=options.objective == "whole", angles_rad=angles)
-        served = not np.isnan(stored["objective"])
-        wrong = _broken(scenario, options, drop, problem, stored) if served else []
-        if np.isnan(stored["least_power"]):
-            return wrong
-        evidence = stored["user_dual"], stored["proof"]
-        if options.angles == "max-min" and served:
-            least, bound = proven_covering(drop, problem, options.robustness, sinr, _half_box(scenario), *evidence)
-        else:
-            least, bound = prove_again(problem, options.robustness, sinr, options.solver, *evidence)
-        if not np.isclose(stored["least_power"], least, rtol=1e-7, atol=0.0):
-            wrong.append(f"least_power is stored as {stored['least_power']:.9g}, the stored multipliers prove {least:.9g}")
-        if served and not np.isclose(stored["dual_bound"], bound, rtol=1e-7, atol=0.0):
-            wrong.append(f"dual_bound is stored as {stored['dual_bound']:.9g}, the stored multipliers prove {bound:.9g}")
-        return wrong
+        if stored["status"] == "infeasible" and options.design != "optimum":
+            return []
+        again = _recomputed(scenario, options, stored)
+        return [
+            f"{name} is stored as {stored[name]:.9g}, what is stored beside it gives {value:.9g}"
+            for name, value in again.items()
+            if not np.isclose(stored[name], value, rtol=1e-7, atol=1e-9, equal_nan=True)
+        ] + _unproven(stored, again)
 
     def rough_seconds(self, options_text: str) -> float:
         """Rough seconds of one cell on one core, for cost estimates before anything has run."""
@@ -207,29 +198,64 @@ class RobustTradeoff:
         return 0.5 if '"search":true' in options_text.replace(" ", "") else 0.1
 
 
-def _broken(
-    scenario: CoherentScenario, options: Options, drop: CoherentDrop, problem: RobustProblem, stored: Mapping[str, Any]
-) -> list[str]:  # fmt: skip
-    """What the stored beams do not keep: their divergence, the power, the SINR."""
+def _recomputed(scenario: CoherentScenario, options: Options, stored: Mapping[str, Any]) -> dict[str, float]:
+    """What stored beams and multipliers give, by the names under which it is stored."""
+    drop, sinr, half = coherent_drop(scenario), db_to_linear(scenario.service.sinr_db), _half_box(scenario)
+    nominal, problem = _problems(drop, options, half)
+    covers, found, bound = options.angles == "max-min", {}, float("inf")
+    if options.design == "optimum":
+        evidence, served = (stored["user_dual"], stored["proof"]), stored["status"] != "infeasible"
+        if covers and served:
+            found["least_power"], bound = proven_covering(drop, problem, options.robustness, sinr, half, *evidence)
+        else:
+            found["least_power"], bound = prove_again(problem, options.robustness, sinr, options.solver, *evidence)
+        if not served:
+            return found
     covariance, users = stored["sensing_covariance"], stored["user_beams"]
-    covering = options.angles == "max-min"
-    if covering:
-        value = least_divergence(drop, covariance, _half_box(scenario), full=problem.echoes.full)[0]
+    if covers:
+        least = least_divergence(drop, covariance, half, full=problem.echoes.full)[0]
+        certificate = judged_covering(problem, options.robustness, sinr, users, covariance, least, bound)
     else:
-        value = float(problem.divergence(_beampowers(problem, covariance)))
-    wrong = []
-    if not np.isclose(stored["objective"], value, rtol=1e-9, atol=0.0):
-        wrong.append(f"objective is stored as {stored['objective']:.9g}, the stored beams give {value:.9g}")
-    spent = float((np.abs(users) ** 2).sum() + np.real(np.trace(covariance, axis1=1, axis2=2)).sum())
-    if spent > problem.power * (1.0 + stored["power_violation"] + VIOLATION_LIMIT):
-        wrong.append(f"the stored beams spend {spent / problem.power:.9g} of the power")
-    if not covering:
         values, vectors = np.linalg.eigh(covariance)
-        sensing = np.sqrt(np.maximum(values[:, -1:], 0.0)) * vectors[..., -1]
-        for name, reached in _reached(problem, Beams(users, sensing), options).items():
-            if not np.isclose(stored[name], reached, rtol=0.0, atol=1e-6):
-                wrong.append(f"{name} is stored as {stored[name]:.9g}, the stored beams give {reached:.9g}")
+        beams = Beams(users, np.sqrt(np.maximum(values[:, -1:], 0.0)) * vectors[..., -1])
+        certificate = judge_again(problem, options.robustness, sinr, beams, bound)
+        if options.design != "optimum":
+            certificate = replace(certificate, dual_bound=float("nan"))
+        found |= _served(problem, beams, options, sinr)
+        found.pop("search_seconds", None)
+    found |= _certified(certificate) | _divergences(drop, nominal, covariance, half)
+    found["claimed_kld"] = certificate.value
+    found.pop("iterations")
+    return found
+
+
+def _unproven(stored: Mapping[str, Any], again: Mapping[str, float]) -> list[str]:
+    """What a verdict promises and the numbers, as they are recomputed, do not keep."""
+    if stored["status"] == "infeasible":
+        need = again["least_power"]
+        return [] if need > 1.0 else [f"the stored multipliers prove a need of {need:.6g} times the power only"]
+    wrong = []
+    if again["objective"] > again["dual_bound"] * (1.0 + 1e-6):
+        wrong.append(f"the objective {again['objective']:.9g} is above its bound {again['dual_bound']:.9g}")
+    if stored["status"] == "ok" and not again["worst_violation"] <= VIOLATION_LIMIT:
+        wrong.append(f"a constraint is violated by {again['worst_violation']:.1e}, and the cell is 'ok'")
     return wrong
+
+
+def _problems(drop: CoherentDrop, options: Options, half_rad: float) -> tuple[RobustProblem, RobustProblem]:
+    """The problem at the target's estimated angles, and at those that the design assumes."""
+    full = options.objective == "whole"
+    nominal = robust_problem(drop, full=full)
+    if options.angles != "paper":
+        return nominal, nominal
+    return nominal, robust_problem(drop, full=full, angles_rad=boundary_angles(drop, half_rad))
+
+
+def _divergences(drop: CoherentDrop, nominal: RobustProblem, covariance: Complex, half_rad: float) -> dict[str, float]:
+    """Divergences of sensing covariances [N, M, M] at the estimated angles, and the least over the boxes."""
+    t, full = _beampowers(nominal, covariance), nominal.echoes.full
+    least = least_divergence(drop, covariance, half_rad, full=full)[0] if half_rad > 0 else float(nominal.divergence(t))
+    return {"kld": float(nominal.echoes.block(t)), "whole_kld": float(nominal.echoes.whole(t)), "least_kld": least}
 
 
 def _half_box(scenario: CoherentScenario) -> float:
@@ -245,15 +271,14 @@ def _cell(scenario: CoherentScenario, options: Options, deployment: _Deployment)
     """One cell; a breakdown of its arithmetic is its own result."""
     try:
         return _result(scenario, options, deployment)
-    except (np.linalg.LinAlgError, ArithmeticError, ValueError) as error:
+    except (np.linalg.LinAlgError, ArithmeticError, ValueError, RuntimeError) as error:
         return {"status": "failed", "message": f"The design broke down ({type(error).__name__}: {error})."}
 
 
 def _result(scenario: CoherentScenario, options: Options, deployment: _Deployment) -> dict[str, Any]:
     drop, sinr = coherent_drop(scenario), db_to_linear(scenario.service.sinr_db)
-    half, full = _half_box(scenario), options.objective == "whole"
-    nominal = robust_problem(drop, full=full)
-    problem = robust_problem(drop, full=full, angles_rad=boundary_angles(drop, half)) if options.angles == "paper" else nominal
+    half = _half_box(scenario)
+    nominal, problem = _problems(drop, options, half)
     bound_seconds, users, covariance = 0.0, None, None
     design: RobustDesign | None = None
     if options.angles == "max-min":
@@ -284,9 +309,8 @@ def _result(scenario: CoherentScenario, options: Options, deployment: _Deploymen
         return result
     t = _beampowers(nominal, covariance)
     result |= _certified(certificate) | _detected(nominal, t, options, deployment)
+    result |= _divergences(drop, nominal, covariance, half)
     result |= {
-        "kld": float(nominal.echoes.block(t)), "whole_kld": float(nominal.echoes.whole(t)),
-        "least_kld": least_divergence(drop, covariance, half, full=full)[0] if half > 0 else float(nominal.divergence(t)),
         "claimed_kld": certificate.value, "sensing_node": int(np.argmax(t)), "beampower": t, "user_beams": users,
         "sensing_share": float(np.real(np.trace(covariance, axis1=1, axis2=2)).sum() / problem.power),
         "sensing_covariance": covariance,

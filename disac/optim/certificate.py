@@ -49,6 +49,8 @@ class Certificate:
     def judged(self, gap_limit: float = GAP_LIMIT) -> Certificate:
         """The same numbers with the status that they justify, and a sentence where it is not ``ok``."""
         reasons = []
+        if self.relative_gap < -GAP_LIMIT:
+            reasons.append(f"the value is better than its bound by {-self.relative_gap:.1e}, so that one of them is wrong")
         if not self.relative_gap <= gap_limit:
             reasons.append(f"the relative gap {self.relative_gap:.1e} exceeds {gap_limit:.0e}")
         if not self.worst_violation <= VIOLATION_LIMIT:

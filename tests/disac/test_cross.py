@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -120,8 +122,29 @@ def test_designs_of_000_keep_their_promise_when_scored_again(design: str) -> Non
     assert cell[promised] >= SCENARIO.sinr_db - 1e-4
     blank = {v.name: np.float64(np.nan) for v in experiment.variables if not v.dims}
     assert experiment.recheck(SCENARIO, Options(design=design), blank | cell) == []
-    spoiled = cell | {"kld": cell["kld"] * 1.001}
-    assert any("kld is stored as" in said for said in experiment.recheck(SCENARIO, Options(design=design), blank | spoiled))
+    for wrong in ({"kld": cell["kld"] * 1.001}, {"radiated_w": np.nan}, {"sensing_only_kld": 9.0}):
+        name = next(iter(wrong))
+        said = experiment.recheck(SCENARIO, Options(design=design), blank | cell | wrong)
+        assert any(sentence.startswith(f"{name} is stored as") for sentence in said)
+
+
+def test_one_bad_subcarrier_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import dataclasses
+
+    import disac.designs.common as common
+
+    solve = common.solve_total_power
+    calls = []
+
+    def bad_once(*given: Any) -> Any:
+        found = solve(*given)
+        calls.append(found)
+        told = dataclasses.replace(found.certificate, status="inaccurate", message="not quite")
+        return dataclasses.replace(found, certificate=told) if len(calls) == 9 else found
+
+    monkeypatch.setattr(common, "solve_total_power", bad_once)
+    record = METHODS["robust-none"](NETWORK, SCENARIO.model_copy(update={"power": "native"}))
+    assert (record.status, record.message) == ("inaccurate", "Subcarrier 8: not quite")
 
 
 def test_a_missing_paper_is_named() -> None:

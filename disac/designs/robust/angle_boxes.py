@@ -19,7 +19,7 @@ from disac.coherent_drop import CoherentDrop
 from disac.designs.robust.cones import direction
 from disac.designs.robust.guards import Guard, guard_of, guarded_amplitudes
 from disac.designs.robust.problem import Robustness, RobustProblem
-from disac.designs.robust.total_power import multipliers_of_cones, solve_total_power
+from disac.designs.robust.total_power import multipliers_of_cones, solve_total_power, split_proof
 from disac.metrics.kld import EchoModel
 from disac.optim.certificate import Certificate
 from disac.optim.conic import solve
@@ -228,8 +228,10 @@ def proven_covering(
     """
     guard, shape = guard_of(problem, robustness), problem.scaled_channels.shape
     counts = [problem.nodes * DESIGN_POINTS, problem.scaled_channels.size, problem.scaled_channels.size]
-    users, angles, real, imaginary = np.split(proof, np.cumsum([proof.size - sum(counts), *counts[:-1]]))
-    q = multipliers_of_cones(guard, sinr, user_dual, users).proven(sinr)
+    users, angles, real, imaginary = np.split(
+        np.nan_to_num(proof, posinf=0.0, neginf=0.0), np.cumsum([proof.size - sum(counts), *counts[:-1]])
+    )
+    q = multipliers_of_cones(guard, sinr, user_dual, split_proof(problem, guard, users)[0]).proven(sinr)
     if not _moves_together(drop) and (problem.echoes.full or DESIGN_POINTS**problem.nodes > CHECKED):
         return float(q.sum()), float("inf")
     reach = problem.power * max(1.0 - float(q.sum()), 0.0) * covering_reach(
@@ -281,15 +283,24 @@ def solve_max_min(
     shares, errors = np.array([beam.shares for beam in covering]), np.array([beam.errors for beam in covering])
     proof = np.concatenate([plain.proof, shares.ravel(), errors.real.ravel(), errors.imag.ravel()])
     need, bound = proven_covering(drop, problem, robustness, sinr, half_rad, plain.user_dual, proof)
-    power = float((np.abs(sent) ** 2).sum() + np.real(np.trace(sensing[node])))
-    served = guarded_amplitudes(problem, robustness, sent * unit, np.zeros_like(problem.steering))
-    leaks = _leaks(problem, guard, node, sensing[node] / problem.power)
-    reached = served.wanted**2 / ((served.heard**2).sum(axis=1) + leaks + 1.0)
-    certificate = Certificate(
-        "ok", "", least, bound, power_violation=max(0.0, power / problem.power - 1.0), psd_violation=0.0,
-        sinr_violation=max(0.0, 1.0 - float(reached.min()) / sinr), seconds=time.perf_counter() - started, maximised=True,
-    )  # fmt: skip
+    certificate = judged_covering(problem, robustness, sinr, sent, sensing, least, bound)
+    certificate = replace(certificate, seconds=time.perf_counter() - started)
     return MaxMinDesign(certificate, sent, sensing, where, node, plain.user_dual, proof, need)
+
+
+def judged_covering(
+    problem: RobustProblem, robustness: Robustness, sinr: float, users: Complex, sensing: Complex, least: float, bound: float
+) -> Certificate:  # fmt: skip
+    """Certificate of users' beams [K, N, M] and sensing covariances [N, M, M] with a least divergence, from themselves."""
+    guard, power = guard_of(problem, robustness), problem.power
+    spent = float((np.abs(users) ** 2).sum() + np.real(np.trace(sensing, axis1=1, axis2=2)).sum()) / power
+    served = guarded_amplitudes(problem, robustness, users / np.sqrt(power), np.zeros_like(problem.steering))
+    leaks = sum(_leaks(problem, guard, node, each / power) for node, each in enumerate(sensing))
+    reached = np.maximum(served.wanted, 0.0) ** 2 / ((served.heard**2).sum(axis=1) + leaks + 1.0)
+    return Certificate(
+        "ok", "", least, bound, power_violation=max(0.0, spent - 1.0), psd_violation=0.0,
+        sinr_violation=max(0.0, 1.0 - float(reached.min()) / sinr), maximised=True,
+    ).judged(float("inf"))  # fmt: skip
 
 
 def _leaks(problem: RobustProblem, guard: Guard, node: int, covariance: Complex) -> Float:

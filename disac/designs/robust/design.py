@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from disac.coherent_drop import CoherentDrop
 from disac.designs.robust.limited_power import proven_by_limits, solve_with_outer_bound
-from disac.designs.robust.matrix_inequality import proven_by_inequalities, solve_inequality
+from disac.designs.robust.matrix_inequality import judged_inequality, proven_by_inequalities, solve_inequality
 from disac.designs.robust.policy_iteration import proven_by_beams, solve_by_policy_iteration
-from disac.designs.robust.problem import Robustness, RobustProblem
-from disac.designs.robust.total_power import RobustDesign, proven_by_cones, solve_total_power
+from disac.designs.robust.problem import Beams, Robustness, RobustProblem
+from disac.designs.robust.total_power import RobustDesign, judged, proven_by_cones, solve_total_power
 from disac.metrics.kld import EchoModel
+from disac.optim.certificate import Certificate
 from disac.units import db_to_linear
 
 Float = NDArray[np.float64]
@@ -73,3 +74,10 @@ def prove_again(
         return proven_by_limits(problem, robustness, sinr, proof)
     prove = proven_by_cones if method == "cones" else proven_by_beams
     return prove(problem, robustness, sinr, user_dual, proof)
+
+
+def judge_again(problem: RobustProblem, robustness: Robustness, sinr: float, beams: Beams, bound: float) -> Certificate:
+    """Certificate of beams from themselves and a bound, as their design was judged."""
+    if robustness in ("s-procedure", "s-procedure-stacked"):
+        return judged_inequality(problem, sinr, beams, bound)
+    return judged(problem, robustness, sinr, beams, bound, stationary=problem.limit != "total" or not bound < float("inf"))

@@ -91,7 +91,7 @@ class LimitedPower:
         return found, np.real(np.sum(self.target * self.cones.sensing_beams(found.variables), axis=1))
 
     def evidence(self, cones: GuardedCones, found: ConeSolution) -> Float:
-        """What proves a simplex: q [K], prices of the limits, and the multipliers that name errors."""
+        """What proves a simplex: q [K], prices of the limits (of mean one), and the multipliers that name errors."""
         noise = max(float(found.variables[cones.start["noise"]]), 1e-9)
         q = [cones.root * max(-float(z[-1]), 0.0) / noise for z in found.multipliers[: self.problem.users]]
         spent = [float(np.linalg.norm(found.variables[columns])) for _, columns in cones.limits]
@@ -99,7 +99,9 @@ class LimitedPower:
             max(float(found.multipliers[block][0]), 0.0) / max(norm, 1e-12)
             for (block, _), norm in zip(cones.limits, spent, strict=True)
         ]
-        return np.concatenate([q, _floored(np.array(prices)), np.concatenate(found.multipliers)[: cones.error_rows]])
+        floored = _floored(np.array(prices))
+        unit = float(floored.mean())
+        return np.concatenate([np.array(q) / unit, floored / unit, np.concatenate(found.multipliers)[: cones.error_rows]])
 
     @property
     def evidence_size(self) -> int:
@@ -121,7 +123,8 @@ class LimitedPower:
         matrices[:, np.arange(self.problem.antennas), np.arange(self.problem.antennas)] += prices
         target = self.problem.steering.conj()
         beams = np.linalg.solve(matrices, target[..., np.newaxis])[..., 0]
-        return float(q.sum()), np.real(np.einsum("nm,nm->n", target.conj(), beams))
+        reach = np.real(np.einsum("nm,nm->n", target.conj(), beams))
+        return float(q.sum()), np.where(reach > 0, reach, np.inf)
 
     def _split(self, evidence: Float) -> list[Float]:
         return self.cones.program.split(evidence[self.problem.users + len(self.cones.limits) :])
@@ -132,11 +135,12 @@ class LimitedPower:
         q, prices = evidence[: problem.users], evidence[problem.users : problem.users + limits]
         prices = _floored(prices)
         # All limits are alike and add up to one.
-        unit = float(prices.mean())
-        each = np.repeat(prices / unit, problem.nodes * problem.antennas // limits).reshape(problem.nodes, problem.antennas)
+        each = np.repeat(prices / prices.mean(), problem.nodes * problem.antennas // limits).reshape(
+            problem.nodes, problem.antennas
+        )
         _, wanted, heard = self.cones.error_vectors(self._split(evidence))
         length = np.sqrt(np.einsum("a,ad->d", each.reshape(-1), np.abs(self.basis) ** 2))
-        return Multipliers(np.maximum(q / unit, 0.0), wanted / length, heard / length), each
+        return Multipliers(q, wanted / length, heard / length), each
 
     def beams(self, found: ConeSolution) -> Beams:
         """Beams of a solution in physical units, turned down where rounding exceeds a limit."""
@@ -158,13 +162,15 @@ class LimitedPower:
         multipliers, _ = self._priced(evidence)
         raised = multipliers.raised(self.sinr)
         if raised.q.sum() > 1.0:
-            unit = float(evidence[self.problem.users : self.problem.users + len(cones.limits)].mean())
-            evidence[: self.problem.users] = raised.q * unit
+            evidence[: self.problem.users] = raised.q
         return evidence, found.iterations
 
 
 def _floored(prices: Float) -> Float:
-    return np.maximum(prices, LEAST_PRICE * max(float(np.abs(prices).max()), 1e-300))
+    """Prices of which none is nothing; all alike where none is known."""
+    known = np.nan_to_num(prices, nan=0.0, posinf=0.0, neginf=0.0)
+    largest = float(np.abs(known).max())
+    return np.maximum(known, LEAST_PRICE * largest) if 1e-200 < largest < 1e200 else np.ones_like(known)
 
 
 def proven_by_limits(

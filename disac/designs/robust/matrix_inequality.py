@@ -60,7 +60,8 @@ class InBalls:
     def _moments(self, multipliers: Complex) -> tuple[Complex, float, float]:
         """``C_k`` [K, d, d], the sum of the weights, and ``max_k lambda_max(C_k / Gamma - sum_{j != k} C_j)``."""
         moments, weights = [], 0.0
-        for h, radius, multiplier in zip(self.heard, self.radius, multipliers, strict=True):
+        size = float(np.abs(multipliers).max())
+        for h, radius, multiplier in zip(self.heard, self.radius, multipliers / size, strict=True):
             values, vectors = np.linalg.eigh(multiplier + multiplier.conj().T)
             root = vectors * np.sqrt(np.maximum(values, 0.0)) / np.linalg.norm(h)
             errors, weight = root[:-1], float(np.linalg.norm(root[-1])) ** 2
@@ -82,6 +83,8 @@ class InBalls:
         sum_j C_j`` and S_n the n-th block of ``sum_k C_k``; the first sum is at most the largest eigenvalue of any D_k times
         the power of the users.
         """
+        if not 1e-200 < float(np.abs(multipliers).max()) < 1e200:
+            return 0.0, np.full(len(self.target), np.inf)
         moments, weights, most = self._moments(multipliers)
         blocks = moments.sum(axis=0).reshape(len(self.target), self.size, len(self.target), self.size)
         leaks = np.stack([blocks[n, :, n] for n in range(len(self.target))])
@@ -102,6 +105,8 @@ def proven_by_inequalities(
     bound
         Divergence, in nats, that no design exceeds: the largest at a vertex of what the simplices have in common.
     """
+    if proof.size == 0:
+        return 0.0, float("inf")
     balls = InBalls(problem, sinr, stacked=stacked)
     size = balls.heard.shape[1] + 1
     real, imaginary = proof.reshape(2, -1, problem.users, size, size)
@@ -216,7 +221,7 @@ def solve_inequality(problem: RobustProblem, sinr: float, *, stacked: bool) -> R
     if np.isnan(corners).any():
         proofs = [program.quietest()]
     proof = _flat([each for each in proofs if each is not None])
-    need, bound = proven_by_inequalities(problem, sinr, proof, stacked=stacked) if proof.size > 0 else (0.0, float("inf"))
+    need, bound = proven_by_inequalities(problem, sinr, proof, stacked=stacked)
     if np.isnan(corners).any():
         seconds = time.perf_counter() - started
         if need > 1.0:
@@ -225,13 +230,18 @@ def solve_inequality(problem: RobustProblem, sinr: float, *, stacked: bool) -> R
         return RobustDesign(Certificate("failed", sentence, seconds=seconds, maximised=True))
     values = [float(problem.divergence(each.beampowers(problem.steering))) for each in delivered]
     node = int(np.argmax(values))
-    sent, value = delivered[node], values[node]
-    reached_sinr = coherent_beam_sinr(problem.channels, sent.users, sent.sensing, problem.noise_power)
-    certificate = Certificate(
-        "ok", "", value, bound, power_violation=max(0.0, power_share(problem, sent) - 1.0),
-        sinr_violation=max(0.0, 1.0 - float(reached_sinr.min()) / sinr), psd_violation=0.0, maximised=True,
-    ).judged(float("inf"))  # fmt: skip
-    certificate = replace(certificate, seconds=time.perf_counter() - started)
+    sent = delivered[node]
+    certificate = replace(judged_inequality(problem, sinr, sent, bound), seconds=time.perf_counter() - started)
     return RobustDesign(
         certificate, sent, sent.beampowers(problem.steering), node, corners, least_power=need, proof=proof
     )  # fmt: skip
+
+
+def judged_inequality(problem: RobustProblem, sinr: float, beams: Beams, bound: float) -> Certificate:
+    """Certificate of beams from themselves; the SINR is that of the channels as assumed."""
+    reached = coherent_beam_sinr(problem.channels, beams.users, beams.sensing, problem.noise_power)
+    return Certificate(
+        "ok", "", float(problem.divergence(beams.beampowers(problem.steering))), bound,
+        power_violation=max(0.0, power_share(problem, beams) - 1.0),
+        sinr_violation=max(0.0, 1.0 - float(reached.min()) / sinr), psd_violation=0.0, maximised=True,
+    ).judged(float("inf"))  # fmt: skip

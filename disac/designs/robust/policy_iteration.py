@@ -22,8 +22,10 @@ from disac.designs.robust.total_power import (
     RobustDesign,
     delivered,
     infeasible,
+    leak_numbers,
     proven_by,
     sensing_beams,
+    split_proof,
     unguarded,
 )
 from disac.optim.certificate import Certificate
@@ -49,8 +51,9 @@ def solve_by_policy_iteration(problem: RobustProblem, robustness: Robustness, si
     if guard.arc_rad > 0:
         raise NotImplementedError("policy iteration guards balls, not phases")
     directions, q, sweeps = nominal_beams(guard.heard, sinr)
+    silent = np.zeros(leak_numbers(problem, guard))
     if directions is None:
-        return infeasible(float(q.sum()), time.perf_counter() - started, q, proof)
+        return infeasible(float(q.sum()), time.perf_counter() - started, q, silent)
     if not guard.exact:
         serves, directions, q, smoothing, sweeps = _iterate(guard, sinr, directions, q)
         proof = np.concatenate([directions.real.ravel(), directions.imag.ravel(), [smoothing]])
@@ -59,14 +62,14 @@ def solve_by_policy_iteration(problem: RobustProblem, robustness: Robustness, si
         closer = multipliers.refined(sinr).proven(sinr)
         q = closer if closer.sum() > q.sum() else q
         if q.sum() > 1.0:
-            return infeasible(float(q.sum()), time.perf_counter() - started, q, proof)
+            return infeasible(float(q.sum()), time.perf_counter() - started, q, np.concatenate([proof, silent]))
         if not serves:
             sentence = f"No beams were found, and no proof that there are none; they take at least {q.sum():.6f} of the power."
             certificate = Certificate("failed", sentence, seconds=time.perf_counter() - started)
             return RobustDesign(certificate, user_dual=q, least_power=float(q.sum()), proof=proof)
-    sensing, reach = sensing_beams(problem, guard, q)
+    sensing, reach, leaks = sensing_beams(problem, guard, q)
     found = delivered(problem, robustness, sinr, guard, directions, sensing, q, reach, sweeps, started)
-    return replace(found, proof=proof)
+    return replace(found, proof=np.concatenate([proof, leaks]))
 
 
 def proven_by_beams(
@@ -74,10 +77,11 @@ def proven_by_beams(
 ) -> tuple[float, float]:  # fmt: skip
     """As :func:`disac.designs.robust.total_power.proven_by_cones`, from beams (all Re, all Im) and smoothing of a sweep."""
     guard = guard_of(problem, robustness)
-    if proof.size == 0:
-        return proven_by(problem, guard, sinr, unguarded(guard, user_dual))
-    real, imaginary = proof[:-1].reshape(2, *guard.heard.shape)
-    return proven_by(problem, guard, sinr, _multipliers(guard, real + 1j * imaginary, user_dual, float(proof[-1])))
+    users, leaks = split_proof(problem, guard, proof)
+    if users.size == 0:
+        return proven_by(problem, guard, sinr, unguarded(guard, user_dual), leaks)
+    real, imaginary = users[:-1].reshape(2, *guard.heard.shape)
+    return proven_by(problem, guard, sinr, _multipliers(guard, real + 1j * imaginary, user_dual, float(users[-1])), leaks)
 
 
 def _members(guard: Guard) -> Float:
@@ -154,7 +158,7 @@ def _multipliers(guard: Guard, beams: Complex, q: Float, smoothing: float) -> Mu
     """q with the error vectors of smoothed moduli, which are error vectors all the same: none is longer than its ball."""
     received = guard.heard.conj() @ beams.T
     floor = smoothing * np.linalg.norm(guard.heard, axis=1)[:, np.newaxis] * np.linalg.norm(beams, axis=1)
-    turns = received / np.sqrt(np.abs(received) ** 2 + floor**2)
+    turns = received / np.maximum(np.sqrt(np.abs(received) ** 2 + floor**2), 1e-300)
     along = np.zeros((len(guard.blocks), *beams.shape), dtype=np.complex128)
     for b, member in enumerate(_members(guard)):
         part = beams * member

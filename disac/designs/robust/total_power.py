@@ -38,6 +38,9 @@ RAISED = 2000
 ENOUGH = 1e4
 """Times the power that a proof of infeasibility asks for at most; where no power at all suffices any multiple is proven."""
 
+MOST = 1e8
+"""Where multipliers are cut: any prove something, and more than this proves no more."""
+
 
 @dataclass(frozen=True)
 class RobustDesign:
@@ -70,6 +73,9 @@ class Multipliers:
     q: Float
     wanted: Complex
     heard: Complex
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "q", np.clip(np.nan_to_num(self.q, nan=0.0), 0.0, MOST))
 
     def _best(self, q: Float) -> tuple[Complex, Float]:
         """Beams w_k [K, d] with ``n_k^H w_k = 1`` of least ``|w|^2 + sum_j q_j |d_jk^H w|^2``, and that least value L_k [K]."""
@@ -113,11 +119,14 @@ class Multipliers:
         It holds where ``q_k / Gamma <= L_k(q)``. L is concave in q and at least ``1 / |n_k|^2`` at zero, so that c q serves for
         every c with ``c (q_k / Gamma - L_k(q)) <= (1 - c) / |n_k|^2``.
         """
+        if not (np.isfinite(self.wanted).all() and np.isfinite(self.heard).all()):
+            return np.zeros_like(self.q)
         _, level = self._best(self.q)
         short = self.q / sinr - level
-        least = 1.0 / np.sum(np.abs(self.wanted) ** 2, axis=1)
-        share = np.where(short > 0, least / (least + np.maximum(short, 0.0)), 1.0)
-        return self.q * float(share.min())
+        least = 1.0 / np.maximum(np.sum(np.abs(self.wanted) ** 2, axis=1), 1e-300)
+        share = np.where(short <= 0, 1.0, least / (least + np.maximum(short, 0.0)))
+        # What is no number proves nothing.
+        return self.q * (float(share.min()) if np.isfinite(level).all() else 0.0)
 
 
 def solve_total_power(problem: RobustProblem, robustness: Robustness, sinr: float) -> RobustDesign:
@@ -147,21 +156,23 @@ def solve_total_power(problem: RobustProblem, robustness: Robustness, sinr: floa
         if q.sum() <= 1.0 and directions is None:
             q = multipliers.raised(sinr).proven(sinr)
     if q.sum() > 1.0:
-        return infeasible(float(q.sum()), time.perf_counter() - started, q, proof)
+        silent = np.zeros(leak_numbers(problem, guard))
+        return infeasible(float(q.sum()), time.perf_counter() - started, q, np.concatenate([proof, silent]))
     if directions is None:
         sentence = f"The solver found no beams and no proof that there are none; they take at least {q.sum():.6f} of the power."
         return RobustDesign(
             Certificate("failed", sentence, seconds=time.perf_counter() - started), user_dual=q, least_power=float(q.sum())
         )  # fmt: skip
-    sensing, reach = sensing_beams(problem, guard, q)
+    sensing, reach, leaks = sensing_beams(problem, guard, q)
     found = delivered(problem, robustness, sinr, guard, directions, sensing, q, reach, iterations, started)
-    return replace(found, proof=proof)
+    return replace(found, proof=np.concatenate([proof, leaks]))
 
 
 def proven_by_cones(
     problem: RobustProblem, robustness: Robustness, sinr: float, user_dual: Float, proof: Float
 ) -> tuple[float, float]:  # fmt: skip
-    """What q [K] and the multipliers of the users' cone program, block after block, prove whatever their values.
+    """What q [K] and a proof prove whatever their values: multipliers of the users' cone program, block after block, and the
+    errors of the leaks (:func:`leak_errors`).
 
     Returns
     -------
@@ -171,7 +182,8 @@ def proven_by_cones(
         Divergence (33), in nats, that no design exceeds.
     """
     guard = guard_of(problem, robustness)
-    return proven_by(problem, guard, sinr, multipliers_of_cones(guard, sinr, user_dual, proof))
+    users, leaks = split_proof(problem, guard, proof)
+    return proven_by(problem, guard, sinr, multipliers_of_cones(guard, sinr, user_dual, users), leaks)
 
 
 def multipliers_of_cones(guard: Guard, sinr: float, user_dual: Float, proof: Float) -> Multipliers:
@@ -189,11 +201,39 @@ def unguarded(guard: Guard, q: Float) -> Multipliers:
     return Multipliers(q, guard.heard, np.broadcast_to(guard.heard[:, np.newaxis], (users, users, size)))
 
 
-def proven_by(problem: RobustProblem, guard: Guard, sinr: float, multipliers: Multipliers) -> tuple[float, float]:
+def proven_by(
+    problem: RobustProblem, guard: Guard, sinr: float, multipliers: Multipliers, leaks: Float
+) -> tuple[float, float]:  # fmt: skip
     """Least power of the users and bound of the divergence."""
     q = multipliers.proven(sinr)
-    _, reach = sensing_beams(problem, guard, q)
+    _, reach = _reached(problem, q, leak_errors(problem, guard, leaks))
     return float(q.sum()), _corner_bound(problem, reach, q)
+
+
+def leak_numbers(problem: RobustProblem, guard: Guard) -> int:
+    """How many numbers name the errors of the leaks."""
+    return 2 * problem.nodes * (problem.users + problem.antennas) if guard.sensing_radius.any() else 0
+
+
+def split_proof(problem: RobustProblem, guard: Guard, proof: Float) -> tuple[Float, Float]:
+    """The part of the users and that of the leaks."""
+    first = proof.size - leak_numbers(problem, guard)
+    return proof[:first], proof[first:]
+
+
+def leak_errors(problem: RobustProblem, guard: Guard, leaks: Float) -> Complex:
+    """Error vectors d_nk [N, K, M] with ``l_kn(w) >= |d_nk^H w|`` from any numbers: turns [N, K] of the channels and
+    directions [N, M] of the errors (Re, Im each), cut to unit length.
+    """
+    channels = problem.scaled_channels
+    if leaks.size == 0:
+        return channels
+    nodes, users, _ = channels.shape
+    real, imaginary = np.nan_to_num(leaks, posinf=0.0, neginf=0.0).reshape(2, nodes, -1)
+    named = real + 1j * imaginary
+    turns = named[:, :users] / np.maximum(np.abs(named[:, :users]), 1.0)
+    along = named[:, users:] / np.maximum(np.linalg.norm(named[:, users:], axis=1, keepdims=True), 1.0)
+    return turns[..., np.newaxis] * channels + guard.sensing_radius[..., np.newaxis] * along[:, np.newaxis]
 
 
 def common_bound(problem: RobustProblem, shares: Float, reaches: Float) -> tuple[Float, float]:
@@ -203,7 +243,10 @@ def common_bound(problem: RobustProblem, shares: Float, reaches: Float) -> tuple
     """
     if (shares >= 1.0).any():
         return np.zeros(reaches.shape[1]), 0.0
-    vertices = polytope_vertices(1.0 / reaches, 1.0 - shares)
+    known = np.isfinite(reaches).all(axis=1)
+    if not known.any():
+        return np.full(reaches.shape[1], np.inf), float("inf")
+    vertices = polytope_vertices(1.0 / reaches[known], 1.0 - shares[known])
     values = problem.divergence(problem.power * vertices)
     best = int(np.argmax(values))
     return vertices[best], float(values[best])
@@ -259,7 +302,7 @@ def quietest_beams(guard: Guard, sinr: float) -> tuple[Complex | None, Multiplie
     return beams / np.linalg.norm(beams, axis=1, keepdims=True), multipliers, proof, found.iterations
 
 
-def sensing_beams(problem: RobustProblem, guard: Guard, q: Float) -> tuple[Complex, Float]:
+def sensing_beams(problem: RobustProblem, guard: Guard, q: Float) -> tuple[Complex, Float, Float]:
     """Each node's best sensing beam for multipliers q, and tau.
 
     Returns
@@ -268,22 +311,29 @@ def sensing_beams(problem: RobustProblem, guard: Guard, q: Float) -> tuple[Compl
         Unit beams [N, M].
     reach
         tau_n in units of the power limit, from above, [N].
+    leaks
+        Numbers that name the errors behind it (:func:`leak_errors`); none where leaks are not guarded.
     """
-    channels, target = problem.scaled_channels, problem.steering.conj()
-    errors, sought = channels, None
+    leaks, sought = np.zeros(0), None
     if guard.sensing_radius.any():
-        errors, sought = _leak_vectors(problem, guard, q)
-    weighted = errors * np.sqrt(q)[:, np.newaxis]
-    matrices = np.eye(problem.antennas) + np.einsum("nka,nkb->nab", weighted, weighted.conj())
-    beams = np.linalg.solve(matrices, target[..., np.newaxis])[..., 0]
-    reach = np.real(np.einsum("na,na->n", target.conj(), beams))
+        leaks, sought = _leak_program(problem, guard, q)
+    beams, reach = _reached(problem, q, leak_errors(problem, guard, leaks))
     # Where a null is best the solver's beam has it; that of the error vectors, which name one point of a kink, has not.
     beams = beams if sought is None else sought
-    return beams / np.linalg.norm(beams, axis=1, keepdims=True), reach
+    return beams / np.linalg.norm(beams, axis=1, keepdims=True), reach, leaks
 
 
-def _leak_vectors(problem: RobustProblem, guard: Guard, q: Float) -> tuple[Complex, Complex]:
-    """Error vectors [N, K, M] that bound the guarded leaks best, ``l_kn(w) >= |d_nk^H w|``, and the best beams [N, M].
+def _reached(problem: RobustProblem, q: Float, errors: Complex) -> tuple[Complex, Float]:
+    """Beams [N, M] and tau [N] of ``max_w |a_n^T w|^2 / (|w|^2 + sum_k q_k |d_nk^H w|^2)``."""
+    target = problem.steering.conj()
+    weighted = errors * np.sqrt(q)[:, np.newaxis]
+    matrices = np.eye(problem.antennas) + np.einsum("nka,nkb->nab", weighted, weighted.conj())
+    beams = np.asarray(np.linalg.solve(matrices, target[..., np.newaxis])[..., 0], dtype=np.complex128)
+    return beams, np.real(np.einsum("na,na->n", target.conj(), beams))
+
+
+def _leak_program(problem: RobustProblem, guard: Guard, q: Float) -> tuple[Float, Complex]:
+    """Numbers that name the errors which bound the guarded leaks best, and the best beams [N, M].
 
     One cone program for all nodes: ``max sum_n a_n^T w_n`` with ``|w_n|^2 + sum_k q_k l_kn(w_n)^2 <= 1``.
     """
@@ -308,15 +358,14 @@ def _leak_vectors(problem: RobustProblem, guard: Guard, q: Float) -> tuple[Compl
             program.second_order([leak[k], *beam], modulus(heard[n, k]))
         program.second_order([norm, *beam], np.eye(1 + 2 * size))
     found = program.solve(cost)
-    errors = np.empty((nodes, users, antennas), dtype=np.complex128)
+    named = np.empty((nodes, users + antennas), dtype=np.complex128)
     parts = found.variables.reshape(nodes, step)[:, : 2 * size].reshape(nodes, 2, size)
     beams = np.einsum("nms,ns->nm", bases, parts[:, 0] + 1j * parts[:, 1])
     for n in range(nodes):
         multipliers = found.multipliers[n * (users + 2) + 1 : (n + 1) * (users + 2)]
-        along = bases[n] @ direction(multipliers[users])
-        for k in range(users):
-            errors[n, k] = direction(multipliers[k])[0] * channels[n, k] + guard.sensing_radius[n, k] * along
-    return errors, beams
+        named[n, :users] = [direction(z)[0] for z in multipliers[:users]]
+        named[n, users:] = bases[n] @ direction(multipliers[users])
+    return np.concatenate([named.real.ravel(), named.imag.ravel()]), beams
 
 
 def delivered(
