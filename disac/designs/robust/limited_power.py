@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from disac.designs.robust.cones import GuardedCones
 from disac.designs.robust.guards import guard_of, node_wise_basis, sensing_bases
 from disac.designs.robust.problem import Beams, Robustness, RobustProblem
-from disac.designs.robust.total_power import Multipliers, RobustDesign, common_bound, infeasible, judged
+from disac.designs.robust.proofs import Multipliers, common_bound, proven_together
+from disac.designs.robust.total_power import RobustDesign, infeasible, judged
 from disac.optim.certificate import Certificate
 from disac.optim.cones import ConeSolution
 
@@ -186,9 +187,7 @@ def proven_by_limits(
         Divergence, in nats, that no design exceeds.
     """
     program = LimitedPower(problem, robustness, sinr)
-    found = [program.simplex(each) for each in proof.reshape(-1, program.evidence_size)]
-    shares, reaches = np.array([share for share, _ in found]), np.array([reach for _, reach in found])
-    return float(shares.max()), common_bound(problem, shares, reaches)[1]
+    return proven_together(problem, [program.simplex(each) for each in proof.reshape(-1, program.evidence_size)])
 
 
 def divergence_gradient(problem: RobustProblem, amplitudes: Float) -> Float:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from disac.designs.robust.guards import sensing_bases
 from disac.designs.robust.problem import Beams, RobustProblem
-from disac.designs.robust.total_power import RobustDesign, common_bound, infeasible, power_share
+from disac.designs.robust.proofs import proven_together
+from disac.designs.robust.total_power import RobustDesign, infeasible, power_share
 from disac.metrics.worst_sinr import coherent_beam_sinr
 from disac.optim.certificate import Certificate
 from disac.optim.conic import solve
@@ -110,9 +111,7 @@ def proven_by_inequalities(
     balls = InBalls(problem, sinr, stacked=stacked)
     size = balls.heard.shape[1] + 1
     real, imaginary = proof.reshape(2, -1, problem.users, size, size)
-    found = [balls.simplex(each) for each in real + 1j * imaginary]
-    shares, reaches = np.array([share for share, _ in found]), np.array([reach for _, reach in found])
-    return float(shares.max()), common_bound(problem, shares, reaches)[1]
+    return proven_together(problem, [balls.simplex(each) for each in real + 1j * imaginary])
 
 
 class InequalityProgram(InBalls):

@@ -17,17 +17,8 @@ from numpy.typing import NDArray
 from disac.designs.robust.guards import Guard, guard_of
 from disac.designs.robust.nominal import nominal_beams
 from disac.designs.robust.problem import Robustness, RobustProblem
-from disac.designs.robust.total_power import (
-    Multipliers,
-    RobustDesign,
-    delivered,
-    infeasible,
-    leak_numbers,
-    proven_by,
-    sensing_beams,
-    split_proof,
-    unguarded,
-)
+from disac.designs.robust.proofs import Multipliers, leak_numbers, proven_by, split_proof, unguarded
+from disac.designs.robust.total_power import RobustDesign, delivered, infeasible, sensing_beams
 from disac.optim.certificate import Certificate
 
 Complex = NDArray[np.complex128]
