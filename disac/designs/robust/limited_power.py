@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from disac.designs.robust.cones import GuardedCones
 from disac.designs.robust.guards import guard_of, node_wise_basis, sensing_bases
 from disac.designs.robust.problem import Beams, Robustness, RobustProblem
-from disac.designs.robust.proofs import Multipliers, common_bound, proven_together
+from disac.designs.robust.proofs import Multipliers, common_vertex, proven_together
 from disac.designs.robust.total_power import RobustDesign, infeasible, judged
 from disac.optim.certificate import Certificate
 from disac.optim.cones import ConeSolution
@@ -205,8 +205,7 @@ class _Search:
         self.solutions: list[ConeSolution] = []
         """Programs whose simplices are not made yet: the first stationary point does not wait for them."""
         self.evidence: list[Float] = []
-        self.shares: list[float] = []
-        self.reaches: list[Float] = []
+        self.simplices: list[tuple[float, Float]] = []
 
     def ask(self, weights: Float) -> Float | None:
         """One program and its design's amplitudes [N], kept where they are the best; None where none was found."""
@@ -245,12 +244,10 @@ class _Search:
         """The best vertex t [N] of what all simplices so far have in common, and the bound that it is."""
         for found in self.solutions:
             evidence = self.program.evidence(self.program.cones, found)
-            share, reach = self.program.simplex(evidence)
             self.evidence.append(evidence)
-            self.shares.append(share)
-            self.reaches.append(reach)
+            self.simplices.append(self.program.simplex(evidence))
         self.solutions = []
-        return common_bound(self.problem, np.array(self.shares), np.array(self.reaches))
+        return common_vertex(self.problem, self.simplices)
 
     def design(self, started: float) -> RobustDesign:
         """The best design as it is delivered, or the proof that there is none."""
@@ -318,4 +315,6 @@ def solve_with_outer_bound(
     design = search.design(started)
     certificate = replace(design.certificate, dual_bound=bound, seconds=design.certificate.seconds - seconds)
     proof = np.concatenate(search.evidence)
-    return replace(design, certificate=certificate, least_power=max(search.shares), proof=proof), seconds
+    return replace(
+        design, certificate=certificate, least_power=max(share for share, _ in search.simplices), proof=proof
+    ), seconds

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from disac.designs.robust.guards import sensing_bases
 from disac.designs.robust.problem import Beams, RobustProblem
-from disac.designs.robust.proofs import proven_together
+from disac.designs.robust.proofs import common_vertex, proven_together
 from disac.designs.robust.total_power import RobustDesign, infeasible, power_share
 from disac.metrics.worst_sinr import coherent_beam_sinr
 from disac.optim.certificate import Certificate
@@ -39,6 +39,10 @@ TOLERANCES: tuple[dict[str, Any], ...] = (
 RETREAT = 1e-3
 """The SINR is asked for by this much more, relative (0.004 dB), for what the solver leaves violated: up to 0.004 dB at N =
 4. Bounds are those of the SINR itself."""
+
+ROUNDS = 8
+CLOSED = 1e-3
+"""Relative distance between design and bound at which no further program is solved; the retreat leaves nearly as much."""
 
 
 class InBalls:
@@ -203,37 +207,52 @@ def _principal(covariance: Complex) -> Complex:
 
 
 def solve_inequality(problem: RobustProblem, sinr: float, *, stacked: bool) -> RobustDesign:
-    """The node and design with the largest divergence, and the bound of what the multipliers prove.
+    """The design with the largest divergence found, and the bound of what the multipliers prove.
 
-    The certificate's ``sinr_violation`` is that of the channels as assumed; the declared errors are searched apart.
+    After the programs of each node alone the tangent at the bound's vertex gives the next design and the next simplex, until
+    they are within ``CLOSED``: powers that several nodes share may do better than any node alone. The certificate's
+    ``sinr_violation`` is that of the channels as assumed; the declared errors are searched apart.
     """
     started = time.perf_counter()
     program, nodes = InequalityProgram(problem, sinr, stacked=stacked), problem.nodes
-    corners, outcome, proofs, delivered = np.full(nodes, np.nan), "", [], []
-    for node in range(nodes):
-        outcome, reached = program.furthest(np.eye(nodes)[node])
-        if reached is None:
+    best, value, outcome = None, -np.inf, ""
+    proofs: list[Complex] = []
+    for weights in np.eye(nodes):
+        best, value, outcome = _better(program, weights, best, value, proofs)
+    for _ in range(ROUNDS if best is not None and proofs else 0):
+        corner, bound = common_vertex(problem, [program.simplex(each) for each in proofs])
+        if bound <= value * (1.0 + CLOSED) or not np.isfinite(corner).all():
             break
-        corners[node] = reached[node]
-        proofs.append(program.multipliers())
-        delivered.append(program.beams())
-    if np.isnan(corners).any():
-        proofs = [program.quietest()]
-    proof = _flat([each for each in proofs if each is not None])
+        best, value, _ = _better(program, problem.echoes.gradient(problem.power * corner), best, value, proofs)
+    if best is None:
+        multipliers = program.quietest()
+        proofs = [] if multipliers is None else [multipliers]
+    proof = _flat(proofs)
     need, bound = proven_by_inequalities(problem, sinr, proof, stacked=stacked)
-    if np.isnan(corners).any():
-        seconds = time.perf_counter() - started
-        if need > 1.0:
-            return infeasible(need, seconds, proof=proof)
-        sentence = f"The solver ended with '{outcome}' for node {int(np.argmax(np.isnan(corners)))} alone."
-        return RobustDesign(Certificate("failed", sentence, seconds=seconds, maximised=True))
-    values = [float(problem.divergence(each.beampowers(problem.steering))) for each in delivered]
-    node = int(np.argmax(values))
-    sent = delivered[node]
-    certificate = replace(judged_inequality(problem, sinr, sent, bound), seconds=time.perf_counter() - started)
-    return RobustDesign(
-        certificate, sent, sent.beampowers(problem.steering), node, corners, least_power=need, proof=proof
-    )  # fmt: skip
+    seconds = time.perf_counter() - started
+    if best is not None:
+        certificate = replace(judged_inequality(problem, sinr, best, bound), seconds=seconds)
+        t = best.beampowers(problem.steering)
+        return RobustDesign(certificate, best, t, int(np.argmax(t)), least_power=need, proof=proof)
+    if need > 1.0:
+        return infeasible(need, seconds, proof=proof)
+    sentence = f"The solver ended with '{outcome}' and found no beams, and no proof that there are none."
+    return RobustDesign(Certificate("failed", sentence, seconds=seconds, maximised=True))
+
+
+def _better(
+    program: InequalityProgram, weights: Float, best: Beams | None, value: float, proofs: list[Complex]
+) -> tuple[Beams | None, float, str]:  # fmt: skip
+    """The better of the best beams so far and those furthest along weights, whose multipliers join the proofs."""
+    outcome, reached = program.furthest(weights)
+    if reached is None:
+        return best, value, outcome
+    multipliers = program.multipliers()
+    if multipliers is not None:
+        proofs.append(multipliers)
+    beams = program.beams()
+    found = float(program.problem.divergence(beams.beampowers(program.problem.steering)))
+    return (beams, found, outcome) if found > value else (best, value, outcome)
 
 
 def judged_inequality(problem: RobustProblem, sinr: float, beams: Beams, bound: float) -> Certificate:

@@ -135,16 +135,17 @@ def leak_errors(problem: RobustProblem, guard: Guard, leaks: Float) -> Complex:
     return turns[..., np.newaxis] * channels + guard.sensing_radius[..., np.newaxis] * along[:, np.newaxis]
 
 
-def common_bound(problem: RobustProblem, shares: Float, reaches: Float) -> tuple[Float, float]:
-    """The best vertex t [N] of what simplices ``share_i + sum_n t_n / reach_in <= 1`` have in common, and its divergence.
+def common_vertex(problem: RobustProblem, simplices: list[tuple[float, Float]]) -> tuple[Float, float]:
+    """The best vertex t [N] of what simplices ``share + sum_n t_n / reach_n <= 1`` have in common, and its divergence.
 
-    Both in units of the power limit, [simplices] and [simplices, N].
+    Each (share, reach [N]) in units of the power limit.
     """
+    shares, reaches = np.array([share for share, _ in simplices]), np.array([reach for _, reach in simplices])
     if (shares >= 1.0).any():
-        return np.zeros(reaches.shape[1]), 0.0
-    known = np.isfinite(reaches).all(axis=1)
+        return np.zeros(problem.nodes), 0.0
+    known = np.isfinite(reaches).all(axis=-1)
     if not known.any():
-        return np.full(reaches.shape[1], np.inf), float("inf")
+        return np.full(problem.nodes, np.inf), float("inf")
     vertices = polytope_vertices(1.0 / reaches[known], 1.0 - shares[known])
     values = problem.divergence(problem.power * vertices)
     best = int(np.argmax(values))
@@ -166,6 +167,5 @@ def reached(problem: RobustProblem, q: Float, errors: Complex) -> tuple[Complex,
 
 
 def proven_together(problem: RobustProblem, simplices: list[tuple[float, Float]]) -> tuple[float, float]:
-    """Largest share of the power that any simplex (share, reach [N]) claims for the users, and the bound of all together."""
-    shares, reaches = np.array([share for share, _ in simplices]), np.array([reach for _, reach in simplices])
-    return float(shares.max()), common_bound(problem, shares, reaches)[1]
+    """Largest share of the power that any simplex claims for the users, and the bound of all together."""
+    return max(share for share, _ in simplices), common_vertex(problem, simplices)[1]
