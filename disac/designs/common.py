@@ -97,7 +97,7 @@ def _of_band(
         designer = Designer(problem, method, clusters=clusters)
         sinr = db_to_linear(scenario.sinr_db)
         found = designer.design(sinr)
-        sent = designer.delivered(found, sinr)
+        sent = designer.delivered(found, sinr, seek_constant=False)
         certificate = found.certificate
         if sent.beams is None or sent.remainder is None:
             return Record(certificate.status, certificate.message)
