@@ -84,6 +84,9 @@ class ReportSpec(_Part):
     colour: str | None = None
     style: str | None = None
     log_y: bool = False
+    panels: list[str] = Field(
+        default_factory=list, description="axes of which every combination of values has a plot of its own"
+    )
     also: list[str] = Field(default_factory=list, description="variables drawn below in the same way, on a linear scale")
     table: list[str] = Field(default_factory=list, description="variables in tables, a row each, over the values of x")
 
@@ -322,6 +325,10 @@ def _resolve(file: StudyFile, origin: Source, experiment_loader: Callable[[str],
         if name not in names:
             raise origin.error(path, f"no variable '{name}'{near_miss(name, names)}; there are {', '.join(names)}")
     grids = tuple(file.grids or [GridFile(axes=file.axes or {}, where=file.where, exclude=file.exclude)])
+    axes = sorted({axis for grid in grids for axis in grid.axes})
+    for i, axis in enumerate(file.report.panels):
+        if axis not in axes:
+            raise origin.error(("report", "panels", i), f"no axis '{axis}'{near_miss(axis, axes)}; there are {', '.join(axes)}")
     return Study(
         name=file.study,
         title=file.title or file.study,

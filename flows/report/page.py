@@ -33,7 +33,8 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
     claims
         Rows of :func:`flows.claims.evaluate_claims`.
     report_spec
-        ``x``, ``y``, ``colour``, ``style``, ``log_y``, ``also``, ``table``; what is not given is chosen from the data.
+        ``x``, ``y``, ``colour``, ``style``, ``log_y``, ``panels``, ``also``, ``table``; what is not given is chosen from the
+        data.
 
     Returns
     -------
@@ -45,11 +46,10 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
     # The bins of a density are no axis of the cells.
     x = spec["x"] if spec["x"] in cube["status"].dims else completed_spec(cube, surfaces, {})["x"]
     drawn = {"status": status_map(cube, spec | {"x": x}, over)}
-    if np.isfinite(surfaces[f"{spec['y']}_mean_feasible"].values).any():
-        drawn["tradeoff"] = tradeoff(surfaces, spec)
     further = [y for y in spec.get("also", []) if f"{y}_mean_feasible" in surfaces]
-    further = [y for y in further if np.isfinite(surfaces[f"{y}_mean_feasible"].values).any()]
-    drawn |= {f"also {y}": tradeoff(surfaces, spec | {"y": y, "log_y": False}) for y in further}
+    curves = {spec["y"]: _panels(surfaces, spec)}
+    curves |= {y: _panels(surfaces, spec | {"y": y, "log_y": False}) for y in further}
+    drawn |= {f"{y} {panel}": plot for y, panels in curves.items() for panel, plot in panels.items()}
     if {"relative_gap", "worst_violation"} <= set(cube.variables) and np.isfinite(cube["relative_gap"].values).any():
         drawn["certificates"] = certificates(cube)
     script, divs = components({name: hv.render(plot, backend="bokeh") for name, plot in drawn.items()})
@@ -61,11 +61,16 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
         kicker=_kicker(cube),
         resources=_bokeh_script(),
         script=markupsafe.Markup(script),
-        plots={"certificates": "", "tradeoff": ""} | {name: markupsafe.Markup(div) for name, div in divs.items()},
+        plots={"certificates": ""} | {name: markupsafe.Markup(div) for name, div in divs.items()},
         summary=_summary(cube, claims),
         tiles=_tiles(cube, counts),
         tradeoff_note=_tradeoff_note(surfaces, spec),
-        further=[(axis_title(surfaces, f"{y}_mean_feasible").replace(", mean feasible", ""), f"also {y}") for y in further],
+        tradeoff=[(panel, f"{spec['y']} {panel}") for panel in curves[spec["y"]]],
+        further=[
+            (axis_title(surfaces, f"{y}_mean_feasible").replace(", mean feasible", ""), [(p, f"{y} {p}") for p in curves[y]])
+            for y in further
+            if curves[y]
+        ],
         tables=[
             *_scores(surfaces, spec),
             *(t for t in (_edge_table(surfaces), _paired_table(surfaces, spec), _cost_table(surfaces)) if t),
@@ -76,6 +81,18 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
         provenance=_provenance(cube, surfaces),
         folded=_folded(cube),
     )
+
+
+def _panels(surfaces: xr.Dataset, spec: dict[str, Any]) -> dict[str, Any]:
+    """The trade-off for every combination of the axes ``panels`` of which something is feasible, by its name in words."""
+    mean = f"{spec['y']}_mean_feasible"
+    axes = [axis for axis in spec.get("panels", []) if axis in surfaces[mean].dims]
+    found = {}
+    for values in itertools.product(*(surfaces[axis].values.tolist() for axis in axes)):
+        part = surfaces.sel(dict(zip(axes, values, strict=True)), drop=True)
+        if np.isfinite(part[mean].values).any():
+            found[", ".join(label(axis, value) for axis, value in zip(axes, values, strict=True))] = tradeoff(part, spec)
+    return found
 
 
 def _bokeh_script() -> markupsafe.Markup:

@@ -211,6 +211,20 @@ def test_further_variables_are_drawn_below_in_words() -> None:
     assert own_part(page).count('class="plot"') == own_part(report_of(cube)).count('class="plot"') + 1
 
 
+def test_panels_have_a_plot_each_without_what_they_stand_for() -> None:
+    cube = fake_cube.quick_cube()
+    surfaces = compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design")
+    spec = fake_cube.REPORT | {"style": None, "panels": ["user_count"], "also": ["extracted_min_sinr_db"]}
+    page = html.unescape(own_part(build_report(cube, surfaces, [], report_spec=spec)))
+    users = cube["user_count"].values.tolist()
+    plain = own_part(report_of(cube)).count('class="plot"')
+    assert page.count('class="plot"') == plain - 1 + 2 * len(users)
+    for count in users:
+        word = f"{count} user" + ("s" if count > 1 else "")
+        assert f"<h3>{word}</h3>" in page
+        assert f"<h3>Least SINR of the extracted beams [dB]: {word}</h3>" in page
+
+
 def test_every_curve_is_named_in_the_legend() -> None:
     """However many layers there are: past a number of its own, HoloViews leaves the legend out."""
     import holoviews as hv

@@ -24,6 +24,7 @@ def study(text: str, file: Path, *overrides: str) -> Study:
         ("keep: [eror_m]\n", "did you mean 'error_m'"),
         ("surfaces: {profiles: [error_m, eror_m]}\n", r"line 5, surfaces.profiles\[1\]: .*did you mean 'error_m'"),
         ("report: {also: [eror_m]}\n", "did you mean 'error_m'"),
+        ("report: {panels: [size.cuont]}\n", "did you mean 'size.count'"),
         ("scenario: {signal: {levl_db: 1}}\n", "line 5, scenario.signal.levl_db: .*did you mean 'level_db'"),
         ("scenario: {sgnal: {}}\n", "did you mean 'signal'"),
         ("scenario: {size: {count: 2.0}}\n", r"scenario.size.count: found 2\.0; input should be a valid integer"),

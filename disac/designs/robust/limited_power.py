@@ -106,6 +106,7 @@ class LimitedPower:
 
     @property
     def evidence_size(self) -> int:
+        """How many numbers the evidence of one simplex has."""
         return self.problem.users + len(self.cones.limits) + self.cones.error_rows
 
     def simplex(self, evidence: Float) -> tuple[float, Float]:
