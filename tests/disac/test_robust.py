@@ -351,6 +351,22 @@ def test_the_matrix_inequality_s_bound_is_above_the_optimum_where_there_are_no_e
     assert exact.value <= best <= exact.dual_bound <= best * (1.0 + 5e-4)
 
 
+def test_nodes_together_do_better_than_the_best_one_under_exact_balls() -> None:
+    """Margins on amplitudes leave all sensing to one node; close to what can just be served the exact balls do not."""
+    mine = problem(layout__separation_deg=120.0, uncertainty__delta_rad=0.2, channel__realisation=3)
+    program, alone = InequalityProgram(mine, 100.0, stacked=True), []
+    for weights in np.eye(2):
+        program.furthest(weights)
+        alone.append(float(mine.divergence(program.beams().beampowers(mine.steering))))
+    design = solve_inequality(mine, 100.0, stacked=True)
+    assert design.beams is not None
+    assert design.certificate.value > 1.2 * max(alone)
+    assert design.beams.beampowers(mine.steering).min() > 0.1 * design.beams.beampowers(mine.steering).max()
+    assert 0.0 <= design.certificate.relative_gap <= 2e-3
+    heard = (mine.channels, design.beams.users, design.beams.sensing, mine.noise_power)
+    assert 10 * np.log10(worst_sinr_in_balls(*heard, mine.ball_radius, stacked=True).min() / 100.0) >= -1e-3
+
+
 def test_multipliers_of_an_inequality_bound_whatever_they_are() -> None:
     mine = problem(layout__separation_deg=120.0, uncertainty__delta_rad=0.05, channel__realisation=1)
     design = solve_inequality(mine, 100.0, stacked=False)
