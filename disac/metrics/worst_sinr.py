@@ -3,6 +3,7 @@
 The wanted and the interfering amplitudes of all nodes add up, ``(h_k + e_k)^H w_j``, while the nodes' sensing signals are
 independent (000, (5) and (6)). A search proves nothing about a design that it does not break; for one ball over all nodes it is
 exact, for a ball per node and for phases it descends coordinate by coordinate from many starts.
+:func:`proven_noise_in_balls` is the other side: a proof that no error in the balls breaks a design.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ ErrorSet = Literal["norm-ball", "stacked-ball", "phase"]
 STARTS = 12
 ROUNDS = 60
 SETTLED = 1e-9
+NEWTON_STEPS = 100
 
 
 def coherent_beam_sinr(channels: Complex, users: Complex, sensing: Complex, noise_power: float) -> Float:
@@ -75,6 +77,94 @@ def worst_sinr_in_balls(
     return worst
 
 
+def proven_noise_in_balls(
+    channels: Complex, users: Complex, sensing: Complex, sinr: float, radius: Float, *, stacked: bool
+) -> Float:  # fmt: skip
+    """Noise power with which every user is proven to have the SINR for all errors in the balls.
+
+    With ``F = w_k w_k^H / Gamma - sum_j w_j w_j^H - sum_n w_s,n w_s,n^H`` the user has it at noise m where ``(h + e)^H F (h +
+    e) >= m``, and for any ``lambda >= 0`` with ``F + Lambda > 0`` the left side is at least ``h^H F h - sum_n lambda_n r_n^2 -
+    (F h)^H (F + Lambda)^-1 F h`` (Lagrange). That is concave in lambda and maximised here. By the S-procedure nothing is lost
+    for one ball, and for a ball per node up to two nodes.
+
+    Parameters
+    ----------
+    sinr
+        Gamma, linear. The rest as in :func:`worst_sinr_in_balls`.
+
+    Returns
+    -------
+    float64, shape [K]
+        Negative where errors in the balls take the SINR without any noise.
+    """
+    found = np.empty(channels.shape[1])
+    for k in range(len(found)):
+        rows, h = _seen(channels[:, k], users, sensing)
+        sign = -np.ones(len(rows))
+        sign[k] = 1.0 / sinr
+        form = np.einsum("b,bi,bj->ij", sign, rows, rows.conj())
+        radii = np.array([np.sqrt((radius[:, k] ** 2).sum())]) if stacked else radius[:, k]
+        found[k] = _withstood(form, h, np.repeat(radii, h.size // len(radii)).reshape(len(radii), -1))
+    return found
+
+
+def _withstood(form: Complex, h: Complex, radii: Float) -> float:
+    """The largest lower bound of ``(h + e)^H F (h + e)`` over balls of radius r [balls, coordinates of a ball, all alike]."""
+    blocks, least = len(radii), float(np.real(h.conj() @ form @ h))
+    erring = radii.ravel() > 0.0
+    if not erring.any():
+        return least
+    # Errors in units of their radii, the form in units of itself.
+    scale = radii.ravel()[erring]
+    inner = scale[:, np.newaxis] * form[np.ix_(erring, erring)] * scale
+    linear = scale * (form @ h)[erring]
+    block = np.repeat(np.arange(blocks), radii.shape[1])[erring]
+    member = (block == np.unique(block)[:, np.newaxis]).astype(np.float64)
+    unit = max(float(np.linalg.norm(linear)), float(np.abs(inner).max()), 1e-300)
+    inner, linear = inner / unit, linear / unit
+    barrier = 1e-11
+
+    def bound(multipliers: Float) -> tuple[float, float, Complex, Complex] | None:
+        """The function, the same with its barrier, ``y = (F + Lambda)^-1 F h`` and the inverse; None outside the domain."""
+        if multipliers.min() <= 0.0:
+            return None
+        try:
+            root = np.linalg.inv(np.linalg.cholesky(inner + np.diag(multipliers @ member)))
+        except np.linalg.LinAlgError:
+            return None
+        inverse = root.conj().T @ root
+        y = inverse @ linear
+        value = -float(multipliers.sum()) - float(np.real(linear.conj() @ y))
+        return value, value + barrier * float(np.log(multipliers).sum()), y, inverse
+
+    # To the right of the maximum, inside the domain.
+    start = max(0.0, -float(np.linalg.eigvalsh(inner)[0])) + max(float(np.linalg.norm(linear)), 1e-3)
+    multipliers = np.full(len(member), start)
+    here = bound(multipliers)
+    for _ in range(NEWTON_STEPS):
+        if here is None:
+            return -np.inf
+        _, height, y, inverse = here
+        slope = member @ (np.abs(y) ** 2) - 1.0 + barrier / multipliers
+        bent = 2.0 * np.real(member @ (y.conj()[:, np.newaxis] * inverse * y) @ member.T) + np.diag(barrier / multipliers**2)
+        # A ball in which nothing is heard has no curvature.
+        step = np.linalg.solve(bent + 1e-14 * np.trace(bent) * np.eye(len(bent)), slope)
+        gain = float(slope @ step)
+        if not gain > 1e-13:
+            break
+        length = 1.0
+        while length > 1e-12:
+            there = bound(multipliers + length * step)
+            if there is not None and there[1] >= height + 0.1 * length * gain:
+                break
+            length /= 2.0
+        else:
+            break
+        multipliers, here = multipliers + length * step, there
+    assert here is not None
+    return least + unit * here[0]
+
+
 def _seen(channels: Complex, users: Complex, sensing: Complex) -> tuple[Complex, Complex]:
     """Beams [K + N, d] (users', then each node's sensing beam at its place) and the channel [d] in the beams' span, node by
     node."""
@@ -126,31 +216,29 @@ def trust_region(quadratic: Complex, linear: Complex, radius: float) -> Complex:
     """The e that minimises ``e^H A e + 2 Re(b^H e)`` over ``|e| <= radius``, for stacked Hermitian A [S, d, d] and b [S, d].
 
     With the eigenvectors of A, ``e = -(A + lambda)^-1 b`` where lambda >= max(0, -least eigenvalue) makes its norm the
-    radius; in the hard case, where b has nothing along the least eigenvector, the rest is filled along that vector.
+    radius; what b lacks along the least eigenvector for that (the hard case) is filled along it. The multiplier is sought as
+    its distance from the least eigenvalue, which where b has next to nothing along that vector is far below the rounding of
+    either.
     """
     values, vectors = np.linalg.eigh(quadratic)
     b = np.einsum("sij,si->sj", vectors.conj(), linear)
     least = values[:, 0]
     inside = np.zeros(len(values), dtype=bool)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         free = -b / values
         convex = least > 0
         inside[convex] = np.linalg.norm(free[convex], axis=1) <= radius
-    low = np.maximum(0.0, -least)
-    high = low + np.linalg.norm(b, axis=1) / max(radius, 1e-300) + 1e-300
-    start, square = low.copy(), np.abs(b) ** 2
-    with np.errstate(divide="ignore", invalid="ignore"):
+    above = values - least[:, np.newaxis]
+    low = np.maximum(0.0, least)
+    high = low + np.linalg.norm(b, axis=1) / max(radius, 1e-300) + 1e-150
+    square = np.abs(b) ** 2
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for _ in range(100):
             middle = (low + high) / 2.0
-            long = (square / (values + middle[:, np.newaxis]) ** 2).sum(axis=1) > radius**2
+            long = (square / (above + middle[:, np.newaxis]) ** 2).sum(axis=1) > radius**2
             low, high = np.where(long, middle, low), np.where(long, high, middle)
-    e = -b / np.maximum(values + high[:, np.newaxis], 1e-300)
-    hard = ~inside & (high - start <= 1e-12 * (1.0 + np.abs(least)))
-    # What rounding left along the least eigenvectors is not a part of the solution: all that is missing goes there.
-    flat = values - least[:, np.newaxis] <= 1e-12 * (1.0 + np.abs(least[:, np.newaxis]))
-    e[hard[:, np.newaxis] & flat] = 0.0
-    missing = np.sqrt(np.maximum(radius**2 - np.sum(np.abs(e) ** 2, axis=1), 0.0))
-    e[hard, 0] = -np.exp(1j * np.angle(b[hard, 0])) * missing[hard]
+    e = -b / (above + high[:, np.newaxis])
+    e[:, 0] = -np.exp(1j * np.angle(b[:, 0])) * np.sqrt(np.maximum(radius**2 - (np.abs(e[:, 1:]) ** 2).sum(axis=1), 0.0))
     e[inside] = free[inside]
     length = np.linalg.norm(e, axis=1, keepdims=True)
     e = np.where(length > radius, e * (radius / np.maximum(length, 1e-300)), e)

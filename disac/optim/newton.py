@@ -16,6 +16,9 @@ from disac.optim.program import Block, Program
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
+CACHED = 2**16
+"""Complex numbers in an array that stays in a core's cache."""
+
 
 def adjoint(matrix: Complex) -> Complex:
     return np.conj(np.swapaxes(matrix, -1, -2))
@@ -24,6 +27,12 @@ def adjoint(matrix: Complex) -> Complex:
 def symmetric(matrix: Complex) -> Complex:
     half: Complex = 0.5 * (matrix + adjoint(matrix))
     return half
+
+
+def _real_view(matrices: Complex) -> Float:
+    """Matrices [c, n, d, d] as rows [c, n, 2 d^2] of reals, whose products are those of ``Re tr(X Y^H)``."""
+    flat: Float = matrices.reshape(*matrices.shape[:2], -1).view(np.float64)
+    return flat
 
 
 class BlockState:
@@ -223,21 +232,42 @@ class BlockState:
         whole[np.ix_(re, im)] = mixed
         whole[np.ix_(im, re)] = mixed.T
 
+    def _changes(self, a: Complex) -> tuple[Complex, Complex]:
+        """``D_i = dPhi`` of each dense parameter and column, and ``sum_u B_u D_i A_u``: both [c, D q, d, d].
+
+        ``D = -(R^H S + S^H R)`` with the rows R of a parameter and the responses S has at most twice as many dimensions as
+        there are rows, so that its products with A and B go by them.
+        """
+        q, d, c, u, dense = self.columns, self.size, self.count, self.streams, self.parameters
+        x = self.dense_rows.shape[1]
+        change = np.empty((c, dense, q, d, d), dtype=np.complex128)
+        total = np.empty_like(change)
+        rows = self.dense_rows.reshape(c, x, dense, d).transpose(0, 2, 1, 3).reshape(c, dense * x, d)
+        response = self.response.reshape(c, x, q, d).transpose(0, 2, 1, 3).reshape(c, q * x, d)
+        b = self.r.reshape(c, u * d, d)
+        # A few entries at a time, whose matrices stay in the cache.
+        few = max(1, CACHED // (dense * q * d * d))
+        for start in range(0, c, few):
+            part = slice(start, start + few)
+            r, s, n = rows[part], response[part], len(rows[part])
+            product = adjoint(r.reshape(n, dense, 1, x, d)) @ s.reshape(n, 1, q, x, d)
+            change[part] = -(product + adjoint(product))
+            b_r = (b[part] @ adjoint(r)).reshape(n, u, d, dense, x).transpose(0, 3, 2, 1, 4).reshape(n, 1, dense * d, -1)
+            b_s = (b[part] @ adjoint(s)).reshape(n, u, d, q, x).transpose(0, 3, 2, 1, 4).reshape(n, q, 1, d, -1)
+            r_a = (r[:, np.newaxis] @ a[part]).reshape(n, u, dense, x, d).swapaxes(1, 2).reshape(n, 1, dense, -1, d)
+            s_a = (s[:, np.newaxis] @ a[part]).reshape(n, u, q, x, d).swapaxes(1, 2).reshape(n, q, -1, d)
+            first = (b_r @ s_a).reshape(n, q, dense, d, d)
+            total[part] = -np.swapaxes(first + b_s @ r_a, 1, 2)
+        return change.reshape(c, dense * q, d, d), total.reshape(c, dense * q, d, d)
+
     def _dense_rows(self, a: Complex, g: Complex, whole: Float, to_service: Float, n_y: int) -> None:
         """Dense parameters with themselves, the atoms, lambda and the service rows."""
         block, q, d, c, dense = self.data, self.columns, self.size, self.count, self.parameters
         w, rows, terms = self.weights, *self.channels.shape[1:3]
-        response = self.response.reshape(c, -1, q * d)
-        change = -(adjoint(self.dense_rows) @ response).reshape(c, dense, d, q, d).transpose(0, 1, 3, 2, 4)
-        change = (change + adjoint(change)).reshape(c, dense * q, d, d)
         n_d = dense * q
         u = self.streams
-        side = np.swapaxes(change, 1, 2).reshape(c, d, n_d * d)
-        b_d = (self.r.reshape(c, u * d, d) @ side).reshape(c, u, d, n_d, d).transpose(0, 3, 2, 1, 4)
-        total = (b_d.reshape(c, n_d * d, u * d) @ a.reshape(c, u * d, d)).reshape(c, n_d, d, d)
-        flat = np.swapaxes(total, -1, -2).transpose(1, 0, 2, 3).reshape(n_d, -1)
-        other = change.transpose(1, 0, 2, 3).reshape(n_d, -1)
-        whole[:n_d, :n_d] += flat.real @ other.real.T - flat.imag @ other.imag.T
+        change, total = self._changes(a)
+        whole[:n_d, :n_d] += (_real_view(total) @ np.swapaxes(_real_view(change), -1, -2)).sum(axis=0)
         by_power = self.spend(np.einsum("cidd->cdi", total).real)
         whole[n_y:, :n_d] += by_power
         whole[:n_d, n_y:] += by_power.T

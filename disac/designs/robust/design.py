@@ -79,5 +79,5 @@ def prove_again(
 def judge_again(problem: RobustProblem, robustness: Robustness, sinr: float, beams: Beams, bound: float) -> Certificate:
     """Certificate of beams from themselves and a bound, as their design was judged."""
     if robustness in ("s-procedure", "s-procedure-stacked"):
-        return judged_inequality(problem, sinr, beams, bound)
+        return judged_inequality(problem, sinr, beams, bound, stacked=robustness == "s-procedure-stacked")
     return judged(problem, robustness, sinr, beams, bound, stationary=problem.limit != "total" or not bound < float("inf"))

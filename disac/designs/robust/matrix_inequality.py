@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 from disac.designs.robust.guards import sensing_bases
 from disac.designs.robust.problem import Beams, RobustProblem
 from disac.designs.robust.proofs import common_vertex, proven_together
 from disac.designs.robust.total_power import RobustDesign, infeasible, power_share
-from disac.metrics.worst_sinr import coherent_beam_sinr
+from disac.metrics.worst_sinr import proven_noise_in_balls
 from disac.optim.certificate import Certificate
 from disac.optim.conic import solve
 
@@ -36,13 +37,12 @@ TOLERANCES: tuple[dict[str, Any], ...] = (
 )
 """To be tried in order: the inequality defeats the solver on a good share of the drops at tight tolerances."""
 
-RETREAT = 1e-3
-"""The SINR is asked for by this much more, relative (0.004 dB), for what the solver leaves violated: up to 0.004 dB at N =
-4. Bounds are those of the SINR itself."""
-
 ROUNDS = 8
 CLOSED = 1e-3
-"""Relative distance between design and bound at which no further program is solved; the retreat leaves nearly as much."""
+"""Relative distance between design and bound at which no further program is solved."""
+
+ASSURED = 1e-9
+"""Relative noise power that is withstood beyond the users' own, for what rounding may take."""
 
 
 class InBalls:
@@ -132,14 +132,17 @@ class InequalityProgram(InBalls):
         # The power in units in which a user's share over Gamma is of the order of one.
         self.unit = max(sinr, 1.0)
         limits = [x >> 0 for x in [*self.users, *self.sensing]]
-        limits.append(cp.real(sum(cp.trace(x) for x in [*self.users, *self.sensing])) <= self.unit)
+        power = cp.real(sum(cp.trace(x) for x in [*self.users, *self.sensing]))
         self.inequalities = [self.unit * self._inequality(k) >> 0 for k in range(problem.users)]
         constraints = [*limits, *self.inequalities]
         target = [np.outer(a.conj(), a) for a in self.target]
         self.lit = cp.hstack([cp.real(cp.trace(target[n] @ self.sensing[n])) for n in range(nodes)]) / self.unit
         unit_power = float((np.linalg.norm(problem.steering, axis=1) ** 2).max())
-        self.program = cp.Problem(cp.Maximize(self.weights @ (self.lit / unit_power)), [*constraints, self.margin == 1.0])
-        self.reach = cp.Problem(cp.Maximize(self.margin), constraints)
+        self.program = cp.Problem(
+            cp.Maximize(self.weights @ (self.lit / unit_power)), [*constraints, power <= self.unit, self.margin == 1.0]
+        )
+        # All power is spent: sending nothing would leave margins of zero where there is none for any.
+        self.reach = cp.Problem(cp.Maximize(self.margin), [*constraints, power == self.unit])
 
     def _inequality(self, user: int) -> Any:
         """The block of a user, with errors in units of their balls: a multiplier's price is then the multiplier itself."""
@@ -149,7 +152,7 @@ class InequalityProgram(InBalls):
         silent = np.zeros((size, size))
         leaking = cp.bmat([[self.sensing[n] if m == n else silent for m in range(nodes)] for n in range(nodes)])
         others = sum((x for j, x in enumerate(self.users) if j != user), np.zeros((nodes * size,) * 2))
-        form = self.users[user] / (self.sinr * (1.0 + RETREAT)) - leaking - others
+        form = self.users[user] / self.sinr - leaking - others
         length = float(np.linalg.norm(self.heard[user]))
         h, errors = self.heard[user] / length, np.diag(self.radius[user] / length)
         multiplier = cp.Variable(self.balls, nonneg=True)
@@ -164,9 +167,14 @@ class InequalityProgram(InBalls):
         return None if any(value is None for value in found) else np.array(found, dtype=np.complex128)
 
     def quietest(self) -> Complex | None:
-        """Multipliers of the largest noise under which the users have their SINR, which exists whatever the power."""
-        solve(self.reach, TOLERANCES[0])
-        return self.multipliers()
+        """Multipliers of the largest noise under which the users have their SINR, negative where interference takes it."""
+        found = None
+        for settings in TOLERANCES:
+            solve(self.reach, settings)
+            found = self.multipliers()
+            if found is not None and self.simplex(found)[0] > 1.0:
+                break
+        return found
 
     def furthest(self, weights: Float) -> tuple[str, Float | None]:
         """The solver's word, and t [N] with the largest ``sum_m c_m t_m``."""
@@ -188,6 +196,28 @@ class InequalityProgram(InBalls):
         )  # fmt: skip
         down = 1.0 / np.sqrt(max(1.0, power_share(problem, sent)))
         return Beams(sent.users * down, sent.sensing * down)
+
+    def standing_beams(self) -> Beams | None:
+        """:meth:`beams` with the power split anew, so that the users just have their SINR for all errors, proven.
+
+        The solver leaves the inequalities violated, or unused, by up to a thousandth. Where no split serves there are none.
+        """
+        problem, found = self.problem, self.beams()
+        to_users, to_sensing = float(np.sum(np.abs(found.users) ** 2)), float(np.sum(np.abs(found.sensing) ** 2))
+
+        def split(share: float) -> Beams:
+            """Of the power, this share to the sensing beams."""
+            users = np.sqrt((1.0 - share) * problem.power / to_users) * found.users
+            return Beams(users, np.sqrt(share * problem.power / max(to_sensing, 1e-300)) * found.sensing)
+
+        def spare(share: float) -> float:
+            return proven_spare_noise(problem, self.sinr, split(share), stacked=self.balls == 1) - ASSURED
+
+        if to_users == 0.0 or spare(0.0) < 0.0:
+            return None
+        if to_sensing == 0.0:
+            return split(0.0)
+        return split(brentq(spare, 0.0, 1.0, xtol=1e-14))
 
     def second_to_first(self) -> float:
         """The largest ratio of second to first eigenvalue of the users' covariances: zero where beams lose nothing."""
@@ -231,7 +261,7 @@ def solve_inequality(problem: RobustProblem, sinr: float, *, stacked: bool) -> R
     need, bound = proven_by_inequalities(problem, sinr, proof, stacked=stacked)
     seconds = time.perf_counter() - started
     if best is not None:
-        certificate = replace(judged_inequality(problem, sinr, best, bound), seconds=seconds)
+        certificate = replace(judged_inequality(problem, sinr, best, bound, stacked=stacked), seconds=seconds)
         t = best.beampowers(problem.steering)
         return RobustDesign(certificate, best, t, int(np.argmax(t)), least_power=need, proof=proof)
     if need > 1.0:
@@ -250,16 +280,25 @@ def _better(
     multipliers = program.multipliers()
     if multipliers is not None:
         proofs.append(multipliers)
-    beams = program.beams()
+    beams = program.standing_beams()
+    if beams is None:
+        return best, value, outcome
     found = float(program.problem.divergence(beams.beampowers(program.problem.steering)))
     return (beams, found, outcome) if found > value else (best, value, outcome)
 
 
-def judged_inequality(problem: RobustProblem, sinr: float, beams: Beams, bound: float) -> Certificate:
-    """Certificate of beams from themselves; the SINR is that of the channels as assumed."""
-    reached = coherent_beam_sinr(problem.channels, beams.users, beams.sensing, problem.noise_power)
+def proven_spare_noise(problem: RobustProblem, sinr: float, beams: Beams, *, stacked: bool) -> float:
+    """Share of the noise power that could be added before some user's SINR falls short for some error in the balls."""
+    proven = proven_noise_in_balls(
+        problem.channels, beams.users, beams.sensing, sinr, problem.ball_radius, stacked=stacked
+    )  # fmt: skip
+    return float(proven.min()) / problem.noise_power - 1.0
+
+
+def judged_inequality(problem: RobustProblem, sinr: float, beams: Beams, bound: float, *, stacked: bool) -> Certificate:
+    """Certificate of beams from themselves; the SINR is that of all errors in the balls, its violation that of the noise."""
     return Certificate(
         "ok", "", float(problem.divergence(beams.beampowers(problem.steering))), bound,
         power_violation=max(0.0, power_share(problem, beams) - 1.0),
-        sinr_violation=max(0.0, 1.0 - float(reached.min()) / sinr), psd_violation=0.0, maximised=True,
+        sinr_violation=max(0.0, -proven_spare_noise(problem, sinr, beams, stacked=stacked)), psd_violation=0.0, maximised=True,
     ).judged(float("inf"))  # fmt: skip
