@@ -97,6 +97,31 @@ class InBalls:
         beams = np.linalg.solve(most * np.eye(self.size) + leaks, wanted[..., np.newaxis])[..., 0]
         return weights / most, most * np.real(np.einsum("ns,ns->n", wanted.conj(), beams))
 
+    def refutation(self) -> Complex | None:
+        """Multipliers that prove the largest least power of the users, from the program of the moments themselves.
+
+        The least nu with ``D_k <= nu I`` over moments of weight one altogether: infeasible targets have it at or below zero.
+        """
+        import cvxpy as cp
+
+        users, size = self.heard.shape
+        largest, least = float(np.linalg.norm(self.heard, axis=1).max()), cp.Variable()
+        # Of the errors in units of their balls, and of one.
+        moments = [cp.Variable((size + 1,) * 2, hermitian=True) for _ in range(users)]
+        limits = [moment >> 0 for moment in moments]
+        limits.append(sum(cp.real(moment[size, size]) for moment in moments) == 1.0)
+        channels = []
+        for moment, h, radius in zip(moments, self.heard, self.radius, strict=True):
+            shape = np.column_stack([np.diag(radius), h]) / largest
+            channels.append(shape @ moment @ shape.conj().T)
+            spread = cp.reshape(cp.real(cp.diag(moment))[:size], (self.balls, size // self.balls), order="C")
+            limits.append(cp.sum(spread, axis=1) <= cp.real(moment[size, size]))
+        limits += [least * np.eye(size) - x / self.sinr - x + sum(channels) >> 0 for x in channels]
+        solve(cp.Problem(cp.Minimize(least), limits), TOLERANCES[1])
+        if any(moment.value is None for moment in moments):
+            return None
+        return np.array([np.linalg.norm(h) ** 2 * moment.value for h, moment in zip(self.heard, moments, strict=True)])
+
 
 def proven_by_inequalities(
     problem: RobustProblem, sinr: float, proof: Float, *, stacked: bool
@@ -128,21 +153,17 @@ class InequalityProgram(InBalls):
         self.problem, nodes, size = problem, problem.nodes, self.size
         self.users = [cp.Variable((nodes * size,) * 2, hermitian=True) for _ in range(problem.users)]
         self.sensing = [cp.Variable((size,) * 2, hermitian=True) for _ in range(nodes)]
-        self.weights, self.margin = cp.Parameter(nodes), cp.Variable()
+        self.weights = cp.Parameter(nodes)
         # The power in units in which a user's share over Gamma is of the order of one.
         self.unit = max(sinr, 1.0)
         limits = [x >> 0 for x in [*self.users, *self.sensing]]
-        power = cp.real(sum(cp.trace(x) for x in [*self.users, *self.sensing]))
+        limits.append(cp.real(sum(cp.trace(x) for x in [*self.users, *self.sensing])) <= self.unit)
         self.inequalities = [self.unit * self._inequality(k) >> 0 for k in range(problem.users)]
         constraints = [*limits, *self.inequalities]
         target = [np.outer(a.conj(), a) for a in self.target]
         self.lit = cp.hstack([cp.real(cp.trace(target[n] @ self.sensing[n])) for n in range(nodes)]) / self.unit
         unit_power = float((np.linalg.norm(problem.steering, axis=1) ** 2).max())
-        self.program = cp.Problem(
-            cp.Maximize(self.weights @ (self.lit / unit_power)), [*constraints, power <= self.unit, self.margin == 1.0]
-        )
-        # All power is spent: sending nothing would leave margins of zero where there is none for any.
-        self.reach = cp.Problem(cp.Maximize(self.margin), [*constraints, power == self.unit])
+        self.program = cp.Problem(cp.Maximize(self.weights @ (self.lit / unit_power)), constraints)
 
     def _inequality(self, user: int) -> Any:
         """The block of a user, with errors in units of their balls: a multiplier's price is then the multiplier itself."""
@@ -158,23 +179,13 @@ class InequalityProgram(InBalls):
         multiplier = cp.Variable(self.balls, nonneg=True)
         loading = cp.diag(np.repeat(np.eye(self.balls), nodes * size // self.balls, axis=0) @ multiplier)
         column = cp.reshape(errors @ form @ h, (nodes * size, 1), order="C")
-        left = cp.real(np.conj(h) @ form @ h) - self.margin * self.unit / length**2 - cp.sum(multiplier)
+        left = cp.real(np.conj(h) @ form @ h) - self.unit / length**2 - cp.sum(multiplier)
         return cp.bmat([[errors @ form @ errors + loading, column], [column.H, cp.reshape(left, (1, 1), order="C")]])
 
     def multipliers(self) -> Complex | None:
         """Multipliers of the users' inequalities in the last solution, [K, d + 1, d + 1]; None where there are none."""
         found = [row.dual_value for row in self.inequalities]
         return None if any(value is None for value in found) else np.array(found, dtype=np.complex128)
-
-    def quietest(self) -> Complex | None:
-        """Multipliers of the largest noise under which the users have their SINR, negative where interference takes it."""
-        found = None
-        for settings in TOLERANCES:
-            solve(self.reach, settings)
-            found = self.multipliers()
-            if found is not None and self.simplex(found)[0] > 1.0:
-                break
-        return found
 
     def furthest(self, weights: Float) -> tuple[str, Float | None]:
         """The solver's word, and t [N] with the largest ``sum_m c_m t_m``."""
@@ -255,7 +266,7 @@ def solve_inequality(problem: RobustProblem, sinr: float, *, stacked: bool) -> R
             break
         best, value, _ = _better(program, problem.echoes.gradient(problem.power * corner), best, value, proofs)
     if best is None:
-        multipliers = program.quietest()
+        multipliers = program.refutation()
         proofs = [] if multipliers is None else [multipliers]
     proof = _flat(proofs)
     need, bound = proven_by_inequalities(problem, sinr, proof, stacked=stacked)
