@@ -44,9 +44,9 @@ def export(
         if file.suffix in FORMATS:
             written += write_tables(tables_of(statistics if surfaces else cube), file, provenance)
         else:
-            from flows.report.figures import write_figure
+            from flows.report.figures import write_figures
 
-            written.append(write_figure(cube, statistics, current.study.report, file, width=width))
+            written += write_figures(cube, statistics, current.study.report, file, width=width)
     if as_json:
         emit([str(path) for path in written])
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.ticker import FuncFormatter
 
-from flows.report.page import completed_spec
+from flows.report.page import completed_spec, panels
 from flows.report.plots import curve_series
 from flows.report.words import axis_title, label
 from pipeline.errors import UsageError
@@ -25,8 +26,10 @@ _TEXT = {
 }  # fmt: skip
 
 
-def write_figure(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], file: Path, *, width: str = "column") -> Path:
-    """Draw the study's trade-off curves with their confidence bands.
+def write_figures(
+    cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], file: Path, *, width: str = "column"
+) -> list[Path]:  # fmt: skip
+    """Draw the study's trade-off curves with their confidence bands, one figure for each of its panels.
 
     Parameters
     ----------
@@ -35,9 +38,13 @@ def write_figure(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], f
     spec
         The study's ``report`` section.
     file
-        Ends with .png, .svg or .pdf; text stays text in the latter two.
+        Ends with .png, .svg or .pdf; text stays text in the latter two. A panel's name is added to its stem.
     width
         ``column`` (88 mm) or ``page`` (181 mm).
+
+    Returns
+    -------
+    The files written.
 
     Raises
     ------
@@ -50,19 +57,25 @@ def write_figure(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], f
 
     before = hv.Store.current_backend
     hv.extension("matplotlib", logo=False)
+    written = []
+    completed = completed_spec(cube, surfaces, spec)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with mpl.rc_context(_TEXT):
-            overlay = _overlay(surfaces, completed_spec(cube, surfaces, spec))
-            figure = hv.render(overlay, backend="matplotlib")
-            _finish(figure, WIDTHS_MM[width] / 25.4)
-            # No date inside: the same cells give the same file.
-            dated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}[file.suffix]
-            figure.savefig(file, metadata=dated)
-            mpl.pyplot.close(figure)
+        for name, part in panels(surfaces, completed):
+            path = file.with_stem("-".join([file.stem, *re.findall(r"[a-z0-9.]+", name.lower())]))
+            with mpl.rc_context(_TEXT):
+                figure = hv.render(_overlay(part, completed), backend="matplotlib")
+                _finish(figure, WIDTHS_MM[width] / 25.4)
+                # No date inside: the same cells give the same file.
+                dated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}[file.suffix]
+                figure.savefig(path, metadata=dated)
+                mpl.pyplot.close(figure)
+            written.append(path)
     finally:
         hv.Store.set_current_backend(before)
-    return file
+    if not written:
+        raise UsageError("no cell is feasible: there is nothing to draw")
+    return written
 
 
 def _finish(figure: Any, width_inches: float) -> None:
@@ -113,8 +126,6 @@ def _overlay(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
         curves.append(
             curve.opts(color=colour, linestyle=_line_style(dash), linewidth=1.0, marker="o", ms=2.5, backend="matplotlib")
         )
-    if not curves:
-        raise UsageError("no cell is feasible: there is nothing to draw")
     heights = [part[mean].values for _, _, _, part in curve_series(surfaces, spec, mean)]
     lowest, highest = np.nanmin(heights), np.nanmax(heights)
     # The curves set the scale: a band of two realisations may be ten times as wide as everything else.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,16 +83,19 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
     )
 
 
-def _panels(surfaces: xr.Dataset, spec: dict[str, Any]) -> dict[str, Any]:
-    """The trade-off for every combination of the axes ``panels`` of which something is feasible, by its name in words."""
+def panels(surfaces: xr.Dataset, spec: dict[str, Any]) -> Iterator[tuple[str, xr.Dataset]]:
+    """The part of every combination of the axes ``panels`` of which something is feasible, with its name in words."""
     mean = f"{spec['y']}_mean_feasible"
     axes = [axis for axis in spec.get("panels", []) if axis in surfaces[mean].dims]
-    found = {}
     for values in itertools.product(*(surfaces[axis].values.tolist() for axis in axes)):
         part = surfaces.sel(dict(zip(axes, values, strict=True)), drop=True)
         if np.isfinite(part[mean].values).any():
-            found[", ".join(label(axis, value) for axis, value in zip(axes, values, strict=True))] = tradeoff(part, spec)
-    return found
+            yield ", ".join(label(axis, value) for axis, value in zip(axes, values, strict=True)), part
+
+
+def _panels(surfaces: xr.Dataset, spec: dict[str, Any]) -> dict[str, Any]:
+    """The trade-off of every panel, by its name."""
+    return {name: tradeoff(part, spec) for name, part in panels(surfaces, spec)}
 
 
 def _bokeh_script() -> markupsafe.Markup:

@@ -11,7 +11,7 @@ import xarray as xr
 from fake_cube import quick_cube
 from matplotlib.image import imread
 
-from flows.report.figures import write_figure
+from flows.report.figures import write_figures
 from pipeline.errors import UsageError
 from pipeline.surfaces import compute_surfaces
 
@@ -28,27 +28,44 @@ def published() -> tuple[xr.Dataset, xr.Dataset]:
 def test_a_png_has_the_width_of_a_column_or_a_page(
     published: tuple[xr.Dataset, xr.Dataset], tmp_path: Path, width: str, millimetres: float
 ) -> None:
-    image = imread(write_figure(*published, SPEC, tmp_path / "f.png", width=width))
+    image = imread(write_figures(*published, SPEC, tmp_path / "f.png", width=width)[0])
     assert image.shape[1] / 400 * 25.4 == pytest.approx(millimetres, rel=0.01)
     assert 0.02 < np.mean(image[..., :3].min(axis=-1) < 0.6) < 0.5, "something is drawn, and not everything"
 
 
 def test_an_svg_holds_its_text_and_a_pdf_its_fonts(published: tuple[xr.Dataset, xr.Dataset], tmp_path: Path) -> None:
-    text = write_figure(*published, SPEC, tmp_path / "f.svg").read_text()
+    text = write_figures(*published, SPEC, tmp_path / "f.svg")[0].read_text()
     words = re.findall(r">([^<>]+)</text>", text)
     assert any("SINR" in word for word in words), words
     assert any("Orthogonal design" in word for word in words)
-    pdf = write_figure(*published, SPEC, tmp_path / "f.pdf").read_bytes()
+    pdf = write_figures(*published, SPEC, tmp_path / "f.pdf")[0].read_bytes()
     assert pdf.startswith(b"%PDF")
     assert b"/Type3" not in pdf
 
 
 @pytest.mark.parametrize("ending", [".svg", ".pdf", ".png"])
 def test_the_same_cells_give_the_same_file(published: tuple[xr.Dataset, xr.Dataset], tmp_path: Path, ending: str) -> None:
-    first = write_figure(*published, SPEC, tmp_path / f"a{ending}").read_bytes()
-    assert write_figure(*published, SPEC, tmp_path / f"b{ending}").read_bytes() == first
+    first = write_figures(*published, SPEC, tmp_path / f"a{ending}")[0].read_bytes()
+    assert write_figures(*published, SPEC, tmp_path / f"b{ending}")[0].read_bytes() == first
 
 
 def test_another_ending_is_refused(published: tuple[xr.Dataset, xr.Dataset], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"figures are written as \.png, \.svg, \.pdf"):
-        write_figure(*published, SPEC, tmp_path / "f.jpg")
+        write_figures(*published, SPEC, tmp_path / "f.jpg")
+
+
+def test_every_panel_is_a_file_of_its_own(published: tuple[xr.Dataset, xr.Dataset], tmp_path: Path) -> None:
+    files = write_figures(*published, SPEC | {"panels": ["user_count"]}, tmp_path / "f.svg")
+    assert len(files) == published[1].sizes["user_count"] > 1
+    assert [file.name for file in files] == ["f-1-user.svg", "f-2-users.svg"]
+    words = [set(re.findall(r">([^<>]+)</text>", file.read_text())) for file in files]
+    assert all(any("design" in word for word in found) for found in words)
+    assert not any(" user" in word for found in words for word in found), "a panel's own axis needs no word in its legend"
+
+
+def test_nothing_feasible_is_told(published: tuple[xr.Dataset, xr.Dataset], tmp_path: Path) -> None:
+    cube, surfaces = published
+    with pytest.raises(UsageError, match="nothing to draw"):
+        write_figures(
+            cube, surfaces.assign(rcrb_m_mean_feasible=np.nan * surfaces["rcrb_m_mean_feasible"]), SPEC, tmp_path / "f.svg"
+        )
