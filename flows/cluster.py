@@ -15,7 +15,7 @@ from typing import Any
 
 from flows import lifecycle
 from flows.profiles import (
-    ONE_THREAD,
+    WORKER_ENVIRONMENT,
     AddressProfile,
     KubernetesProfile,
     LocalProfile,
@@ -146,7 +146,7 @@ def _ssh(profile: SshProfile) -> Iterator[Cluster]:
         worker["host"] = profile.worker_host
     if profile.scheduler_host:
         scheduler |= {"host": profile.scheduler_host, "dashboard_address": f"{profile.scheduler_host}:0"}
-    settings = " ".join(f"{k}={shlex.quote(v)}" for k, v in (ONE_THREAD | profile.environment).items())
+    settings = " ".join(f"{k}={shlex.quote(v)}" for k, v in (WORKER_ENVIRONMENT | profile.environment).items())
     python = f"env {settings} {profile.python or sys.executable}"
     with contextlib.ExitStack() as stack:
         try:
@@ -189,7 +189,9 @@ def _slurm(profile: SlurmProfile) -> Iterator[Cluster]:
                     account=profile.account,
                     python=profile.python or sys.executable,
                     job_extra_directives=profile.directives,
-                    job_script_prologue=[f"export {k}={shlex.quote(v)}" for k, v in (ONE_THREAD | profile.environment).items()],
+                    job_script_prologue=[
+                        f"export {k}={shlex.quote(v)}" for k, v in (WORKER_ENVIRONMENT | profile.environment).items()
+                    ],
                     worker_extra_args=arguments,
                     scheduler_options=scheduler,
                     log_directory=profile.log_directory,
@@ -245,7 +247,7 @@ def kubernetes_manifest(profile: KubernetesProfile) -> dict[str, Any]:
     limits = {"cpu": profile.cpu, "memory": profile.memory}
     manifest: dict[str, Any] = make_cluster_spec(
         name=profile.name, image=profile.image, n_workers=profile.minimum_workers,
-        resources={"requests": limits, "limits": limits}, env=ONE_THREAD | profile.environment,
+        resources={"requests": limits, "limits": limits}, env=WORKER_ENVIRONMENT | profile.environment,
         worker_command=[
             "dask", "worker", "--nthreads", "1", "--death-timeout", str(_DEATH_TIMEOUT_S), "--preload", STEADY_CLOCK
         ],

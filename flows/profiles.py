@@ -12,7 +12,11 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import UsageError, near_miss
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    "MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "33554432",
+}  # fmt: skip
+"""Of workers that no ``dask_config.yaml`` may reach: one BLAS thread, and memory that is kept for the next large array."""
 
 
 class _Profile(BaseModel):

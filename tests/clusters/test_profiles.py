@@ -12,7 +12,14 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows.cluster import kubernetes_manifest
-from flows.profiles import AddressProfile, KubernetesProfile, LocalProfile, SlurmProfile, choose_profile
+from flows.profiles import (
+    WORKER_ENVIRONMENT,
+    AddressProfile,
+    KubernetesProfile,
+    LocalProfile,
+    SlurmProfile,
+    choose_profile,
+)
 from pipeline.errors import UsageError
 
 
@@ -39,6 +46,13 @@ def test_the_examples_in_the_configuration_are_valid(configured: Any) -> None:
     names = list(YAML(typ="safe", pure=True).load("\n".join(lines))["disac"]["profiles"])
     assert names == ["local", "lab", "machines", "slurm", "cloud"]
     assert {choose_profile(name).kind for name in names} == {"local", "address", "ssh", "slurm", "kubernetes"}
+
+
+def test_workers_have_one_environment_wherever_they_run() -> None:
+    """Local and SSH workers take it from the file, others from the job or pod."""
+    content = YAML(typ="safe", pure=True).load(Path(__file__).parent.parent.parent / "dask_config.yaml")
+    written = content["distributed"]["nanny"]["pre-spawn-environ"]
+    assert {name: str(value) for name, value in written.items()} == WORKER_ENVIRONMENT
 
 
 def test_a_configuration_without_profiles_runs_here(configured: Any) -> None:
@@ -121,7 +135,7 @@ def test_the_kubernetes_manifest_keeps_to_the_operators_schema(schema: dict[str,
     assert worker["replicas"] == 2
     container = worker["spec"]["containers"][0]
     settings = {entry["name"]: entry["value"] for entry in container["env"]}
-    assert settings["OMP_NUM_THREADS"] == settings["EXTRA"] == "1"
+    assert settings == WORKER_ENVIRONMENT | {"EXTRA": "1"}
     assert container["args"][:4] == ["dask", "worker", "--nthreads", "1"]
     assert container["volumeMounts"][0]["mountPath"] == "/store"
 
