@@ -62,7 +62,9 @@ def write_figures(
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         for name, part in panels(surfaces, completed):
-            path = file.with_stem("-".join([file.stem, *re.findall(r"[a-z0-9.]+", name.lower())]))
+            # Signs stay: panels of -5 and 5 dB are two files.
+            words = re.sub(r"[^\w.+-]+", "-", name.lower())
+            path = file.with_stem(f"{file.stem}-{words}".rstrip("-"))
             with mpl.rc_context(_TEXT):
                 figure = hv.render(_overlay(part, completed), backend="matplotlib")
                 _finish(figure, WIDTHS_MM[width] / 25.4)

@@ -49,7 +49,7 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
     further = [y for y in spec.get("also", []) if f"{y}_mean_feasible" in surfaces]
     curves = {spec["y"]: _panels(surfaces, spec)}
     curves |= {y: _panels(surfaces, spec | {"y": y, "log_y": False}) for y in further}
-    drawn |= {f"{y} {panel}": plot for y, panels in curves.items() for panel, plot in panels.items()}
+    drawn |= {f"{y} {panel}": plot for y, plots in curves.items() for panel, plot in plots.items()}
     if {"relative_gap", "worst_violation"} <= set(cube.variables) and np.isfinite(cube["relative_gap"].values).any():
         drawn["certificates"] = certificates(cube)
     script, divs = components({name: hv.render(plot, backend="bokeh") for name, plot in drawn.items()})

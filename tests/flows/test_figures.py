@@ -63,6 +63,12 @@ def test_every_panel_is_a_file_of_its_own(published: tuple[xr.Dataset, xr.Datase
     assert not any(" user" in word for found in words for word in found), "a panel's own axis needs no word in its legend"
 
 
+def test_panels_of_either_sign_are_two_files(published: tuple[xr.Dataset, xr.Dataset], tmp_path: Path) -> None:
+    cube, surfaces = (data.assign_coords(user_count=[-1, 1]) for data in published)
+    files = write_figures(cube, surfaces, SPEC | {"panels": ["user_count"]}, tmp_path / "f.svg")
+    assert len(set(files)) == 2
+
+
 def test_nothing_feasible_is_told(published: tuple[xr.Dataset, xr.Dataset], tmp_path: Path) -> None:
     cube, surfaces = published
     with pytest.raises(UsageError, match="nothing to draw"):
