@@ -61,7 +61,7 @@ def worst_sinr_in_balls(
     worst = np.empty(count)
     for k in range(count):
         # Only what the beams of a node see of its error counts: coordinates in the span of its beams.
-        rows, h = _seen(channels[:, k], users, sensing)
+        _, rows, h = _seen(channels[:, k], users, sensing)
         if stacked:
             whole = float(np.sqrt((radius[:, k] ** 2).sum()))
             worst[k] = _descend(
@@ -97,23 +97,42 @@ def proven_noise_in_balls(
     float64, shape [K]
         Negative where errors in the balls take the SINR without any noise.
     """
-    found = np.empty(channels.shape[1])
+    return _proven_in_balls(channels, users, sensing, sinr, radius, stacked=stacked)[0]
+
+
+def tightest_errors_in_balls(
+    channels: Complex, users: Complex, sensing: Complex, sinr: float, radius: Float, *, stacked: bool
+) -> Complex:  # fmt: skip
+    """The errors e [N, K, M] that leave least of what :func:`proven_noise_in_balls` proves, which has the arguments.
+
+    They are ``-(F + Lambda)^-1 F h`` at the best Lambda: where nothing is lost and the worst error is one alone, that error.
+    """
+    return _proven_in_balls(channels, users, sensing, sinr, radius, stacked=stacked)[1]
+
+
+def _proven_in_balls(
+    channels: Complex, users: Complex, sensing: Complex, sinr: float, radius: Float, *, stacked: bool
+) -> tuple[Float, Complex]:  # fmt: skip
+    """Noise power [K] and errors [N, K, M]."""
+    found, errors = np.empty(channels.shape[1]), np.empty_like(channels)
     for k in range(len(found)):
-        rows, h = _seen(channels[:, k], users, sensing)
+        bases, rows, h = _seen(channels[:, k], users, sensing)
         sign = -np.ones(len(rows))
         sign[k] = 1.0 / sinr
         form = np.einsum("b,bi,bj->ij", sign, rows, rows.conj())
         radii = np.array([np.sqrt((radius[:, k] ** 2).sum())]) if stacked else radius[:, k]
-        found[k] = _withstood(form, h, np.repeat(radii, h.size // len(radii)).reshape(len(radii), -1))
-    return found
+        found[k], error = _withstood(form, h, np.repeat(radii, h.size // len(radii)).reshape(len(radii), -1))
+        errors[:, k] = np.einsum("nms,ns->nm", bases, error.reshape(len(bases), -1))
+    return found, errors
 
 
-def _withstood(form: Complex, h: Complex, radii: Float) -> float:
-    """The largest lower bound of ``(h + e)^H F (h + e)`` over balls of radius r [balls, coordinates of a ball, all alike]."""
-    blocks, least = len(radii), float(np.real(h.conj() @ form @ h))
+def _withstood(form: Complex, h: Complex, radii: Float) -> tuple[float, Complex]:
+    """The largest lower bound of ``(h + e)^H F (h + e)`` over balls of radius r [balls, coordinates of a ball, all alike], and
+    the e of the bound."""
+    blocks, least, error = len(radii), float(np.real(h.conj() @ form @ h)), np.zeros_like(h)
     erring = radii.ravel() > 0.0
     if not erring.any():
-        return least
+        return least, error
     # Errors in units of their radii, the form in units of itself.
     scale = radii.ravel()[erring]
     inner = scale[:, np.newaxis] * form[np.ix_(erring, erring)] * scale
@@ -143,7 +162,7 @@ def _withstood(form: Complex, h: Complex, radii: Float) -> float:
     here = bound(multipliers)
     for _ in range(NEWTON_STEPS):
         if here is None:
-            return -np.inf
+            return -np.inf, error
         _, height, y, inverse = here
         slope = member @ (np.abs(y) ** 2) - 1.0 + barrier / multipliers
         bent = 2.0 * np.real(member @ (y.conj()[:, np.newaxis] * inverse * y) @ member.T) + np.diag(barrier / multipliers**2)
@@ -162,23 +181,25 @@ def _withstood(form: Complex, h: Complex, radii: Float) -> float:
             break
         multipliers, here = multipliers + length * step, there
     assert here is not None
-    return least + unit * here[0]
+    error[erring] = -scale * here[2]
+    return least + unit * here[0], error
 
 
-def _seen(channels: Complex, users: Complex, sensing: Complex) -> tuple[Complex, Complex]:
-    """Beams [K + N, d] (users', then each node's sensing beam at its place) and the channel [d] in the beams' span, node by
-    node."""
+def _seen(channels: Complex, users: Complex, sensing: Complex) -> tuple[Complex, Complex, Complex]:
+    """Bases [N, M, s] of each node's beams, and in them the beams [K + N, N s] (users', then each node's sensing beam at its
+    place) and the channel [N s]."""
     nodes, antennas = channels.shape
     beams = np.concatenate([users.swapaxes(0, 1), sensing[:, np.newaxis]], axis=1)
     size = min(antennas, beams.shape[1])
     rows = np.zeros((len(users) + nodes, nodes, size), dtype=np.complex128)
     h = np.empty((nodes, size), dtype=np.complex128)
+    bases = np.empty((nodes, antennas, size), dtype=np.complex128)
     for n in range(nodes):
-        basis = np.linalg.svd(beams[n].T, full_matrices=False)[0][:, :size]
+        bases[n] = basis = np.linalg.svd(beams[n].T, full_matrices=False)[0][:, :size]
         own = beams[n] @ basis.conj()
         rows[: len(users), n], rows[len(users) + n, n] = own[:-1], own[-1]
         h[n] = basis.conj().T @ channels[n]
-    return rows.reshape(len(rows), -1), h.reshape(-1)
+    return bases, rows.reshape(len(rows), -1), h.reshape(-1)
 
 
 def _descend(
