@@ -63,23 +63,18 @@ class ConeProgram:
         from scipy import sparse
 
         if self._solver is None:
-            place, column, value, row = [], [], [], 0
             kinds = {
                 "second-order": clarabel.SecondOrderConeT,
                 "nonnegative": clarabel.NonnegativeConeT,
                 "zero": clarabel.ZeroConeT,
             }
-            cones = []
-            for cone, where, rows, _ in self._blocks:
-                place.append(np.repeat(np.arange(row, row + len(rows)), len(where)))
-                column.append(np.tile(where, len(rows)))
-                value.append(-rows.reshape(-1))
-                cones.append(kinds[cone](len(rows)))
-                row += len(rows)
-            entries = np.concatenate(value)
+            cones = [kinds[cone](len(rows)) for cone, _, rows, _ in self._blocks]
+            columns = [where for _, where, rows, _ in self._blocks for _ in rows]
+            place = np.repeat(np.arange(len(columns)), [len(where) for where in columns])
+            entries = -np.concatenate([rows.reshape(-1) for _, _, rows, _ in self._blocks])
             kept = entries != 0.0
-            index = (np.concatenate(place)[kept], np.concatenate(column)[kept])
-            matrix = sparse.csc_array((entries[kept], index), shape=(row, self._size))
+            index = (place[kept], np.concatenate(columns)[kept])
+            matrix = sparse.csc_array((entries[kept], index), shape=(len(columns), self._size))
             offset = np.concatenate([block[3] for block in self._blocks])
             quadratic = sparse.csc_array((self._size, self._size))
             self._solver = clarabel.DefaultSolver(quadratic, -cost, matrix, offset, cones, _settings())
@@ -101,7 +96,11 @@ class ConeProgram:
 
     def split(self, multipliers: Float) -> list[Float]:
         """Multipliers of rows in order, block by block; of the first blocks where there are no more."""
-        return np.split(multipliers, np.cumsum([len(rows) for _, _, rows, _ in self._blocks])[:-1])
+        found, start = [], 0
+        for _, _, rows, _ in self._blocks:
+            found.append(multipliers[start : start + len(rows)])
+            start += len(rows)
+        return found
 
 
 def _settings() -> Any:

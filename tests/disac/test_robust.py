@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from disac.designs.robust.guards import guard_of, guarded_amplitudes, guarded_sinr
@@ -224,6 +224,7 @@ def test_bounds_hold_for_any_design_of_random_problems(
     delta=st.sampled_from([0.0, 0.01, 0.1, 0.3]), robustness=st.sampled_from(CHOICES),
     limit=st.sampled_from(["per-node", "per-antenna"]), seed=st.integers(0, 10**6),
 )  # fmt: skip
+@example(4, 4, 3, 8.0, 0.0, "none", "per-node", 12383)
 def test_limits_of_nodes_and_antennas_are_closed_on_random_problems(
     nodes: int, antennas: int, users: int, sinr_db: float, delta: float, robustness: Robustness, limit: Any, seed: int
 ) -> None:  # fmt: skip

@@ -31,7 +31,7 @@ Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
 ROUNDS = 30
-CUTS = 24
+CUTS = 60
 CLOSED = 1e-3
 """Relative distance between design and bound at which no further simplex is asked for, unless told otherwise."""
 

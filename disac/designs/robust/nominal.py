@@ -1,7 +1,8 @@
 """Beams for channels that are known exactly, in closed form up to a fixed point of K numbers.
 
 With ``S(q) = I + sum_j q_j h_j h_j^H`` the multipliers satisfy ``q_k = Gamma / (h_k^H (S - q_k h_k h_k^H)^-1 h_k)``, and the
-beams point along ``S^-1 h_k``: uplink-downlink duality, solved by policy iteration, which is Newton's method here.
+beams point along ``S^-1 h_k``: uplink-downlink duality, solved by policy iteration, which is Newton's method here, from the
+zero-forcing beams where there are some.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ Float = NDArray[np.float64]
 STEPS = 200
 RELATIVE_STEP = 1e-8
 """Newton squares the error of a step: the next one would be below rounding."""
+
+NEAR = 100.0
+"""Times the power that beams may take from which the iteration starts."""
 
 
 def nominal_beams(heard: Complex, sinr: float) -> tuple[Complex | None, Float, int]:
@@ -39,8 +43,8 @@ def nominal_beams(heard: Complex, sinr: float) -> tuple[Complex | None, Float, i
     """
     users = len(heard)
     gram = heard.conj() @ heard.T
-    others = 1.0 - np.eye(users)
-    q = np.zeros(users)
+    own, others = np.eye(users) / sinr, 1.0 - np.eye(users)
+    q = _zero_forcing(gram, sinr)
     for step in range(1, STEPS + 1):
         beams, level = _best(gram, q)
         raised = sinr * level
@@ -50,10 +54,8 @@ def nominal_beams(heard: Complex, sinr: float) -> tuple[Complex | None, Float, i
                 return None, proven, step
         # Powers of the uplink for these beams, where they can serve at all; from above, while the map itself rises from below.
         amplitude = gram @ beams
-        own = np.abs(np.diagonal(amplitude)) ** 2
-        norms = np.real(np.einsum("ik,ij,jk->k", beams.conj(), gram, beams))
-        balance = np.diag(own / sinr) - (np.abs(amplitude) ** 2 * others).T
-        stepped = np.linalg.solve(balance, norms)
+        power = np.abs(amplitude.T) ** 2
+        stepped = np.linalg.solve(power * own - power * others, np.sum(beams.conj() * amplitude, axis=0).real)
         serves = bool((stepped > 0).all())
         following = stepped if serves else raised
         change = np.abs(following - q).max()
@@ -64,6 +66,15 @@ def nominal_beams(heard: Complex, sinr: float) -> tuple[Complex | None, Float, i
     q = q * min(1.0, float((sinr * level / q).min()))
     directions = beams.T @ heard
     return directions / np.linalg.norm(directions, axis=1, keepdims=True), q, step
+
+
+def _zero_forcing(gram: Complex, sinr: float) -> Float:
+    """The uplink's powers for beams that hear one user each; zero where there are none, or none near the power."""
+    try:
+        q = sinr * np.real(np.diagonal(np.linalg.inv(gram)))
+    except np.linalg.LinAlgError:
+        return np.zeros(len(gram))
+    return q if (q > 0).all() and q.sum() <= NEAR else np.zeros(len(gram))
 
 
 def _certain(gram: Complex, q: Float, sinr: float) -> float:
