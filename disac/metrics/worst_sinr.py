@@ -20,7 +20,13 @@ ErrorSet = Literal["norm-ball", "stacked-ball", "phase"]
 STARTS = 12
 ROUNDS = 60
 SETTLED = 1e-9
-NEWTON_STEPS = 100
+NEWTON_STEPS = 30
+BARRIERS = np.geomspace(0.1, 1e-12, 9)
+SHORTEST = 1e-3
+"""Steps below are those of rounding: the next weight is taken."""
+
+NEARBY = 0.01
+"""Newton's decrement, in units of the barrier's weight, at which the next weight is taken."""
 
 
 def coherent_beam_sinr(channels: Complex, users: Complex, sensing: Complex, noise_power: float) -> Float:
@@ -61,7 +67,7 @@ def worst_sinr_in_balls(
     worst = np.empty(count)
     for k in range(count):
         # Only what the beams of a node see of its error counts: coordinates in the span of its beams.
-        _, rows, h = _seen(channels[:, k], users, sensing)
+        rows, h = _seen(channels[:, k], users, sensing)
         if stacked:
             whole = float(np.sqrt((radius[:, k] ** 2).sum()))
             worst[k] = _descend(
@@ -97,42 +103,23 @@ def proven_noise_in_balls(
     float64, shape [K]
         Negative where errors in the balls take the SINR without any noise.
     """
-    return _proven_in_balls(channels, users, sensing, sinr, radius, stacked=stacked)[0]
-
-
-def tightest_errors_in_balls(
-    channels: Complex, users: Complex, sensing: Complex, sinr: float, radius: Float, *, stacked: bool
-) -> Complex:  # fmt: skip
-    """The errors e [N, K, M] that leave least of what :func:`proven_noise_in_balls` proves, which has the arguments.
-
-    They are ``-(F + Lambda)^-1 F h`` at the best Lambda: where nothing is lost and the worst error is one alone, that error.
-    """
-    return _proven_in_balls(channels, users, sensing, sinr, radius, stacked=stacked)[1]
-
-
-def _proven_in_balls(
-    channels: Complex, users: Complex, sensing: Complex, sinr: float, radius: Float, *, stacked: bool
-) -> tuple[Float, Complex]:  # fmt: skip
-    """Noise power [K] and errors [N, K, M]."""
-    found, errors = np.empty(channels.shape[1]), np.empty_like(channels)
+    found = np.empty(channels.shape[1])
     for k in range(len(found)):
-        bases, rows, h = _seen(channels[:, k], users, sensing)
+        rows, h = _seen(channels[:, k], users, sensing)
         sign = -np.ones(len(rows))
         sign[k] = 1.0 / sinr
         form = np.einsum("b,bi,bj->ij", sign, rows, rows.conj())
         radii = np.array([np.sqrt((radius[:, k] ** 2).sum())]) if stacked else radius[:, k]
-        found[k], error = _withstood(form, h, np.repeat(radii, h.size // len(radii)).reshape(len(radii), -1))
-        errors[:, k] = np.einsum("nms,ns->nm", bases, error.reshape(len(bases), -1))
-    return found, errors
+        found[k] = _withstood(form, h, np.repeat(radii, h.size // len(radii)).reshape(len(radii), -1))
+    return found
 
 
-def _withstood(form: Complex, h: Complex, radii: Float) -> tuple[float, Complex]:
-    """The largest lower bound of ``(h + e)^H F (h + e)`` over balls of radius r [balls, coordinates of a ball, all alike], and
-    the e of the bound."""
-    blocks, least, error = len(radii), float(np.real(h.conj() @ form @ h)), np.zeros_like(h)
+def _withstood(form: Complex, h: Complex, radii: Float) -> float:
+    """The largest lower bound of ``(h + e)^H F (h + e)`` over balls of radius r [balls, coordinates of a ball, all alike]."""
+    blocks, least = len(radii), float(np.real(h.conj() @ form @ h))
     erring = radii.ravel() > 0.0
     if not erring.any():
-        return least, error
+        return least
     # Errors in units of their radii, the form in units of itself.
     scale = radii.ravel()[erring]
     inner = scale[:, np.newaxis] * form[np.ix_(erring, erring)] * scale
@@ -141,65 +128,67 @@ def _withstood(form: Complex, h: Complex, radii: Float) -> tuple[float, Complex]
     member = (block == np.unique(block)[:, np.newaxis]).astype(np.float64)
     unit = max(float(np.linalg.norm(linear)), float(np.abs(inner).max()), 1e-300)
     inner, linear = inner / unit, linear / unit
-    barrier = 1e-11
 
-    def bound(multipliers: Float) -> tuple[float, float, Complex, Complex] | None:
-        """The function, the same with its barrier, ``y = (F + Lambda)^-1 F h`` and the inverse; None outside the domain."""
+    def reached(multipliers: Float) -> tuple[float, float, Complex, Complex] | None:
+        """The bound, its barrier, ``y = (F + Lambda)^-1 F h`` and the inverse; None outside the domain."""
         if multipliers.min() <= 0.0:
             return None
+        loaded = inner + np.diag(multipliers @ member)
         try:
-            root = np.linalg.inv(np.linalg.cholesky(inner + np.diag(multipliers @ member)))
+            root = np.linalg.inv(np.linalg.cholesky(loaded))
         except np.linalg.LinAlgError:
             return None
         inverse = root.conj().T @ root
         y = inverse @ linear
-        value = -float(multipliers.sum()) - float(np.real(linear.conj() @ y))
-        return value, value + barrier * float(np.log(multipliers).sum()), y, inverse
+        barrier = float(np.log(multipliers).sum() - 2.0 * np.log(np.real(np.diagonal(root))).sum())
+        # Second order in the error of y, which is large where the matrix is nearly singular.
+        taken = 2.0 * float(np.real(linear.conj() @ y)) - float(np.real(y.conj() @ loaded @ y))
+        return -float(multipliers.sum()) - taken, barrier, y, inverse
 
-    # To the right of the maximum, inside the domain.
+    # To the right of the maximum, inside the domain. The bound's best multipliers may lie on its border, where F + Lambda is
+    # singular; with a barrier in the limit Newton's method follows a path that ends there.
     start = max(0.0, -float(np.linalg.eigvalsh(inner)[0])) + max(float(np.linalg.norm(linear)), 1e-3)
     multipliers = np.full(len(member), start)
-    here = bound(multipliers)
-    for _ in range(NEWTON_STEPS):
-        if here is None:
-            return -np.inf, error
-        _, height, y, inverse = here
-        slope = member @ (np.abs(y) ** 2) - 1.0 + barrier / multipliers
-        bent = 2.0 * np.real(member @ (y.conj()[:, np.newaxis] * inverse * y) @ member.T) + np.diag(barrier / multipliers**2)
-        # A ball in which nothing is heard has no curvature.
-        step = np.linalg.solve(bent + 1e-14 * np.trace(bent) * np.eye(len(bent)), slope)
-        gain = float(slope @ step)
-        if not gain > 1e-13:
-            break
-        length = 1.0
-        while length > 1e-12:
-            there = bound(multipliers + length * step)
-            if there is not None and there[1] >= height + 0.1 * length * gain:
+    here = reached(multipliers)
+    if here is None:
+        return -np.inf
+    best = here[0]
+    for weight in BARRIERS:
+        for _ in range(NEWTON_STEPS):
+            value, barrier, y, inverse = here
+            slope = member @ (np.abs(y) ** 2 + weight * np.real(np.diagonal(inverse))) - 1.0 + weight / multipliers
+            bent = 2.0 * np.real(y.conj()[:, np.newaxis] * inverse * y) + weight * np.abs(inverse) ** 2
+            step = np.linalg.solve(member @ bent @ member.T + np.diag(weight / multipliers**2), slope)
+            gain = float(slope @ step)
+            if not gain > NEARBY * weight:
                 break
-            length /= 2.0
-        else:
-            break
-        multipliers, here = multipliers + length * step, there
-    assert here is not None
-    error[erring] = -scale * here[2]
-    return least + unit * here[0], error
+            length = 1.0
+            while length > SHORTEST:
+                there = reached(multipliers + length * step)
+                if there is not None and there[0] + weight * there[1] >= value + weight * barrier + 0.1 * length * gain:
+                    break
+                length /= 2.0
+            else:
+                break
+            multipliers, here = multipliers + length * step, there
+            best = max(best, here[0])
+    return least + unit * best
 
 
-def _seen(channels: Complex, users: Complex, sensing: Complex) -> tuple[Complex, Complex, Complex]:
-    """Bases [N, M, s] of each node's beams, and in them the beams [K + N, N s] (users', then each node's sensing beam at its
-    place) and the channel [N s]."""
+def _seen(channels: Complex, users: Complex, sensing: Complex) -> tuple[Complex, Complex]:
+    """Beams [K + N, d] (users', then each node's sensing beam at its place) and the channel [d] in the beams' span, node by
+    node."""
     nodes, antennas = channels.shape
     beams = np.concatenate([users.swapaxes(0, 1), sensing[:, np.newaxis]], axis=1)
     size = min(antennas, beams.shape[1])
     rows = np.zeros((len(users) + nodes, nodes, size), dtype=np.complex128)
     h = np.empty((nodes, size), dtype=np.complex128)
-    bases = np.empty((nodes, antennas, size), dtype=np.complex128)
     for n in range(nodes):
-        bases[n] = basis = np.linalg.svd(beams[n].T, full_matrices=False)[0][:, :size]
+        basis = np.linalg.svd(beams[n].T, full_matrices=False)[0][:, :size]
         own = beams[n] @ basis.conj()
         rows[: len(users), n], rows[len(users) + n, n] = own[:-1], own[-1]
         h[n] = basis.conj().T @ channels[n]
-    return bases, rows.reshape(len(rows), -1), h.reshape(-1)
+    return rows.reshape(len(rows), -1), h.reshape(-1)
 
 
 def _descend(
