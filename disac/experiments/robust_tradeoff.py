@@ -194,7 +194,7 @@ class RobustTradeoff:
     def rough_seconds(self, options_text: str) -> float:
         """Rough seconds of one cell on one core, for cost estimates before anything has run."""
         if "s-procedure" in options_text:
-            return 10.0
+            return 2.0
         return 0.5 if '"search":true' in options_text.replace(" ", "") else 0.1
 
 
