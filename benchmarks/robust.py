@@ -14,6 +14,7 @@ from disac.coherent_scenario import CoherentScenario
 from disac.designs.robust.design import robust_problem
 from disac.designs.robust.lifted import LiftedProgram
 from disac.designs.robust.limited_power import solve_limited_power, solve_with_outer_bound
+from disac.designs.robust.matrix_inequality import solve_inequality
 from disac.designs.robust.policy_iteration import solve_by_policy_iteration
 from disac.designs.robust.problem import RobustProblem
 from disac.designs.robust.total_power import solve_total_power
@@ -80,4 +81,15 @@ def against_print() -> Iterator[Row]:
     yield Row("robust lemma1 N=2, global with bound", seconds, naive, "s", words)
 
 
-BENCHMARKS = {"robust": designs, "robust-printed": against_print}
+def exact_balls() -> Iterator[Row]:
+    """Balls exactly, with the bound: by the worst moments, and by the matrix inequality in CVXPY; medians over a few drops."""
+    for nodes, drops in ((2, 5), (4, 1)):
+        problems = _problems(nodes, delta_rad=0.05)[:drops]
+        seconds = _median(lambda p: solve_inequality(p, SINR, stacked=False), problems)
+        lifted = _median(lambda p: solve_inequality(p, SINR, stacked=False, lifted=True), problems)
+        yield Row(
+            f"robust s-procedure N={nodes}, with bound", seconds, lifted, "s", "the lifted inequality in CVXPY and Clarabel"
+        )
+
+
+BENCHMARKS = {"robust": designs, "robust-exact": exact_balls, "robust-printed": against_print}
