@@ -69,8 +69,10 @@ class Options(BaseModel):
     objective: Literal["block", "whole"] = Field(
         "block", description="divergence of the block-diagonal covariance (25) of 000, or of the whole one"
     )
-    solver: Literal["cones", "policy-iteration"] = Field(
-        "cones", description="small second-order cone programs, or policy iteration without a conic solver"
+    solver: Literal["cones", "policy-iteration", "reference"] = Field(
+        "cones",
+        description="small second-order cone programs (exact balls: worst moments), or policy iteration without a conic "
+        "solver; the reference is the matrix inequality of exact balls in CVXPY",
     )
     search: bool = Field(False, description="search the declared errors for the worst SINR")
     draws: int = Field(10_000, ge=100, le=1_000_000, description="random cross-sections and noises of one cell")
@@ -86,6 +88,8 @@ class Options(BaseModel):
             raise ValueError(f"robustness {self.robustness}: zero forcing is checked by margins on amplitudes")
         if self.solver == "policy-iteration" and self.robustness not in ("none", "lemma1", "norm-ball", "stacked-ball"):
             raise ValueError(f"solver policy-iteration: it guards balls, not '{self.robustness}'")
+        if self.solver == "reference" and not self.robustness.startswith("s-procedure"):
+            raise ValueError(f"solver reference: that of s-procedure and s-procedure-stacked, not of '{self.robustness}'")
         return self
 
 
@@ -194,7 +198,7 @@ class RobustTradeoff:
     def rough_seconds(self, options_text: str) -> float:
         """Rough seconds of one cell on one core, for cost estimates before anything has run."""
         if "s-procedure" in options_text:
-            return 2.0
+            return 30.0 if "reference" in options_text else 2.0
         return 0.5 if '"search":true' in options_text.replace(" ", "") else 0.1
 
 

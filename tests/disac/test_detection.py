@@ -7,6 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from scipy.stats import gamma, ncx2
 
 from disac.clutter import disturbance_covariance, whitened_gain
@@ -23,6 +24,7 @@ from disac.designs.robust.guards import guard_of
 from disac.designs.robust.limited_power import solve_with_outer_bound
 from disac.designs.robust.problem import Robustness
 from disac.designs.robust.total_power import solve_total_power
+from disac.experiments.robust_tradeoff import Options
 from disac.metrics.detection import (
     PAPER_THRESHOLD,
     detection_probability,
@@ -258,6 +260,10 @@ def test_choices_that_do_not_go_together_are_refused() -> None:
         design_beams(mine, "s-procedure", 1.0)
     with pytest.raises(ValueError, match="duality of total power"):
         design_beams(mine, "norm-ball", 1.0, "policy-iteration")
+    with pytest.raises(ValueError, match="not of 'norm-ball'"):
+        design_beams(mine, "norm-ball", 1.0, "reference")
+    with pytest.raises(ValidationError, match="solver reference"):
+        Options(robustness="phase", solver="reference")
     with pytest.raises(ValueError, match="quarter turn"):
         guard_of(problem(uncertainty__delta_rad=1.499), "phase") and guard_of(
             type(mine)(**{**mine.__dict__, "phase_error_rad": 1.6}), "phase"

@@ -22,6 +22,7 @@ CHOICES: list[dict[str, Any]] = [
     {"robustness": "phase", "angles": "max-min"},
     {"robustness": "norm-ball", "angles": "max-min"},
     {"robustness": "s-procedure"},
+    {"robustness": "s-procedure-stacked", "solver": "reference"},
     {"robustness": "lemma1", "angles": "paper"},
     {"robustness": "lemma1", "design": "zero-forcing"},
 ]

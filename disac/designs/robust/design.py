@@ -20,7 +20,7 @@ from disac.optim.certificate import Certificate
 from disac.units import db_to_linear
 
 Float = NDArray[np.float64]
-Method = Literal["cones", "policy-iteration"]
+Method = Literal["cones", "policy-iteration", "reference"]
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,15 @@ def design_beams(problem: RobustProblem, robustness: Robustness, sinr: float, me
     Raises
     ------
     ValueError
-        For a matrix inequality, or policy iteration, without a total power limit.
+        For a matrix inequality, or policy iteration, without a total power limit, and for a reference that there is not.
     """
     if robustness in ("s-procedure", "s-procedure-stacked"):
         if problem.limit != "total":
             raise ValueError(f"'{robustness}' is posed for total power, not '{problem.limit}'")
-        return Delivered(solve_inequality(problem, sinr, stacked=robustness == "s-procedure-stacked"))
+        stacked, lifted = robustness == "s-procedure-stacked", method == "reference"
+        return Delivered(solve_inequality(problem, sinr, stacked=stacked, lifted=lifted))
+    if method == "reference":
+        raise ValueError(f"the reference is that of the matrix inequalities, not of '{robustness}'")
     if problem.limit != "total":
         if method != "cones":
             raise ValueError(f"policy iteration rests on the duality of total power; the limit is '{problem.limit}'")
