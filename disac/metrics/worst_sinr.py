@@ -22,6 +22,8 @@ ROUNDS = 60
 SETTLED = 1e-9
 NEWTON_STEPS = 30
 BARRIERS = np.geomspace(0.1, 1e-12, 9)
+"""Weights of the barrier, in units of the form; the bound is that of the last to as much times its size."""
+
 SHORTEST = 1e-3
 """Steps below are those of rounding: the next weight is taken."""
 

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from disac.designs.robust import matrix_inequality
-from disac.designs.robust.balls import InBalls, judged_inequality, proven_by_inequalities
+from disac.designs.robust.balls import InBalls, judged_inequality, proven_by_inequalities, standing_beams
 from disac.designs.robust.guards import guard_of, guarded_amplitudes, guarded_sinr
 from disac.designs.robust.lifted import LiftedProgram, lifted_walk
 from disac.designs.robust.limited_power import LimitedPower, proven_by_limits, solve_limited_power, solve_with_outer_bound
@@ -493,7 +493,9 @@ def test_nodes_together_do_better_than_the_best_one_under_exact_balls() -> None:
     program, alone = InequalityProgram(mine, 100.0, stacked=True), []
     for weights in np.eye(2):
         program.furthest(weights)
-        alone.append(float(mine.divergence(program.beams().beampowers(mine.steering))))
+        beams = standing_beams(mine, 100.0, program.beams(), stacked=True)
+        assert beams is not None
+        alone.append(float(mine.divergence(beams.beampowers(mine.steering))))
     design = solve_inequality(mine, 100.0, stacked=True)
     assert design.beams is not None
     assert design.certificate.value > 1.2 * max(alone)

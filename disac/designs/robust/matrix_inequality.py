@@ -99,11 +99,6 @@ class InequalityProgram(InBalls):
         sensing = np.array([_principal(x.value) for x in self.sensing])
         return Beams(np.einsum("nms,kns->knm", self.bases, users), np.einsum("nms,ns->nm", self.bases, sensing))
 
-    def second_to_first(self) -> float:
-        """The largest ratio of second to first eigenvalue of the users' covariances: zero where beams lose nothing."""
-        values = np.array([np.linalg.eigvalsh(x.value)[-2:] for x in self.users])
-        return float((values[:, 0] / values[:, 1]).max())
-
 
 def refutation(balls: InBalls) -> Complex | None:
     """Multipliers that prove the largest least power of the users, from the program of the moments themselves.
@@ -184,6 +179,11 @@ def solve_inequality(problem: RobustProblem, sinr: float, *, stacked: bool, lift
         One ball over all nodes in place of one for each.
     lifted
         By the conic solver alone: the reference.
+
+    Returns
+    -------
+    RobustDesign
+        ``ok`` within the bound that ``dual_bound`` is, ``infeasible`` with its proof, or ``failed`` where neither was found.
     """
     started = time.perf_counter()
     search = _Search(problem, sinr, stacked=stacked)

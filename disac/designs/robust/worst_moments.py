@@ -54,14 +54,14 @@ class _RefusedError(Exception):
 
 
 class MomentBound:
-    """V and its gradient in numbers of any length: factors [K, d + 1, L], Re and Im, of errors in units of their balls, and
-    last of the channel itself."""
+    """V for weights c [N], and its gradient, in numbers of any length: factors [K, d + 1, L], Re and Im in turn, of errors in
+    units of their balls, and last of the channel itself. Called, it returns both, and keeps q and the beams that are best."""
 
     def __init__(self, balls: InBalls, weights: Float) -> None:
         self.balls, self.weights = balls, weights / np.abs(weights).max()
         self.users, self.size = balls.heard.shape
         self.shape = (self.users, self.size + 1, ERRORS)
-        self.nodes = [slice(n * balls.size, (n + 1) * balls.size) for n in range(len(balls.target))]
+        self.by_node = (self.users, len(balls.target), balls.size, ERRORS)
         # What has length one in a factor: the errors in each ball, and the channel.
         each = np.repeat(np.arange(balls.balls), self.size // balls.balls)
         self.sphere = np.eye(balls.balls + 1)[np.append(each, balls.balls)]
@@ -111,8 +111,7 @@ class MomentBound:
         disturbed = furthest + np.einsum("n,nkl->k", sensing, np.abs(leaks) ** 2)
         spent = np.linalg.solve(power * self.balance, disturbed)
         change = np.einsum("kj,j,jd,jkl->kdl", self.signs, spent, beams, heard.conj())
-        for n, node in enumerate(self.nodes):
-            change[:, node] -= sensing[n] * lit[n][:, np.newaxis] * leaks[n].conj()[:, np.newaxis]
+        change -= np.einsum("n,nd,nkl->kndl", sensing, lit, leaks.conj()).reshape(change.shape)
         self.beams = None
         if (spent > 0).all():
             users = (np.sqrt(spent)[:, np.newaxis] * beams).reshape(self.users, -1, balls.size)
@@ -146,8 +145,8 @@ class MomentBound:
     def _sensed(self, channels: Complex) -> tuple[Complex, Complex, Float]:
         """Sensing beams x_n [N, s], their amplitudes at the users [N, K, L], and what they reach [N]."""
         balls, weight = self.balls, np.sqrt(self.q)[:, np.newaxis, np.newaxis]
-        parts = np.stack([channels[:, node] for node in self.nodes])
-        columns = (weight * parts).swapaxes(1, 2).reshape(len(parts), balls.size, -1)
+        parts = channels.reshape(self.by_node).swapaxes(0, 1)
+        columns = (weight * parts).swapaxes(1, 2).reshape(*balls.target.shape, -1)
         matrices = np.eye(balls.size) + columns @ columns.conj().swapaxes(1, 2)
         lit = np.asarray(np.linalg.solve(matrices, balls.target.conj()[..., np.newaxis])[..., 0], dtype=np.complex128)
         reach: Float = np.real(np.einsum("nd,nd->n", balls.target, lit))
@@ -157,7 +156,17 @@ class MomentBound:
 def worst_moments(balls: InBalls, weights: Float) -> Proposed:
     """Multipliers with the least V for weights c [N], and the beams of largest ``sum_m c_m t_m`` that are best for them.
 
-    No beams where some moments cannot be served, which their simplex may prove.
+    Parameters
+    ----------
+    balls
+        The users' channels and balls, in units of the power and the noise.
+    weights
+        Not all zero; their scale does not matter.
+
+    Returns
+    -------
+    Proposed
+        No beams where some moments cannot be served, which their simplex may prove.
     """
     bound = MomentBound(balls, weights)
     try:
