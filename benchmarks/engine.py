@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from benchmarks.registry import Row
-from flows.cluster import connect, killed_worker
+from flows.cluster import connect
 from pipeline.cube import publish_cube
 from pipeline.experiment import load_experiment
 from pipeline.identity import cell_text
@@ -51,7 +51,7 @@ def engine_slope() -> Iterator[Row]:
             started = time.perf_counter()
             store = LocalStore(folder / f"{time.time_ns()}")
             plan = make_plan(load_study(_study(folder, sinrs, nodes, realisations)), store)
-            Sweep(plan, store, executor, cluster.workers, killed_worker=killed_worker).run()
+            Sweep(plan, store, executor, cluster.workers).run()
             publish_cube(make_plan(plan.study, store), store)
             return time.perf_counter() - started
 

@@ -262,10 +262,3 @@ def kubernetes_manifest(profile: KubernetesProfile) -> dict[str, Any]:
 
 def _missing(extra: str, error: ImportError) -> UsageError:
     return UsageError(f"this cluster needs a library that is not installed ({error.name}): pip install 'disac[{extra}]'")
-
-
-def killed_worker(error: BaseException) -> bool:
-    """Whether a task's error means that it killed its worker (or was aboard when that died)."""
-    from distributed import KilledWorker
-
-    return isinstance(error, KilledWorker)

@@ -9,9 +9,10 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
-from flows.cluster import connect, killed_worker
+from flows.cluster import connect
 from flows.progress import Artifact, Display
 from flows.run import Run
+from flows.worker_ends import WorkerEnds
 from pipeline.sweep import Progress, Sweep
 
 
@@ -64,7 +65,7 @@ def run_study(run: Run, address: str | None, workers: int | None, console: Conso
 def _sweep(run: Run, address: str | None, workers: int | None, console: Console) -> int:
     """Compute what is missing on Dask; returns the number of cells done."""
     todo = len(run.plan.todo)
-    with connect(address, workers) as cluster:
+    with connect(address, workers) as cluster, WorkerEnds(cluster.client) as ends:
         console.print(f"{todo} cells to compute on {cluster.description}", highlight=False)
         console.print(f"Dask dashboard: {cluster.dashboard}", highlight=False, soft_wrap=True)
         display, artifact = Display(console, int(run.plan.complete.sum()), todo), Artifact(run.study.name)
@@ -76,7 +77,7 @@ def _sweep(run: Run, address: str | None, workers: int | None, console: Console)
         try:
             progress = Sweep(
                 run.plan, run.store, cluster.client.get_executor(pure=False, retries=0), cluster.workers, on_progress,
-                run.publish_partial, killed_worker,
+                run.publish_partial, ends.end_of,
             ).run()  # fmt: skip
         finally:
             display.close()

@@ -50,7 +50,7 @@ def compact(store: Store, *, small_bytes: int = SMALL_BYTES, large_bytes: int = 
     groups: dict[str, list[SegmentInfo]] = defaultdict(list)
     for info in ledger.segments:
         if info.size < small_bytes and info.name not in superseded:
-            alike = (info.experiment, info.code_digest, info.manifest, info.schema, info.environment)
+            alike = (info.experiment, info.code_digest, info.manifest, info.schema, info.environment, info.retryable)
             groups[json.dumps(alike, sort_keys=True)].append(info)
     return {name: sources for group in groups.values() for name, sources in _merge_group(store, group, large_bytes)}
 
@@ -100,7 +100,8 @@ def merged(parts: Sequence[tuple[str, Segment]]) -> bytes:
             n, s = cost.get(cost_class, (0, 0.0))
             cost[cost_class] = (n + cells, s + seconds)
     arrays["origin"] = (("cell",), np.concatenate(numbers))
-    shared = {k: parts[0][1].attributes[k] for k in ("experiment", "options", "code_digest", "manifest", "environment")}
+    alike = ("experiment", "options", "code_digest", "manifest", "environment", "retryable")
+    shared = {k: parts[0][1].attributes[k] for k in alike if k in parts[0][1].attributes}
     return encode_arrays(arrays, schema, {**shared, "cost": cost, "origins": list(origins.values())})
 
 

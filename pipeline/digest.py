@@ -24,6 +24,8 @@ _DIGEST_BYTES = 16
 _SKIPPED_FIELDS = frozenset(
     {"ctx", "kind", "type_comment", "type_ignores", "lineno", "col_offset", "end_lineno", "end_col_offset"}
 )
+_OUTPUT, _OPTIONAL = "Variable", "optional"
+"""Whether an output may be left out decides which answers are refused, and no bit of one that is stored."""
 _CLASS_VARIABLE = re.compile(r"\bClassVar\b")
 
 
@@ -326,6 +328,16 @@ def _declares_field(node: ast.stmt) -> bool:
     return isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "model_config" for t in node.targets)
 
 
+def _declares_output(called: ast.expr) -> bool:
+    """A call of ``Variable`` or of a class named after it: the declaration of an output (rule C2)."""
+    name = called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""
+    return name.endswith(_OUTPUT)
+
+
+def _says_optional(node: ast.stmt) -> bool:
+    return isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == _OPTIONAL
+
+
 @functools.lru_cache(maxsize=4096)
 def _body_text(module: _Module, models: frozenset[str]) -> str:
     """Canonical text of a module without imports."""
@@ -340,12 +352,16 @@ def _canonical(node: ast.AST, models: frozenset[str]) -> str:
         return f"JoinedStr({','.join(_joined(node, models))})"
     fields = []
     for name, value in sorted(ast.iter_fields(node)):
+        if name == "keywords" and isinstance(node, ast.Call) and _declares_output(node.func):
+            value = [keyword for keyword in value if keyword.arg != _OPTIONAL]
         if name in _SKIPPED_FIELDS or value is None or value == []:
             continue
         if isinstance(value, list) and isinstance(value[0], ast.stmt):
             value = _effective(value)
             if isinstance(node, ast.ClassDef) and node.name in models:
                 value = [n for n in value if not _declares_field(n)]
+            if isinstance(node, ast.ClassDef) and node.name.endswith(_OUTPUT):
+                value = [n for n in value if not _says_optional(n)]
         fields.append(f"{name}={_value(value, models)}")
     return f"{type(node).__name__}({','.join(fields)})"
 

@@ -53,6 +53,8 @@ class Variable(Protocol):
     @property
     def volatile(self) -> bool: ...  # seconds, host: outside the promise of equal bits (rule R2)
 
+    # ``optional: bool``, where a variable has it, says that a cell may leave it out; see is_optional.
+
 
 @runtime_checkable
 class Experiment(Protocol):
@@ -74,9 +76,9 @@ class Experiment(Protocol):
     def run(self, scenarios: Sequence[Any], options: Any) -> Sequence[Mapping[str, Any]]:
         """Evaluate one line of cells.
 
-        The scenarios differ along ``line_axes`` only. Returns one mapping per scenario with ``status`` (a name of
-        :data:`STATUS_CODES`), ``message`` (a sentence, may be empty for ``ok``) and a value per variable name; a
-        variable left out of the mapping takes its missing value.
+        The scenarios differ along ``line_axes`` only. Returns one mapping per scenario with ``status`` (ok, inaccurate,
+        infeasible or failed), ``message`` (a sentence, may be empty for ``ok``) and a value per variable name. A cell that is
+        ok or inaccurate gives every variable that is not declared optional (rule W6); one left out takes its missing value.
         """
         ...
 
@@ -89,6 +91,11 @@ class Recheckable(Protocol):
         """Sentences on what a result (all its stored variables, detail included, and its ``status``) promises and does not
         keep."""
         ...
+
+
+def is_optional(variable: Variable) -> bool:
+    """Whether a cell that is ok may leave the variable out, or give less of it than its dimension has labels (rule W6)."""
+    return bool(getattr(variable, "optional", False))
 
 
 def experiment_names() -> list[str]:

@@ -23,7 +23,7 @@ from pipeline.store import Entry, Store, content_name
 
 SEGMENTS = "ledger/segments/"
 INDEX = "ledger/index/"
-_INDEX_FORMAT = 2
+_INDEX_FORMAT = 3
 _FAILED = STATUS_CODES["failed"]
 _RESULTS = (STATUS_CODES["ok"], STATUS_CODES["inaccurate"], STATUS_CODES["infeasible"])
 
@@ -80,6 +80,8 @@ class SegmentInfo:
     """Per cost class (options text): number of cells and seconds spent."""
     origins: tuple[str, ...]
     """Names of the segments that its rows come from: its own, or those it was compacted from."""
+    retryable: bool = False
+    """Whether its failures are those of the surroundings, which the next run tries again (rule W3)."""
 
     @property
     def compacted(self) -> bool:
@@ -121,13 +123,14 @@ class Ledger:
 
     @cached_property
     def _order(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """Rows sorted by key, then results before failures, then origin, then compacted copies first; and the sorted keys."""
+        """Rows sorted by key, then results before failures and these before retryable ones, then origin, then compacted copies
+        first; and the sorted keys."""
         view = as_words(self.keys)
         order = np.argsort(view["hi"])
         leading = view["hi"][order]
         if not (leading[1:] == leading[:-1]).any():
             return order, view[order]  # no cell has two copies: a sort by the leading words says it all, in a tenth of the time
-        failed = (self.status == _FAILED).astype(np.uint8)
+        failed = (self.status == _FAILED) * (1 + self.retryable[self.segment])
         loose = np.array([not info.compacted for info in self.segments], dtype=np.int32)
         copy = self.segment + loose[self.segment] * len(self.segments)
         order = np.lexsort((self.row, copy, self.origin, failed, view["lo"], view["hi"]))
@@ -162,6 +165,11 @@ class Ledger:
             segment[found], row[found] = self.segment[chosen], self.row[chosen]
             status[found], origin[found] = self.status[chosen], self.origin[chosen]
         return Choice(segment, row, status, origin)
+
+    @cached_property
+    def retryable(self) -> NDArray[np.int8]:
+        """1 for every segment whose failures the next run tries again, 0 for the others."""
+        return np.array([info.retryable for info in self.segments], dtype=np.int8)
 
     def holding(self, variable: str) -> NDArray[np.bool_]:
         """Which segments hold a variable."""
@@ -243,7 +251,7 @@ def _rows_of(store: Store, entry: Entry, name: str) -> _Rows:
         variables=segment.variables, schema=a["schema"], experiment=a["experiment"], code_digest=a["code_digest"],
         manifest=a["manifest"], environment=a["environment"],
         cost={cost_class: (int(n), float(s)) for cost_class, (n, s) in a["cost"].items()},
-        origins=tuple(origin["name"] for origin in a.get("origins", ())) or (name,),
+        origins=tuple(origin["name"] for origin in a.get("origins", ())) or (name,), retryable=a.get("retryable") is True,
     )  # fmt: skip
     arrays = segment.arrays
     origin = arrays.get("origin", np.zeros(info.cells, dtype=np.int32))

@@ -64,9 +64,16 @@ class Plan:
         return self.choice.present & (self.choice.status == STATUS_CODES["failed"])
 
     @cached_property
+    def retryable(self) -> NDArray[np.bool_]:
+        """Which of them the surroundings failed, such as a worker that was taken away: a run tries them again."""
+        failed = self.failed.copy()
+        failed[failed] = self.ledger.retryable[self.choice.segment[failed]] == 1
+        return failed
+
+    @cached_property
     def todo(self) -> NDArray[np.int64]:
         """Positions of the planned cells that must be computed."""
-        needed = ~self.complete | (self.failed if self.retry else False)
+        needed = ~self.complete | (self.failed if self.retry else self.retryable)
         if self.within is not None:
             needed = needed & self.within
         return np.flatnonzero(needed)
@@ -258,6 +265,8 @@ def reasons(plan: Plan) -> dict[str, int]:
         explained |= lacks
     if plan.retry and plan.failed.any():
         counts["failed before, tried again"] = int(plan.failed.sum())
+    elif plan.retryable.any():
+        counts["lost its workers before, tried again"] = int(plan.retryable.sum())
     missing = np.flatnonzero(~plan.choice.present)
     older = _same_scenario(plan, missing)
     for segment in np.unique(older[older >= 0]):

@@ -27,7 +27,7 @@ def recompute(plan: Plan, store: Store, cell: int) -> Segment:
     task = task_input(plan, store, [np.array([cell])], "")
     experiment = experiment_as_planned(task.experiment, plan.code, task.revision)
     variables = kept_variables(experiment, task)
-    records = compute_line(experiment, variables, task, task.lines[0])
+    records = compute_line(experiment, task, task.lines[0])
     return decode_segment(encode_segment(records, variables, {}))
 
 

@@ -1,7 +1,8 @@
 """The sweep: a sliding window of tasks over whatever executor is given (rules W1-W4).
 
 This file carries the cell semantics of execution: how cells become tasks, how a task that kills its worker is split
-until the guilty cell is alone, and when a cell counts as finished (its segment has its name; the receipt only says so).
+until the guilty cell is alone, what a lost worker means for the cell that was alone on it, and when a cell counts as finished
+(its segment has its name; the receipt only says so).
 Scheduling, transport and restarting workers are the executor's: any ``concurrent.futures.Executor`` will do.
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.budget import NO_LIMIT, Budget
 from pipeline.environment import revision
 from pipeline.errors import SurroundingsError
 from pipeline.experiment import STATUS_CODES
@@ -32,7 +34,8 @@ TARGET_SECONDS = 2.5
 FIRST_CELLS = 4
 MOST_CELLS = 4096
 GROWTH = 8
-KILLS_ALONE = 2
+ATTEMPTS = 3
+"""How often a cell that loses its workers while alone is computed in one run."""
 PUBLISH_SHARE = 0.05
 PUBLISH_EVERY_S = 30.0
 
@@ -45,20 +48,44 @@ class Progress:
     done: int = 0
     by_status: Counter[int] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
+    core_seconds: float = 0.0
+    stopped: str = ""
+    """Why the run ended before all was done, where a budget did it."""
 
     def add(self, receipt: Receipt) -> None:
         """Count a finished task."""
         self.done += receipt.cells
+        self.core_seconds += receipt.seconds
         self.by_status.update(receipt.by_status)
+
+
+@dataclass(frozen=True)
+class WorkerEnd:
+    """How a worker process ended with a task aboard.
+
+    Parameters
+    ----------
+    own_doing
+        Whether what ran on it ended it (rule W3); False where it was taken away from outside, or nobody knows.
+    cause
+        Part of a sentence, such as ``exit status 5``.
+    host
+        The machine, where it is known.
+    """
+
+    own_doing: bool
+    cause: str
+    host: str = ""
 
 
 @dataclass
 class _Task:
-    """Positions of cells, line by line, and how often the task has killed its worker."""
+    """Positions of cells, line by line, and how the workers ended that the task was alone on."""
 
     lines: list[NDArray[np.int64]]
     cost_class: str
-    kills: int = 0
+    losses: tuple[WorkerEnd, ...] = ()
+    since: float = 0.0
 
     @property
     def cells(self) -> int:
@@ -94,6 +121,10 @@ class _Lines:
         now = receipt.seconds / max(1, receipt.cells)
         old = self._seconds.get(cost_class, now)
         self._seconds[cost_class] = 0.5 * old + 0.5 * now
+
+    def expected(self, task: _Task) -> float:
+        """Seconds that a task is expected to take; 0 where no cell of its class has been measured."""
+        return task.cells * self._seconds.get(task.cost_class, 0.0)
 
     def _size(self, cost_class: str) -> int:
         if cost_class not in self._seconds:
@@ -160,7 +191,18 @@ def task_input(plan: Plan, store: Store, lines: list[NDArray[np.int64]], cost_cl
 class Sweep:
     """One pass over a plan's missing cells.
 
-    ``workers`` is asked again and again, so that the window follows a cluster that grows or shrinks.
+    Parameters
+    ----------
+    workers
+        Asked again and again, so that the window follows a cluster that grows or shrinks.
+    worker_end
+        What became of a worker, from the error of a task that was aboard; None for an error of another kind.
+    attempts
+        How often a cell is computed in this run that loses its workers, from outside, while alone.
+    elsewhere
+        The executor for such a cell, given the machines that lost it.
+    budget
+        What may be spent; a run that reaches it ends in good order.
     """
 
     plan: Plan
@@ -169,44 +211,64 @@ class Sweep:
     workers: Callable[[], int]
     on_progress: Callable[[Progress], None] = lambda progress: None
     publish: Callable[[], None] | None = None
-    killed_worker: Callable[[BaseException], bool] = lambda error: False
+    worker_end: Callable[[BaseException], WorkerEnd | None] = lambda error: None
+    attempts: int = ATTEMPTS
+    elsewhere: Callable[[frozenset[str]], Executor] | None = None
+    budget: Budget = NO_LIMIT
 
     def run(self) -> Progress:
-        """Compute everything that is missing; returns the final counts.
+        """Compute everything that is missing, or what the budget allows; returns the final counts.
 
         Raises
         ------
         SurroundingsError
             If a task could not be carried out for a reason outside its cells.
         """
-        source = _Lines(self.plan)
-        again: deque[_Task] = deque()
-        flying: dict[Future[Receipt], _Task] = {}
-        progress = Progress(total=len(self.plan.todo))
+        self._source, self._again = _Lines(self.plan), deque[_Task]()
+        self._flying: dict[Future[Receipt], _Task] = {}
+        self._progress = Progress(total=len(self.plan.todo))
         self._published = time.monotonic()
         try:
             while True:
-                while len(flying) < 2 * max(1, self.workers()):
-                    task = again.popleft() if again else source.take()
-                    if task is None:
-                        break
-                    flying[self._submit(task)] = task
-                if not flying:
-                    return progress
-                done, _ = wait(flying, timeout=0.5, return_when=FIRST_COMPLETED)
+                self._fill_window()
+                if not self._flying:
+                    return self._progress
+                done, _ = wait(self._flying, timeout=0.5, return_when=FIRST_COMPLETED)
                 for future in done:
-                    task = flying.pop(future)
-                    again.extend(self._settle(task, future, source, progress))
-                self.on_progress(progress)
+                    task = self._flying.pop(future)
+                    self._again.extend(self._settle(task, future))
+                self.on_progress(self._progress)
+                if self.budget.over():
+                    self._progress.stopped = "the deadline has come"
+                    return self._progress
                 self._publish_now_and_then()
         finally:
-            for future in flying:
+            for future in self._flying:
                 future.cancel()
 
-    def _submit(self, task: _Task) -> Future[Receipt]:
-        return self.executor.submit(compute_task, task_input(self.plan, self.store, task.lines, task.cost_class))
+    def _fill_window(self) -> None:
+        """Hand out tasks until every worker has one in work and one waiting, as far as the budget goes."""
+        while len(self._flying) < 2 * max(1, self.workers()):
+            task = self._again.popleft() if self._again else self._source.take()
+            if task is None:
+                return
+            promised = sum(self._source.expected(other) for other in self._flying.values())
+            refusal = self.budget.refusal(self._progress.core_seconds, promised, self._source.expected(task))
+            if refusal:
+                self._progress.stopped = refusal
+                self._again.appendleft(task)
+                return
+            self._progress.stopped = ""
+            self._flying[self._submit(task)] = task
 
-    def _settle(self, task: _Task, future: Future[Receipt], source: _Lines, progress: Progress) -> list[_Task]:
+    def _submit(self, task: _Task) -> Future[Receipt]:
+        executor = self.executor
+        if task.losses and self.elsewhere is not None:
+            executor = self.elsewhere(frozenset(end.host for end in task.losses if end.host))
+        task.since = time.monotonic()
+        return executor.submit(compute_task, task_input(self.plan, self.store, task.lines, task.cost_class))
+
+    def _settle(self, task: _Task, future: Future[Receipt]) -> list[_Task]:
         """Count a finished task; return the tasks to try again."""
         try:
             receipt = future.result()
@@ -215,26 +277,35 @@ class Sweep:
         except SurroundingsError:
             raise
         except Exception as error:
-            if not self.killed_worker(error):
+            end = self.worker_end(error)
+            if end is None:
                 raise SurroundingsError(f"a task could not be carried out: {type(error).__name__}: {error}") from error
-            return self._after_kill(task, progress)
-        source.learn(task.cost_class, receipt)
-        progress.add(receipt)
+            self._progress.core_seconds += time.monotonic() - task.since
+            return self._after_loss(task, end)
+        self._source.learn(task.cost_class, receipt)
+        self._progress.add(receipt)
         return []
 
-    def _after_kill(self, task: _Task, progress: Progress) -> list[_Task]:
-        """Split a task whose worker died; a cell that did it twice while alone has failed (rules W3, W4)."""
+    def _after_loss(self, task: _Task, end: WorkerEnd) -> list[_Task]:
+        """Split a task whose worker ended (rule W4); a cell that was alone has failed if it did that, else tries again (W3)."""
         if task.cells > 1:
             return task.halves()
-        task.kills += 1
-        cell = int(task.lines[0][0])
-        if not self._stored_since(cell):
-            if task.kills < KILLS_ALONE:
+        task.losses += (end,)
+        if not self._stored_since(int(task.lines[0][0])):
+            if not end.own_doing and len(task.losses) < self.attempts:
                 return [task]
-            inputs = task_input(self.plan, self.store, task.lines, task.cost_class)
-            record_failure(inputs, inputs.lines[0][0], f"The cell ended its worker process {task.kills} times while alone.")
-        progress.add(Receipt("", 1, {STATUS_CODES["failed"]: 1}, 0.0))
+            self._record_loss(task, end)
+        self._progress.add(Receipt("", 1, {STATUS_CODES["failed"]: 1}, 0.0))
         return []
+
+    def _record_loss(self, task: _Task, end: WorkerEnd) -> None:
+        inputs = task_input(self.plan, self.store, task.lines, task.cost_class)
+        if end.own_doing:
+            message = f"The cell ended its worker process: {end.cause}."
+        else:
+            causes = "; ".join(dict.fromkeys(loss.cause for loss in task.losses))
+            message = f"The cell lost its worker {len(task.losses)} times ({causes}). The next run tries it again."
+        record_failure(inputs, inputs.lines[0][0], message, retryable=not end.own_doing)
 
     def _stored_since(self, cell: int) -> bool:
         """Whether an outcome of the cell was stored after the plan was made, such as its time limit's."""

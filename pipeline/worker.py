@@ -18,18 +18,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from pipeline.accepted import BrokenOutputError, accepted, storable
 from pipeline.digest import CodeDigest
 from pipeline.environment import environment
 from pipeline.errors import broken_rule
-from pipeline.experiment import STATUS_CODES, Experiment, Variable
+from pipeline.experiment import Experiment, Variable
 from pipeline.ledger import put_segment
 from pipeline.loaded import experiment_as_planned
 from pipeline.segment import CellRecord, encode_segment, failed_record
 from pipeline.store import open_store_backend
 from pipeline.values import build, replace_values
-from pipeline.zarrio import numpy_dtype
 
 TIME_LIMIT_EXIT = 77
+MOST_MESSAGE, MOST_TRACEBACK = 2_000, 20_000
+"""Letters that are kept of what an experiment says, and of a traceback."""
 
 
 class CellInput(NamedTuple):
@@ -82,9 +84,9 @@ def compute_task(task: TaskInput) -> Receipt:
     records: list[CellRecord] = []
     for line in task.lines:
         with _time_limit(task, line):
-            records.extend(compute_line(experiment, variables, task, line))
+            records.extend(compute_line(experiment, task, line))
     seconds = time.perf_counter() - started
-    name = _write(task, variables, records, seconds)
+    name, records = _write(task, variables, records, seconds)
     statuses, counts = np.unique([r.status for r in records], return_counts=True)
     return Receipt(name, len(records), {int(s): int(n) for s, n in zip(statuses, counts, strict=True)}, seconds)
 
@@ -94,33 +96,50 @@ def kept_variables(experiment: Experiment, task: TaskInput) -> tuple[Variable, .
     return tuple(v for v in experiment.variables if v.name in task.keep)
 
 
-def record_failure(task: TaskInput, cell: CellInput, message: str, seconds: float = 0.0) -> str:
-    """Store a failure of one cell itself (rule W3) and return the segment's name."""
-    record = failed_record(cell.key, cell.scenario_key, cell.canonical, message)
-    return _write(task, (), [record], seconds)
+def record_failure(task: TaskInput, cell: CellInput, message: str, seconds: float = 0.0, *, retryable: bool = False) -> str:
+    """Store a failure of one cell (rule W3) and return the segment's name.
+
+    Parameters
+    ----------
+    retryable
+        The surroundings failed it: the next plain run computes it again.
+    """
+    return _write(task, (), [_failed(cell, message)], seconds, retryable=retryable)[0]
 
 
-def _write(task: TaskInput, variables: Sequence[Variable], records: Sequence[CellRecord], seconds: float) -> str:
-    data = encode_segment(
-        records,
-        variables,
-        {
-            "experiment": task.experiment,
-            "options": dict(task.options),
-            "code_digest": task.code_digest,
-            "manifest": dict(task.manifest),
-            "environment": environment(),
-            "host": platform.node(),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "cost": {task.cost_class: [len(records), seconds]},
-        },
-    )
-    return put_segment(open_store_backend(task.store), data)
+def _write(
+    task: TaskInput, variables: Sequence[Variable], records: list[CellRecord], seconds: float, *, retryable: bool = False
+) -> tuple[str, list[CellRecord]]:
+    """Store records as one segment; returns its name and the records as they are stored."""
+    attributes = {
+        "experiment": task.experiment,
+        "options": dict(task.options),
+        "code_digest": task.code_digest,
+        "manifest": dict(task.manifest),
+        "environment": environment(),
+        "host": platform.node(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cost": {task.cost_class: [len(records), seconds]},
+    } | ({"retryable": True} if retryable else {})
+    try:
+        data = encode_segment(records, variables, attributes)
+    except Exception:  # whatever one cell brings, the others are stored (rule W3)
+        records = [_encodable(record, variables) for record in records]
+        data = encode_segment(records, variables, attributes)
+    return put_segment(open_store_backend(task.store), data), records
 
 
-def compute_line(
-    experiment: Experiment, variables: Sequence[Variable], task: TaskInput, line: Sequence[CellInput]
-) -> list[CellRecord]:
+def _encodable(record: CellRecord, variables: Sequence[Variable]) -> CellRecord:
+    """The record, or a failure in its place if it cannot be encoded."""
+    try:
+        encode_segment([record], variables, {})
+    except Exception as error:
+        message = storable(f"The cell's result cannot be stored: {_said(error)}", MOST_MESSAGE)
+        return failed_record(record.key, record.scenario_key, record.canonical, message, storable(traceback.format_exc()))
+    return record
+
+
+def compute_line(experiment: Experiment, task: TaskInput, line: Sequence[CellInput]) -> list[CellRecord]:
     """Run one line; when it raises, run its cells one by one so that only the guilty ones fail."""
     options = build(experiment.options_model, task.options)
     ready: list[tuple[CellInput, BaseModel]] = []
@@ -132,7 +151,7 @@ def compute_line(
             reasons = "; ".join(f"{'.'.join(map(str, e['loc']))}: {broken_rule(e)}" for e in error.errors())
             records.append(_failed(cell, f"The scenario of this cell is not valid: {reasons}"))
     if ready:
-        records.extend(_run(experiment, variables, options, ready))
+        records.extend(_run(experiment, options, ready))
     return records
 
 
@@ -140,41 +159,44 @@ def scenario_of(experiment: Experiment, task: TaskInput, cell: CellInput) -> Bas
     return build(experiment.scenario_model, replace_values(task.scenario, cell.values))
 
 
-def _run(
-    experiment: Experiment,
-    variables: Sequence[Variable],
-    options: BaseModel,
-    ready: Sequence[tuple[CellInput, BaseModel]],
-) -> list[CellRecord]:
+def _run(experiment: Experiment, options: BaseModel, ready: Sequence[tuple[CellInput, BaseModel]]) -> list[CellRecord]:
     cells = [cell for cell, _ in ready]
     try:
-        results = experiment.run([scenario for _, scenario in ready], options)
-        if len(results) != len(ready):
-            raise ValueError(f"the experiment returned {len(results)} results for {len(ready)} cells")
-    except Exception as error:
+        answers = experiment.run([scenario for _, scenario in ready], options)
+        if len(answers) != len(ready):
+            raise ValueError(f"the experiment returned {len(answers)} results for {len(ready)} cells")
+        answers = list(answers)
+    except BaseException as error:
+        # Whatever a cell raises is its own, SystemExit too; but a person who interrupts `disac cell` means the program.
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise
         if len(ready) > 1:
-            return [record for one in ready for record in _run(experiment, variables, options, [one])]
-        return [_failed(cells[0], f"{type(error).__name__}: {error}", traceback.format_exc())]
-    return [_record(cell, result, variables) for cell, result in zip(cells, results, strict=True)]
+            return [record for one in ready for record in _run(experiment, options, [one])]
+        return [_failed(cells[0], _said(error), traceback.format_exc())]
+    return [_record(cell, answer, experiment.variables) for cell, answer in zip(cells, answers, strict=True)]
 
 
-def _record(cell: CellInput, result: Mapping[str, Any], variables: Sequence[Variable]) -> CellRecord:
-    """Check one result against the declared schema; a result that breaks it is a failure of the cell."""
+def _record(cell: CellInput, answer: Any, variables: Sequence[Variable]) -> CellRecord:
+    """One answer as it is stored; one that breaks the declared schema is a failure of its cell (rule W6)."""
     try:
-        status, message = STATUS_CODES[result["status"]], str(result.get("message", ""))
-        values = {}
-        for variable in variables:
-            if variable.name in result:
-                value = np.asarray(result[variable.name], dtype=numpy_dtype(variable.dtype))
-                if value.ndim != len(variable.dims):
-                    raise ValueError(f"'{variable.name}' has shape {value.shape}, declared dimensions {variable.dims}")
-                values[variable.name] = value
-    except (KeyError, TypeError, ValueError) as error:
-        return _failed(cell, f"The experiment broke its declared output: {error}", traceback.format_exc())
-    return CellRecord(cell.key, cell.scenario_key, cell.canonical, status, message, "", values)
+        status, message, values = accepted(answer, variables)
+    except BrokenOutputError as error:
+        return _failed(cell, f"The experiment broke its declared output: {error}.")
+    except Exception as error:  # what the answer's own objects do when they are looked at
+        return _failed(cell, f"The experiment's answer cannot be read: {_said(error)}", traceback.format_exc())
+    return CellRecord(cell.key, cell.scenario_key, cell.canonical, status, storable(message, MOST_MESSAGE), "", values)
+
+
+def _said(error: BaseException) -> str:
+    """Kind and text of an exception, whose own text may fail."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return f"{type(error).__name__}, whose text cannot be made"
 
 
 def _failed(cell: CellInput, message: str, trace: str = "") -> CellRecord:
+    message, trace = storable(message, MOST_MESSAGE), storable(trace, MOST_TRACEBACK)
     return failed_record(cell.key, cell.scenario_key, cell.canonical, message, trace)
 
 

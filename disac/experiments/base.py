@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Variable:
-    """One output variable: ``dims`` are its own dimensions in one cell; ``detail`` stays out of the dense cube."""
+    """One output variable: ``dims`` are its own dimensions in one cell; ``detail`` stays out of the dense cube.
+
+    A cell that is ok leaves out none but an ``optional`` one.
+    """
 
     name: str
     long_name: str
@@ -19,3 +22,4 @@ class Variable:
     coords: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     kind: Literal["cube", "detail"] = "cube"
     volatile: bool = False
+    optional: bool = False

@@ -81,7 +81,10 @@ class Options(BaseModel):
 
 def _sensing(name: str, long_name: str, unit: str = "1") -> tuple[Variable, Variable]:
     """The same score where all signals are known at the receivers, and where only the sensing signal counts."""
-    return Variable(name, long_name, unit), Variable(f"sensing_only_{name}", f"{long_name}, by the sensing signal alone", unit)
+    return (
+        Variable(name, long_name, unit),
+        Variable(f"sensing_only_{name}", f"{long_name}, by the sensing signal alone", unit, optional=True),
+    )
 
 
 SENSING = (

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from flows.cluster import killed_worker
+from flows.worker_ends import WorkerEnds
 from pipeline.ledger import open_ledger
 from pipeline.plan import make_plan
 from pipeline.store import LocalStore
@@ -54,6 +54,7 @@ def test_w2_workers_ended_under_load_lose_nothing(study_file: Write, tmp_path: P
         dask.config.set(settings),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
         Client(cluster, set_as_default=False) as client,
+        WorkerEnds(client) as ends,
     ):
         done = threading.Event()
 
@@ -77,7 +78,7 @@ def test_w2_workers_ended_under_load_lose_nothing(study_file: Write, tmp_path: P
         started = time.monotonic()
         try:
             executor = client.get_executor(pure=False, retries=0)
-            Sweep(plan, store, executor, lambda: 2, killed_worker=killed_worker).run()
+            Sweep(plan, store, executor, lambda: 2, worker_end=ends.end_of).run()
         finally:
             done.set()
             thread.join()

@@ -29,7 +29,7 @@ from pipeline.plan import Plan, make_plan, refreshed
 from pipeline.recompute import recompute
 from pipeline.store import LocalStore
 from pipeline.study import load_study
-from pipeline.sweep import Sweep
+from pipeline.sweep import Sweep, WorkerEnd
 from pipeline.worker import record_failure
 
 Write = Callable[..., Path]
@@ -145,10 +145,7 @@ class _TimesOut(Executor):
 def test_w3_a_retried_cell_that_times_out_again_is_blamed_once(study_file: Write, store: LocalStore) -> None:
     plan = run(make_plan(load_study(study_file(THIRTEEN)), store), store)
     before = len(open_ledger(store).keys)
-    sweep = Sweep(
-        replace(plan, retry=True), store, _TimesOut(), lambda: 2, killed_worker=lambda e: isinstance(e, ChildProcessError)
-    )  # fmt: skip
-    sweep.run()
+    Sweep(replace(plan, retry=True), store, _TimesOut(), lambda: 2, worker_end=lambda e: WorkerEnd(True, "gone")).run()
     after = open_ledger(store)
     assert len(after.keys) == before + 6
     added = {info.name for info in after.segments} - {info.name for info in plan.ledger.segments}

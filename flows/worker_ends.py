@@ -1,0 +1,159 @@
+"""How Dask's workers end, told by who sees it: the nanny above each worker process (rules W3, W4).
+
+A nanny knows the exit status or the signal of its worker process, and whether it asked for the end itself. It does not know
+why a signal came: SIGKILL may come from the system, from an operator, or from a scheduler that takes the machine back. So three
+ends count as the cell's own doing: an exit, a signal that a process gets for what it does (a segmentation fault), and a memory
+limit that the cell reached with memory of its own. Every other end is a matter of the surroundings.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import psutil
+from dask.utils import format_bytes
+from distributed import KilledWorker, Nanny, NannyPlugin, Status, Worker, WorkerPlugin
+from distributed.comm import get_address_host
+from distributed.nanny import WorkerProcess
+
+from pipeline.sweep import WorkerEnd
+
+EXITS, STARTS, MEMORY = "disac-worker-exit", "disac-task-start", "worker-restart-memory"
+"""Topics of the events; Dask's nanny sends the last one when it ends a worker above its memory limit."""
+
+_PATIENCE_S = 2.0
+"""A nanny that is there has told within a few hundredths of a second; one that went with its machine never will."""
+
+_OWN_SIGNALS = frozenset(
+    {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
+)
+_UNKNOWN_EXIT = 255
+"""What Dask reports where somebody else has reaped the process."""
+
+_FULL = 0.9
+"""Share of a worker's memory at its end that the cell reaches on a fresh worker: then the memory was its own."""
+
+
+class Witness(NannyPlugin):  # type: ignore[misc]
+    """In each nanny: tells the scheduler how its worker process ended, and whether the nanny had asked for it."""
+
+    name = "disac-witness"
+
+    def setup(self, nanny: Nanny) -> None:
+        """Let the class that holds worker processes tell; once in each process that has nannies."""
+        if not hasattr(WorkerProcess.mark_stopped, "__wrapped__"):
+            WorkerProcess.mark_stopped = _telling(WorkerProcess.mark_stopped)
+
+
+def _telling(mark_stopped: Callable[[WorkerProcess], None]) -> Callable[[WorkerProcess], None]:
+    """What a nanny does when its process has ended, after telling the scheduler."""
+
+    @functools.wraps(mark_stopped)
+    def tell(self: WorkerProcess) -> None:
+        nanny: Nanny = self.on_exit.__self__
+        # A nanny that is closing ends its worker itself, and nobody may be there to listen.
+        if self.status != Status.stopped and nanny.status in (Status.starting, Status.running):
+            asked = self.status not in (Status.starting, Status.running)
+            process = self.process
+            nanny.log_event(EXITS, {"worker": nanny.address, "pid": process.pid, "code": process.exitcode, "asked": asked})
+        mark_stopped(self)
+
+    return tell
+
+
+class Scales(WorkerPlugin):  # type: ignore[misc]
+    """In each worker: tells its memory when a task begins, so that what the task adds is known."""
+
+    name = "disac-scales"
+
+    def setup(self, worker: Worker) -> None:
+        """Weigh the worker while nothing has run on it."""
+        self._worker, self._process = worker, psutil.Process()
+        self._fresh = self._process.memory_info().rss
+
+    def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
+        """Tell the memory before a task."""
+        if finish == "executing":
+            worker, process = self._worker, self._process
+            told = {"rss": process.memory_info().rss, "fresh": self._fresh, "limit": worker.memory_manager.memory_limit or 0}
+            worker.log_event(STARTS, {"worker": worker.address, "pid": process.pid} | told)
+
+
+class WorkerEnds:
+    """What the nannies of a client's cluster tell while this context is open."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._told: dict[str, dict[tuple[str, int], dict[str, Any]]] = {EXITS: {}, STARTS: {}, MEMORY: {}}
+        """By topic, then by machine and process."""
+        self._news = threading.Condition()
+
+    def __enter__(self) -> WorkerEnds:
+        for topic in self._told:
+            self._client.subscribe_topic(topic, self._keep(topic))
+        self._client.register_plugin(Witness())
+        self._client.register_plugin(Scales())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for topic in self._told:
+            self._client.unsubscribe_topic(topic)
+
+    def _keep(self, topic: str) -> Callable[[tuple[float, dict[str, Any]]], None]:
+        def keep(event: tuple[float, dict[str, Any]]) -> None:
+            with self._news:
+                self._told[topic][get_address_host(event[1]["worker"]), event[1]["pid"]] = event[1]
+                self._news.notify_all()
+
+        return keep
+
+    def end_of(self, error: BaseException) -> WorkerEnd | None:
+        """How the worker ended that a task's error is about; None if the error is about something else."""
+        if not isinstance(error, KilledWorker):
+            return None
+        worker = error.last_worker
+        process = worker.host, worker.pid
+        with self._news:
+            self._news.wait_for(lambda: process in self._told[EXITS], timeout=_PATIENCE_S)
+            exit_, start, memory = (self._told[topic].pop(process, None) for topic in (EXITS, STARTS, MEMORY))
+        return judged(worker.host, exit_, start, memory)
+
+
+def judged(
+    host: str, exit_: dict[str, Any] | None, start: dict[str, Any] | None = None, memory: dict[str, Any] | None = None
+) -> WorkerEnd:
+    """What the reports on one worker say.
+
+    Parameters
+    ----------
+    host
+        The worker's machine.
+    exit_
+        ``code`` of the process, negative for a signal, and whether the nanny ``asked`` for its end; None if nobody told.
+    start, memory
+        Memory in bytes: ``rss`` when the task began, that of the worker while it was ``fresh``, its ``limit``; and ``rss`` when
+        the nanny ended it for its memory.
+    """
+    if memory is not None and start is not None:
+        own = memory["rss"] - start["rss"]
+        words = f"it used {format_bytes(own)} of its own, {format_bytes(memory['rss'])} with what was there before"
+        # A worker that others had filled says nothing of this cell; the next attempt is on a fresh one.
+        alone = own + start["fresh"] > _FULL * memory["rss"]
+        return WorkerEnd(alone, f"memory limit of {format_bytes(start['limit'])}: {words}", host)
+    if exit_ is None:
+        return WorkerEnd(False, f"the worker on {host} went away without a word", host)
+    code = int(exit_["code"])
+    if exit_["asked"] or code == _UNKNOWN_EXIT:
+        return WorkerEnd(False, f"the worker on {host} was ended from outside", host)
+    if code >= 0:
+        return WorkerEnd(True, f"exit status {code}", host)
+    number = -code
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    if number in _OWN_SIGNALS:
+        return WorkerEnd(True, f"{name} ({signal.strsignal(number)})", host)
+    return WorkerEnd(False, f"{name} from outside on {host}", host)

@@ -1,0 +1,46 @@
+"""What a run may spend: worker time, and a moment at which it ends in good order."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits of a run; what does not fit is left for the next.
+
+    Parameters
+    ----------
+    core_seconds
+        Worker time to spend, in seconds of one core.
+    ends_at
+        Reading of ``time.monotonic()`` at which the run ends.
+    """
+
+    core_seconds: float = math.inf
+    ends_at: float = math.inf
+
+    def over(self) -> bool:
+        """Whether the moment has come."""
+        return time.monotonic() >= self.ends_at
+
+    def refusal(self, spent: float, promised: float, task: float) -> str:
+        """Why a task must not begin, as a sentence; empty where it may.
+
+        Parameters
+        ----------
+        spent, promised
+            Seconds of finished tasks, and those expected of the tasks in work.
+        task
+            Seconds expected of the task; 0 where nothing is known yet.
+        """
+        if spent + promised + task > self.core_seconds or spent >= self.core_seconds:
+            return f"the budget of {self.core_seconds / 3600:g} core hours leaves no room for another task"
+        if time.monotonic() + 2.0 * task > self.ends_at:  # one task waits behind another on each worker
+            return "no further task is expected to end before the deadline"
+        return ""
+
+
+NO_LIMIT = Budget()

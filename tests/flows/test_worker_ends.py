@@ -1,0 +1,137 @@
+"""How Dask's workers end, seen by their nannies: own doing or the surroundings (rules W3, W4)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import psutil
+import pytest
+from distributed import Client, LocalCluster
+
+from flows.worker_ends import WorkerEnds, judged
+from pipeline.experiment import STATUS_NAMES
+from pipeline.ledger import read_segment
+from pipeline.plan import Plan, make_plan
+from pipeline.store import LocalStore
+from pipeline.study import load_study
+from pipeline.sweep import Sweep
+
+MB = 10**6
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[tuple[LocalCluster, Client]]:
+    settings = {
+        "distributed.scheduler.allowed-failures": 0, "distributed.scheduler.worker-saturation": 1.0,
+        "distributed.worker.memory.terminate": 0.9, "distributed.worker.memory.pause": False,
+        "distributed.worker.memory.spill": False, "distributed.worker.memory.target": False,
+    }  # fmt: skip
+    with (
+        dask.config.set(settings),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50, memory_limit="500MB") as local,
+        Client(local, set_as_default=False) as client,
+    ):
+        yield local, client
+
+
+def run(client: Client, store: LocalStore, kinds: str, more: str = "") -> tuple[Plan, dict[str, tuple[str, str]], float]:
+    study = load_study(f"study: poison\nexperiment: poison\naxes: {{kind: [{kinds}]}}\n{more}")
+    plan = make_plan(study, store)
+    started = time.monotonic()
+    with WorkerEnds(client) as ends:
+        Sweep(plan, store, client.get_executor(pure=False, retries=0), lambda: 2, worker_end=ends.end_of).run()
+    took, after, found = time.monotonic() - started, make_plan(study, store), {}
+    for i, label in enumerate(plan.cells.axes[0].labels):
+        segment = read_segment(store, after.ledger.segments[after.choice.segment[i]].name)
+        row = after.choice.row[i]
+        found[str(label)] = STATUS_NAMES[int(segment.arrays["status"][row])], str(segment.arrays["message"][row])
+    return after, found, took
+
+
+def test_w3_what_a_cell_does_to_its_process_is_told_with_its_cause(
+    cluster: tuple[LocalCluster, Client], tmp_path: Path
+) -> None:
+    kinds = "good, exits, ends-process, segfault, memory, whole-as-real"
+    after, found, took = run(cluster[1], LocalStore(tmp_path), kinds)
+    assert {kind: status for kind, (status, _) in found.items()} == {
+        "good": "ok", "whole-as-real": "ok", "exits": "failed", "ends-process": "failed", "segfault": "failed",
+        "memory": "failed",
+    }  # fmt: skip
+    assert found["exits"][1] == "SystemExit: 3"
+    assert found["ends-process"][1] == "The cell ended its worker process: exit status 5."
+    assert found["segfault"][1].startswith("The cell ended its worker process: SIGSEGV")
+    assert "memory limit of 476.84 MiB: it used" in found["memory"][1]
+    assert len(after.todo) == 0, "all are for good"
+    assert took < 30.0
+
+
+def test_w3_a_cell_that_exits_is_done_at_once(cluster: tuple[LocalCluster, Client], tmp_path: Path) -> None:
+    _, found, took = run(cluster[1], LocalStore(tmp_path), "exits")
+    assert found["exits"] == ("failed", "SystemExit: 3")
+    assert took < 5.0
+
+
+def test_w3_a_healthy_cell_whose_worker_is_killed_twice_is_ok(cluster: tuple[LocalCluster, Client], tmp_path: Path) -> None:
+    client = cluster[1]
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    killed: set[int] = set()
+
+    def kill_twice() -> None:
+        until = time.monotonic() + 40.0
+        while len(killed) < 2 and time.monotonic() < until:
+            time.sleep(0.1)
+            for mark in marks.iterdir():
+                pid = int(mark.name.split("-")[1])
+                if pid not in killed and psutil.pid_exists(pid):
+                    killed.add(pid)
+                    os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_twice)
+    killer.start()
+    after, found, _ = run(client, LocalStore(tmp_path / "store"), "waits", f"scenario: {{marks: '{marks}'}}\n")
+    killer.join()
+    assert len(killed) == 2
+    assert found["waits"] == ("ok", "")
+    assert len(after.todo) == 0
+
+
+def test_w3_a_cell_that_kills_itself_like_the_system_would_is_tried_again_by_the_next_run(
+    cluster: tuple[LocalCluster, Client], tmp_path: Path
+) -> None:
+    after, found, _ = run(cluster[1], LocalStore(tmp_path), "killed, good")
+    status, message = found["killed"]
+    assert status == "failed"
+    assert message.startswith("The cell lost its worker 3 times (SIGKILL from outside on 127.0.0.1)")
+    assert len(after.todo) == 1
+
+
+START = {"rss": 200 * MB, "fresh": 150 * MB, "limit": 500 * MB}
+
+
+@pytest.mark.parametrize(
+    ("exit_", "start", "memory", "own", "words"),
+    [
+        (None, None, None, False, "went away without a word"),
+        ({"code": 0, "asked": False}, None, None, True, "exit status 0"),
+        ({"code": 1, "asked": True}, None, None, False, "ended from outside"),
+        ({"code": 255, "asked": False}, None, None, False, "ended from outside"),
+        ({"code": -signal.SIGABRT, "asked": False}, None, None, True, "SIGABRT"),
+        ({"code": -signal.SIGTERM, "asked": False}, None, None, False, "SIGTERM from outside on h"),
+        ({"code": -60, "asked": False}, None, None, False, "signal 60 from outside on h"),
+        ({"code": -signal.SIGTERM, "asked": False}, START, {"rss": 480 * MB}, False, "memory limit"),
+        ({"code": -signal.SIGTERM, "asked": False}, START | {"rss": 160 * MB}, {"rss": 480 * MB}, True, "memory limit"),
+    ],
+)
+def test_w3_only_proof_makes_it_the_cells_own_doing(exit_: Any, start: Any, memory: Any, own: bool, words: str) -> None:
+    end = judged("h", exit_, start, memory)
+    assert end.own_doing is own
+    assert words in end.cause
+    assert end.host == "h"
