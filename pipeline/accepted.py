@@ -71,7 +71,7 @@ def _require_common_lengths(values: Mapping[str, NDArray[Any]], variables: Seque
     """A dimension without labels has one length in a cell, or the shorter variable would be padded."""
     lengths: dict[str, tuple[int, str]] = {}
     for variable in variables:
-        if variable.name not in values or is_optional(variable):
+        if not variable.dims or variable.name not in values or is_optional(variable):
             continue
         for dim, length in zip(variable.dims, values[variable.name].shape, strict=True):
             known, name = lengths.setdefault(dim, (length, variable.name))
@@ -112,6 +112,8 @@ def _numbers(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:
         raise BrokenOutputError(f"'{name}' is no array: {error}") from error
+    if array.dtype == dtype:
+        return array  # nearly all: the checks below take ten times as long
     if array.dtype.kind not in _KINDS[dtype.kind]:
         found = _KIND_WORDS.get(array.dtype.kind, f"{type(value).__name__} of dtype {array.dtype}")
         raise BrokenOutputError(f"'{name}' is declared as {dtype.name}, found {found}: {_short(value)}")
