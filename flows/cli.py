@@ -5,6 +5,8 @@ Exit codes: 0 done, 1 some cells failed, 2 the input cannot be used as written, 
 
 from __future__ import annotations
 
+import os
+import platform
 import sys
 from typing import Annotated, Any
 
@@ -12,18 +14,32 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from flows import lifecycle
 from flows.commands import design, export, keep, look, server
 from flows.commands.common import EXIT_INCOMPLETE, EXIT_USAGE, AsJson, CellWords, Overrides, StoreFolder, StudyName
 from flows.commands.common import duration as _duration
 from flows.commands.common import emit as _emit
 from flows.commands.common import exit_code as _exit_code
+from flows.limits import budget_of
+from flows.on_end import OnEnd
 from flows.settings import prepare_environment
+from flows.terms import Terms
 from pipeline.errors import SurroundingsError, UsageError
 
 ClusterName = Annotated[
     str | None, typer.Option("--cluster", help="A profile of dask_config.yaml, or an address such as tcp://10.0.0.1:8786.")
 ]
 WorkerCount = Annotated[int | None, typer.Option("--workers", min=1, help="Local worker processes; default one per core.")]
+CoreHours = Annotated[
+    float | None,
+    typer.Option("--max-core-hours", min=0, help="Worker time to spend; what is left is said, and run again goes on."),
+]
+Deadline = Annotated[
+    str | None, typer.Option("--deadline", help="End by then: a duration (90m, 2.5h), a time of day (18:30) or a moment (ISO).")
+]
+Notify = Annotated[
+    str | None, typer.Option("--on-end", help="A URL (POST with JSON) or a command that is told when the run has ended.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Run although another run of the study holds its lock.")]
 
 app = typer.Typer(
@@ -87,12 +103,17 @@ def run(
     workers: WorkerCount = None,
     preview: Annotated[bool, typer.Option("--preview", help="Only a thin slice: ends and middle of each axis.")] = False,
     force: Force = False,
+    max_core_hours: CoreHours = None,
+    deadline: Deadline = None,
+    on_end: Notify = None,
     as_json: AsJson = False,
 ) -> None:
     """Compute what is missing, publish the cube, its surfaces and the report."""
     from flows.run import Run
 
-    _carry_out(Run(study, store, set_ or (), preview=preview), cluster, workers, force, as_json)
+    current = Run(study, store, set_ or (), preview=preview)
+    terms = _terms(current, cluster, workers, force, max_core_hours, deadline, on_end)
+    _carry_out(current, terms, as_json)
 
 
 @app.command()
@@ -104,38 +125,73 @@ def retry(
     cluster: ClusterName = None,
     workers: WorkerCount = None,
     force: Force = False,
+    max_core_hours: CoreHours = None,
+    deadline: Deadline = None,
+    on_end: Notify = None,
     as_json: AsJson = False,
 ) -> None:
     """Compute failed cells again, all of them or those that CELL names; a result then counts over the failure."""
     from flows.run import Run
 
-    _carry_out(Run(study, store, set_ or (), retry=cell or ()), cluster, workers, force, as_json)
+    current = Run(study, store, set_ or (), retry=cell or ())
+    terms = _terms(current, cluster, workers, force, max_core_hours, deadline, on_end)
+    _carry_out(current, terms, as_json)
 
 
-def _carry_out(current: Any, cluster: str | None, workers: int | None, force: bool, as_json: bool) -> None:
+def _terms(
+    current: Any, cluster: str | None, workers: int | None, force: bool, max_core_hours: float | None, deadline: str | None,
+    on_end: str | None,
+) -> Terms:  # fmt: skip
+    told = OnEnd(on_end, {"study": current.study.name, "store": current.store.location(), "host": platform.node()})
+    return Terms(cluster, workers, force, budget_of(max_core_hours, deadline), told)
+
+
+def _carry_out(current: Any, terms: Terms, as_json: bool) -> None:
     console = Console(stderr=as_json)
-    summary = current.plan.summary()
-    stale = current.stale()
+
+    def tell(code: int, sentence: str, **more: Any) -> None:
+        if trouble := terms.on_end.tell(code, sentence, **more):
+            console.print(trouble, style="yellow", markup=False, highlight=False)
+
+    try:
+        with lifecycle.at_the_end(lambda: tell(EXIT_INCOMPLETE, "The run was ended by a signal.")):
+            summary = _run(current, terms, console, as_json)
+    except BaseException as error:
+        code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_INCOMPLETE
+        tell(code, f"{type(error).__name__}: {error}".removesuffix(": "))
+        raise
+    counts = {"planned": summary["planned"], "present": summary["reuse"], "by_status": summary["reused_by_status"]}
+    tell(_exit_code(summary), _result_words(summary), report=str(current.report_file), **counts)
+    _finish(current, summary, console, as_json)
+
+
+def _run(current: Any, terms: Terms, console: Console, as_json: bool) -> dict[str, Any]:
+    """Do what there is to do; returns the summary of the plan afterwards."""
+    summary: dict[str, Any] = current.plan.summary()
     if not as_json:
         _print_plan(console, summary)
-    if summary["compute"] or stale:
+    if summary["compute"] or current.stale():
         from flows.execute import execute
 
-        execute(current, cluster, workers, console, force=force)
+        execute(current, terms, console)
         summary = current.plan.summary()
     else:
         console.print("Nothing to be done: cells, cube, surfaces and report are up to date.")
     for sentence in current.nondeterminism():
         console.print(f"nondeterminism: {sentence}", style="red")
-    _finish(current, summary, console, as_json)
+    return summary
+
+
+def _result_words(summary: dict[str, Any]) -> str:
+    counts = ", ".join(f"{name} {count}" for name, count in summary["reused_by_status"].items())
+    return f"{summary['reuse']} of {summary['planned']} cells present: {counts}"
 
 
 def _finish(current: Any, summary: dict[str, Any], console: Console, as_json: bool) -> None:
     if as_json:
         _emit(summary | {"report": str(current.report_file)})
     else:
-        counts = ", ".join(f"{name} {count}" for name, count in summary["reused_by_status"].items())
-        console.print(f"{summary['reuse']} of {summary['planned']} cells present: {counts}", highlight=False)
+        console.print(_result_words(summary), highlight=False)
         console.print(f"Report: {current.report_file}", soft_wrap=True, highlight=False)
     sys.stdout.flush()
     raise typer.Exit(_exit_code(summary))
@@ -227,16 +283,25 @@ for command in (
 def main() -> None:
     """Entry point: a usage error is one message and exit code 2, never a traceback."""
     prepare_environment()
+    code: int | str | None = 0
     try:
         app(standalone_mode=True)
     except UsageError as error:
         print(f"disac: {error}", file=sys.stderr)
-        sys.exit(EXIT_USAGE)
+        code = EXIT_USAGE
     except SurroundingsError as error:
         print(f"disac: {error}", file=sys.stderr)
-        sys.exit(EXIT_INCOMPLETE)
+        code = EXIT_INCOMPLETE
     except KeyboardInterrupt:
-        sys.exit(130)
+        code = 130
+    except SystemExit as end:
+        code = end.code
+    if "prefect" in sys.modules:
+        # Threads of Prefect's client would wait for its server, which has ended. All of ours is on the disk.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,46 +1,76 @@
-"""Run a study's flow in this process: Prefect's server, the flow, and an orderly end of every process started."""
+"""Run a study's flow in this process: Prefect's server, the cluster, the flow, and an orderly end of every process started."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from flows import lifecycle, prefect_server
+from flows.profiles import choose_profile
 from flows.run import Run
+from flows.terms import Terms
 from pipeline.lock import study_lock
 
+if TYPE_CHECKING:
+    from flows.cluster import Cluster
 
-def execute(run: Run, cluster: str | None, workers: int | None, console: Console, *, force: bool = False) -> None:
+
+def execute(run: Run, terms: Terms, console: Console) -> None:
     """Run the study's flow to its end; ``run`` then holds the plan as the ledger stands.
 
     Raises
     ------
     UsageError
-        If no cluster answers at the address.
+        If there is no such cluster, or none answers at the address.
     SurroundingsError
         If disk, network or scheduler failed, or another run holds the study's lock; running again goes on.
     """
+    choose_profile(terms.cluster)  # a wrong name is told before anything starts
 
     def guard() -> None:
         again = f"run `disac run {run.study.name}` again to go on where it stopped."
         lifecycle.end_on_signals(f"Stopping. Finished cells are kept; {again}")
 
-    with study_lock(run.store, run.study.name, force=force):
-        _execute(run, cluster, workers, console, guard)
+    with study_lock(run.store, run.study.name, force=terms.force) as release, lifecycle.at_the_end(release):
+        guard()
+        try:
+            _execute(run, terms, console, guard)
+        finally:
+            lifecycle.end_children()
     run.refresh()
 
 
-def _execute(run: Run, cluster: str | None, workers: int | None, console: Console, guard: Callable[[], None]) -> None:
-    guard()
-    for pid in prefect_server.end_orphans():
-        console.print(f"Ended the Prefect server {pid} that a killed run had left behind.", highlight=False)
-    try:
-        console.print("Starting Prefect ...", highlight=False)
-        prefect_server.start()
+def _execute(run: Run, terms: Terms, console: Console, guard: Callable[[], None]) -> None:
+    # Server and cluster start side by side, and the libraries are imported meanwhile.
+    with prefect_server.run_server() as server, _cluster_soon(run, terms) as connect:
+        console.print(f"Starting Prefect{' and Dask' if len(run.plan.todo) else ''} ...", highlight=False)
+        import flows.derive  # noqa: F401 - needed at the end; the processes that start have the other cores meanwhile
         from flows.study_flow import run_study
 
-        run_study(run, cluster, workers, console, guard)
-    finally:
-        lifecycle.end_children()
-        prefect_server.forget()
+        server.wait()
+        run_study(run, terms, connect, server, console, guard)
+
+
+@contextmanager
+def _cluster_soon(run: Run, terms: Terms) -> Iterator[Callable[[], AbstractContextManager[Cluster]]]:
+    """Begin to start the cluster, if there is something to compute; gives what waits for it and closes it after use."""
+
+    def begin() -> Cluster:
+        from flows.cluster import connect
+
+        return stack.enter_context(connect(terms.cluster, terms.workers))
+
+    with ExitStack() as stack, ThreadPoolExecutor(1) as thread:
+        begun = thread.submit(begin) if len(run.plan.todo) else None
+
+        @contextmanager
+        def connected() -> Iterator[Cluster]:
+            assert begun is not None
+            with stack:
+                yield begun.result()
+
+        yield connected

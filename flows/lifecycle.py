@@ -37,18 +37,17 @@ def end_children() -> None:
 
 
 def end_on_signals(farewell: str) -> None:
-    """On SIGINT or SIGTERM stop the run in order, and within two seconds in any case; a second signal is safe.
+    """On SIGINT, SIGTERM or SIGHUP (a closed terminal) stop the run in order, and within two seconds in any case; a second
+    signal is safe.
 
     Segments are written under a temporary name first, so ending a worker at any point loses no finished cell.
     """
     ending = threading.Event()
 
     def end_now(code: int) -> None:
-        from flows import prefect_server
-
         # All is said. What multiprocessing finds missing after its helper is ended concerns nobody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        for act in (*_hooks, end_children, prefect_server.forget):
+        for act in (*_hooks, end_children):
             with contextlib.suppress(Exception):
                 act()
         os._exit(code)
@@ -57,11 +56,12 @@ def end_on_signals(farewell: str) -> None:
         if ending.is_set():
             return
         ending.set()
-        print(f"\n{farewell}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # the terminal may be what has gone
+            print(f"\n{farewell}", file=sys.stderr, flush=True)
         timer = threading.Timer(_PATIENCE_S, end_now, args=(128 + number,))
         timer.daemon = True
         timer.start()
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handle)

@@ -72,3 +72,6 @@ class OnEnd:
             env=os.environ | {name: str(value) for name, value in told.items()},
         )  # fmt: skip
         return f"--on-end {command}: it ended with exit code {done.returncode}" if done.returncode else ""
+
+
+NOBODY = OnEnd(None, {})

@@ -1,26 +1,112 @@
-"""Prefect's servers: a temporary one for each run, with a pid file so that none is left behind, or one that stays."""
+"""Prefect's servers: a temporary one for each run, which ends with the run, or one that stays."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import secrets
+import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 from pipeline.errors import SurroundingsError
 
-_COMMAND = "prefect.server.api.server:create_app"
+_PATIENCE_S = 180.0
+"""On a busy machine a server with a new database takes half a minute."""
+
+_ANSWER_S = 15.0
+"""A server that has been started by somebody else is there already."""
 
 
-def _folder() -> Path:
-    return Path(os.environ["PREFECT_HOME"]) / "disac-servers"
+class RunServer:
+    """The server that a run uses: the user's own, the one that stays, or a temporary one."""
+
+    def __init__(self, url: str, process: subprocess.Popen[bytes] | None = None) -> None:
+        self.url, self._process = url, process
+
+    def wait(self) -> None:
+        """Wait until it answers.
+
+        Raises
+        ------
+        SurroundingsError
+            If it ends first, or does not answer in time.
+        """
+        deadline = time.monotonic() + (_PATIENCE_S if self._process is not None else _ANSWER_S)
+        while not answers(self.url):
+            if self._process is not None and self._process.poll() is not None:
+                raise SurroundingsError(
+                    f"Prefect's server ended while it started (exit code {self._process.returncode}); run again"
+                )
+            if time.monotonic() > deadline:
+                raise SurroundingsError(f"Prefect's server at {self.url} does not answer")
+            time.sleep(0.02)
+
+    def end(self) -> None:
+        """End it if it is the run's own."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+
+
+@contextmanager
+def run_server() -> Iterator[RunServer]:
+    """A server for one run, begun at once, without an import of Prefect; the settings that name it stand in the environment.
+
+    The user's PREFECT_API_URL counts first, then the server that stays. A temporary one asks for a password that this process
+    and its children know, so that nobody else on the machine can use it.
+    """
+    os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
+    url = os.environ.get("PREFECT_API_URL", "").removesuffix("/api") or staying()
+    server = RunServer(url) if url else _temporary()
+    os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+    try:
+        yield server
+    finally:
+        server.end()
+
+
+def _temporary() -> RunServer:
+    password = f"disac:{secrets.token_hex(16)}"
+    os.environ["PREFECT_API_AUTH_STRING"] = password
+    settings = {
+        "PREFECT_SERVER_API_AUTH_STRING": password, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1",
+        "PREFECT__SERVER_FINAL": "1",
+    }  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        # Not in the terminal's process group: an interrupt is the run's to answer.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.prefect_child", str(listening.fileno())], stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | settings, pass_fds=[listening.fileno()],
+            start_new_session=True,
+        )  # fmt: skip
+        return RunServer(f"http://127.0.0.1:{listening.getsockname()[1]}", process)
+
+
+def answers(url: str, patience_s: float = 2.0) -> bool:
+    """Whether a server is healthy there."""
+    try:
+        with urllib.request.urlopen(f"{url}/api/health", timeout=patience_s) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+# --- the server that stays -------------------------------------------------------------------------------------------
+
+
+def _stay_file() -> Path:
+    return Path(os.environ["PREFECT_HOME"]) / "disac-server.json"
 
 
 def _same_process(pid: int, created: float) -> psutil.Process | None:
@@ -30,72 +116,6 @@ def _same_process(pid: int, created: float) -> psutil.Process | None:
         return process if abs(process.create_time() - created) < 1.0 else None
     except psutil.Error:
         return None
-
-
-def end_orphans() -> list[int]:
-    """End temporary servers whose run is gone; returns their pids.
-
-    A pid counts only with its start time, and a server only if its command line is Prefect's: a reused pid is left alone.
-    """
-    ended = []
-    for file in sorted(_folder().glob("*.json")) if _folder().is_dir() else []:
-        try:
-            record = json.loads(file.read_text())
-            owner = _same_process(record["owner"], record["owner_created"])
-            server = _same_process(record["server"], record["server_created"])
-        except (ValueError, KeyError, OSError):
-            owner = server = None
-        if owner is not None:
-            continue
-        with contextlib.suppress(psutil.Error):
-            if server is not None and _COMMAND in server.cmdline():
-                server.terminate()
-                try:
-                    server.wait(timeout=5)
-                except psutil.TimeoutExpired:
-                    server.kill()
-                ended.append(server.pid)
-        file.unlink(missing_ok=True)
-    return ended
-
-
-def start() -> None:
-    """Use the server that the user's settings name, else the one that stays, else start one for this process alone."""
-    if os.environ.get("PREFECT_API_URL"):
-        return
-    if (url := staying()) is not None:
-        os.environ["PREFECT_API_URL"] = f"{url}/api"
-        return
-    from prefect.server.api.server import SubprocessASGIServer
-
-    server = SubprocessASGIServer()
-
-    def write_pid_file() -> None:
-        # The file must stand as soon as the process does, long before the server answers.
-        while server.server_process is None:
-            time.sleep(0.005)
-        _folder().mkdir(parents=True, exist_ok=True)
-        me, child = psutil.Process(), psutil.Process(server.server_process.pid)
-        record = {
-            "owner": me.pid, "owner_created": me.create_time(),
-            "server": child.pid, "server_created": child.create_time(),
-        }  # fmt: skip
-        (_folder() / f"{me.pid}.json").write_text(json.dumps(record))
-
-    threading.Thread(target=write_pid_file, daemon=True).start()
-    server.start()
-
-
-def forget() -> None:
-    """Remove this process's pid file after its server has ended."""
-    (_folder() / f"{os.getpid()}.json").unlink(missing_ok=True)
-
-
-# --- the server that stays -------------------------------------------------------------------------------------------
-
-
-def _stay_file() -> Path:
-    return Path(os.environ["PREFECT_HOME"]) / "disac-server.json"
 
 
 def _staying_process() -> tuple[psutil.Process, str] | None:
@@ -110,18 +130,10 @@ def _staying_process() -> tuple[psutil.Process, str] | None:
 def staying() -> str | None:
     """Address of the server that :func:`stay` started, if it is there and answers."""
     found = _staying_process()
-    return found[1] if found is not None and _answers(found[1]) else None
+    return found[1] if found is not None and answers(found[1]) else None
 
 
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/api/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def stay(port: int, patience_s: float = 180.0) -> str:
+def stay(port: int, patience_s: float = _PATIENCE_S) -> str:
     """Start a server on 127.0.0.1 that outlives this process; returns its address.
 
     Raises
@@ -153,7 +165,7 @@ def stay(port: int, patience_s: float = 180.0) -> str:
     record = {"server": server.pid, "server_created": psutil.Process(server.pid).create_time(), "url": url}
     _stay_file().write_text(json.dumps(record))
     deadline = time.monotonic() + patience_s
-    while not _answers(url):
+    while not answers(url):
         if server.poll() is not None or time.monotonic() > deadline:
             stop_staying()
             said = log.read_text(errors="replace").strip().splitlines()[-1:]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
+import contextvars
+import threading
 import time
-from typing import Any
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -57,23 +58,35 @@ class Display:
 
 
 class Artifact:
-    """A Prefect progress artifact, updated at most every two seconds; a server that is away stops no sweep."""
+    """A Prefect progress artifact, sent by a thread of its own at most every two seconds; given up at the first failure."""
 
-    def __init__(self, study: str) -> None:
-        self._key, self._id, self._last = f"sweep-{study.lower().replace('_', '-')}", None, 0.0
+    def __init__(self, study: str, when_gone: Callable[[], None]) -> None:
+        self._key, self._when_gone = f"sweep-{study.lower().replace('_', '-')}", when_gone
+        self._percent, self._ended = 0.0, threading.Event()
+        # The thread sends within the flow run that this one is in.
+        sender = contextvars.copy_context().run
+        threading.Thread(target=sender, args=(self._send,), name="progress-artifact", daemon=True).start()
 
     def show(self, progress: Progress) -> None:
-        """Send the share that is done."""
+        """Note the share that is done."""
+        self._percent = 100.0 * progress.done / max(1, progress.total)
+
+    def close(self) -> None:
+        """Send no more; nobody waits for what is on its way."""
+        self._ended.set()
+
+    def _send(self) -> None:
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-        now = time.monotonic()
-        if now - self._last < _ARTIFACT_EVERY_S and progress.done < progress.total:
-            return
-        self._last = now
-        percent = 100.0 * progress.done / max(1, progress.total)
-        with contextlib.suppress(Exception):
-            if self._id is None:
-                created: Any = create_progress_artifact(progress=percent, key=self._key, description="cells computed")
-                self._id = created
-            else:
-                update_progress_artifact(artifact_id=self._id, progress=percent)
+        sent, identity = -1.0, None
+        try:
+            while not self._ended.wait(_ARTIFACT_EVERY_S):
+                percent = self._percent
+                if identity is None:
+                    identity = create_progress_artifact(progress=percent, key=self._key, description="cells computed")
+                elif percent != sent:
+                    update_progress_artifact(artifact_id=identity, progress=percent)  # type: ignore[arg-type]
+                sent = percent
+        except Exception:  # Prefect's client raises many kinds when its server does not answer
+            if not self._ended.is_set():
+                self._when_gone()

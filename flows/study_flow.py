@@ -1,60 +1,121 @@
-"""The Prefect flow of a study: one flow per sweep, a handful of tasks, never one per cell."""
+"""The Prefect flow of a study: one flow per sweep, a handful of tasks, never one per cell.
+
+Prefect's server shows and records a run. It is not needed to do one: when it goes, what is left is done without it.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 
-from flows.cluster import connect
+from flows.cluster import Cluster
+from flows.prefect_server import RunServer, answers
 from flows.progress import Artifact, Display
 from flows.run import Run
+from flows.steps import Steps
+from flows.terms import Terms
 from flows.worker_ends import WorkerEnds
 from pipeline.sweep import Progress, Sweep
 
+Connect = Callable[[], AbstractContextManager[Cluster]]
 
-def run_study(run: Run, address: str | None, workers: int | None, console: Console, guard: Callable[[], None]) -> None:
-    """Run a study's flow: plan, sweep, publish, then downstream aggregate and report.
 
-    The run is held by closures: Prefect sees names and numbers, so nothing large is serialised for its records. ``guard``
-    sets the signal handlers again inside the flow, since Prefect puts its own in their place for as long as a flow runs.
+_LOOK_EVERY_S, _PATIENCE_S = 2.0, 5.0
+
+
+class _Absence:
+    """Notices that Prefect's server is gone, by a look every two seconds, and says so once.
+
+    A server of the run's own that hangs is ended: a call to it then fails at once.
     """
 
-    @task(name="plan", cache_policy=NO_CACHE)
-    def plan() -> int:
-        run.begin()
-        return len(run.plan.todo)
+    def __init__(self, console: Console, server: RunServer) -> None:
+        self._console, self._server, self._lock = console, server, threading.Lock()
+        self._ended, self.noticed = threading.Event(), False
 
-    @task(name="sweep", cache_policy=NO_CACHE)
-    def sweep() -> int:
-        return _sweep(run, address, workers, console)
+    def __enter__(self) -> _Absence:
+        threading.Thread(target=self._watch, name="prefect-watch", daemon=True).start()
+        return self
 
-    @task(name="publish", cache_policy=NO_CACHE)
-    def publish() -> str:
-        return run.publish()
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
 
-    @task(name="aggregate", cache_policy=NO_CACHE)
-    def aggregate() -> str:
-        return run.aggregate()
+    def _watch(self) -> None:
+        while not self._ended.wait(_LOOK_EVERY_S):
+            if not answers(self._server.url, _PATIENCE_S):
+                self.notice()
+                return
 
-    @task(name="report", cache_policy=NO_CACHE)
-    def report() -> str:
-        return str(run.report())
+    def notice(self) -> None:
+        """Say it, if it has not been said and the run still goes on."""
+        with self._lock:
+            if not self.noticed and not self._ended.is_set():
+                self.noticed = True
+                self._console.print("Prefect's server is gone: the run goes on without it.", highlight=False)
+                self._server.end()
+
+
+def run_study(
+    run: Run, terms: Terms, connect: Connect, server: RunServer, console: Console, guard: Callable[[], None]
+) -> None:  # fmt: skip
+    """Run a study's flow: plan, sweep, publish, aggregate and report.
+
+    Parameters
+    ----------
+    connect
+        Opens the cluster, when there is something to compute.
+    server
+        Prefect's server, which answers when this is called and may go at any moment.
+    guard
+        Sets the signal handlers again inside the flow: Prefect puts its own in their place for as long as a flow runs.
+    """
+    with _Absence(console, server) as absence:
+
+        def sweep() -> int:
+            return _sweep(run, terms, connect, console, absence) if len(run.plan.todo) else 0
+
+        steps = Steps(
+            {"plan": run.begin, "sweep": sweep, "publish": run.publish, "aggregate": run.aggregate, "report": run.report}
+        )
+        try:
+            _flow(run, steps, guard)
+        except Exception:
+            # A step's error is the run's; any other is Prefect's, which raises many kinds when its server does not answer.
+            if steps.error is not None:
+                raise steps.error from None
+            if not absence.noticed and answers(server.url, _PATIENCE_S):
+                raise
+            absence.notice()
+            guard()
+        steps.rest()
+
+
+def _flow(run: Run, steps: Steps, guard: Callable[[], None]) -> None:
+    """The steps as Prefect's tasks. Prefect sees names and texts, so that nothing large is serialised for its records."""
+
+    def as_task(name: str) -> Callable[[], str]:
+        @task(name=name, cache_policy=NO_CACHE)
+        def carried_out() -> str:
+            return str(steps.do(name))
+
+        return carried_out
 
     @flow(name="disac-aggregate")
     def downstream(study: str) -> None:
-        aggregate()
-        report()
+        as_task("aggregate")()
+        as_task("report")()
 
     @flow(name="disac-study")
     def study_flow(study: str) -> None:
         guard()
-        if plan():
-            sweep()
-        publish()
+        for name in ("plan", "sweep", "publish"):
+            as_task(name)()
         downstream(study)
         words = f"{run.study.title}: {len(run.plan.keys)} cells, {run.plan.by_status()}; report {run.report_file}"
         create_markdown_artifact(words, key=f"study-{study}")
@@ -62,13 +123,13 @@ def run_study(run: Run, address: str | None, workers: int | None, console: Conso
     study_flow(run.study.name)
 
 
-def _sweep(run: Run, address: str | None, workers: int | None, console: Console) -> int:
+def _sweep(run: Run, terms: Terms, connect: Connect, console: Console, absence: _Absence) -> int:
     """Compute what is missing on Dask; returns the number of cells done."""
     todo = len(run.plan.todo)
-    with connect(address, workers) as cluster, WorkerEnds(cluster.client) as ends:
+    with connect() as cluster, WorkerEnds(cluster.client) as ends:
         console.print(f"{todo} cells to compute on {cluster.description}", highlight=False)
         console.print(f"Dask dashboard: {cluster.dashboard}", highlight=False, soft_wrap=True)
-        display, artifact = Display(console, int(run.plan.complete.sum()), todo), Artifact(run.study.name)
+        display, artifact = Display(console, int(run.plan.complete.sum()), todo), Artifact(run.study.name, absence.notice)
 
         def on_progress(progress: Progress) -> None:
             display.show(progress)
@@ -77,8 +138,12 @@ def _sweep(run: Run, address: str | None, workers: int | None, console: Console)
         try:
             progress = Sweep(
                 run.plan, run.store, cluster.client.get_executor(pure=False, retries=0), cluster.workers, on_progress,
-                run.publish_partial, ends.end_of,
+                run.publish_partial, ends.end_of, budget=terms.budget,
             ).run()  # fmt: skip
         finally:
             display.close()
+            artifact.close()
+    if progress.stopped:
+        left = progress.total - progress.done
+        console.print(f"Stopped: {progress.stopped}. {left} cells are left; run again to go on.", highlight=False)
     return progress.done

@@ -6,7 +6,7 @@ import getpass
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -22,8 +22,10 @@ class StudyLockedError(SurroundingsError):
 
 
 @contextmanager
-def study_lock(store: Store, study: str, *, force: bool = False) -> Iterator[None]:
+def study_lock(store: Store, study: str, *, force: bool = False) -> Iterator[Callable[[], None]]:
     """Hold a study's lock; one that a dead process of this machine left behind is taken over.
+
+    Gives what releases it at once, for a run that a signal ends.
 
     Parameters
     ----------
@@ -56,11 +58,15 @@ def study_lock(store: Store, study: str, *, force: bool = False) -> Iterator[Non
             )
         if _still(store, name) == found:
             store.delete(name)
-    try:
-        yield
-    finally:
+
+    def release() -> None:
         if _still(store, name) == data:
             store.delete(name)
+
+    try:
+        yield release
+    finally:
+        release()
 
 
 def _user() -> str:

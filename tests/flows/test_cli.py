@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import termios
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -167,7 +171,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
 
 @pytest.mark.parametrize(
     "how",
-    ["SIGINT", "SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.slow), pytest.param("worker", marks=pytest.mark.slow)],
+    [
+        "SIGINT",
+        "SIGKILL",
+        "SIGHUP",
+        pytest.param("SIGTERM", marks=pytest.mark.slow),
+        pytest.param("worker", marks=pytest.mark.slow),
+    ],
 )
 def test_w2_a_kill_loses_no_finished_cell(
     disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path, undisturbed: xr.Dataset, how: str
@@ -176,6 +186,7 @@ def test_w2_a_kill_loses_no_finished_cell(
     process = disac("run", file, "--store", str(store))
     wait_for_segments(store, 3, process)
     below = descendants(process)
+    commands = [p.cmdline() for p in below]
     if how == "worker":
         workers = [p for p in below if "spawn_main" in " ".join(p.cmdline())]
         workers[0].kill()
@@ -192,30 +203,51 @@ def test_w2_a_kill_loses_no_finished_cell(
         if how != "SIGKILL":
             assert time.monotonic() - started < 2
             assert living(below, 1.0) == []
+            assert process.returncode == 128 + getattr(signal, how)
             said = process.communicate()[1]
             assert "Finished cells are kept" in said
             assert "Traceback" not in said
+            assert not list((store / "locks").glob("*.json")), "the lock is given back"
         else:
-            workers = [p for p in below if "uvicorn" not in " ".join(_command(p))]
-            assert living(workers, 10.0) == []
+            assert any("flows.prefect_child" in " ".join(command) for command in commands)
+            assert living(below, 10.0) == [], "server and workers end with the run, whatever ends it"
     kept = open_ledger(LocalStore(store))
     assert not kept.damaged
     process = disac("run", file, "--store", str(store))
-    code, out, err = finished(process)
+    code, _, err = finished(process)
     assert code == 0, err
-    if how == "SIGKILL":
-        assert "that a killed run had left behind" in out
-        assert living(below, 1.0) == []
     after = open_ledger(LocalStore(store))
     assert len(after.keys) == len(np.unique(after.keys, axis=0)) == 30 * 6
     equal_outside_volatile(undisturbed, published(store))
 
 
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+def test_a_closed_terminal_ends_the_run_and_all_it_started(study_file: Write, tmp_path: Path, home: Path) -> None:
+    master, slave = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "run", str(study_file(SLOW_TOY, SLEEPY)), "--store", str(tmp_path / "results")],
+        stdin=slave, stdout=slave, stderr=slave, env=os.environ | {"PREFECT_HOME": str(home)}, cwd=tmp_path,
+        preexec_fn=_own_terminal,
+    )  # fmt: skip
+    os.close(slave)
+    reader = threading.Thread(target=_drain, args=(master,), daemon=True)
+    reader.start()
+    wait_for_segments(tmp_path / "results", 2, process)
+    below = descendants(process)
+    os.close(master)
+    assert process.wait(timeout=10) == 128 + signal.SIGHUP
+    assert living(below, 5.0) == []
+    assert not list((tmp_path / "results" / "locks").glob("*.json"))
+
+
+def _own_terminal() -> None:
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def _drain(terminal: int) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(terminal, 4096):
+            pass
 
 
 @pytest.mark.slow

@@ -1,0 +1,33 @@
+"""On what terms a run is carried out: where, how much it may spend, and who is told of its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flows.on_end import NOBODY, OnEnd
+from pipeline.budget import NO_LIMIT, Budget
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a person grants a run on the command line.
+
+    Parameters
+    ----------
+    cluster
+        A profile of ``dask_config.yaml`` or a scheduler's address; the configuration's default when None.
+    workers
+        Local worker processes, in place of the profile's number.
+    force
+        Run although another run of the study holds its lock.
+    budget
+        Worker time and the moment of the end.
+    on_end
+        Who is told.
+    """
+
+    cluster: str | None = None
+    workers: int | None = None
+    force: bool = False
+    budget: Budget = NO_LIMIT
+    on_end: OnEnd = NOBODY
