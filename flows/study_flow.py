@@ -145,5 +145,6 @@ def _sweep(run: Run, terms: Terms, connect: Connect, console: Console, absence: 
             artifact.close()
     if progress.stopped:
         left = progress.total - progress.done
-        console.print(f"Stopped: {progress.stopped}. {left} cells are left; run again to go on.", highlight=False)
+        words = f"Stopped: {progress.stopped}. {left} cells are left; run again to go on."
+        console.print(words, highlight=False, soft_wrap=True)
     return progress.done

@@ -252,14 +252,21 @@ class Sweep:
             task = self._again.popleft() if self._again else self._source.take()
             if task is None:
                 return
-            promised = sum(self._source.expected(other) for other in self._flying.values())
-            refusal = self.budget.refusal(self._progress.core_seconds, promised, self._source.expected(task))
+            refusal = self._refusal(task)
+            while refusal and task.cells > 1:  # a part of it may still fit
+                task, rest = task.halves()
+                self._again.appendleft(rest)
+                refusal = self._refusal(task)
             if refusal:
                 self._progress.stopped = refusal
                 self._again.appendleft(task)
                 return
             self._progress.stopped = ""
             self._flying[self._submit(task)] = task
+
+    def _refusal(self, task: _Task) -> str:
+        promised = sum(self._source.expected(other) for other in self._flying.values())
+        return self.budget.refusal(self._progress.core_seconds, promised, self._source.expected(task))
 
     def _submit(self, task: _Task) -> Future[Receipt]:
         executor = self.executor
