@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flows import lifecycle
@@ -19,6 +19,7 @@ from flows.profiles import (
     AddressProfile,
     KubernetesProfile,
     LocalProfile,
+    RetryPolicy,
     SlurmProfile,
     SshProfile,
     choose_profile,
@@ -38,12 +39,16 @@ STEADY_CLOCK = "pipeline.steady_clock"
 
 @dataclass(frozen=True)
 class Cluster:
-    """A connected client and words for people. ``most`` is what an adaptive cluster may grow to."""
+    """A connected client and words for people.
+
+    ``most`` is what an adaptive cluster may grow to, ``retry`` what the profile says about lost workers.
+    """
 
     client: Any
     description: str
     dashboard: str
     most: int | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def workers(self) -> int:
         """Worker threads to keep busy: those at hand, or for an adaptive cluster those it may grow to."""
@@ -84,7 +89,7 @@ def connect(name: str | None, workers: int | None = None) -> Iterator[Cluster]:
     else:
         made = _kubernetes(profile)
     with made as cluster:
-        yield cluster
+        yield replace(cluster, retry=profile.retry)
 
 
 def _configure_dask() -> None:

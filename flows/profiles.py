@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -19,8 +19,19 @@ WORKER_ENVIRONMENT = {
 """Of workers that no ``dask_config.yaml`` may reach: one BLAS thread, and memory that is kept for the next large array."""
 
 
-class _Profile(BaseModel):
+class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class RetryPolicy(_Strict):
+    """What becomes of a cell whose worker is lost from outside while it is alone (rule W3)."""
+
+    attempts: int = Field(3, ge=1, description="how often such a cell is computed in one run")
+    other_host: bool = Field(True, description="whether it goes to another machine, where there is one")
+
+
+class _Profile(_Strict):
+    retry: RetryPolicy = Field(RetryPolicy(), description="what a lost worker means for its cell")
 
 
 class LocalProfile(_Profile):
@@ -176,7 +187,14 @@ def _validated(file: Path, name: str, content: Any) -> Profile:
         path = ".".join(str(part) for part in first["loc"][1:])
         accepted = ""
         if first["type"] == "extra_forbidden":
-            fields = _KINDS[content["kind"]].model_fields
-            accepted = f"{near_miss(path, fields)}; accepted: {', '.join(fields)}"
+            fields = _fields(_KINDS[content["kind"]], first["loc"][1:-1])
+            accepted = f"{near_miss(str(first['loc'][-1]), fields)}; accepted: {', '.join(fields)}"
         place = f"disac.profiles.{name}" + (f".{path}" if path else "")
         raise UsageError(f"{file}: {place}: {first['msg']}, found {first['input']!r}{accepted}") from error
+
+
+def _fields(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
+    """Keys that a profile, or the part of it at ``path``, accepts."""
+    for part in path:
+        model = cast(type[BaseModel], model.model_fields[str(part)].annotation)
+    return list(model.model_fields)

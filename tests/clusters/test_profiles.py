@@ -17,6 +17,7 @@ from flows.profiles import (
     AddressProfile,
     KubernetesProfile,
     LocalProfile,
+    RetryPolicy,
     SlurmProfile,
     choose_profile,
 )
@@ -65,12 +66,16 @@ def test_a_configuration_without_profiles_runs_here(configured: Any) -> None:
     [
         ("disac: {profiles: {slurm: {kind: slurm}}}", "slrum", r"no such profile in .* \(did you mean 'slurm'\?\)"),
         ("disac: {profiles: {a: {kind: slurm, maximum_job: 3}}}", "a",
-         r"disac.profiles.a.maximum_job: .*found 3 \(did you mean 'maximum_jobs'\?\); accepted: python"),
+         r"disac.profiles.a.maximum_job: .*found 3 \(did you mean 'maximum_jobs'\?\); accepted: retry, python"),
         ("disac: {profiles: {a: {kind: slurm, maximum_jobs: two}}}", "a", r"disac.profiles.a.maximum_jobs: .*'two'"),
         ("disac: {profiles: {a: {kind: slurm, minimum_jobs: 5, maximum_jobs: 3}}}", "a", "minimum_jobs 5 exceeds"),
         ("disac: {profiles: {a: {kind: pbs}}}", "a", r"'local', 'address', 'ssh', 'slurm', 'kubernetes'"),
         ("disac: {profiles: {a: {kind: ssh, hosts: [one]}}}", "a", r"disac.profiles.a.hosts: .*at least 2"),
         ("disac: {profiles: {a: {kind: address, address: here}}}", "a", "disac.profiles.a.address"),
+        ("disac: {profiles: {a: {kind: local, retry: {attempts: 0}}}}", "a",
+         "disac.profiles.a.retry.attempts: .*greater than or equal to 1, found 0"),
+        ("disac: {profiles: {a: {kind: local, retry: {attempt: 2}}}}", "a",
+         r"disac.profiles.a.retry.attempt: .*found 2 \(did you mean 'attempts'\?\); accepted: attempts, other_host"),
         ("disac: {profils: {}}", None, r"'profils' is not known \(did you mean 'profiles'\?\)"),
         ("[1, 2]", None, "expected a mapping, found list"),
         ("disac: {", None, "dask_config.yaml"),
@@ -82,6 +87,16 @@ def test_a_wrong_configuration_is_refused_by_file_key_and_value(
     configured(text)
     with pytest.raises(UsageError, match=message):
         choose_profile(name)
+
+
+@pytest.mark.parametrize("profile", [
+    "kind: local", "kind: address, address: 'tcp://a:1'", "kind: ssh, hosts: [a, b]", "kind: slurm",
+    "kind: kubernetes, image: i",
+])  # fmt: skip
+def test_every_kind_of_profile_takes_a_retry_policy(configured: Any, profile: str) -> None:
+    configured(f"disac: {{profiles: {{a: {{{profile}, retry: {{attempts: 1, other_host: false}}}}, b: {{{profile}}}}}}}")
+    assert choose_profile("a").retry == RetryPolicy(attempts=1, other_host=False)
+    assert choose_profile("b").retry == RetryPolicy(attempts=3, other_host=True)
 
 
 def test_a_walltime_is_checked_before_a_job_is_sent() -> None:
