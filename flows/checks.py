@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 import xarray as xr
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from flows.curve_checks import crossing_gap, ratio_is, rise_width
 from flows.evidence import FEASIBLE, SLACK, Outcome, has_labels, log_ratio, mean_and_half_width, undecided, values_of
@@ -74,7 +74,7 @@ def _near(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, bound: str, 
     far = cube.where(cube[axis] >= at, drop=True)
     ratio = far[variable].mean(over) / far[bound].mean(over)
     spread = far[variable].std(over, ddof=1) / np.sqrt(far.sizes[over]) / far[bound].mean(over)
-    half = student_t.ppf(0.975, max(far.sizes[over] - 1, 1)) * spread
+    half = stdtrit(max(far.sizes[over] - 1, 1), 0.975) * spread
     known = np.isfinite(ratio.values) & np.isfinite(half.values)
     if not known.any():
         return undecided("no cell is feasible there")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from pipeline.experiment import STATUS_CODES
 
@@ -46,5 +46,5 @@ def mean_and_half_width(values: NDArray[np.float64]) -> tuple[float, float]:
     known = values[np.isfinite(values)]
     if known.size < 2:
         return float(known.mean()), np.inf
-    half = student_t.ppf(0.975, known.size - 1) * known.std(ddof=1) / np.sqrt(known.size)
+    half = stdtrit(known.size - 1, 0.975) * known.std(ddof=1) / np.sqrt(known.size)
     return float(known.mean()), float(half)

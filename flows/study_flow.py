@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from rich.console import Console
 
 from flows.cluster import Cluster
@@ -120,7 +121,9 @@ def _flow(run: Run, steps: Steps, guard: Callable[[], None]) -> None:
         words = f"{run.study.title}: {len(run.plan.keys)} cells, {run.plan.by_status()}; report {run.report_file}"
         create_markdown_artifact(words, key=f"study-{study}")
 
-    study_flow(run.study.name)
+    # A flow that ends waits up to a second for its heartbeat, which nobody here listens to.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        study_flow(run.study.name)
 
 
 def _sweep(run: Run, terms: Terms, connect: Connect, console: Console, absence: _Absence) -> int:
