@@ -1,20 +1,32 @@
-"""A lock per study that saves double work (rule W5). Correctness never rests on it: two runs of one study end alike."""
+"""A lock per study that saves double work (rule W5). Correctness never rests on it: two runs of one study end alike.
+
+The holder renews its lock as long as its process lives. On the same machine the process itself tells whether it is there;
+a lock of another machine ends when its lease has run out.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
 import platform
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psutil
 
 from pipeline.errors import SurroundingsError
 from pipeline.store import Store
+
+RENEW_S = 60.0
+LEASE_S = 900.0
+"""Fifteen times as long: clocks of two machines may differ by minutes, and a shared folder may hang for some."""
+
+_MOMENT = "%Y%m%dT%H%M%SZ"
 
 
 class StudyLockedError(SurroundingsError):
@@ -23,9 +35,10 @@ class StudyLockedError(SurroundingsError):
 
 @contextmanager
 def study_lock(store: Store, study: str, *, force: bool = False) -> Iterator[Callable[[], None]]:
-    """Hold a study's lock; one that a dead process of this machine left behind is taken over.
+    """Hold a study's lock, and renew it meanwhile.
 
-    Gives what releases it at once, for a run that a signal ends.
+    A lock is taken over that a dead process of this machine left behind, and one of another machine whose lease has run out.
+    Gives what releases the lock at once, for a run that a signal ends.
 
     Parameters
     ----------
@@ -35,13 +48,13 @@ def study_lock(store: Store, study: str, *, force: bool = False) -> Iterator[Cal
     Raises
     ------
     StudyLockedError
-        If another run holds it; the sentence says who.
+        If another run holds it; the sentence says who, and what to do.
     """
     name = f"locks/{study}.json"
     process = psutil.Process()
     own = {
         "host": platform.node(), "process": process.pid, "born": process.create_time(), "user": _user(),
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"), "lease_s": LEASE_S,
     }  # fmt: skip
     data = json.dumps(own).encode()
     while not store.put_if_absent(name, data, durable=False):
@@ -50,23 +63,68 @@ def study_lock(store: Store, study: str, *, force: bool = False) -> Iterator[Cal
         except KeyError:
             continue
         holder = _parsed(found)
-        if not force and _may_live(holder):
-            who = "{user} on {host}, process {process}, since {since}".format_map({k: holder.get(k, "?") for k in own})
-            raise StudyLockedError(
-                f"'{study}' is being run by {who}. Wait for it, or give --force: both runs end correct, and some cells are "
-                "computed twice"
-            )
+        ends = _lease_end(store, name, holder)
+        if not force and _may_live(holder, ends):
+            raise StudyLockedError(_who_holds(study, holder, ends))
         if _still(store, name) == found:
             store.delete(name)
+    ended = threading.Event()
 
     def release() -> None:
+        ended.set()
         if _still(store, name) == data:
+            store.delete(_sign(name))
             store.delete(name)
 
+    _renew(store, name)
+    threading.Thread(target=_keep, args=(store, name, data, ended), name="lock", daemon=True).start()
     try:
         yield release
     finally:
         release()
+
+
+def _keep(store: Store, name: str, data: bytes, ended: threading.Event) -> None:
+    """Renew the lock until it is released or somebody else has taken it."""
+    while not ended.wait(RENEW_S) and _still(store, name) == data:
+        _renew(store, name)
+
+
+def _sign(name: str) -> str:
+    return f"{name.removesuffix('.json')}.alive"
+
+
+def _renew(store: Store, name: str) -> None:
+    """Leave a sign of life: a pointer whose target is the moment."""
+    with contextlib.suppress(OSError, SurroundingsError):  # a folder that hangs may answer the next time
+        store.publish_pointer(_sign(name), f"locks/at/{datetime.now(UTC).strftime(_MOMENT)}")
+
+
+def _lease_end(store: Store, name: str, holder: dict[str, Any]) -> datetime | None:
+    """When the lock ends without another sign of life; None for one that was taken without a lease."""
+    try:
+        seen = datetime.fromisoformat(str(holder["since"]))
+        sign = store.read_pointer(_sign(name))
+        if sign is not None:
+            seen = max(seen, datetime.strptime(sign.rsplit("/", 1)[-1], _MOMENT).replace(tzinfo=UTC))
+        return seen + timedelta(seconds=float(holder["lease_s"]))
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
+
+
+def _who_holds(study: str, holder: dict[str, Any], ends: datetime | None) -> str:
+    told = {part: str(holder.get(part, "?")) for part in ("user", "host", "process", "since")}
+    who = "{user} on {host}, process {process}, since {since}".format_map(told)
+    if holder.get("host") == platform.node():
+        when = ""
+    elif ends is None:
+        when = " It gives no sign of life: if that run is gone, --force takes its lock."
+    else:
+        when = f" Its lock ends at {ends.isoformat(timespec='seconds')} unless it gives another sign of life."
+    return (
+        f"'{study}' is being run by {who}.{when} Wait for it, or give --force: both runs end correct, and some cells are "
+        "computed twice"
+    )
 
 
 def _user() -> str:
@@ -91,12 +149,13 @@ def _parsed(data: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _may_live(holder: dict[str, Any]) -> bool:
-    """False only when the holder is known to be dead: a process of this machine that is gone. Torn locks hold nobody."""
+def _may_live(holder: dict[str, Any], ends: datetime | None) -> bool:
+    """False when the holder is dead: a process of this machine that is gone, or a lease that has run out. Torn locks hold
+    nobody."""
     if not holder:
         return False
     if holder.get("host") != platform.node():
-        return True
+        return ends is None or datetime.now(UTC) < ends
     try:
         return abs(psutil.Process(int(holder["process"])).create_time() - float(holder["born"])) < 2.0
     except (psutil.NoSuchProcess, KeyError, ValueError, TypeError):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -100,3 +102,21 @@ def test_a_command_gets_the_message_and_its_environment(tmp_path: Path) -> None:
     assert OnEnd(command, {"study": "toy"}).tell(1, "Two cells failed.") == ""
     assert json.loads((tmp_path / "message").read_text())["sentence"] == "Two cells failed."
     assert (tmp_path / "words").read_text() == "toy 1\n"
+
+
+def test_the_example_of_the_document_runs(
+    disac: Callable[..., subprocess.Popen[str]], study_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text(encoding="utf-8")
+    (line,) = [line for line in page.splitlines() if "--max-core-hours" in line and line.startswith("    disac run")]
+    words = shlex.split(line)
+    assert [word for word in words if word.startswith("--")] == ["--max-core-hours", "--deadline", "--on-end"]
+    words[words.index("--max-core-hours") + 1] = "0.0002"
+    words[words.index("--on-end") + 1] = "cat > told.json"
+    words[2] = str(study_file(("experiment: toy", "experiment: toy\noptions: {act: sleep}"), ('"0:40:10"', '"14:28.5:0.5"')))
+    out, err = disac(*words[1:]).communicate(timeout=120)
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert told["exit_code"] == 3, out + err
+    assert 0 < told["present"] < told["planned"] == 180
+    assert "Stopped: the budget of 0.0002 core hours leaves no room for another task." in out
+    assert f"{180 - told['present']} cells are left; run again to go on." in out

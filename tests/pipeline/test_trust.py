@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from pipeline.ledger import open_ledger, read_segment
 from pipeline.lock import StudyLockedError, study_lock
 from pipeline.plan import Plan, make_plan, refreshed
 from pipeline.recompute import recompute
-from pipeline.store import LocalStore
+from pipeline.store import LocalStore, MemoryStore, Store
 from pipeline.study import load_study
 from pipeline.sweep import Sweep, WorkerEnd
 from pipeline.worker import record_failure
@@ -59,7 +60,7 @@ def test_w5_a_lock_says_who_holds_it_and_yields_to_force(store: LocalStore) -> N
 
 
 def test_w5_a_lock_of_a_dead_process_is_taken_over_and_one_of_another_machine_is_not(store: LocalStore) -> None:
-    code = "import sys; from pipeline.lock import study_lock; from pipeline.store import LocalStore\n"
+    code = "import sys; from pipeline.lock import study_lock; from pipeline.store import LocalStore, MemoryStore, Store\n"
     code += f"lock = study_lock(LocalStore({store.location()!r}), 's')\nlock.__enter__(); import os; os._exit(9)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 9
     assert len(store.list("locks/")) == 1
@@ -74,6 +75,64 @@ def test_w5_a_lock_of_a_dead_process_is_taken_over_and_one_of_another_machine_is
         store.put_if_absent("locks/s.json", torn)
         with study_lock(store, "s"):
             pass
+
+
+def _elsewhere(store: LocalStore, minutes_ago: float, sign_minutes_ago: float | None = None, **more: object) -> None:
+    def moment(minutes: float) -> datetime:
+        return datetime.now(UTC) - timedelta(minutes=minutes)
+
+    store.delete("locks/s.json")
+    store.delete("locks/s.alive")
+    held = {"host": "elsewhere", "process": 1, "born": 0.0, "user": "eve", "since": moment(minutes_ago).isoformat()} | more
+    store.put_if_absent("locks/s.json", json.dumps(held).encode())
+    if sign_minutes_ago is not None:
+        store.publish_pointer("locks/s.alive", f"locks/at/{moment(sign_minutes_ago):%Y%m%dT%H%M%SZ}")
+
+
+def test_w5_a_lock_of_another_machine_ends_with_its_lease(store: LocalStore) -> None:
+    for since, sign in ((1, None), (600, 1), (600, 14), (5, 600)):
+        _elsewhere(store, since, sign, lease_s=900.0)
+        with pytest.raises(StudyLockedError, match=r"eve on elsewhere.*Its lock ends at .*give --force"):
+            study_lock(store, "s").__enter__()
+    for since, sign in ((16, None), (600, 16)):
+        _elsewhere(store, since, sign, lease_s=900.0)
+        with study_lock(store, "s"):
+            pass
+    _elsewhere(store, 600)
+    with pytest.raises(StudyLockedError, match="no sign of life: if that run is gone, --force takes its lock"):
+        study_lock(store, "s").__enter__()
+    for torn in ({"lease_s": "long"}, {"lease_s": 1e300}, {"since": "once", "lease_s": 900.0}, {"since": None}):
+        _elsewhere(store, 600, **torn)
+        with pytest.raises(StudyLockedError):
+            study_lock(store, "s").__enter__()
+
+
+@pytest.mark.parametrize("kind", ["folder", "memory"])
+def test_w5_a_holder_renews_its_lock_until_it_is_released_or_taken(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    held: Store = store if kind == "folder" else MemoryStore()
+    monkeypatch.setattr("pipeline.lock.RENEW_S", 0.02)
+
+    def alive() -> bool:
+        held.delete("locks/s.alive")
+        deadline = time.monotonic() + 0.5
+        while time.monotonic() < deadline:
+            if held.read_pointer("locks/s.alive") is not None:
+                return True
+            time.sleep(0.005)
+        return False
+
+    with study_lock(held, "s") as release:
+        assert held.read_pointer("locks/s.alive") is not None
+        assert alive()
+        release()
+        assert not held.list("locks/")
+        assert held.read_pointer("locks/s.alive") is None
+        assert not alive()
+    with study_lock(held, "s"), study_lock(held, "s", force=True) as other:
+        other()
+        assert not alive(), "neither renews a lock that is not its own"
 
 
 def test_w5_of_many_that_ask_at_once_one_holds_the_lock(store: LocalStore) -> None:
