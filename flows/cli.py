@@ -90,7 +90,7 @@ def _print_plan(console: Console, summary: dict[str, Any]) -> None:
     for status, count in summary["reused_by_status"].items():
         if status == "failed":
             console.print(f"  {count} cells failed and are kept as failed; see `disac status`", highlight=False)
-    for sentence in (*summary["damaged"], *(f"computed by {e}" for e in summary["environment_changes"])):
+    for sentence in (*summary["warnings"], *summary["damaged"], *(f"computed by {e}" for e in summary["environment_changes"])):
         console.print(f"  note: {sentence}", highlight=False, markup=False)
 
 

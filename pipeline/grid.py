@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from pipeline.errors import UsageError, broken_rule, near_miss
-from pipeline.study import AxisFile, GridFile, SpacedValues, Study, known_paths, long_name, resolve_path
+from pipeline.alike import look_alike, nearly_equal
+from pipeline.errors import UsageError, near_miss
+from pipeline.study import OPTIONS, AxisFile, GridFile, SpacedValues, Study, known_paths, long_name, resolve_path
+from pipeline.typed import typed_entries
 from pipeline.values import (
     KeyPath,
     axis_values,
     build,
     canonical_text,
+    count_values,
     is_range,
     label_of,
     labels_of,
@@ -31,7 +35,10 @@ from pipeline.values import (
 )
 from pipeline.zarrio import numpy_dtype
 
-OPTIONS = "options."
+T = TypeVar("T")
+
+MOST_CELLS = 20_000_000
+"""Planning takes up to 400 bytes a cell."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ class Cells:
     study: Study
     axes: tuple[Axis, ...]
     index: NDArray[np.int32]
+    warnings: tuple[str, ...] = ()
+    """Sentences on what is accepted and was perhaps not meant."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -101,10 +110,18 @@ def expand(study: Study) -> Cells:
     Raises
     ------
     UsageError
-        For an unknown path, a value that the scenario refuses, a duplicate, or names that clash.
+        For an unknown path, a value that the scenario refuses, a duplicate, names that clash, or more cells than can be held;
+        the last before anything of their number is built.
     """
-    grids = [_grid_axes(study, grid, at) for grid, at in zip(study.grids, study.grid_paths, strict=True)]
+    for grid, at in zip(study.grids, study.grid_paths, strict=True):
+        _refuse_too_many(study, {key: _length(study, spec, (*at, "axes", key)) for key, spec in grid.axes.items()})
+    written = [
+        [_raw_axis(study, key, spec, (*at, "axes", key)) for key, spec in grid.axes.items()]
+        for grid, at in zip(study.grids, study.grid_paths, strict=True)
+    ]
+    grids = [_grid_axes(study, raws) for raws in written]
     axes = _outer_join(study, grids)
+    _refuse_too_many(study, {axis.name: len(axis.labels) for axis in axes})
     _check_names(study, axes)
     _refuse_idle_overrides(study, grids)
     parts = [_grid_index(study, g, at, own, axes) for g, at, own in zip(study.grids, study.grid_paths, grids, strict=True)]
@@ -117,7 +134,7 @@ def expand(study: Study) -> Cells:
         index = np.stack(np.unravel_index(flat, shape), axis=1).astype(np.int32)
     if not len(index):
         raise study.source.error(("grids",), "no cell is left: 'where' and 'exclude' remove them all")
-    return Cells(study, axes, index)
+    return Cells(study, axes, index, tuple(w for axis in axes for w in nearly_equal(axis.name, axis.labels)))
 
 
 def _refuse_idle_overrides(study: Study, grids: Sequence[Mapping[str, Axis]]) -> None:
@@ -140,8 +157,7 @@ class _Raw:
     labels: tuple[str, ...] | None = None
 
 
-def _grid_axes(study: Study, grid: GridFile, at: KeyPath) -> dict[str, Axis]:
-    raws = [_raw_axis(study, key, spec, (*at, "axes", key)) for key, spec in grid.axes.items()]
+def _grid_axes(study: Study, raws: Sequence[_Raw]) -> dict[str, Axis]:
     first = {path: value for raw in raws for path, value in raw.entries[0].items()}
     found: dict[str, Axis] = {}
     setting: dict[str, str] = {}
@@ -178,15 +194,26 @@ def _raw_axis(study: Study, key: str, spec: Any, at: KeyPath) -> _Raw:
     return _Raw(key, at, entries, places, tuple(entry.label for entry in spec.entries))
 
 
+def _length(study: Study, spec: Any, at: KeyPath) -> int:
+    """Number of values of an axis as written."""
+    if isinstance(spec, AxisFile) and spec.entries is not None:
+        return len(spec.entries)
+    return _of_values(study, count_values, spec.values if isinstance(spec, AxisFile) else spec, at)
+
+
 def _values(study: Study, spec: Any, at: KeyPath) -> Sequence[Any]:
+    return _of_values(study, axis_values, spec, at)
+
+
+def _of_values(study: Study, act: Callable[[Any], T], spec: Any, at: KeyPath) -> T:
     try:
-        return axis_values(spec.model_dump() if isinstance(spec, SpacedValues) else spec)
+        return act(spec.model_dump() if isinstance(spec, SpacedValues) else spec)
     except ValueError as error:
         raise study.source.error(at, str(error)) from error
 
 
 def _typed_axis(study: Study, raw: _Raw, beside: Mapping[str, Any]) -> Axis:
-    entries = tuple(_typed(study, e, place, beside) for e, place in zip(raw.entries, raw.places, strict=True))
+    entries = typed_entries(study, raw.entries, raw.places, beside)
     paths, known = tuple(sorted(entries[0])), known_paths(study)
     if raw.labels is not None:
         _refuse_duplicates(study, raw.labels, raw.at)
@@ -200,33 +227,6 @@ def _typed_axis(study: Study, raw: _Raw, beside: Mapping[str, Any]) -> Axis:
     return Axis(name, paths, labels, entries, {}, unit_of(path), long_name(study, path))
 
 
-def _typed(study: Study, values: Mapping[str, Any], at: KeyPath, beside: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as the scenario's fields type them (rule G2).
-
-    They are tried beside the other axes' first values, then beside the base scenario: a rule across fields refuses a
-    value here only if it refuses both, and other combinations when their cell is built.
-    """
-    typed: dict[str, Any] = {}
-    for base, prefix in ((study.scenario, ""), (study.options, OPTIONS)):
-        own, other = ({p.removeprefix(prefix): v for p, v in d.items() if p.startswith(OPTIONS) == bool(prefix)}
-                      for d in (values, beside))  # fmt: skip
-        if not own:
-            continue
-        content = plain(base)
-        try:
-            try:
-                model = build(type(base), replace_values(content, {**other, **own}))
-            except (ValueError, TypeError):
-                model = build(type(base), replace_values(content, own))
-        except ValidationError as error:
-            found = ", ".join(f"{p} = {v!r}" for p, v in values.items())
-            raise study.source.error(at, f"{found}: {broken_rule(error.errors()[0])}") from error
-        except (ValueError, TypeError) as error:
-            raise study.source.error(at, str(error)) from error
-        typed |= {prefix + path: plain(leaf_value(model, path)) for path in own}
-    return typed
-
-
 def _refuse_duplicates(study: Study, values: Sequence[Any], at: KeyPath) -> None:
     seen: set[str] = set()
     for value in values:
@@ -234,6 +234,8 @@ def _refuse_duplicates(study: Study, values: Sequence[Any], at: KeyPath) -> None
         if text in seen:
             raise study.source.error(at, f"the value {text} stands twice")
         seen.add(text)
+    if refusal := look_alike(values):
+        raise study.source.error(at, refusal)
 
 
 def _outer_join(study: Study, grids: Sequence[Mapping[str, Axis]]) -> tuple[Axis, ...]:
@@ -250,11 +252,13 @@ def _outer_join(study: Study, grids: Sequence[Mapping[str, Axis]]) -> tuple[Axis
         for version in versions:
             for label, entry in zip(version.labels, version.entries, strict=True):
                 known = entries.setdefault(canonical_text(label), (label, entry))
-                if not same_value(known[1], entry):
+                if known[1] is not entry and not same_value(known[1], entry):
                     raise study.source.error(
                         ("grids",), f"the label '{label}' of axis '{name}' sets different values in different grids"
                     )
         merged = list(entries.values())
+        if refusal := look_alike(label for label, _ in merged):
+            raise study.source.error(("grids",), f"axis '{name}': {refusal}")
         numeric = all(isinstance(label, int | float) and not isinstance(label, bool) for label, _ in merged)
         if numeric and len(grids) > 1:
             merged.sort(key=lambda pair: pair[0])
@@ -375,30 +379,42 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def dense_bytes(cells: Cells, keep: Iterable[str]) -> int:
-    """Bytes of the dense cube in memory; own dimensions of open length count as one entry."""
+def dense_bytes(study: Study, cells: int) -> int:
+    """Bytes of a dense cube in memory; own dimensions of open length count as one entry."""
     per_cell = 1 + 16
-    for variable in cells.study.experiment.variables:
-        if variable.name in keep and variable.kind == "cube":
-            entries = int(np.prod([len(variable.coords.get(dim, (0,))) for dim in variable.dims], dtype=np.int64))
+    for variable in study.experiment.variables:
+        if variable.name in kept_names(study) and variable.kind == "cube":
+            entries = math.prod(len(variable.coords.get(dim, (0,))) for dim in variable.dims)
             per_cell += entries * numpy_dtype(variable.dtype).itemsize
-    return per_cell * int(np.prod(cells.shape, dtype=np.int64))
+    return per_cell * cells
 
 
-def check_dense_size(cells: Cells, keep: Iterable[str]) -> None:
-    """Refuse a cube above the study's limit and say how to split it (rule G4).
+def kept_names(study: Study) -> tuple[str, ...]:
+    """Names of the variables that a study keeps: all unless it says so."""
+    return study.keep or tuple(v.name for v in study.experiment.variables)
 
-    Raises
-    ------
-    UsageError
-        If it is too large.
+
+def _refuse_too_many(study: Study, lengths: Mapping[str, int]) -> None:
+    """Refuse a cube above the study's limit, or more cells than a plan holds, and say how to split it (rule G4).
+
+    Parameters
+    ----------
+    lengths
+        Number of values of each axis.
     """
-    size, limit = dense_bytes(cells, tuple(keep)), cells.study.max_dense_bytes
-    if size <= limit:
+    cells = math.prod(lengths.values())
+    size, limit = dense_bytes(study, cells), study.max_dense_bytes
+    if size <= limit and cells <= MOST_CELLS:
         return
-    longest = max(cells.axes, key=lambda axis: len(axis.labels))
+    longest = max(lengths, key=lambda name: lengths[name])
+    shape = " x ".join(f"{name} {length:,}" for name, length in lengths.items())
+    what = (
+        f"the dense cube would take {size:,} bytes for {cells:,} cells ({shape}), the limit is max_dense_bytes: {limit:,}"
+        if size > limit
+        else f"there would be {cells:,} cells ({shape}); a plan holds {MOST_CELLS:,}"
+    )
+    way_out = ". Or raise the limit" if size > limit and cells <= MOST_CELLS else ""
     raise UsageError(
-        f"{cells.study.source.name}: the dense cube would take {size:,} bytes for {cells.shape} cells, the limit is "
-        f"max_dense_bytes: {limit:,}. Split it along '{longest.name}' ({len(longest.labels)} values): one study file for each "
-        f"part, with a name of its own, opened together as a DataTree by pipeline.open_store(...).tree(...). Or raise the limit"
+        f"{study.source.name}: {what}. Split it along '{longest}' ({lengths[longest]:,} values): one study file for each part, "
+        f"with a name of its own, opened together as a DataTree by pipeline.open_store(...).tree(...){way_out}"
     )

@@ -19,7 +19,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pipeline.errors import UsageError
-from pipeline.grid import OPTIONS, Cells
+from pipeline.grid import Cells
+from pipeline.study import OPTIONS
 from pipeline.values import canonical_text, extra, leaf_fields, leaf_value
 
 _KEY_BYTES = 16

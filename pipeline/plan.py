@@ -6,6 +6,7 @@ Made from the study, the code digest and the ledger's keys alone: no result is r
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from pipeline.adoptions import adopted_by
 from pipeline.digest import CodeDigest, code_digest, explain_change
 from pipeline.experiment import STATUS_CODES, STATUS_NAMES
-from pipeline.grid import Cells, check_dense_size, dense_bytes, expand
+from pipeline.grid import Cells, dense_bytes, expand, kept_names
 from pipeline.identity import canonical_options, canonical_scenario, cell_keys, keyed_content, keys_under
 from pipeline.ledger import Choice, Ledger, as_words, open_ledger
 from pipeline.segment import KEY_BYTES
@@ -123,7 +124,7 @@ class Plan:
 
     def dense_bytes(self) -> int:
         """Size of the dense cube in bytes."""
-        return dense_bytes(self.cells, self.keep)
+        return dense_bytes(self.study, math.prod(self.cells.shape))
 
     def summary(self) -> dict[str, Any]:
         """The plan as plain data, for people and machines."""
@@ -140,6 +141,7 @@ class Plan:
             "dense_bytes": self.dense_bytes(),
             "environment_changes": environment_changes(self),
             "damaged": list(self.ledger.damaged),
+            "warnings": list(self.cells.warnings),
         }
 
 
@@ -152,8 +154,7 @@ def make_plan(study: Study, store: Store) -> Plan:
         If the dense cube would be larger than the study allows.
     """
     cells = expand(study)
-    keep = study.keep or tuple(v.name for v in study.experiment.variables)
-    check_dense_size(cells, keep)
+    keep = kept_names(study)
     code = code_digest(study.experiment.modules)
     keys, scenario_keys = _stored_keys(cells, code.digest, store) or cell_keys(cells, code.digest)
     ledger = open_ledger(store)

@@ -17,6 +17,9 @@ from pipeline.errors import UsageError, broken_rule, near_miss
 from pipeline.experiment import Experiment, load_experiment
 from pipeline.values import KeyPath, dotted, leaf_fields, plain, read_yaml
 
+OPTIONS = "options."
+"""How a path into the experiment's options begins."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, DecimalException, InvalidOperation
 from fractions import Fraction
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,10 @@ KeyPath = tuple[str | int, ...]
 _RANGE = re.compile(r"^\s*([^:\s]+)\s*:\s*([^:\s]+)\s*:\s*([^:\s]+)\s*$")
 _MOST_VALUES = 1_000_000
 _MOST_YAML_VALUES = 100_000
+_MOST_YAML_BYTES = 4_000_000
+_MOST_YAML_DEPTH = 64
+_BRACKETS = re.compile(r"""\"(?:[^"\\\n]|\\.)*\"|'[^'\n]*'|(?:^|(?<=\s))\#[^\n]*|[\[\]{}]""", re.MULTILINE)
+"""Quoted texts and comments, to be passed over, and what opens and closes a list or mapping within a line."""
 _LARGEST = Decimal("1e300")
 
 
@@ -56,6 +61,7 @@ def read_yaml(text: str, name: str) -> tuple[Any, dict[KeyPath, int]]:
         For invalid YAML, another version than 1.2, tags, merge keys, repeated keys, non-finite numbers, or nesting
         without end.
     """
+    _refuse_beyond_reading(text, name)
     loader = YAML(typ="rt", pure=True)
     loader.version = (1, 2)
     lines: dict[KeyPath, int] = {}
@@ -73,6 +79,18 @@ def read_yaml(text: str, name: str) -> tuple[Any, dict[KeyPath, int]]:
         raise UsageError(f"{name}: not valid YAML: {error}") from error
     except RecursionError as error:
         raise UsageError(f"{name}: nested too deeply, or an alias that contains itself") from error
+
+
+def _refuse_beyond_reading(text: str, name: str) -> None:
+    """Refuse what would take the reader long: its time grows with the square of the depth of brackets."""
+    if len(text) > _MOST_YAML_BYTES:
+        raise UsageError(f"{name}: {len(text):,} letters; up to {_MOST_YAML_BYTES:,} are accepted. Write long axes as ranges")
+    depth = 0
+    for found in _BRACKETS.finditer(text):
+        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
+        if depth > _MOST_YAML_DEPTH:
+            line = text.count("\n", 0, found.start()) + 1
+            raise UsageError(f"{name}, line {line}: brackets are nested too deeply; {_MOST_YAML_DEPTH} levels are accepted")
 
 
 def _untyped(node: Any, path: KeyPath, line: int, name: str, lines: dict[KeyPath, int]) -> Any:
@@ -130,6 +148,14 @@ def parse_range(text: str) -> tuple[int | float, ...]:
     ValueError
         If the parts are not finite numbers, the step is zero or leads away from the stop.
     """
+    start, step, count = _steps(text)
+    whole = all(part == part.to_integral_value() and "." not in str(part) for part in (start, step))
+    values = (start + i * step for i in range(count))
+    return tuple(int(v) if whole else float(v) + 0.0 for v in values)
+
+
+def _steps(text: str) -> tuple[Decimal, Decimal, int]:
+    """Start, step and number of values of a range."""
     match = _RANGE.match(text)
     if match is None:
         raise ValueError(f"'{text}' is not a range start:stop:step")
@@ -149,10 +175,7 @@ def parse_range(text: str) -> tuple[int | float, ...]:
         raise ValueError(f"'{text}' has more than {_MOST_VALUES} values")
     if max(abs(start), abs(stop)) > _LARGEST:
         raise ValueError(f"'{text}': numbers up to {_LARGEST:.0e} are accepted")
-    count = int(steps) + 1
-    whole = all(part == part.to_integral_value() and "." not in str(part) for part in (start, step))
-    values = (start + i * step for i in range(count))
-    return tuple(int(v) if whole else float(v) + 0.0 for v in values)
+    return start, step, int(steps) + 1
 
 
 def spaced(start: float, stop: float, points: int, scale: str) -> tuple[float, ...]:
@@ -168,7 +191,9 @@ def spaced(start: float, stop: float, points: int, scale: str) -> tuple[float, .
     if scale == "linear":
         # Exact between the decimals as written, rounded once: 0.3 and not 0.30000000000000004.
         low, high = Fraction(repr(start)), Fraction(repr(stop))
-        inner = [float(low + (high - low) * i / (points - 1)) for i in range(1, points - 1)]
+        whole = low.denominator * high.denominator * (points - 1)
+        first, step = int(low * whole), int((high - low) * whole) // (points - 1)
+        inner = [(first + step * i) / whole for i in range(1, points - 1)]
     else:
         if start <= 0 or stop <= 0:
             raise ValueError("a log range needs a start and a stop above zero")
@@ -196,6 +221,21 @@ def axis_values(written: Any) -> Sequence[Any]:
     if not listed:
         raise ValueError("an axis needs at least one value")
     return listed
+
+
+def count_values(written: Any) -> int:
+    """How many values :func:`axis_values` gives, without making them.
+
+    Raises
+    ------
+    ValueError
+        If a range cannot be evaluated.
+    """
+    if isinstance(written, Mapping):
+        return int(written["points"])
+    if is_range(written):
+        return _steps(written)[2]
+    return len(written) if isinstance(written, list) else 1
 
 
 def label_of(value: Any) -> Any:
@@ -243,6 +283,13 @@ def plain(value: Any) -> Any:
 
 def canonical_text(value: Any) -> str:
     """One text per value, equal on every platform: compact JSON with sorted keys and shortest round-trip numbers."""
+    kind = type(value)
+    if kind is str:
+        return encode_basestring_ascii(value)
+    if kind is int:
+        return int.__repr__(value)
+    if kind is float and math.isfinite(value):
+        return float.__repr__(value + 0.0)
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import model_validator
 
 from pipeline.errors import UsageError
-from pipeline.grid import Cells, check_dense_size, dense_bytes, expand
+from pipeline.grid import Cells, dense_bytes, expand
 from pipeline.plan import make_plan
 from pipeline.store import LocalStore
 from pipeline.study import load_study
@@ -187,15 +187,13 @@ def test_g3_a_clash_of_names_is_refused_with_proposals(axes: str, sentence: str)
 
 
 def test_g4_a_cube_above_the_limit_is_refused_with_a_way_out(tmp_path: Path) -> None:
-    text = AXES + "  signal.level_db: '0:999:1'\n  size.count: '1:50:1'\nmax_dense_bytes: 1000000\n"
-    cells = cells_of(text)
-    assert dense_bytes(cells, ["error_m", "steps"]) == 50_000 * (1 + 16 + 8 + 8)
-    assert dense_bytes(cells, ["samples"]) == 50_000 * 17
-    with pytest.raises(UsageError, match=r"Split it along 'level_db'.*one study file for each.*DataTree"):
-        check_dense_size(cells, ["error_m"])
-    with pytest.raises(UsageError, match="max_dense_bytes"):
-        make_plan(cells.study, LocalStore(tmp_path))
-    check_dense_size(cells_of(text, "axes.level_db=3"), ["error_m"])
+    text = AXES + "  signal.level_db: '0:999:1'\n  size.count: '1:50:1'\n"
+    for keep, per_cell in (("[error_m, steps]", 1 + 16 + 8 + 8), ("[samples]", 17)):
+        assert dense_bytes(load_study(f"{text}keep: {keep}\n"), 50_000) == 50_000 * per_cell
+    small = text + "max_dense_bytes: 1000000\n"
+    with pytest.raises(UsageError, match=r"Split it along 'signal.level_db'.*one study file for each.*DataTree"):
+        make_plan(load_study(small), LocalStore(tmp_path))
+    assert make_plan(load_study(small, overrides=["axes.level_db=3"]), LocalStore(tmp_path)).cells.shape == (1, 50)
 
 
 def test_g1_a_million_cells_expand_in_a_second() -> None:
