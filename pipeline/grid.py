@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -113,6 +115,23 @@ def expand(study: Study) -> Cells:
         For an unknown path, a value that the scenario refuses, a duplicate, names that clash, or more cells than can be held;
         the last before anything of their number is built.
     """
+    with _no_collection():
+        return _expanded(study)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the search for cycles: with a million entries of an axis it takes longer than all the rest."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+def _expanded(study: Study) -> Cells:
     for grid, at in zip(study.grids, study.grid_paths, strict=True):
         _refuse_too_many(study, {key: _length(study, spec, (*at, "axes", key)) for key, spec in grid.axes.items()})
     written = [
@@ -229,7 +248,8 @@ def _typed_axis(study: Study, raw: _Raw, beside: Mapping[str, Any]) -> Axis:
 
 def _refuse_duplicates(study: Study, values: Sequence[Any], at: KeyPath) -> None:
     seen: set[str] = set()
-    for value in values:
+    one_kind = {type(value) for value in values} in ({int}, {float}, {str})
+    for value in values if not one_kind or len(set(values)) < len(values) else ():
         text = canonical_text(value)
         if text in seen:
             raise study.source.error(at, f"the value {text} stands twice")
@@ -240,6 +260,8 @@ def _refuse_duplicates(study: Study, values: Sequence[Any], at: KeyPath) -> None
 
 def _outer_join(study: Study, grids: Sequence[Mapping[str, Axis]]) -> tuple[Axis, ...]:
     """Axes of the cube: the union of labels; a grid without an axis sits at the base scenario's value on it (G1)."""
+    if len(grids) == 1:
+        return tuple(grids[0].values())
     names = list(dict.fromkeys(name for grid in grids for name in grid))
     joined = []
     for name in names:
@@ -316,8 +338,11 @@ def _grid_index(study: Study, grid: GridFile, at: KeyPath, own: Mapping[str, Axi
     """Label numbers of one grid's cells in the joined cube."""
     numbers = []
     for axis in axes:
-        places = {canonical_text(label): i for i, label in enumerate(axis.labels)}
         source = own.get(axis.name) or _base_axis(study, [axis])
+        if source is axis:
+            numbers.append(np.arange(len(axis.labels), dtype=np.int32))
+            continue
+        places = {canonical_text(label): i for i, label in enumerate(axis.labels)}
         numbers.append(np.array([places[canonical_text(label)] for label in source.labels], dtype=np.int32))
     masks = [_matches(study, condition, (*at, "exclude", i), axes, own) for i, condition in enumerate(grid.exclude)]
     kept = [_matches(study, {name: c}, (*at, "where"), axes, own) for name, c in grid.where.items()]

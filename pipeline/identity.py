@@ -8,7 +8,7 @@ name and options it makes the *scenario key*; with the code digest, the *key*.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,20 @@ def _identity_leaves(model: type[BaseModel]) -> dict[str, tuple[str, FieldInfo]]
 
 def _entry(path: str, info: FieldInfo, value: Any) -> tuple[str, str | None]:
     """Identity path and text of one leaf; no text when the leaf equals its identity default."""
+    return _identity_path(path, info), _texts(info, [value])[0]
+
+
+def _texts(info: FieldInfo, values: Sequence[Any]) -> list[str | None]:
+    """Text of each value of one leaf, None where it equals the leaf's identity default."""
     notes = extra(info)
-    identity_path = _identity_path(path, info)
-    if "identity_default" in notes and canonical_text(value) == canonical_text(notes["identity_default"]):
-        return identity_path, None
+    default = canonical_text(notes["identity_default"]) if "identity_default" in notes else None
+    texts = [canonical_text(value) for value in values]
     if notes.get("content_file"):
-        return identity_path, canonical_text(f"blake2b:{file_digest(Path(value))}") if value else canonical_text(value)
-    return identity_path, canonical_text(value)
+        return [
+            None if text == default else canonical_text(f"blake2b:{file_digest(Path(value))}") if value else text
+            for value, text in zip(values, texts, strict=True)
+        ]
+    return [None if text == default else text for text in texts]
 
 
 def file_digest(path: Path) -> str:
@@ -132,8 +139,9 @@ class _Template:
                 full = path if path.startswith(OPTIONS) else f"scenario.{path}"
                 head, _, rest = full.partition(".")
                 name = f"{head}.{_identity_path(rest, fields[full])}"
-                texts = [_entry(rest, fields[full], entry[path])[1] for entry in axis.entries]
-                varied[name] = (a, ["" if text is None else f"{canonical_text(name)}:{text}," for text in texts])
+                head = canonical_text(name)
+                texts = _texts(fields[full], [entry[path] for entry in axis.entries])
+                varied[name] = (a, ["" if text is None else f"{head}:{text}," for text in texts])
         # Pieces in sorted order of the paths; each ends with a comma, the last of which is cut off when joined.
         self.pieces: list[str | tuple[int, list[str]]] = []
         for path in sorted({*entries, *varied}):
