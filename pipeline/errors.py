@@ -9,7 +9,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 
 class UsageError(Exception):
@@ -34,3 +37,9 @@ def broken_rule(error: Mapping[str, Any]) -> str:
     if error["type"] == "literal_error" and isinstance(error["input"], str):
         words += near_miss(error["input"], re.findall(r"'([^']*)'", error["ctx"]["expected"]))
     return words
+
+
+def broken_field(error: ValidationError) -> str:
+    """The first field that data from outside breaks, without showing the data: they may be long, and anything."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg'][:200]}"

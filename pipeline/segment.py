@@ -7,24 +7,53 @@ with a ``cell`` dimension. ``xarray.open_zarr(zarr.storage.ZipStore(path))`` rea
 from __future__ import annotations
 
 import io
-import json
-import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
+from pipeline.archive import Archive, pack
+from pipeline.errors import broken_field
 from pipeline.experiment import STATUS_CODES, Variable
-from pipeline.zarrio import Labelled, group_files, missing_value, numpy_dtype, read_group
+from pipeline.zarrio import Labelled, array_shape, group_attributes, group_files, missing_value, numpy_dtype, read_group
 
 FORMAT_VERSION = 1
 KEY_BYTES = 16
 ABOUT = ("key", "scenario_key", "canonical", "status", "message", "traceback")
 """What every segment holds of each cell besides the experiment's variables."""
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)
+Text = Annotated[str, Field(strict=True)]
+Name = Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{32}$")]
+Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _storable(dtype: str) -> str:
+    try:
+        missing_value(dtype)
+    except (TypeError, SyntaxError) as error:
+        raise ValueError(str(error)) from error
+    return dtype
+
+
+class VariableSpec(BaseModel):
+    """What a segment says of one of the experiment's variables."""
+
+    dims: list[Text]
+    coords: dict[str, list[Any]]
+    dtype: Annotated[str, Field(strict=True, max_length=32), AfterValidator(_storable)]
+    units: Text
+    long_name: Text
+    kind: Text
+    volatile: bool
+
+
+class _Head(BaseModel):
+    format_version: Count
+    variables: dict[str, VariableSpec] = Field(alias="schema")
 
 
 class SegmentError(Exception):
@@ -150,23 +179,31 @@ def encode_arrays(
     """Bytes of a segment from its stacked arrays: name -> dimensions and data."""
     content = {"format": "disac-segment", "format_version": FORMAT_VERSION, "schema": schema, **attributes}
     labelled = {n: Labelled(dims, data, random=n in ("key", "scenario_key")) for n, (dims, data) in arrays.items()}
-    return _zip(group_files(labelled, content))
+    return pack(group_files(labelled, content))
 
 
 def _key_rows(keys: Iterable[bytes]) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
 
 
-def _zip(files: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in files.items():
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), data)
-    return buffer.getvalue()
+def decode_segment(
+    data: bytes | BinaryIO,
+    names: Iterable[str] | None = None,
+    about: Iterable[str] = ABOUT,
+    rows: NDArray[np.int64] | None = None,
+) -> Segment:
+    """Read a segment; nothing is decoded beyond what is asked for.
 
-
-def decode_segment(data: bytes, names: Iterable[str] | None = None, about: Iterable[str] = ABOUT) -> Segment:
-    """Read a segment's bytes; ``names`` limits the experiment's variables that are decoded, ``about`` what stands beside them.
+    Parameters
+    ----------
+    data
+        Its bytes, or a file of them.
+    names
+        The experiment's variables to decode; all by default.
+    about
+        What to decode of what stands beside them.
+    rows
+        Cells to decode, by their place in the segment; all by default.
 
     Raises
     ------
@@ -174,22 +211,47 @@ def decode_segment(data: bytes, names: Iterable[str] | None = None, about: Itera
         If the bytes are not a segment or come from a later format.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            files = {name: archive.read(name) for name in archive.namelist()}
-        attributes = json.loads(files["zarr.json"])["attributes"]
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        files = Archive(io.BytesIO(data) if isinstance(data, bytes) else data)
+        attributes = group_attributes(files)
+        if attributes.get("format") != "disac-segment":
+            raise SegmentError("not a segment: the group does not say so")
+        version = attributes.get("format_version")
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise SegmentError(f"segment format {version} is newer than {FORMAT_VERSION}: update disac to read it")
+        _Head.model_validate(attributes)
+        schema: dict[str, dict[str, Any]] = attributes["schema"]
+        wanted = frozenset(schema) if names is None else frozenset(schema) & frozenset(names)
+        skipped = (frozenset(ABOUT) - frozenset(about)) | (frozenset(schema) - wanted)
+        stored = {name.split("/", 1)[0] for name in files if "/" in name}
+        arrays = read_group(files, frozenset(stored - skipped), rows)
+        shape = array_shape(files, "key")
+    except ValidationError as error:
+        raise SegmentError(f"not a segment: {broken_field(error)}") from error
+    except ValueError as error:
         raise SegmentError(f"not a segment: {error}") from error
-    if attributes.get("format") != "disac-segment":
-        raise SegmentError("not a segment: the group does not say so")
-    if attributes["format_version"] > FORMAT_VERSION:
-        raise SegmentError(
-            f"segment format {attributes['format_version']} is newer than {FORMAT_VERSION}: update disac to read it"
-        )
-    skipped = frozenset(ABOUT) - frozenset(about)
-    skipped |= frozenset() if names is None else frozenset(attributes["schema"]) - frozenset(names)
-    stored = {name.split("/", 1)[0] for name in files if "/" in name}
-    arrays = read_group(files, frozenset(stored - skipped))
+    if shape[1:] != (KEY_BYTES,):
+        raise SegmentError(f"not a segment: its keys have the shape {shape}")
+    _check_arrays(arrays, schema, {*wanted, *about}, shape[0] if rows is None else len(rows))
     return Segment(attributes, {n: a.data for n, a in arrays.items()}, {n: a.dims for n, a in arrays.items()})
+
+
+def _check_arrays(arrays: Mapping[str, Labelled], schema: Mapping[str, Any], wanted: Collection[str], cells: int) -> None:
+    """Every array runs along the cells, and what was asked for is there as the format or the schema declares it."""
+    text, count, byte = numpy_dtype("str"), np.dtype(np.int64), np.dtype(np.uint8)
+    declared: dict[str, tuple[tuple[str, ...], np.dtype[Any]]]
+    declared = dict.fromkeys(("canonical", "message", "traceback"), (("cell",), text))
+    declared |= {"key": (("cell", "key_byte"), byte), "scenario_key": (("cell", "key_byte"), byte), "status": (("cell",), byte)}
+    declared |= {name: (("cell", *spec["dims"]), numpy_dtype(spec["dtype"])) for name, spec in schema.items()}
+    for spec in (schema[name] for name in schema if name in wanted):
+        for dim in set(spec["dims"]) - set(spec["coords"]):
+            declared[f"n_{dim}"] = (("cell",), count)
+            wanted = {*wanted, f"n_{dim}"}
+    for name in sorted(wanted):
+        if name not in arrays or (arrays[name].dims, arrays[name].data.dtype) != declared[name]:
+            raise SegmentError(f"not a segment: array '{name}' is not as declared, {declared[name]}")
+    for name, array in arrays.items():
+        if array.data.shape[:1] != (cells,):
+            raise SegmentError(f"not a segment: array '{name}' has the shape {array.data.shape} for {cells} cells")
 
 
 def failed_record(key: bytes, scenario_key: bytes, canonical: str, message: str, traceback: str = "") -> CellRecord:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import errno
+import io
 import os
+import stat
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
-from typing import Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-from pipeline.errors import UsageError
+from pipeline.errors import SurroundingsError, UsageError
+from pipeline.files import kind_of, link, open_plain, scan, sync, told
 
 FAULT_POINTS = (
     "put:before-write", "put:after-write", "put:before-publish", "put:after-publish",
@@ -30,8 +32,9 @@ Fault = Callable[[str, str], None]
 T = TypeVar("T")
 
 _STALE_TEMPORARY_S = 24 * 3600.0
-_NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK})
 _ATTEMPTS = 100
+MOST_BYTES = 2**31 - 1
+"""No object that a store is asked for whole is larger."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Store(Protocol):
     """Immutable named bytes, and pointers that change atomically. Names are relative paths with '/'.
 
     A name is that of an object, of a pointer or of a folder, one of them at a time. Pointers are not followed: read
-    the pointer, then use the name it gives.
+    the pointer, then use the name it gives. What a disk or a network refuses is a SurroundingsError that names the path.
     """
 
     def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
@@ -57,8 +60,12 @@ class Store(Protocol):
         """
         ...
 
-    def get(self, name: str) -> bytes:
-        """Bytes of a name; KeyError if there is none."""
+    def open(self, name: str) -> BinaryIO:
+        """An object as a file to read; KeyError if there is none."""
+        ...
+
+    def get(self, name: str, most: int = MOST_BYTES) -> bytes:
+        """Bytes of a name; KeyError if there is none, or one of more than ``most`` bytes."""
         ...
 
     def list(self, prefix: str) -> list[Entry]:
@@ -108,8 +115,12 @@ def _check_folder(prefix: str) -> str:
     return check_name(prefix.removesuffix("/"))
 
 
-def _refused(name: str, what: str) -> ValueError:
-    return ValueError(f"'{name}' cannot be stored: {what}")
+class RefusedError(SurroundingsError, ValueError):
+    """Something else stands where a name belongs."""
+
+
+def _refused(name: str, what: str) -> RefusedError:
+    return RefusedError(f"'{name}' cannot be stored: {what}")
 
 
 def _no_fault(point: str, name: str) -> None:
@@ -127,12 +138,14 @@ class LocalStore:
     def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
         """See :class:`Store`. Written beside its place, then linked to its name, which fails if the name is taken."""
         path = self._root / check_name(name)
-        if path.is_symlink() or path.is_dir():
-            raise _refused(name, "it is a folder or a pointer")
-        written = not path.exists() and self._again(lambda: self._write(path, name, data, durable))
-        if durable:
-            _sync(path)  # whoever put it before may not have got so far
-            self._sync_folders(path.parent)
+        with told(path, len(data)):
+            kind = kind_of(path)
+            if kind not in (None, stat.S_IFREG):
+                raise _refused(name, "it is a folder or a pointer, or something else that is no plain file")
+            written = kind is None and self._again(lambda: self._write(path, name, data, durable))
+            if durable:
+                sync(path)  # whoever put it before may not have got so far
+                self._sync_folders(path.parent)
         if written:
             self._fault("put:after-publish", name)
         return written
@@ -155,7 +168,7 @@ class LocalStore:
                     file.flush()
                     os.fsync(file.fileno())
             self._fault("put:before-publish", name)
-            return _link(temporary, path)
+            return link(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -182,21 +195,29 @@ class LocalStore:
 
     def _sync_folders(self, folder: Path) -> None:
         """Make the entries of a folder, and once per process those that lead to it, survive a power cut."""
-        _sync(folder)
+        sync(folder)
         while folder != self._root.parent and folder not in self._settled:
-            _sync(folder.parent)
+            sync(folder.parent)
             self._settled.add(folder)
             folder = folder.parent
 
-    def get(self, name: str) -> bytes:
+    def open(self, name: str) -> BinaryIO:
         """See :class:`Store`."""
         path = self._root / check_name(name)
-        try:
-            if path.is_symlink() or self._crosses_pointer(name):
+        with told(path):
+            if self._crosses_pointer(name):
                 raise KeyError(name)
-            return path.read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-            raise KeyError(name) from error
+            try:
+                return open_plain(path)
+            except FileNotFoundError as error:
+                raise KeyError(name) from error
+
+    def get(self, name: str, most: int = MOST_BYTES) -> bytes:
+        """See :class:`Store`."""
+        with self.open(name) as file, told(self._root / name):
+            if os.fstat(file.fileno()).st_size > most:
+                raise KeyError(name)
+            return file.read()
 
     def list(self, prefix: str) -> list[Entry]:
         """See :class:`Store`."""
@@ -204,24 +225,25 @@ class LocalStore:
         folder = _check_folder(prefix)
         waiting = [] if self._crosses_pointer(f"{folder}/below") else [str(self._root / folder)]
         skipped = len(str(self._root).rstrip("/")) + 1
-        while waiting:
-            for item in _scan(waiting.pop()):
-                if item.name.startswith(".") or item.is_symlink():
-                    continue
-                if item.is_dir():
-                    waiting.append(item.path)
-                    continue
-                with contextlib.suppress(FileNotFoundError):
-                    stat = item.stat()
-                    found.append(Entry(item.path[skipped:], stat.st_size, stat.st_mtime_ns))
+        with told(self._root / folder):
+            while waiting:
+                for item in scan(waiting.pop()):
+                    if item.name.startswith("."):
+                        continue
+                    if item.is_dir(follow_symlinks=False):
+                        waiting.append(item.path)
+                    elif item.is_file(follow_symlinks=False):
+                        with contextlib.suppress(FileNotFoundError):
+                            about = item.stat(follow_symlinks=False)
+                            found.append(Entry(item.path[skipped:], about.st_size, about.st_mtime_ns))
         return sorted(found, key=lambda entry: entry.name)
 
     def delete(self, name: str) -> None:
         """See :class:`Store`. Folders that become empty go too."""
         path = self._root / check_name(name)
-        if self._crosses_pointer(name):
-            return
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        with told(path, writing=0), contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            if self._crosses_pointer(name):
+                return
             path.unlink()
         for parent in path.parents:
             if parent == self._root:
@@ -234,10 +256,11 @@ class LocalStore:
     def publish_pointer(self, name: str, target: str) -> None:
         """See :class:`Store`. A relative symbolic link, renamed into place."""
         path, aim = self._root / check_name(name), self._root / check_name(target)
-        if path.exists() and not path.is_symlink():
-            raise _refused(name, "it is an object or a folder, not a pointer")
-        self._again(lambda: self._swap(path, name, os.path.relpath(aim, path.parent)))
-        self._sync_folders(path.parent)
+        with told(path, writing=0):
+            if kind_of(path) not in (None, stat.S_IFLNK):
+                raise _refused(name, "it is an object or a folder, not a pointer")
+            self._again(lambda: self._swap(path, name, os.path.relpath(aim, path.parent)))
+            self._sync_folders(path.parent)
         self._fault("pointer:after-swap", name)
 
     def _swap(self, path: Path, name: str, relative: str) -> None:
@@ -249,11 +272,12 @@ class LocalStore:
             temporary.unlink(missing_ok=True)
 
     def read_pointer(self, name: str) -> str | None:
-        """See :class:`Store`."""
+        """See :class:`Store`. A link that leads out of the store is no pointer."""
         path = self._root / check_name(name)
         try:
-            return None if self._crosses_pointer(name) else os.path.relpath(path.parent / path.readlink(), self._root)
-        except OSError:
+            target = None if self._crosses_pointer(name) else os.path.relpath(path.parent / path.readlink(), self._root)
+            return target and check_name(target)
+        except (OSError, ValueError):
             return None
 
     def location(self) -> str:
@@ -270,45 +294,15 @@ class LocalStore:
         """Remove what writers killed long ago left behind; returns names and sizes."""
         limit = time.time() - older_than_s
         found: tuple[tuple[str, int], ...] = ()
-        for file in sorted(self._root.rglob(".*.tmp")):
-            with contextlib.suppress(FileNotFoundError):
-                stat = file.lstat()
-                if stat.st_mtime < limit:
-                    found += ((str(file.relative_to(self._root)), stat.st_size),)
-                    if not dry_run:
-                        file.unlink()
+        with told(self._root, writing=0):
+            for file in sorted(self._root.rglob(".*.tmp")):
+                with contextlib.suppress(FileNotFoundError):
+                    about = file.lstat()
+                    if about.st_mtime < limit and not stat.S_ISDIR(about.st_mode):
+                        found += ((str(file.relative_to(self._root)), about.st_size),)
+                        if not dry_run:
+                            file.unlink()
         return found
-
-
-def _link(temporary: Path, path: Path) -> bool:
-    """Give a complete file its name; False if the name is taken."""
-    try:
-        path.hardlink_to(temporary)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-        # Without hard links a race of two writers ends with the later bytes: names that follow content do not mind.
-        if path.exists():
-            return False
-        temporary.replace(path)
-    return True
-
-
-def _scan(folder: str) -> Iterator[os.DirEntry[str]]:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        yield from entries
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file's content or a folder's entries are on the disk; one gone or closed to us needs no waiting."""
-    with contextlib.suppress(FileNotFoundError, PermissionError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 class MemoryStore:
@@ -345,9 +339,16 @@ class MemoryStore:
             raise _refused(name, "a part of its path is an object or a pointer")
         self._folders.update(folders)
 
-    def get(self, name: str) -> bytes:
+    def get(self, name: str, most: int = MOST_BYTES) -> bytes:
         """See :class:`Store`."""
-        return self._objects[check_name(name)][0]
+        data = self._objects[check_name(name)][0]
+        if len(data) > most:
+            raise KeyError(name)
+        return data
+
+    def open(self, name: str) -> BinaryIO:
+        """See :class:`Store`."""
+        return io.BytesIO(self.get(name))
 
     def list(self, prefix: str) -> list[Entry]:
         """See :class:`Store`."""
@@ -404,10 +405,22 @@ def open_store_backend(location: str) -> Store:
     Raises
     ------
     UsageError
-        If the address is of another kind, or of a memory store that this process does not hold.
+        If there is something else than a folder, or the address is of another kind, or of a memory store that this process
+        does not hold.
     """
     if "://" not in location:
-        return LocalStore(location)
+        return LocalStore(_checked_folder(location))
     if location in _MEMORY:
         return _MEMORY[location]
     raise UsageError(f"no store at '{location}': a store is a folder; memory:// addresses serve one process only")
+
+
+def _checked_folder(location: str) -> Path:
+    """A folder, or a place where one can be made."""
+    for path in (Path(location), *Path(location).parents):
+        with told(path):
+            if path.is_dir():
+                break
+            if kind_of(path) is not None:
+                raise UsageError(f"no store at '{location}': '{path}' is no folder; a store is a folder")
+    return Path(location)

@@ -1,20 +1,32 @@
-"""Labelled arrays to and from the files of a plain Zarr v3 group, in memory."""
+"""Labelled arrays to and from the files of a plain Zarr v3 group, in memory.
+
+Zarr writes. What is read may come from somebody else, so the reader here takes exactly what the writer makes, whole numbers
+and texts in slabs, and checks what the metadata declares before it makes room for it. It loads no Zarr: a look at the keys of
+a store takes less time than that.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.archive import Files
+from pipeline.errors import broken_field
+
+MOST_DECODED_BYTES = 2**30
+"""What one read may take; a segment is read in rows when all of it would be more."""
 
 _CHUNK_BYTES = 64 * 2**20
 _COMPRESS_FROM_BYTES = 4096
-_PLAIN = frozenset({"uint8", "int32", "int64", "float64", "complex128"})
+_MOST_METADATA_BYTES = 8 * 2**20
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True)
@@ -60,13 +72,16 @@ def _fill_value(dtype: np.dtype[Any]) -> Any:
     return dtype.type(0) if dtype.kind in "ub" else missing_value(dtype.name)
 
 
-def _chunks(data: NDArray[Any]) -> tuple[int, ...]:
+class FormatError(ValueError):
+    """The files are not a group as :func:`group_files` writes it."""
+
+
+def _chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
     """The whole array as one chunk, or slabs along the leading dimension when it is large."""
-    shape = tuple(max(1, n) for n in data.shape)
-    if data.nbytes <= _CHUNK_BYTES or not shape:
-        return shape
-    rows = max(1, math.floor(shape[0] * _CHUNK_BYTES / data.nbytes))
-    return (rows, *shape[1:])
+    whole, size = tuple(max(1, n) for n in shape), math.prod(shape) * itemsize
+    if size <= _CHUNK_BYTES or not whole:
+        return whole
+    return (max(1, math.floor(whole[0] * _CHUNK_BYTES / size)), *whole[1:])
 
 
 def group_files(arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) -> dict[str, bytes]:
@@ -80,9 +95,11 @@ def group_files(arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) -
     for name, labelled in arrays.items():
         data = labelled.data
         array = group.create_array(
-            name, shape=data.shape, dtype=data.dtype, chunks=_chunks(data), dimension_names=labelled.dims,
-            fill_value=_fill_value(data.dtype), attributes=dict(labelled.attributes),
+            name, shape=data.shape, dtype=data.dtype, chunks=_chunks(data.shape, data.dtype.itemsize),
+            dimension_names=labelled.dims, fill_value=_fill_value(data.dtype), attributes=dict(labelled.attributes),
             compressors="auto" if data.nbytes >= _COMPRESS_FROM_BYTES and not labelled.random else None,
+            # Zarr takes any complex number with a NaN, and any NaN, for the missing value and would drop its chunk.
+            config={"write_empty_chunks": True},
         )  # fmt: skip
         array[...] = data
     files = {name: buffer.to_bytes() for name, buffer in sorted(entries.items())}
@@ -97,50 +114,249 @@ def _consolidated(files: Mapping[str, bytes]) -> bytes:
     return json.dumps(root, sort_keys=True).encode()
 
 
-def read_group(files: Mapping[str, bytes], names: frozenset[str] | None = None) -> dict[str, Labelled]:
-    """Arrays of a Zarr v3 group; ``names`` limits which are decoded.
+# --- reading ---------------------------------------------------------------------------------------------------------
 
-    Arrays in one plain chunk are read as they stand: a look at the keys of a store need not load Zarr, which takes longer
-    than the look.
+_Length = Annotated[int, Field(ge=0, lt=2**62)]
+_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _ChunkShape(BaseModel):
+    model_config = _STRICT
+    chunk_shape: tuple[_Length, ...]
+
+
+class _ChunkGrid(BaseModel):
+    model_config = _STRICT
+    name: Literal["regular"]
+    configuration: _ChunkShape
+
+
+class _ArrayMetadata(BaseModel):
+    """Metadata of an array, as far as it is free; the rest is compared with what the writer writes."""
+
+    model_config = _STRICT
+    zarr_format: Literal[3]
+    node_type: Literal["array"]
+    data_type: Literal[
+        "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+        "float16", "float32", "float64", "complex64", "complex128", "string",
+    ]  # fmt: skip
+    shape: Annotated[tuple[_Length, ...], Field(max_length=32)]
+    chunk_grid: _ChunkGrid
+    chunk_key_encoding: dict[str, Any]
+    codecs: list[dict[str, Any]]
+    fill_value: Any
+    attributes: dict[str, Any]
+    dimension_names: tuple[str, ...] = ()
+    storage_transformers: tuple[()] = ()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return numpy_dtype("str" if self.data_type == "string" else self.data_type)
+
+    @property
+    def text(self) -> bool:
+        return self.data_type == "string"
+
+    @property
+    def compressed(self) -> bool:
+        return len(self.codecs) > 1
+
+
+def group_attributes(files: Mapping[str, bytes]) -> dict[str, Any]:
+    """Attributes of a group.
+
+    Raises
+    ------
+    FormatError
+        If the files are not a group.
+    """
+    from pydantic_core import from_json
+
+    try:
+        root = from_json(_read(files, "zarr.json", _MOST_METADATA_BYTES))
+    except ValueError as error:
+        raise FormatError(f"the metadata cannot be read: {error}") from error
+    attributes = root.get("attributes") if isinstance(root, dict) else None
+    if not isinstance(attributes, dict):
+        raise FormatError("the metadata has no attributes")
+    return attributes
+
+
+def array_shape(files: Mapping[str, bytes], name: str) -> tuple[int, ...]:
+    """Shape of an array of a group, from its metadata alone."""
+    return _metadata(files, name).shape
+
+
+def read_group(
+    files: Mapping[str, bytes],
+    names: frozenset[str] | None = None,
+    rows: NDArray[np.int64] | None = None,
+    *,
+    most: int = MOST_DECODED_BYTES,
+) -> dict[str, Labelled]:
+    """Arrays of a Zarr v3 group.
+
+    Parameters
+    ----------
+    names
+        Arrays to decode; all by default.
+    rows
+        Places along the leading dimension to decode; all by default.
+    most
+        Bytes that the arrays may take in all.
+
+    Raises
+    ------
+    FormatError
+        If a file is not as :func:`group_files` writes it, or the arrays would take more.
     """
     here = {name.removesuffix("/zarr.json") for name in files if name.count("/") == 1 and name.endswith("/zarr.json")}
-    wanted = here if names is None else here & names
-    plain = {name: array for name in wanted if (array := _plain_array(files, name)) is not None}
-    if len(plain) == len(wanted):
-        return plain
-    from zarr.core.sync import sync
-
-    return plain | sync(_read_group(files, frozenset(wanted - plain.keys())))
-
-
-def _plain_array(files: Mapping[str, bytes], name: str) -> Labelled | None:
-    """An array of numbers stored whole and uncompressed, or None where it is anything else."""
-    about = json.loads(files[f"{name}/zarr.json"])
-    shape, endian = tuple(about["shape"]), {"name": "bytes", "configuration": {"endian": "little"}}
-    chunk = files.get("/".join([name, "c", *["0"] * len(shape)]))
-    regular = about["chunk_key_encoding"] == {"name": "default", "configuration": {"separator": "/"}}
-    if chunk is None or not regular or about["codecs"] not in ([endian], [{"name": "bytes"}]):
-        return None
-    if not isinstance(about["data_type"], str) or about["data_type"] not in _PLAIN:
-        return None
-    dtype = np.dtype(about["data_type"]).newbyteorder("<")
-    if about["chunk_grid"]["configuration"]["chunk_shape"] != list(shape) or len(chunk) != math.prod(shape) * dtype.itemsize:
-        return None
-    data = np.frombuffer(chunk, dtype=dtype).astype(dtype.newbyteorder("=")).reshape(shape)
-    return Labelled(tuple(about.get("dimension_names", ())), data, about["attributes"])
+    found = {}
+    for name in sorted(here if names is None else here & names):
+        try:
+            about = _metadata(files, name)
+            data, size = _decoded(files, name, about, rows, most)
+        except FormatError as error:
+            raise FormatError(f"array '{name}': {error}") from error
+        most -= size
+        found[name] = Labelled(about.dimension_names, data, about.attributes)
+    return found
 
 
-async def _read_group(files: Mapping[str, bytes], names: frozenset[str]) -> dict[str, Labelled]:
-    # All arrays at once: one after the other, waiting for Zarr's thread took as long again as the reading.
-    from zarr.api.asynchronous import open_group
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.storage import MemoryStore
+def _read(files: Mapping[str, bytes], name: str, most: int) -> bytes:
+    try:
+        size = files.size(name) if isinstance(files, Files) else len(files[name])
+        if size > most:
+            raise FormatError(f"'{name}' has {size:,} bytes, at most {most:,} are expected")
+        return files[name]
+    except KeyError as error:
+        raise FormatError(f"'{name}' is missing") from error
 
-    make = default_buffer_prototype().buffer.from_bytes
-    group = await open_group(MemoryStore({name: make(data) for name, data in files.items()}), mode="r")
-    arrays = [(name, array) async for name, array in group.arrays() if name in names]
-    data = await asyncio.gather(*(array.getitem(...) for _, array in arrays))
-    return {
-        name: Labelled(tuple(array.metadata.dimension_names), np.asarray(values), dict(array.attrs))
-        for (name, array), values in zip(arrays, data, strict=True)
+
+def _metadata(files: Mapping[str, bytes], name: str) -> _ArrayMetadata:
+    try:
+        about = _ArrayMetadata.model_validate_json(_read(files, f"{name}/zarr.json", _MOST_METADATA_BYTES))
+    except ValidationError as error:
+        raise FormatError(f"metadata {broken_field(error)}") from error
+    expected = {
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "chunk_shape": _chunks(about.shape, about.dtype.itemsize),
+        "fill_value": _stored_fill(about.dtype),
     }
+    stored = {
+        "chunk_key_encoding": about.chunk_key_encoding,
+        "chunk_shape": about.chunk_grid.configuration.chunk_shape,
+        "fill_value": about.fill_value,
+    }
+    for what, value in expected.items():
+        if stored[what] != value:
+            raise FormatError(f"metadata {what}: expected {value}")
+    if not _known_codecs(about):
+        raise FormatError("metadata codecs: expected numbers or texts as they are or by zstd")
+    if about.dimension_names and len(about.dimension_names) != len(about.shape):
+        raise FormatError(f"metadata dimension_names: expected {len(about.shape)} names")
+    return about
+
+
+def _stored_fill(dtype: np.dtype[Any]) -> Any:
+    """The fill value as Zarr writes it."""
+    return {"f": "NaN", "c": ["NaN", "NaN"], "b": False}.get(
+        dtype.kind, "" if dtype.kind == "T" else int(dtype.kind == "i") * -1
+    )
+
+
+def _known_codecs(about: _ArrayMetadata) -> bool:
+    first: tuple[Any, ...] = ({"name": "bytes", "configuration": {"endian": "little"}},)
+    if about.text:
+        first = ({"name": "vlen-utf8"}, {"name": "vlen-utf8", "configuration": {}})
+    elif about.dtype.itemsize == 1:
+        first += ({"name": "bytes"},)
+    return 0 < len(about.codecs) < 3 and about.codecs[0] in first and all(c.get("name") == "zstd" for c in about.codecs[1:])
+
+
+def _decoded(
+    files: Mapping[str, bytes], name: str, about: _ArrayMetadata, rows: NDArray[np.int64] | None, most: int
+) -> tuple[NDArray[Any], int]:
+    """The wanted rows of an array and the bytes that they take."""
+    shape = about.shape if rows is None or not about.shape else (len(rows), *about.shape[1:])
+    size = math.prod(shape) * about.dtype.itemsize
+    if size > most:
+        raise FormatError(f"it would take {size:,} bytes, at most {most:,} are left")
+    data = np.full(shape, _fill_value(about.dtype), dtype=about.dtype)
+    for key, here, inside in _pieces(about, rows) if data.size else ():
+        if f"{name}/{key}" in files:  # earlier versions left out a chunk of missing values
+            chunk, taken = _chunk(files, f"{name}/{key}", about, most - size)
+            size += taken
+            data[here] = chunk[inside]
+    return data, size
+
+
+def _pieces(about: _ArrayMetadata, rows: NDArray[np.int64] | None) -> Iterator[tuple[str, Any, Any]]:
+    """Chunks that hold the wanted rows: name, place in the result, place in the chunk."""
+    if not about.shape:
+        yield "c", ..., ...
+        return
+    length, rest = about.chunk_grid.configuration.chunk_shape[0], "/0" * (len(about.shape) - 1)
+    if rows is None:
+        for number in range(-(-about.shape[0] // length)):
+            start = number * length
+            yield f"c/{number}{rest}", slice(start, start + length), slice(about.shape[0] - start)
+        return
+    if not 0 <= rows.min() <= rows.max() < about.shape[0]:
+        raise FormatError(f"it has {about.shape[0]} rows and not the wanted ones")
+    for number in np.unique(rows // length).tolist():
+        here = rows // length == number
+        yield f"c/{number}{rest}", here, rows[here] - number * length
+
+
+def _chunk(files: Mapping[str, bytes], key: str, about: _ArrayMetadata, most: int) -> tuple[NDArray[Any], int]:
+    """A chunk, and the bytes of its texts."""
+    shape = about.chunk_grid.configuration.chunk_shape
+    expected = math.prod(shape) * about.dtype.itemsize
+    limit = most if about.text else expected
+    # Zstd makes what cannot be compressed longer by a 256th and a header.
+    data = _read(files, key, limit + limit // 256 + 1024 if about.compressed else limit)
+    if about.compressed:
+        data = _unpacked(data, limit)
+    if not about.text:
+        if len(data) != expected:
+            raise FormatError(f"a chunk has {len(data):,} bytes, expected {expected:,}")
+        return np.frombuffer(data, dtype=about.dtype.newbyteorder("<")).reshape(shape), 0
+    from numcodecs.vlen import VLenUTF8
+
+    count = math.prod(shape)
+    if len(data) < 4 * (count + 1) or int.from_bytes(data[:4], "little") != count:
+        raise FormatError(f"a chunk does not hold {count:,} texts")
+    try:
+        texts = VLenUTF8().decode(data)
+    except ValueError as error:
+        raise FormatError(f"its texts cannot be read: {error}") from error
+    return np.array(texts, dtype=about.dtype).reshape(shape), len(data)
+
+
+def _unpacked(data: bytes, most: int) -> bytes:
+    """What zstd packed, into as much room as its frame declares and not more."""
+    from numcodecs.zstd import decompress
+
+    try:
+        size = _frame_size(data)
+        if size > most:
+            raise FormatError(f"a packed chunk declares {size:,} bytes, at most {most:,} are expected")
+        return bytes(decompress(data, np.empty(size, dtype=np.uint8)))
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise FormatError(f"a packed chunk cannot be read: {error}") from error
+
+
+def _frame_size(data: bytes) -> int:
+    """Size of the content that the header of a zstd frame declares (RFC 8878, 3.1.1.1)."""
+    if data[:4] != _ZSTD_MAGIC:
+        raise FormatError("it is not packed by zstd")
+    flags = data[4]
+    single = flags >> 5 & 1
+    width = (single, 2, 4, 8)[flags >> 6]
+    start = 6 - single + (0, 1, 2, 4)[flags & 3]
+    field_of_size = data[start : start + width]
+    if not width or len(field_of_size) < width:
+        raise FormatError("it does not declare its size")
+    return int.from_bytes(field_of_size, "little") + (256 if width == 2 else 0)

@@ -1,0 +1,124 @@
+"""Archives of the store: zip files with stored entries alone, one after the other and nothing between them.
+
+What is read may come from somebody else. Everything that a header says is checked before anything is read by it, so no
+archive makes a reader take more memory than the archive has bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO
+
+from pipeline.store import check_name
+
+MOST_BYTES = 2**31 - 1
+"""Above this a zip file needs another format of its headers."""
+
+_MOST_DIRECTORY_BYTES = 2 * 2**20
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_END = struct.Struct("<4sHHHHIIH")
+_LOCAL_HEADER_BYTES = 30
+_UTF8_NAME = 0x800
+
+
+class Files(Mapping[str, bytes]):
+    """Named bytes that are read when they are asked for, and whose size is known before."""
+
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """Number of bytes of a name."""
+
+
+class ArchiveError(ValueError):
+    """The bytes are not an archive as :func:`pack` writes it."""
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """Bytes of an archive; the same files give the same bytes.
+
+    Raises
+    ------
+    ArchiveError
+        If it would be larger than an archive may be.
+    """
+    buffer = io.BytesIO()
+    try:
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
+            for name, data in files.items():
+                archive.writestr(zipfile.ZipInfo(name, _EPOCH), data)
+    except zipfile.LargeZipFile as error:
+        raise ArchiveError(f"the results of one task are {sum(map(len, files.values())):,} bytes, more than 2 GiB") from error
+    return buffer.getvalue()
+
+
+class Archive(Files):
+    """An archive opened for reading.
+
+    Raises
+    ------
+    ArchiveError
+        If it holds anything but plain stored entries that fill it without gap or overlap.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        directory = _directory_start(file)
+        try:
+            self._zip = zipfile.ZipFile(file)
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
+            raise ArchiveError(f"not an archive: {error}") from error
+        self._entries = {info.filename: info for info in self._zip.infolist()}
+        if len(self._entries) != len(self._zip.infolist()):
+            raise ArchiveError("an entry is there twice")
+        _check_entries(self._zip.infolist(), directory)
+
+    def __getitem__(self, name: str) -> bytes:
+        try:
+            return self._zip.read(self._entries[name])
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, struct.error) as error:
+            raise ArchiveError(f"entry '{name}' cannot be read: {error}") from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def size(self, name: str) -> int:
+        """See :class:`Files`."""
+        return self._entries[name].file_size
+
+
+def _directory_start(file: BinaryIO) -> int:
+    """Where the list of entries begins, from the last bytes; refused before a list is read that no archive of ours has."""
+    length = file.seek(0, io.SEEK_END)
+    if not _END.size <= length <= MOST_BYTES:
+        raise ArchiveError(f"not an archive: {length:,} bytes")
+    file.seek(length - _END.size)
+    signature, *disks, _, _, size, start, comment = _END.unpack(file.read(_END.size))
+    if signature != b"PK\5\6" or any(disks) or comment or start + size + _END.size != length:
+        raise ArchiveError("not an archive: it does not end with the list of its entries")
+    if size > _MOST_DIRECTORY_BYTES:
+        raise ArchiveError(f"the list of its entries takes {size:,} bytes, more than {_MOST_DIRECTORY_BYTES:,}")
+    return start
+
+
+def _check_entries(entries: list[zipfile.ZipInfo], directory: int) -> None:
+    """Stored entries under plain names that fill the archive up to its directory, one after the other."""
+    end = 0
+    for info in sorted(entries, key=lambda info: info.header_offset):
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & ~_UTF8_NAME or info.compress_size != info.file_size:
+            raise ArchiveError(f"entry '{info.filename}' is not stored as it is")
+        try:
+            check_name(info.filename)
+        except ValueError as error:
+            raise ArchiveError(str(error)) from error
+        if info.orig_filename != info.filename or info.header_offset != end:
+            raise ArchiveError(f"entry '{info.filename}' does not stand where the one before it ends")
+        encoded = info.filename.encode("utf-8" if info.flag_bits & _UTF8_NAME else "cp437")
+        end += _LOCAL_HEADER_BYTES + len(encoded) + info.file_size
+    if end != directory:
+        raise ArchiveError("there is something between its entries and their list")

@@ -1,0 +1,118 @@
+"""Files of a folder that somebody else may have made: only plain files are opened, and every refusal is one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.errors import SurroundingsError
+
+ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO})
+"""Errors that say that no plain file is there."""
+
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a plain file for reading; never wait for one, never follow a link, never open a device.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none: nothing at all, a folder, a link, a pipe, a socket or a device.
+    """
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):  # opening a device may already do something
+            raise FileNotFoundError(errno.ENOENT, "no plain file", str(path))
+        # What is there now may be something else than a moment ago.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in ABSENT:
+            raise FileNotFoundError(errno.ENOENT, "no plain file", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, "no plain file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
+@contextlib.contextmanager
+def told(path: Path, writing: int | None = None) -> Iterator[None]:
+    """Tell what the system refuses at ``path`` in one sentence; ``writing`` is how many bytes are being written there.
+
+    Raises
+    ------
+    SurroundingsError
+        In place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        what = "cannot be read" if writing is None else "cannot be written"
+        kept = "" if writing is None else ". Finished cells are kept: set that right, then run again to go on"
+        raise SurroundingsError(f"'{path}' {what}: {_cause(path, error, writing)}{kept}") from error
+
+
+def _cause(path: Path, error: OSError, writing: int | None) -> str:
+    words = error.strerror or str(error)
+    if error.errno in _FULL:
+        return f"{words} ({_free(path)}" + (f", {writing:,} bytes are needed)" if writing else ")")
+    if error.errno == errno.EFBIG:
+        return f"{words} ({writing or 0:,} bytes are needed, the limit of this process is lower: ulimit -f)"
+    return words
+
+
+def _free(path: Path) -> str:
+    """What is left on the disk of a path."""
+    try:
+        return f"{shutil.disk_usage(next(p for p in path.parents if p.is_dir())).free:,} bytes are free"
+    except OSError:
+        return "how much is free cannot be read"
+
+
+def link(temporary: Path, path: Path) -> bool:
+    """Give a complete file its name; False if the name is taken."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        # Without hard links a race of two writers ends with the later bytes: names that follow content do not mind.
+        if path.exists():
+            return False
+        temporary.replace(path)
+    return True
+
+
+def kind_of(path: Path) -> int | None:
+    """What stands at a path (a file type of :mod:`stat`); None if nothing does. Links are not followed."""
+    try:
+        return stat.S_IFMT(path.lstat().st_mode)
+    except OSError as error:
+        if error.errno in ABSENT:
+            return None
+        raise
+
+
+def scan(folder: str) -> Iterator[os.DirEntry[str]]:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        yield from entries
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content or a folder's entries are on the disk; one gone or closed to us needs no waiting."""
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
