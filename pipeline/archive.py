@@ -11,8 +11,8 @@ import struct
 import zipfile
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO
 
+from pipeline.files import File
 from pipeline.store import check_name
 
 MOST_BYTES = 2**31 - 1
@@ -64,7 +64,7 @@ class Archive(Files):
         If it holds anything but plain stored entries that fill it without gap or overlap.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: File) -> None:
         directory = _directory_start(file)
         try:
             self._zip = zipfile.ZipFile(file)
@@ -92,7 +92,7 @@ class Archive(Files):
         return self._entries[name].file_size
 
 
-def _directory_start(file: BinaryIO) -> int:
+def _directory_start(file: File) -> int:
     """Where the list of entries begins, from the last bytes; refused before a list is read that no archive of ours has."""
     length = file.seek(0, io.SEEK_END)
     if not _END.size <= length <= MOST_BYTES:

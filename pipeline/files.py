@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from pipeline.errors import SurroundingsError
+
+File = io.BufferedReader | io.BytesIO
+"""Bytes to read, from a disk or from memory."""
 
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO})
 """Errors that say that no plain file is there."""
@@ -20,7 +23,7 @@ _NO_HARD_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def open_plain(path: Path) -> BinaryIO:
+def open_plain(path: Path) -> io.BufferedReader:
     """Open a plain file for reading; never wait for one, never follow a link, never open a device.
 
     Raises

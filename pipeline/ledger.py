@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
 
+from pipeline.archive import MOST_BYTES, Archive, pack
+from pipeline.errors import broken_field
 from pipeline.experiment import STATUS_CODES
-from pipeline.segment import ABOUT, KEY_BYTES, Segment, SegmentError, decode_segment
+from pipeline.files import told
+from pipeline.segment import ABOUT, KEY_BYTES, Count, Name, Seconds, Segment, SegmentError, Text, decode_segment
 from pipeline.store import Entry, Store, content_name
 
 SEGMENTS = "ledger/segments/"
@@ -44,22 +49,56 @@ def put_segment(store: Store, data: bytes) -> str:
     return name
 
 
+class _Origin(BaseModel):
+    name: Name
+    host: Text = ""
+    finished: Text = ""
+
+
+class _Provenance(BaseModel):
+    """What the ledger needs of a segment's attributes."""
+
+    experiment: Text
+    code_digest: Name
+    options: dict[str, Any]
+    manifest: dict[str, Text]
+    environment: dict[str, Text]
+    cost: dict[str, tuple[Count, Seconds]]
+    host: Text = ""
+    finished: Text = ""
+    origins: list[_Origin] = []
+
+
 def read_segment(
-    store: Store, name: str, names: Iterable[str] | None = None, about: Iterable[str] = ABOUT
-) -> Segment:  # fmt: skip
-    """Read and check one segment; ``names`` and ``about`` limit what is decoded.
+    store: Store,
+    name: str,
+    names: Iterable[str] | None = None,
+    about: Iterable[str] = ABOUT,
+    rows: NDArray[np.int64] | None = None,
+) -> Segment:
+    """Read and check one segment; ``names``, ``about`` and ``rows`` limit what is decoded.
 
     Raises
     ------
     DamagedSegmentError
-        If its content does not match its name.
+        If its content does not match its name, or is no segment.
     KeyError
         If it is gone.
     """
-    data = store.get(segment_file(name))
-    if content_name(data) != name:
-        raise DamagedSegmentError(f"segment {name}: the content does not match the name; it counts as absent")
-    return decode_segment(data, names, about)
+    place = segment_file(name)
+    try:
+        with store.open(place) as file, told(store.path(place) or Path(place)):
+            if file.seek(0, io.SEEK_END) > MOST_BYTES:
+                raise SegmentError("not a segment: it is larger than 2 GiB")
+            if content_name(file) != name:
+                raise SegmentError("the content does not match the name")
+            segment = decode_segment(file, names, about, rows)
+        _Provenance.model_validate(segment.attributes)
+    except ValidationError as error:
+        raise DamagedSegmentError(f"segment {name}: not a segment: {broken_field(error)}; it counts as absent") from error
+    except SegmentError as error:
+        raise DamagedSegmentError(f"segment {name}: {error}; it counts as absent") from error
+    return segment
 
 
 @dataclass(frozen=True)
@@ -242,6 +281,17 @@ class _Rows:
     origin: NDArray[np.int32]
     """Number of each row's origin in ``info.origins``."""
 
+    @property
+    def sound(self) -> bool:
+        """Whether every row has a key, a status that a cell can have, and an origin."""
+        shapes = (self.keys.shape, self.scenario_keys.shape, self.status.shape, self.origin.shape)
+        n = self.info.cells
+        return (
+            shapes == ((n, KEY_BYTES), (n, KEY_BYTES), (n,), (n,))
+            and bool(np.isin(self.status, (*_RESULTS, _FAILED)).all())
+            and (not n or bool(0 <= self.origin.min() <= self.origin.max() < len(self.info.origins)))
+        )
+
 
 def _rows_of(store: Store, entry: Entry, name: str) -> _Rows:
     segment = read_segment(store, name, (), ("key", "scenario_key", "status"))
@@ -254,8 +304,13 @@ def _rows_of(store: Store, entry: Entry, name: str) -> _Rows:
         origins=tuple(origin["name"] for origin in a.get("origins", ())) or (name,), retryable=a.get("retryable") is True,
     )  # fmt: skip
     arrays = segment.arrays
-    origin = arrays.get("origin", np.zeros(info.cells, dtype=np.int32))
-    return _Rows(info, arrays["key"], arrays["scenario_key"], arrays["status"], origin)
+    rows = _Rows(
+        info, arrays["key"], arrays["scenario_key"], arrays["status"],
+        arrays.get("origin", np.zeros(info.cells, dtype=np.int32)),
+    )  # fmt: skip
+    if not rows.sound:
+        raise DamagedSegmentError(f"segment {name}: not a segment: a status or an origin is unknown; it counts as absent")
+    return rows
 
 
 def open_ledger(store: Store, *, use_index: bool = True) -> Ledger:
@@ -311,17 +366,14 @@ def write_index(ledger: Ledger) -> None:
     ]
     shared = {_shared(v): v for info in ledger.segments for v in (info.schema, info.manifest, info.environment)}
     head = json.dumps({"format": _INDEX_FORMAT, "segments": infos, "shared": shared}).encode()
-    buffer = io.BytesIO()
-    np.savez(
-        buffer, head=np.frombuffer(head, dtype=np.uint8), keys=ledger.keys, scenario_keys=ledger.scenario_keys,
-        status=ledger.status, origin=_local_origins(ledger),
-    )  # fmt: skip
-    data = buffer.getvalue()
-    name = f"{INDEX}{content_name(data)}.npz"
+    columns = {"keys": ledger.keys, "scenario_keys": ledger.scenario_keys, "status": ledger.status}
+    columns |= {"origin": _local_origins(ledger).astype("<i4")}
+    data = pack({"head.json": head} | {name: column.tobytes() for name, column in columns.items()})
+    name = f"{INDEX}{content_name(data)}.zip"
     old = ledger.store.read_pointer(f"{INDEX}latest")
     ledger.store.put_if_absent(name, data, durable=False)
     ledger.store.publish_pointer(f"{INDEX}latest", name)
-    if old is not None and old != name:
+    if old is not None and old != name and old.startswith(INDEX):
         ledger.store.delete(old)
 
 
@@ -344,29 +396,54 @@ def _shared(value: Mapping[str, Any]) -> str:
     return content_name(json.dumps(value, sort_keys=True).encode())
 
 
+class _IndexedSegment(BaseModel):
+    name: Name
+    size: Count
+    mtime_ns: int
+    cells: Count
+    variables: tuple[Text, ...]
+    declared: Text = Field(alias="schema")
+    experiment: Text
+    code_digest: Name
+    manifest: Text
+    environment: Text
+    cost: dict[str, tuple[Count, Seconds]]
+    origins: tuple[Name, ...]
+
+
+class _IndexHead(BaseModel):
+    format: Literal[3]
+    segments: list[_IndexedSegment]
+    shared: dict[str, dict[str, Any]]
+
+
 def _read_index(store: Store) -> list[_Rows]:
     """Rows of the key index; none when it is absent, damaged or of another format."""
     target = store.read_pointer(f"{INDEX}latest")
-    if target is None:
+    if target is None or not target.startswith(INDEX):
         return []
     try:
-        data = store.get(target)
-        if content_name(data) != target.removeprefix(INDEX).removesuffix(".npz"):
-            return []
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            head = json.loads(arrays["head"].tobytes())
-            columns = [arrays[name] for name in ("keys", "scenario_keys", "status", "origin")]
-    except (KeyError, ValueError, OSError):
+        with store.open(target) as file:
+            if content_name(file) != target.removeprefix(INDEX).removesuffix(".zip"):
+                return []
+            files = Archive(file)
+            head = _IndexHead.model_validate_json(files["head.json"])
+            keys, scenario_keys, status = (np.frombuffer(files[n], dtype=np.uint8) for n in ("keys", "scenario_keys", "status"))
+            origin = np.frombuffer(files["origin"], dtype="<i4").astype(np.int32, copy=False)
+        return list(_indexed_rows(head, keys.reshape(-1, KEY_BYTES), scenario_keys.reshape(-1, KEY_BYTES), status, origin))
+    except (KeyError, ValueError):
         return []
-    if head["format"] != _INDEX_FORMAT:
-        return []
-    rows, start = [], 0
-    for info in head["segments"]:
-        for part in ("schema", "manifest", "environment"):
-            info[part] = head["shared"][info[part]]
-        info["variables"], info["origins"] = tuple(info["variables"]), tuple(info["origins"])
-        info["cost"] = {k: (int(n), float(s)) for k, (n, s) in info["cost"].items()}
-        stop = start + info["cells"]
-        rows.append(_Rows(SegmentInfo(**info), *(column[start:stop] for column in columns)))
-        start = stop
-    return rows
+
+
+def _indexed_rows(head: _IndexHead, *columns: NDArray[Any]) -> Iterator[_Rows]:
+    """Rows of each segment; ValueError if one is not sound."""
+    start = 0
+    for about in head.segments:
+        values = dict(about)
+        values["schema"] = head.shared[values.pop("declared")]
+        values |= {part: head.shared[values[part]] for part in ("manifest", "environment")}
+        rows = _Rows(SegmentInfo(**values), *(column[start : start + about.cells] for column in columns))
+        if not rows.sound:
+            raise ValueError("the index does not hold the rows of its segments")
+        yield rows
+        start += about.cells

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pipeline.archive import Archive, pack
 from pipeline.errors import broken_field
 from pipeline.experiment import STATUS_CODES, Variable
+from pipeline.files import File
 from pipeline.zarrio import Labelled, array_shape, group_attributes, group_files, missing_value, numpy_dtype, read_group
 
 FORMAT_VERSION = 1
@@ -187,7 +188,7 @@ def _key_rows(keys: Iterable[bytes]) -> NDArray[np.uint8]:
 
 
 def decode_segment(
-    data: bytes | BinaryIO,
+    data: bytes | File,
     names: Iterable[str] | None = None,
     about: Iterable[str] = ABOUT,
     rows: NDArray[np.int64] | None = None,

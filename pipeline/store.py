@@ -11,14 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Protocol, TypeVar
+from typing import Protocol, TypeVar
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
 from pipeline.errors import SurroundingsError, UsageError
-from pipeline.files import kind_of, link, open_plain, scan, sync, told
+from pipeline.files import File, kind_of, link, open_plain, scan, sync, told
 
 FAULT_POINTS = (
     "put:before-write", "put:after-write", "put:before-publish", "put:after-publish",
@@ -60,7 +60,7 @@ class Store(Protocol):
         """
         ...
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> File:
         """An object as a file to read; KeyError if there is none."""
         ...
 
@@ -93,9 +93,12 @@ class Store(Protocol):
         ...
 
 
-def content_name(data: bytes) -> str:
-    """Name of bytes by their content: 128-bit blake2b, hexadecimal."""
-    return blake2b(data, digest_size=16).hexdigest()
+def content_name(data: bytes | File) -> str:
+    """Name of bytes, or of a file of them, by their content: 128-bit blake2b, hexadecimal."""
+    if isinstance(data, bytes):
+        return blake2b(data, digest_size=16).hexdigest()
+    data.seek(0)
+    return file_digest(data, lambda: blake2b(digest_size=16)).hexdigest()
 
 
 def check_name(name: str) -> str:
@@ -201,7 +204,7 @@ class LocalStore:
             self._settled.add(folder)
             folder = folder.parent
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> File:
         """See :class:`Store`."""
         path = self._root / check_name(name)
         with told(path):
@@ -346,7 +349,7 @@ class MemoryStore:
             raise KeyError(name)
         return data
 
-    def open(self, name: str) -> BinaryIO:
+    def open(self, name: str) -> File:
         """See :class:`Store`."""
         return io.BytesIO(self.get(name))
 
