@@ -5,21 +5,60 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
+from psutil import virtual_memory
+from pydantic import BaseModel, Json, ValidationError
 
 from flows.claims import evaluate_claims
 from flows.report import build_report
-from pipeline.cube import cube_folder, publish_group, published_key
-from pipeline.errors import UsageError
+from pipeline.archive import StoredFiles
+from pipeline.cube import cube_folder, publish_group, published_key, published_version
+from pipeline.errors import SurroundingsError, UsageError, broken_field
 from pipeline.store import Store
 from pipeline.surfaces import compute_surfaces
-from pipeline.zarrio import Labelled, read_group
+from pipeline.zarrio import Labelled, group_attributes, read_group
 
 if TYPE_CHECKING:
     from flows.run import Run
+
+
+class _CubeAttributes(BaseModel):
+    """What is read of a cube's attributes."""
+
+    study: str
+    title: str
+    planned: int
+    present: int
+    cube_key: str
+    cells_by_status: Json[dict[str, int]]
+    scenario: Json[Any] = None
+    options: Json[Any] = None
+    manifest: Json[Any] = None
+    environment: Json[Any] = None
+
+
+class _Claim(BaseModel):
+    verdict: Literal["holds", "fails", "undecided"]
+    statement: str
+    source: str
+    paper: str
+    figure: str
+    reading: str
+    evidence: str
+    ours: str
+    reason: str = ""
+
+
+class _SurfaceAttributes(BaseModel):
+    """What is read of the attributes of surfaces."""
+
+    over: str
+    edge: str
+    paired: str
+    claims: Json[list[_Claim]]
 
 
 def load_published(store: Store, folder: str) -> xr.Dataset:
@@ -29,17 +68,36 @@ def load_published(store: Store, folder: str) -> xr.Dataset:
     ------
     KeyError
         If nothing has been published there.
+    SurroundingsError
+        If what is published is damaged.
     """
-    version = store.read_pointer(f"{folder}latest")
+    version = published_version(store, folder)
     if version is None:
         raise KeyError(f"nothing is published under {folder}")
     return read_version(store, version)
 
 
 def read_version(store: Store, version: str) -> xr.Dataset:
-    """Read one version of a cube or surface whole."""
-    files = {entry.name.removeprefix(f"{version}/"): store.get(entry.name) for entry in store.list(f"{version}/")}
-    return as_dataset(read_group(files), json.loads(files["zarr.json"])["attributes"])
+    """Read one version of a cube or surface whole.
+
+    Raises
+    ------
+    SurroundingsError
+        If it is damaged, or takes more than half of the memory that is free.
+    """
+    files = StoredFiles(store, version)
+    try:
+        found = as_dataset(read_group(files, most=virtual_memory().available // 2), group_attributes(files))
+        (_CubeAttributes if version.startswith("cubes/") else _SurfaceAttributes).model_validate(found.attrs)
+    except ValidationError as error:
+        raise _damaged(version, broken_field(error)) from error
+    except ValueError as error:
+        raise _damaged(version, error) from error
+    return found
+
+
+def _damaged(version: str, why: object) -> SurroundingsError:
+    return SurroundingsError(f"'{version}' in the store is damaged ({why}). Remove that folder: `disac report` makes it again")
 
 
 def as_dataset(arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) -> xr.Dataset:
@@ -110,6 +168,14 @@ def write_report(run: Run) -> Path:
     return run.report_file
 
 
+def _claims_of(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The claims in the attributes of surfaces."""
+    try:
+        return [dict(claim) for claim in _SurfaceAttributes.model_validate(attributes).claims]
+    except ValidationError as error:
+        raise ValueError(broken_field(error)) from error
+
+
 def published_claims(run: Run) -> list[dict[str, Any]]:
     """The claims of the latest surfaces.
 
@@ -118,9 +184,10 @@ def published_claims(run: Run) -> list[dict[str, Any]]:
     UsageError
         If the study has no surfaces yet.
     """
-    target = run.store.read_pointer(f"surfaces/{run.study.name}/latest")
+    target = published_version(run.store, f"surfaces/{run.study.name}/")
     if target is None:
         raise UsageError(f"'{run.study.name}' has no surfaces yet: run `disac run {run.study.name}` first")
-    attributes = json.loads(run.store.get(f"{target}/zarr.json"))["attributes"]
-    claims: list[dict[str, Any]] = json.loads(attributes["claims"])
-    return claims
+    try:
+        return _claims_of(group_attributes(StoredFiles(run.store, target)))
+    except ValueError as error:
+        raise _damaged(target, error) from error

@@ -16,11 +16,12 @@ from pipeline.segment import Segment
 
 
 def stored_segment(plan: Plan, cell: int) -> tuple[Segment, int] | None:
-    """The segment and the row that count for a planned cell; None where nothing is stored."""
+    """The segment that counts for a planned cell, of which no other cell is read, and its row; None where nothing is stored."""
     if not plan.choice.present[cell]:
         return None
     info = plan.ledger.segments[plan.choice.segment[cell]]
-    return read_segment(plan.ledger.store, info.name), int(plan.choice.row[cell])
+    rows = plan.choice.row[cell : cell + 1].astype(np.int64)
+    return read_segment(plan.ledger.store, info.name, rows=rows), 0
 
 
 def account(plan: Plan, cell: int) -> dict[str, Any]:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.store import Store, content_name
+from pydantic import BaseModel, ValidationError
+
+from pipeline.segment import Name
+from pipeline.store import MOST_RECORD_BYTES, Store, content_name
 
 ADOPTIONS = "adoptions/"
+
+
+class _Record(BaseModel):
+    older: Name
+    newer: Name
 
 
 def record_adoption(store: Store, *, older: str, newer: str, checked: Mapping[str, Any]) -> str:
@@ -22,9 +30,8 @@ def record_adoption(store: Store, *, older: str, newer: str, checked: Mapping[st
 def adopted_by(store: Store, digest: str) -> list[str]:
     """Digests of older code whose cells count for ``digest``, nearest first; adoptions of adopted code count too."""
     links: dict[str, list[str]] = {}
-    for entry in store.list(ADOPTIONS):
-        record = json.loads(store.get(entry.name))
-        links.setdefault(record["newer"], []).append(record["older"])
+    for record in _records(store):
+        links.setdefault(record.newer, []).append(record.older)
     found: list[str] = []
     waiting = sorted(links.get(digest, []))
     while waiting:
@@ -33,3 +40,12 @@ def adopted_by(store: Store, digest: str) -> list[str]:
             found.append(older)
             waiting += sorted(links.get(older, []))
     return found
+
+
+def _records(store: Store) -> Iterator[_Record]:
+    """All records; a file that is none counts as absent."""
+    for entry in store.list(ADOPTIONS):
+        try:
+            yield _Record.model_validate_json(store.get(entry.name, MOST_RECORD_BYTES))
+        except (KeyError, ValidationError):
+            continue

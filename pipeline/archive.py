@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 
 from pipeline.files import File
-from pipeline.store import check_name
+from pipeline.store import Store, check_name
 
 MOST_BYTES = 2**31 - 1
 """Above this a zip file needs another format of its headers."""
@@ -31,6 +31,36 @@ class Files(Mapping[str, bytes]):
     @abstractmethod
     def size(self, name: str) -> int:
         """Number of bytes of a name."""
+
+    def start(self, name: str) -> bytes:
+        """The first bytes of a name: at least as many as a header has."""
+        return self[name]
+
+
+class StoredFiles(Files):
+    """The objects below a folder of a store, by their names inside it."""
+
+    def __init__(self, store: Store, folder: str) -> None:
+        self._store, self._folder = store, folder
+        self._sizes = {entry.name.removeprefix(f"{folder}/"): entry.size for entry in store.list(folder)}
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._store.get(f"{self._folder}/{name}", self._sizes[name])
+
+    def start(self, name: str) -> bytes:
+        """See :class:`Files`."""
+        with self._store.open(f"{self._folder}/{name}") as file:
+            return file.read(64)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sizes)
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def size(self, name: str) -> int:
+        """See :class:`Files`."""
+        return self._sizes[name]
 
 
 class ArchiveError(ValueError):

@@ -6,9 +6,12 @@ every cube and the next run writes them again from the ledger.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.environment import environment
+from pipeline.errors import UsageError
 from pipeline.experiment import STATUS_CODES, Variable
 from pipeline.identity import canonical_options
-from pipeline.ledger import Choice, DamagedSegmentError, read_segment
+from pipeline.ledger import INDEX, Choice, DamagedSegmentError, read_segment
 from pipeline.plan import Plan, refreshed
-from pipeline.segment import Segment, cell_values
+from pipeline.segment import KEY_BYTES, Segment, cell_values
 from pipeline.store import Store
 from pipeline.zarrio import Labelled, group_files, missing_value, numpy_dtype
 
@@ -28,7 +32,7 @@ KEPT_VERSIONS = 3
 GRACE_SECONDS = 24 * 3600.0
 
 
-class SchemaError(Exception):
+class SchemaError(UsageError):
     """A stored variable's dtype or unit differs from what the experiment declares now (rule S5)."""
 
 
@@ -51,11 +55,13 @@ def build_cube(plan: Plan) -> tuple[dict[str, Labelled], dict[str, Any]]:
     shape = plan.cells.shape
     variables = {v.name: v for v in plan.study.experiment.variables if v.name in plan.keep and v.kind == "cube"}
     segments = _read_segments(plan, variables)
+    _check_dense_size(plan, variables, segments)
     arrays = _coordinates(plan)
     status = np.full(int(np.prod(shape)), STATUS_CODES["not_planned"], dtype=np.uint8)
     status[plan.cells.flat] = STATUS_CODES["missing"]
     here = plan.choice.present
     status[plan.cells.flat[here]] = plan.choice.status[here]
+    _check_index(plan, status, segments)
     arrays["status"] = Labelled(axes, status.reshape(shape), _status_attributes())
     message = np.full(status.shape, "", dtype=numpy_dtype("str"))
     _scatter(message, "message", plan, plan.choice, segments)
@@ -73,18 +79,56 @@ def build_cube(plan: Plan) -> tuple[dict[str, Labelled], dict[str, Any]]:
     return arrays, _attributes(plan, arrays)
 
 
-def _read_segments(plan: Plan, variables: Mapping[str, Variable]) -> dict[int, Segment]:
-    """Decode the segments that some choice points into, limited to the cube's variables."""
+@dataclass(frozen=True)
+class _Part:
+    """The rows of one segment that some choice points into."""
+
+    segment: Segment
+    rows: NDArray[np.int64]
+
+    def values(self, name: str, rows: NDArray[np.int32]) -> NDArray[Any]:
+        """An array's values at rows of the segment."""
+        return self.segment.arrays[name][np.searchsorted(self.rows, rows)]
+
+
+def _read_segments(plan: Plan, variables: Mapping[str, Variable]) -> dict[int, _Part]:
+    """Decode what some choice points into, limited to the cube's variables."""
     masks = {plan.ledger.holding(name).tobytes(): plan.ledger.holding(name) for name in variables}
-    used = [plan.choice.segment, *(plan.ledger.choose(plan.keys, m).segment for m in masks.values() if not m.all())]
-    segments: dict[int, Segment] = {}
-    for number in np.unique(np.concatenate(used)):
-        if number < 0:
-            continue
-        name = plan.ledger.segments[number].name
-        segments[int(number)] = read_segment(plan.ledger.store, name, variables, ("message",))
-        _check_schema(name, segments[int(number)], variables)
-    return segments
+    choices = [plan.choice, *(plan.ledger.choose(plan.keys, m) for m in masks.values() if not m.all())]
+    used = np.unique(np.concatenate([np.stack([c.segment, c.row], axis=1) for c in choices]).astype(np.int64), axis=0)
+    numbers, starts = np.unique(used[:, 0], return_index=True)
+    parts: dict[int, _Part] = {}
+    for number, pairs in zip(numbers.tolist(), np.split(used, starts[1:]), strict=True):
+        if number >= 0:
+            info, rows = plan.ledger.segments[number], pairs[:, 1]
+            wanted = None if len(rows) == info.cells else rows
+            segment = read_segment(plan.ledger.store, info.name, variables, ("key", "status", "message"), wanted)
+            parts[number] = _Part(segment, rows)
+            _check_schema(info.name, segment, variables)
+    return parts
+
+
+def _check_dense_size(plan: Plan, variables: Mapping[str, Variable], segments: Mapping[int, _Part]) -> None:
+    """Refuse own dimensions so long that the cube would be above the study's limit (rule G4)."""
+    cells, limit = int(np.prod(plan.cells.shape)), plan.study.max_dense_bytes
+    for name, variable in variables.items():
+        own = tuple(_own_size(segments, variable, i) for i in range(len(variable.dims)))
+        size = cells * math.prod(own) * int(numpy_dtype(variable.dtype).itemsize)
+        if size > limit:
+            raise UsageError(
+                f"{plan.study.source.name}: '{name}' with dimensions {variable.dims} of lengths {own} would take {size:,} "
+                f"bytes in the cube, the limit is max_dense_bytes: {limit:,}. Leave it out of keep, or raise the limit"
+            )
+
+
+def _check_index(plan: Plan, status: NDArray[np.uint8], segments: Mapping[int, _Part]) -> None:
+    """The ledger's index says of each cell what the segments hold."""
+    here = plan.cells.flat[plan.choice.present]
+    keys, found = np.zeros((status.size, KEY_BYTES), dtype=np.uint8), np.zeros(status.shape, dtype=np.uint8)
+    _scatter(keys, "key", plan, plan.choice, segments)
+    _scatter(found, "status", plan, plan.choice, segments)
+    if (keys[here] != plan.keys[plan.choice.present]).any() or (found[here] != status[here]).any():
+        raise DamagedSegmentError("the key index says of some cells what their segments do not hold")
 
 
 def _check_schema(name: str, segment: Segment, variables: Mapping[str, Variable]) -> None:
@@ -100,24 +144,25 @@ def _check_schema(name: str, segment: Segment, variables: Mapping[str, Variable]
 
 
 def _scatter(
-    dense: NDArray[Any], name: str, plan: Plan, choice: Choice, segments: Mapping[int, Segment]
+    dense: NDArray[Any], name: str, plan: Plan, choice: Choice, segments: Mapping[int, _Part]
 ) -> None:  # fmt: skip
     """Copy one variable's rows from the chosen copies to their places in the dense array."""
     order = np.argsort(choice.segment, kind="stable")
     numbers, starts = np.unique(choice.segment[order], return_index=True)
     for number, rows in zip(numbers, np.split(order, starts[1:]), strict=True):
-        if number >= 0 and name in segments[int(number)].arrays:
-            values = segments[int(number)].arrays[name][choice.row[rows]]
+        if number >= 0 and name in segments[int(number)].segment.arrays:
+            values = segments[int(number)].values(name, choice.row[rows])
             place: tuple[Any, ...] = (plan.cells.flat[rows], *(slice(n) for n in values.shape[1:]))
             dense[place] = values
 
 
-def _own_size(segments: Mapping[int, Segment], variable: Variable, axis: int) -> int:
+def _own_size(segments: Mapping[int, _Part], variable: Variable, axis: int) -> int:
     """Length of an own dimension: its labels, else the largest that any segment holds (rule C3)."""
     dim = variable.dims[axis]
     if dim in variable.coords:
         return len(variable.coords[dim])
-    return max((s.arrays[variable.name].shape[axis + 1] for s in segments.values() if variable.name in s.arrays), default=0)
+    stored = (part.segment.arrays.get(variable.name) for part in segments.values())
+    return max((array.shape[axis + 1] for array in stored if array is not None), default=0)
 
 
 def _own_dimension(
@@ -126,7 +171,7 @@ def _own_dimension(
     variable: Variable,
     plan: Plan,
     choice: Choice,
-    segments: Mapping[int, Segment],
+    segments: Mapping[int, _Part],
 ) -> None:
     """Add the labels of an own dimension, or the count of used entries per cell where its length varies."""
     if dim in variable.coords:
@@ -215,6 +260,7 @@ def publish_cube(plan: Plan, store: Store) -> str:
     try:
         arrays, attributes = build_cube(plan)
     except (KeyError, DamagedSegmentError):
+        store.delete(f"{INDEX}latest")
         plan = refreshed(plan, store, use_index=False)
         arrays, attributes = build_cube(plan)
     return publish_group(store, cube_folder(plan.study.name), plan.cube_key, arrays, attributes)
@@ -222,8 +268,14 @@ def publish_cube(plan: Plan, store: Store) -> str:
 
 def published_key(store: Store, folder: str) -> str | None:
     """Key of the version that ``latest`` names."""
+    version = published_version(store, folder)
+    return None if version is None else version.rsplit("/", 1)[-1]
+
+
+def published_version(store: Store, folder: str) -> str | None:
+    """Store name of the version that ``latest`` names; None where nothing is published, or it names something else."""
     target = store.read_pointer(f"{folder}latest")
-    return None if target is None else target.rstrip("/").rsplit("/", 1)[-1]
+    return target if target is not None and target.rpartition("/")[0] == f"{folder}versions" else None
 
 
 def remove_old_versions(
@@ -252,15 +304,18 @@ def remove_old_versions(
 def nondeterminism(plan: Plan) -> list[str]:
     """Sentences on planned cells whose copies differ in a non-volatile bit (rule S3)."""
     sentences = []
-    cache: dict[str, Segment] = {}
-    for key, copies in plan.ledger.duplicates(plan.keys):
-        images = set()
-        for name, row in copies:
-            try:
-                segment = cache.setdefault(name, read_segment(plan.ledger.store, name))
-            except (KeyError, DamagedSegmentError):
-                continue
-            images.add(cell_image(segment, row))
+    duplicates = plan.ledger.duplicates(plan.keys)
+    rows: dict[str, set[int]] = {}
+    for name, row in (copy for _, copies in duplicates for copy in copies):
+        rows.setdefault(name, set()).add(row)
+    parts: dict[str, _Part] = {}
+    for name, wanted in rows.items():
+        stored = np.array(sorted(wanted), dtype=np.int64)
+        with contextlib.suppress(KeyError, DamagedSegmentError):
+            parts[name] = _Part(read_segment(plan.ledger.store, name, rows=stored), stored)
+    for key, copies in duplicates:
+        known = ((parts[name], row) for name, row in copies if name in parts)
+        images = {cell_image(part.segment, int(np.searchsorted(part.rows, row))) for part, row in known}
         shared = set.intersection(*({n for n, _ in image} for image in images)) if images else set()
         if len({frozenset(item for item in image if item[0] in shared) for image in images}) > 1:
             sentences.append(f"cell {key.hex()}: {len(copies)} copies differ, in segments {[n for n, _ in copies]}")

@@ -15,9 +15,10 @@ def failed_cells(plan: Plan) -> list[dict[str, Any]]:
     rows = np.flatnonzero(plan.failed)
     found = []
     for number in np.unique(plan.choice.segment[rows]):
-        segment = read_segment(plan.ledger.store, plan.ledger.segments[number].name, names=())
-        for i in rows[plan.choice.segment[rows] == number]:
-            row = plan.choice.row[i]
+        here = rows[plan.choice.segment[rows] == number]
+        stored = plan.choice.row[here].astype(np.int64)
+        segment = read_segment(plan.ledger.store, plan.ledger.segments[number].name, (), ("message", "traceback"), stored)
+        for row, i in enumerate(here):
             found.append(
                 {
                     "coordinates": plan.cells.coordinates(int(i)),

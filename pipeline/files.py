@@ -46,6 +46,21 @@ def open_plain(path: Path) -> io.BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
+def check_plain(folder: Path) -> None:
+    """Refuse a folder below which anything else than folders and plain files stands.
+
+    Raises
+    ------
+    ValueError
+        If there is a link, a pipe, a socket or a device.
+    """
+    with told(folder):
+        for place, folders, files in os.walk(folder):
+            for name in (*folders, *files):
+                if kind_of(Path(place, name)) not in (stat.S_IFDIR, stat.S_IFREG):
+                    raise ValueError(f"'{name}' is neither a folder nor a plain file")
+
+
 @contextlib.contextmanager
 def told(path: Path, writing: int | None = None) -> Iterator[None]:
     """Tell what the system refuses at ``path`` in one sentence; ``writing`` is how many bytes are being written there.

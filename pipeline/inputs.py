@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import SurroundingsError, UsageError
 from pipeline.grid import Cells
 from pipeline.identity import input_files
 from pipeline.store import Store, content_name
@@ -20,12 +20,15 @@ def put_inputs(cells: Cells, store: Store) -> None:
     ------
     UsageError
         If a file has changed since the cells were keyed.
+    SurroundingsError
+        If the store holds another content under the file's name.
     """
     for path, digest in input_files(cells).values():
         data = path.read_bytes()
         if content_name(data) != digest:
             raise UsageError(f"{path}: the file changed while the run was being prepared; run again")
-        store.put_if_absent(f"{INPUTS}{digest}", data)
+        if not store.put_if_absent(f"{INPUTS}{digest}", data) and store.get(f"{INPUTS}{digest}", len(data)) != data:
+            raise SurroundingsError(f"the store's copy '{INPUTS}{digest}' of {path} is damaged: remove it and run again")
 
 
 def relocate(cells: Cells, store: Store) -> Callable[[Mapping[str, Any]], dict[str, Any]]:

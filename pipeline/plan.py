@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
 
 from pipeline.adoptions import adopted_by
 from pipeline.digest import CodeDigest, code_digest, explain_change
@@ -23,8 +24,8 @@ from pipeline.experiment import STATUS_CODES, STATUS_NAMES
 from pipeline.grid import Cells, dense_bytes, expand, kept_names
 from pipeline.identity import canonical_options, canonical_scenario, cell_keys, keyed_content, keys_under
 from pipeline.ledger import Choice, Ledger, as_words, open_ledger
-from pipeline.segment import KEY_BYTES
-from pipeline.store import Store, content_name
+from pipeline.segment import KEY_BYTES, Text
+from pipeline.store import MOST_RECORD_BYTES, Store, content_name
 from pipeline.study import Study
 
 CUBE_FORMAT = 1
@@ -167,11 +168,11 @@ def _stored_keys(cells: Cells, digest: str, store: Store) -> tuple[NDArray[np.ui
     """Keys that a run of this very study has stored; they may be deleted, and damaged ones are made again."""
     if len(cells.index) < MANY_CELLS:
         return None
+    half = len(cells.index) * KEY_BYTES
     try:
-        data = store.get(f"{KEYS}{keyed_content(cells, digest)}")
+        data = store.get(f"{KEYS}{keyed_content(cells, digest)}", 2 * half + KEY_BYTES)
     except KeyError:
         return None
-    half = len(cells.index) * KEY_BYTES
     if len(data) != 2 * half + KEY_BYTES or bytes.fromhex(content_name(data[:-KEY_BYTES])) != data[-KEY_BYTES:]:
         return None
     both = np.frombuffer(data, dtype=np.uint8, count=2 * half).reshape(2, -1, KEY_BYTES)
@@ -247,12 +248,24 @@ def write_record(plan: Plan, store: Store) -> None:
     store.publish_pointer(f"plans/{plan.study.name}/latest", name)
 
 
-def _last_record(plan: Plan) -> dict[str, Any] | None:
+class _AxisRecord(BaseModel):
+    labels: list[Text]
+
+
+class _PlanRecord(BaseModel):
+    scenario: dict[str, Any]
+    axes: dict[str, _AxisRecord]
+
+
+def _last_record(plan: Plan) -> _PlanRecord | None:
+    """The record of the study's last run; a damaged one counts as absent."""
     target = plan.ledger.store.read_pointer(f"plans/{plan.study.name}/latest")
-    if target is None:
+    if target is None or not target.startswith(f"plans/{plan.study.name}/"):
         return None
-    record: dict[str, Any] = json.loads(plan.ledger.store.get(target))
-    return record
+    try:
+        return _PlanRecord.model_validate_json(plan.ledger.store.get(target, MOST_RECORD_BYTES))
+    except (KeyError, ValidationError):
+        return None
 
 
 def reasons(plan: Plan) -> dict[str, int]:
@@ -304,20 +317,20 @@ def _why_new(plan: Plan, cells: NDArray[np.int64]) -> Counter[str]:
     now = record_of(plan)
     on_axis = {path for axis in plan.cells.axes for path in axis.paths}
     changed = [
-        f"{path} {last['scenario'].get(path, '(absent)')} -> {now['scenario'].get(path, '(absent)')}"
-        for path in sorted({*last["scenario"], *now["scenario"]} - on_axis)
-        if last["scenario"].get(path) != now["scenario"].get(path)
+        f"{path} {last.scenario.get(path, '(absent)')} -> {now['scenario'].get(path, '(absent)')}"
+        for path in sorted({*last.scenario, *now["scenario"]} - on_axis)
+        if last.scenario.get(path) != now["scenario"].get(path)
     ]
     if changed:
         return Counter({"field: " + "; ".join(changed): len(cells)})
     counts: Counter[str] = Counter()
     left = np.ones(len(cells), dtype=bool)
     for a, axis in enumerate(plan.cells.axes):
-        known = set(last["axes"].get(axis.name, {"labels": []})["labels"])
+        known = set(last.axes[axis.name].labels) if axis.name in last.axes else set()
         new = np.array([str(label) not in known for label in axis.labels])
         fresh = new[plan.cells.index[cells, a]] & left
         left &= ~fresh
-        kind = "new value on axis" if axis.name in last["axes"] else "new axis"
+        kind = "new value on axis" if axis.name in last.axes else "new axis"
         for value, count in zip(*np.unique(plan.cells.index[cells[fresh], a], return_counts=True), strict=True):
             counts[f"{kind} {axis.name}: {axis.labels[value]}"] += int(count)
     if left.any():

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.archive import StoredFiles
+from pipeline.cube import published_version
 from pipeline.errors import UsageError, near_miss
+from pipeline.files import check_plain
 from pipeline.ledger import open_ledger, read_segment
 from pipeline.store import Store, open_store_backend
+from pipeline.zarrio import check_group
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,7 +30,7 @@ class Results:
     def studies(self) -> list[str]:
         """Names of the studies with a published cube."""
         names = {entry.name.split("/")[1] for entry in self._store.list("cubes/")}
-        return sorted(n for n in names if self._store.read_pointer(f"cubes/{n}/latest"))
+        return sorted(n for n in names if published_version(self._store, f"cubes/{n}/"))
 
     def cube(self, study: str) -> xr.Dataset:
         """The latest cube of a study, lazily; the link is resolved once, so all of it is of one version (rule C4).
@@ -34,7 +38,7 @@ class Results:
         Raises
         ------
         UsageError
-            If the study has no published cube.
+            If the study has no published cube, or a damaged one.
         """
         return self._open("cubes", study)
 
@@ -56,18 +60,23 @@ class Results:
         Raises
         ------
         UsageError
-            If the study has no published surfaces.
+            If the study has no published surfaces, or damaged ones.
         """
         return self._open("surfaces", study)
 
     def _open(self, kind: str, study: str) -> xr.Dataset:
         import xarray as xr
 
-        version = self._store.read_pointer(f"{kind}/{study}/latest")
+        version = published_version(self._store, f"{kind}/{study}/")
         path = None if version is None else self._store.path(version)
-        if path is None:
+        if version is None or path is None:
             known = self.studies()
             raise UsageError(f"no {kind} of '{study}' in {self._store.location()}{near_miss(study, known)}; there are {known}")
+        try:
+            check_plain(path)
+            check_group(StoredFiles(self._store, version))
+        except ValueError as error:
+            raise UsageError(f"'{path}' is damaged ({error}): remove it, and `disac report` makes it again") from error
         return xr.open_zarr(path)
 
     def detail(self, key: str) -> Mapping[str, NDArray[Any]]:
@@ -83,8 +92,8 @@ class Results:
         if len(found) != 1:
             raise UsageError(f"{len(found)} cells have a key that begins with '{key}'")
         choice = ledger.choose(np.frombuffer(found[0], dtype=np.uint8).reshape(1, -1))
-        segment = read_segment(self._store, ledger.segments[choice.segment[0]].name)
-        return {name: np.asarray(array[choice.row[0]]) for name, array in segment.arrays.items()}
+        segment = read_segment(self._store, ledger.segments[choice.segment[0]].name, rows=choice.row.astype(np.int64))
+        return {name: np.asarray(array[0]) for name, array in segment.arrays.items()}
 
 
 def open_store(location: str | Path) -> Results:

@@ -35,6 +35,8 @@ _STALE_TEMPORARY_S = 24 * 3600.0
 _ATTEMPTS = 100
 MOST_BYTES = 2**31 - 1
 """No object that a store is asked for whole is larger."""
+MOST_RECORD_BYTES = 2**24
+"""No record (of a plan, of an adoption) is larger."""
 
 
 @dataclass(frozen=True)

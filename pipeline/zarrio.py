@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -222,6 +222,39 @@ def read_group(
         most -= size
         found[name] = Labelled(about.dimension_names, data, about.attributes)
     return found
+
+
+def check_group(files: Files) -> None:
+    """Check a group that Zarr will read: its metadata, the sizes that its chunks declare, and its texts.
+
+    Raises
+    ------
+    FormatError
+        If a file is not as :func:`group_files` writes it.
+    """
+    names = {name.split("/", 1)[0] for name in files if "/" in name}
+    try:
+        shown = json.loads(_read(files, "zarr.json", _MOST_METADATA_BYTES))["consolidated_metadata"]["metadata"]
+        if shown != {name: json.loads(files[f"{name}/zarr.json"]) for name in names}:
+            raise FormatError("the metadata of its arrays are not what stands beside the arrays")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise FormatError(f"the metadata cannot be read: {error}") from error
+    about = {name: _metadata(files, name) for name in names}
+    for key in files:
+        name, _, place = key.partition("/")
+        if place not in ("", "zarr.json"):
+            _check_chunk(files, key, about[name], place.split("/"))
+
+
+def _check_chunk(files: Files, key: str, about: _ArrayMetadata, place: Sequence[str]) -> None:
+    shape = about.chunk_grid.configuration.chunk_shape
+    expected = math.prod(shape) * about.dtype.itemsize
+    if len(place) != len(shape) + 1 or place[0] != "c" or any(number != "0" for number in place[2:]):
+        raise FormatError(f"'{key}' is no chunk")
+    if about.text:
+        _chunk(files, key, about, MOST_DECODED_BYTES)
+    elif (_frame_size(files.start(key)) if about.compressed else files.size(key)) != expected:
+        raise FormatError(f"'{key}' does not hold {expected:,} bytes")
 
 
 def _read(files: Mapping[str, bytes], name: str, most: int) -> bytes:
