@@ -1,6 +1,7 @@
 """The command line: one program, a command per thing that people do.
 
-Exit codes: 0 done, 1 some cells failed, 2 the input cannot be used as written, 3 cells are still missing (3 wins over 1).
+Exit codes: 0 done, 1 some cells failed, 2 the input cannot be used as written, 3 cells are still missing, or disk, network
+or store failed (3 wins over 1).
 """
 
 from __future__ import annotations
@@ -16,7 +17,17 @@ from rich.table import Table
 
 from flows import lifecycle
 from flows.commands import design, export, keep, look, server
-from flows.commands.common import EXIT_INCOMPLETE, EXIT_USAGE, AsJson, CellWords, Overrides, StoreFolder, StudyName
+from flows.commands.common import (
+    EXIT_INCOMPLETE,
+    EXIT_USAGE,
+    AsJson,
+    CellWords,
+    Overrides,
+    StoreFolder,
+    StudyName,
+    plain,
+    words,
+)
 from flows.commands.common import duration as _duration
 from flows.commands.common import emit as _emit
 from flows.commands.common import exit_code as _exit_code
@@ -86,12 +97,12 @@ def _print_plan(console: Console, summary: dict[str, Any]) -> None:
     if summary["compute"]:
         console.print(f"  worker time from past cells: {_duration(summary['expected_seconds'])}", highlight=False)
     for sentence, count in sorted(summary["reasons"].items(), key=lambda item: -item[1]):
-        console.print(f"  {count:6d}  {sentence}", highlight=False, markup=False)
+        console.print(words(f"  {count:6d}  {sentence}"), highlight=False)
     for status, count in summary["reused_by_status"].items():
         if status == "failed":
             console.print(f"  {count} cells failed and are kept as failed; see `disac status`", highlight=False)
     for sentence in (*summary["warnings"], *summary["damaged"], *(f"computed by {e}" for e in summary["environment_changes"])):
-        console.print(f"  note: {sentence}", highlight=False, markup=False)
+        console.print(words(f"  note: {sentence}"), highlight=False)
 
 
 @app.command()
@@ -217,7 +228,7 @@ def status(study: StudyName, store: StoreFolder = "results", set_: Overrides = N
         console.print(f"out of date: {', '.join(current.stale()) or 'nothing'}", highlight=False)
         for cell in failed:
             where = " ".join(f"{k}={v}" for k, v in cell["coordinates"].items())
-            console.print(f"  failed {where}: {cell['message']}", highlight=False, markup=False)
+            console.print(words(f"  failed {where}: {cell['message']}"), highlight=False)
     raise typer.Exit(_exit_code(summary))
 
 
@@ -252,7 +263,8 @@ def claims(study: StudyName, store: StoreFolder = "results", set_: Overrides = N
     table = Table("verdict", "statement", "ours", "reading, and why where it fails", show_lines=True)
     for row in rows:
         told = f"{row['reading']} {row.get('reason', '')}".rstrip()
-        table.add_row(row["verdict"], f"{row['statement']} ({row['paper']}, {row['figure']})", str(row["ours"]), told)
+        statement = f"{row['statement']} ({row['paper']}, {row['figure']})"
+        table.add_row(*map(words, (row["verdict"], statement, row["ours"], told)))
     Console().print(table)
 
 
@@ -281,16 +293,16 @@ for command in (
 
 
 def main() -> None:
-    """Entry point: a usage error is one message and exit code 2, never a traceback."""
+    """Entry point: what cannot be done is one sentence and an exit code, never a traceback."""
     prepare_environment()
     code: int | str | None = 0
     try:
         app(standalone_mode=True)
     except UsageError as error:
-        print(f"disac: {error}", file=sys.stderr)
+        print(f"disac: {plain(error)}", file=sys.stderr)
         code = EXIT_USAGE
     except SurroundingsError as error:
-        print(f"disac: {error}", file=sys.stderr)
+        print(f"disac: {plain(error)}", file=sys.stderr)
         code = EXIT_INCOMPLETE
     except KeyboardInterrupt:
         code = 130

@@ -12,6 +12,7 @@ from rich.console import Console
 from flows import lifecycle, prefect_server
 from flows.profiles import choose_profile
 from flows.run import Run
+from flows.settings import make_prefect_home
 from flows.terms import Terms
 from pipeline.lock import study_lock
 
@@ -45,6 +46,7 @@ def execute(run: Run, terms: Terms, console: Console) -> None:
 
 
 def _execute(run: Run, terms: Terms, console: Console, guard: Callable[[], None]) -> None:
+    make_prefect_home()
     # Server and cluster start side by side, and the libraries are imported meanwhile.
     with prefect_server.run_server() as server, _cluster_soon(run, terms) as connect:
         console.print(f"Starting Prefect{' and Dask' if len(run.plan.todo) else ''} ...", highlight=False)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
+
+from pipeline.files import told
+
+_RECORDS_BYTES = 2**20
+"""Room that Prefect's database takes at least."""
 
 _DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -27,4 +33,18 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
     cache = Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache")
     os.environ.setdefault("PREFECT_HOME", str(cache / "disac" / "prefect"))
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+
+
+def make_prefect_home() -> None:
+    """Make the folder where Prefect keeps its records.
+
+    Raises
+    ------
+    SurroundingsError
+        If it cannot be made, or nothing can be written there.
+    """
+    home = Path(os.environ["PREFECT_HOME"])
+    with told(home, writing=_RECORDS_BYTES):
+        home.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=home) as file:
+            file.write(b"\0" * _RECORDS_BYTES)

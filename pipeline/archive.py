@@ -109,7 +109,7 @@ class Archive(Files):
         try:
             return self._zip.read(self._entries[name])
         except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, struct.error) as error:
-            raise ArchiveError(f"entry '{name}' cannot be read: {error}") from error
+            raise ArchiveError(f"entry {name!r} cannot be read: {error}") from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -141,13 +141,13 @@ def _check_entries(entries: list[zipfile.ZipInfo], directory: int) -> None:
     end = 0
     for info in sorted(entries, key=lambda info: info.header_offset):
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & ~_UTF8_NAME or info.compress_size != info.file_size:
-            raise ArchiveError(f"entry '{info.filename}' is not stored as it is")
+            raise ArchiveError(f"entry {info.filename!r} is not stored as it is")
         try:
             check_name(info.filename)
         except ValueError as error:
             raise ArchiveError(str(error)) from error
         if info.orig_filename != info.filename or info.header_offset != end:
-            raise ArchiveError(f"entry '{info.filename}' does not stand where the one before it ends")
+            raise ArchiveError(f"entry {info.filename!r} does not stand where the one before it ends")
         encoded = info.filename.encode("utf-8" if info.flag_bits & _UTF8_NAME else "cp437")
         end += _LOCAL_HEADER_BYTES + len(encoded) + info.file_size
     if end != directory:

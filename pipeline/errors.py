@@ -42,4 +42,4 @@ def broken_rule(error: Mapping[str, Any]) -> str:
 def broken_field(error: ValidationError) -> str:
     """The first field that data from outside breaks, without showing the data: they may be long, and anything."""
     first = error.errors(include_input=False, include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg'][:200]}"
+    return f"{'.'.join(map(str, first['loc']))[:80]!r}: {first['msg'][:200]!r}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +29,7 @@ from pipeline.store import Entry, Store, content_name
 
 SEGMENTS = "ledger/segments/"
 INDEX = "ledger/index/"
+_NAME = re.compile("[0-9a-f]{32}")
 _INDEX_FORMAT = 3
 _FAILED = STATUS_CODES["failed"]
 _RESULTS = (STATUS_CODES["ok"], STATUS_CODES["inaccurate"], STATUS_CODES["infeasible"])
@@ -324,6 +326,11 @@ def open_ledger(store: Store, *, use_index: bool = True) -> Ledger:
     damaged: list[str] = []
     for entry in store.list(SEGMENTS):
         name = entry.name.removeprefix(SEGMENTS).removesuffix(".zip")
+        if entry.name != segment_file(name):
+            continue
+        if not _NAME.fullmatch(name):
+            damaged.append(f"{entry.name!r} is not the name of a segment; it counts as absent")
+            continue
         cached = known.get(name)
         if cached is not None and (cached.info.size, cached.info.mtime_ns) == (entry.size, entry.mtime_ns):
             rows.append(cached)

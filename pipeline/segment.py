@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from pipeline.archive import Archive, pack
-from pipeline.errors import broken_field
+from pipeline.errors import SurroundingsError, broken_field
 from pipeline.experiment import STATUS_CODES, Variable
 from pipeline.files import File
 from pipeline.zarrio import Labelled, array_shape, group_attributes, group_files, missing_value, numpy_dtype, read_group
@@ -57,7 +57,7 @@ class _Head(BaseModel):
     variables: dict[str, VariableSpec] = Field(alias="schema")
 
 
-class SegmentError(Exception):
+class SegmentError(SurroundingsError):
     """The bytes are not a segment that this version can read."""
 
 
@@ -249,10 +249,10 @@ def _check_arrays(arrays: Mapping[str, Labelled], schema: Mapping[str, Any], wan
             wanted = {*wanted, f"n_{dim}"}
     for name in sorted(wanted):
         if name not in arrays or (arrays[name].dims, arrays[name].data.dtype) != declared[name]:
-            raise SegmentError(f"not a segment: array '{name}' is not as declared, {declared[name]}")
+            raise SegmentError(f"not a segment: array {name!r} is not as declared, {declared[name]!r}")
     for name, array in arrays.items():
         if array.data.shape[:1] != (cells,):
-            raise SegmentError(f"not a segment: array '{name}' has the shape {array.data.shape} for {cells} cells")
+            raise SegmentError(f"not a segment: array {name!r} has the shape {array.data.shape} for {cells} cells")
 
 
 def failed_record(key: bytes, scenario_key: bytes, canonical: str, message: str, traceback: str = "") -> CellRecord:

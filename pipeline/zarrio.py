@@ -218,7 +218,7 @@ def read_group(
             about = _metadata(files, name)
             data, size = _decoded(files, name, about, rows, most)
         except FormatError as error:
-            raise FormatError(f"array '{name}': {error}") from error
+            raise FormatError(f"array {name!r}: {error}") from error
         most -= size
         found[name] = Labelled(about.dimension_names, data, about.attributes)
     return found
@@ -250,21 +250,21 @@ def _check_chunk(files: Files, key: str, about: _ArrayMetadata, place: Sequence[
     shape = about.chunk_grid.configuration.chunk_shape
     expected = math.prod(shape) * about.dtype.itemsize
     if len(place) != len(shape) + 1 or place[0] != "c" or any(number != "0" for number in place[2:]):
-        raise FormatError(f"'{key}' is no chunk")
+        raise FormatError(f"{key!r} is no chunk")
     if about.text:
         _chunk(files, key, about, MOST_DECODED_BYTES)
     elif (_frame_size(files.start(key)) if about.compressed else files.size(key)) != expected:
-        raise FormatError(f"'{key}' does not hold {expected:,} bytes")
+        raise FormatError(f"{key!r} does not hold {expected:,} bytes")
 
 
 def _read(files: Mapping[str, bytes], name: str, most: int) -> bytes:
     try:
         size = files.size(name) if isinstance(files, Files) else len(files[name])
         if size > most:
-            raise FormatError(f"'{name}' has {size:,} bytes, at most {most:,} are expected")
+            raise FormatError(f"{name!r} has {size:,} bytes, at most {most:,} are expected")
         return files[name]
     except KeyError as error:
-        raise FormatError(f"'{name}' is missing") from error
+        raise FormatError(f"{name!r} is missing") from error
 
 
 def _metadata(files: Mapping[str, bytes], name: str) -> _ArrayMetadata:

@@ -6,6 +6,7 @@ import json
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INCOMPLETE = 1, 2, 3
 
@@ -19,6 +20,30 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 CellWords = Annotated[
     list[str] | None, typer.Argument(metavar="CELL", help="Coordinates (sinr_db=30 user_count=2) or the beginning of a key.")
 ]
+
+
+# Control characters, marks that turn the direction of writing, separators of lines, halves of characters.
+_UNSEEN = (
+    *range(32),
+    *range(127, 160),
+    0x61C,
+    0x200E,
+    0x200F,
+    *range(0x2028, 0x202F),
+    *range(0x2066, 0x206A),
+    *range(0xD800, 0xE000),
+)
+_SHOWN = dict.fromkeys(_UNSEEN, "\N{REPLACEMENT CHARACTER}") | {ord(c): c for c in "\n\t"}
+
+
+def words(text: object) -> Text:
+    """Text from a store as it may go to a terminal: nothing in it colours, moves, links or hides."""
+    return Text(plain(text))
+
+
+def plain(text: object) -> str:
+    """The same as a string."""
+    return str(text).translate(_SHOWN)
 
 
 def emit(data: Any) -> None:

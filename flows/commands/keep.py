@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.commands.common import EXIT_FAILED, AsJson, Overrides, StoreFolder, StudyName, emit
+from flows.commands.common import EXIT_FAILED, AsJson, Overrides, StoreFolder, StudyName, emit, plain, words
 from pipeline.errors import UsageError
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -77,7 +77,7 @@ def gc(
         emit([vars(removal) for removal in removals])
         return
     for removal in removals:
-        print(f"{removal.size:12d}  {removal.name}  {removal.reason}")
+        print(plain(f"{removal.size:12d}  {removal.name}  {removal.reason}"))
     total = sum(removal.size for removal in removals)
     print(f"{'would remove' if dry_run else 'removed'} {len(removals)} objects, {total / 1e6:.3g} MB; no cell is lost by it")
 
@@ -99,6 +99,6 @@ def doctor(store: StoreFolder = "results", as_json: AsJson = False) -> None:
     else:
         table = Table("what", "state", "found", box=None)
         for finding in findings:
-            table.add_row(finding.what, finding.state, finding.words)
+            table.add_row(finding.what, finding.state, words(finding.words))
         Console().print(table)
     raise typer.Exit(EXIT_FAILED if any(finding.state == "wrong" for finding in findings) else 0)

@@ -10,7 +10,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.commands.common import EXIT_FAILED, EXIT_INCOMPLETE, AsJson, CellWords, Overrides, StoreFolder, StudyName, emit
+from flows.commands.common import (
+    EXIT_FAILED,
+    EXIT_INCOMPLETE,
+    AsJson,
+    CellWords,
+    Overrides,
+    StoreFolder,
+    StudyName,
+    emit,
+    words,
+)
 
 
 def why(
@@ -30,7 +40,7 @@ def why(
     for name, value in found.items():
         if value not in ("", None, {}, []):
             text = "  ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
-            console.print(f"{name.replace('_', ' '):12s} {text}", markup=False, soft_wrap=True)
+            console.print(words(f"{name.replace('_', ' '):12s} {text}"), soft_wrap=True)
 
 
 def cell(
@@ -69,9 +79,9 @@ def cell(
         emit(found)
     else:
         console = Console(highlight=False)
-        console.print(f"{found['cell']}: {status}. {found['message']}", markup=False, soft_wrap=True)
+        console.print(words(f"{found['cell']}: {status}. {found['message']}"), soft_wrap=True)
         if found["traceback"]:
-            console.print(found["traceback"], markup=False, soft_wrap=True)
+            console.print(words(found["traceback"]), soft_wrap=True)
         for name, value in values.items():
             console.print(f"  {name:24s} {value}", markup=False, soft_wrap=True)
         console.print(f"  this result is {same}" if there else f"  {same}", markup=False)
@@ -114,7 +124,7 @@ def verify(
     else:
         table = Table("check", "looked at", "found", box=None)
         for check in checks:
-            table.add_row(check.name, check.counted, "\n".join(check.wrong[:10]) or "good")
+            table.add_row(check.name, words(check.counted), words("\n".join(check.wrong[:10]) or "good"))
         Console().print(table)
     raise typer.Exit(EXIT_FAILED if any(check.wrong for check in checks) else 0)
 
@@ -148,7 +158,8 @@ def diff(
             console.print(f"  {count} cells {change}", markup=False)
         table = Table("variable", "cells", "largest difference", "relative", "at", box=None)
         for d in found.differences:
-            table.add_row(d.variable, str(d.cells), f"{d.largest_absolute:.3g}", f"{d.largest_relative:.3g}", d.where)
+            row = (d.variable, d.cells, f"{d.largest_absolute:.3g}", f"{d.largest_relative:.3g}", d.where)
+            table.add_row(*map(words, row))
         console.print(table if found.differences else "  no value differs")
     sys.stdout.flush()
     if not found.compared:

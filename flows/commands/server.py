@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from flows.settings import make_prefect_home
+
 
 class Action(enum.StrEnum):
     """What to do with the server."""
@@ -24,6 +26,7 @@ def server(
     from flows import prefect_server
 
     if action is Action.start:
+        make_prefect_home()
         print(f"Prefect's server runs at {prefect_server.stay(port)} until `disac server stop`")
     elif action is Action.stop:
         print("Prefect's server has ended" if prefect_server.stop_staying() else "no server was running")
