@@ -228,9 +228,9 @@ class LocalStore:
         """See :class:`Store`."""
         found: list[Entry] = []
         folder = _check_folder(prefix)
-        waiting = [] if self._crosses_pointer(f"{folder}/below") else [str(self._root / folder)]
         skipped = len(str(self._root).rstrip("/")) + 1
         with told(self._root / folder):
+            waiting = [] if self._crosses_pointer(f"{folder}/below") else [str(self._root / folder)]
             while waiting:
                 for item in scan(waiting.pop()):
                     if item.name.startswith("."):
@@ -279,11 +279,13 @@ class LocalStore:
     def read_pointer(self, name: str) -> str | None:
         """See :class:`Store`. A link that leads out of the store is no pointer."""
         path = self._root / check_name(name)
-        try:
-            target = None if self._crosses_pointer(name) else os.path.relpath(path.parent / path.readlink(), self._root)
-            return target and check_name(target)
-        except (OSError, ValueError):
-            return None
+        with told(path):
+            if self._crosses_pointer(name) or kind_of(path) != stat.S_IFLNK:
+                return None
+            target = os.path.relpath(path.parent / path.readlink(), self._root)
+        with contextlib.suppress(ValueError):
+            return check_name(target)
+        return None
 
     def location(self) -> str:
         """See :class:`Store`: the absolute path."""
