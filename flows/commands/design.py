@@ -9,6 +9,7 @@ import typer
 
 from flows.commands.common import EXIT_FAILED, AsJson, emit
 from pipeline.errors import UsageError, near_miss
+from pipeline.files import told
 
 DESIGNS = ("phase-agnostic", "synchronised", "coherent", "orthogonal", "beamforming", "unconstrained-tight", "unconstrained")
 _CHOICES = {
@@ -36,7 +37,8 @@ def design(
     if template is not None:
         dims = {v.name: (v.dims, v.unit) for v in VARIABLES}
         arrays = {name: (dims[name][0], value, dims[name][1]) for name, value in example().items()}
-        write_arrays(template, arrays, {"title": "example input of disac design"})
+        with told(template, writing=0):
+            write_arrays(template, arrays, {"title": "example input of disac design"})
         print(f"{template}: {', '.join(arrays)}")
         return
     if source is None:
@@ -57,7 +59,8 @@ def design(
     except ValueError as error:
         raise UsageError(f"'{source}': {error}") from error
     for file in out or []:
-        write_arrays(file, arrays, summary)
+        with told(file, writing=0):
+            write_arrays(file, arrays, summary)
     if as_json:
         emit(summary)
     else:

@@ -24,6 +24,7 @@ def export(
     from flows.run import Run, surface_folder
     from pipeline.cube import cube_folder
     from pipeline.export import FORMATS, tables_of, write_tables
+    from pipeline.files import told
 
     figures = (".png", ".svg", ".pdf")
     for file in files:
@@ -42,11 +43,13 @@ def export(
     written: list[Path] = []
     for file in files:
         if file.suffix in FORMATS:
-            written += write_tables(tables_of(statistics if surfaces else cube), file, provenance)
+            with told(file, writing=0):
+                written += write_tables(tables_of(statistics if surfaces else cube), file, provenance)
         else:
             from flows.report.figures import write_figures
 
-            written += write_figures(cube, statistics, current.study.report, file, width=width)
+            with told(file, writing=0):
+                written += write_figures(cube, statistics, current.study.report, file, width=width)
     if as_json:
         emit([str(path) for path in written])
     else:
