@@ -94,10 +94,14 @@ class Run:
             return ["cube", "surfaces", "report"]  # the latter two are of another cube
         checks = {
             "surfaces": published_key(self.store, surface_folder(name)) == self.surface_key,
-            "report": self.store.read_pointer(f"reports/{name}/latest") == self._report_version()
-            and self.report_file.is_file(),
+            "report": self._report_stands(),
         }
         return [what for what, fresh in checks.items() if not fresh]
+
+    def _report_stands(self) -> bool:
+        folder, version = f"reports/{self.study.name}", self._report_version()
+        links = {self.store.read_pointer(f"{folder}/{link}") for link in ("latest", "index.html")}
+        return links == {version} and version in {entry.name for entry in self.store.list(f"{folder}/versions/")}
 
     def begin(self) -> None:
         """Store what the workers need and remember what is being run."""

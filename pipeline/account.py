@@ -20,8 +20,8 @@ def stored_segment(plan: Plan, cell: int) -> tuple[Segment, int] | None:
     if not plan.choice.present[cell]:
         return None
     info = plan.ledger.segments[plan.choice.segment[cell]]
-    rows = plan.choice.row[cell : cell + 1].astype(np.int64)
-    return read_segment(plan.ledger.store, info.name, rows=rows), 0
+    here = slice(cell, cell + 1)
+    return read_segment(plan.ledger.store, info.name, rows=plan.choice.row[here].astype(np.int64), keys=plan.keys[here]), 0
 
 
 def account(plan: Plan, cell: int) -> dict[str, Any]:

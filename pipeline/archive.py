@@ -29,6 +29,10 @@ class Files(Mapping[str, bytes]):
     """Named bytes that are read when they are asked for, and whose size is known before."""
 
     @abstractmethod
+    def __contains__(self, name: object) -> bool:
+        """Whether there are bytes of a name; they are not read."""
+
+    @abstractmethod
     def size(self, name: str) -> int:
         """Number of bytes of a name."""
 
@@ -57,6 +61,9 @@ class StoredFiles(Files):
 
     def __len__(self) -> int:
         return len(self._sizes)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._sizes
 
     def size(self, name: str) -> int:
         """See :class:`Files`."""
@@ -117,6 +124,9 @@ class Archive(Files):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
     def size(self, name: str) -> int:
         """See :class:`Files`."""
         return self._entries[name].file_size
@@ -146,6 +156,8 @@ def _check_entries(entries: list[zipfile.ZipInfo], directory: int) -> None:
             check_name(info.filename)
         except ValueError as error:
             raise ArchiveError(str(error)) from error
+        if not info.filename.isprintable():
+            raise ArchiveError(f"entry {info.filename!r} has a name that cannot be shown")
         if info.orig_filename != info.filename or info.header_offset != end:
             raise ArchiveError(f"entry {info.filename!r} does not stand where the one before it ends")
         encoded = info.filename.encode("utf-8" if info.flag_bits & _UTF8_NAME else "cp437")

@@ -24,7 +24,7 @@ from pipeline.experiment import STATUS_CODES, Variable
 from pipeline.identity import canonical_options
 from pipeline.ledger import INDEX, Choice, DamagedSegmentError, read_segment
 from pipeline.plan import Plan, refreshed
-from pipeline.segment import KEY_BYTES, Segment, cell_values
+from pipeline.segment import Segment, cell_values
 from pipeline.store import Store
 from pipeline.zarrio import Labelled, group_files, missing_value, numpy_dtype
 
@@ -95,14 +95,15 @@ def _read_segments(plan: Plan, variables: Mapping[str, Variable]) -> dict[int, _
     """Decode what some choice points into, limited to the cube's variables."""
     masks = {plan.ledger.holding(name).tobytes(): plan.ledger.holding(name) for name in variables}
     choices = [plan.choice, *(plan.ledger.choose(plan.keys, m) for m in masks.values() if not m.all())]
-    used = np.unique(np.concatenate([np.stack([c.segment, c.row], axis=1) for c in choices]).astype(np.int64), axis=0)
+    pairs = np.concatenate([np.stack([c.segment, c.row], axis=1) for c in choices]).astype(np.int64)
+    used, first = np.unique(pairs, axis=0, return_index=True)
     numbers, starts = np.unique(used[:, 0], return_index=True)
     parts: dict[int, _Part] = {}
-    for number, pairs in zip(numbers.tolist(), np.split(used, starts[1:]), strict=True):
+    for number, here in zip(numbers.tolist(), np.split(np.arange(len(used)), starts[1:]), strict=True):
         if number >= 0:
-            info, rows = plan.ledger.segments[number], pairs[:, 1]
+            info, rows, keys = plan.ledger.segments[number], used[here, 1], plan.keys[first[here] % len(plan.keys)]
             wanted = None if len(rows) == info.cells else rows
-            segment = read_segment(plan.ledger.store, info.name, variables, ("key", "status", "message"), wanted)
+            segment = read_segment(plan.ledger.store, info.name, variables, ("key", "status", "message"), wanted, keys)
             parts[number] = _Part(segment, rows)
             _check_schema(info.name, segment, variables)
     return parts
@@ -122,13 +123,11 @@ def _check_dense_size(plan: Plan, variables: Mapping[str, Variable], segments: M
 
 
 def _check_index(plan: Plan, status: NDArray[np.uint8], segments: Mapping[int, _Part]) -> None:
-    """The ledger's index says of each cell what the segments hold."""
-    here = plan.cells.flat[plan.choice.present]
-    keys, found = np.zeros((status.size, KEY_BYTES), dtype=np.uint8), np.zeros(status.shape, dtype=np.uint8)
-    _scatter(keys, "key", plan, plan.choice, segments)
+    """The key index says of each cell the status that its segment holds."""
+    here, found = plan.cells.flat[plan.choice.present], np.zeros(status.shape, dtype=np.uint8)
     _scatter(found, "status", plan, plan.choice, segments)
-    if (keys[here] != plan.keys[plan.choice.present]).any() or (found[here] != status[here]).any():
-        raise DamagedSegmentError("the key index says of some cells what their segments do not hold")
+    if (found[here] != status[here]).any():
+        raise DamagedSegmentError(f"the key index says other statuses than the segments hold; remove the folder {INDEX}")
 
 
 def _check_schema(name: str, segment: Segment, variables: Mapping[str, Variable]) -> None:

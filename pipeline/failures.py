@@ -17,7 +17,8 @@ def failed_cells(plan: Plan) -> list[dict[str, Any]]:
     for number in np.unique(plan.choice.segment[rows]):
         here = rows[plan.choice.segment[rows] == number]
         stored = plan.choice.row[here].astype(np.int64)
-        segment = read_segment(plan.ledger.store, plan.ledger.segments[number].name, (), ("message", "traceback"), stored)
+        name, about = plan.ledger.segments[number].name, ("key", "message", "traceback")
+        segment = read_segment(plan.ledger.store, name, (), about, stored, plan.keys[here])
         for row, i in enumerate(here):
             found.append(
                 {

@@ -77,13 +77,21 @@ def read_segment(
     names: Iterable[str] | None = None,
     about: Iterable[str] = ABOUT,
     rows: NDArray[np.int64] | None = None,
+    keys: NDArray[np.uint8] | None = None,
 ) -> Segment:
-    """Read and check one segment; ``names``, ``about`` and ``rows`` limit what is decoded.
+    """Read and check one segment.
+
+    Parameters
+    ----------
+    names, about, rows
+        What to decode, as :func:`pipeline.segment.decode_segment` takes it.
+    keys
+        Keys that the ledger says those rows have; compared with those that are decoded.
 
     Raises
     ------
     DamagedSegmentError
-        If its content does not match its name, or is no segment.
+        If its content does not match its name, is no segment, or holds other cells than ``keys``.
     KeyError
         If it is gone.
     """
@@ -100,6 +108,8 @@ def read_segment(
         raise DamagedSegmentError(f"segment {name}: not a segment: {broken_field(error)}; it counts as absent") from error
     except SegmentError as error:
         raise DamagedSegmentError(f"segment {name}: {error}; it counts as absent") from error
+    if keys is not None and not np.array_equal(segment.arrays["key"], keys):
+        raise DamagedSegmentError(f"segment {name}: the key index says other cells than it holds; remove the folder {INDEX}")
     return segment
 
 

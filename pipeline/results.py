@@ -91,8 +91,10 @@ class Results:
         found = sorted({row.tobytes() for row in ledger.keys if row.tobytes().hex().startswith(key.lower())})
         if len(found) != 1:
             raise UsageError(f"{len(found)} cells have a key that begins with '{key}'")
-        choice = ledger.choose(np.frombuffer(found[0], dtype=np.uint8).reshape(1, -1))
-        segment = read_segment(self._store, ledger.segments[choice.segment[0]].name, rows=choice.row.astype(np.int64))
+        keys = np.frombuffer(found[0], dtype=np.uint8).reshape(1, -1)
+        choice = ledger.choose(keys)
+        name = ledger.segments[choice.segment[0]].name
+        segment = read_segment(self._store, name, rows=choice.row.astype(np.int64), keys=keys)
         return {name: np.asarray(array[0]) for name, array in segment.arrays.items()}
 
 

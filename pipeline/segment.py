@@ -239,8 +239,10 @@ def decode_segment(
 def _check_arrays(arrays: Mapping[str, Labelled], schema: Mapping[str, Any], wanted: Collection[str], cells: int) -> None:
     """Every array runs along the cells, and what was asked for is there as the format or the schema declares it."""
     text, count, byte = numpy_dtype("str"), np.dtype(np.int64), np.dtype(np.uint8)
+    wanted = {*wanted, *(arrays.keys() & {"origin"})}
     declared: dict[str, tuple[tuple[str, ...], np.dtype[Any]]]
     declared = dict.fromkeys(("canonical", "message", "traceback"), (("cell",), text))
+    declared |= {"origin": (("cell",), np.dtype(np.int32))}
     declared |= {"key": (("cell", "key_byte"), byte), "scenario_key": (("cell", "key_byte"), byte), "status": (("cell",), byte)}
     declared |= {name: (("cell", *spec["dims"]), numpy_dtype(spec["dtype"])) for name, spec in schema.items()}
     for spec in (schema[name] for name in schema if name in wanted):

@@ -232,6 +232,7 @@ def check_group(files: Files) -> None:
     FormatError
         If a file is not as :func:`group_files` writes it.
     """
+    group_attributes(files)
     names = {name.split("/", 1)[0] for name in files if "/" in name}
     try:
         shown = json.loads(_read(files, "zarr.json", _MOST_METADATA_BYTES))["consolidated_metadata"]["metadata"]

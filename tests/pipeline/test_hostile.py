@@ -116,6 +116,11 @@ def opened(store: Path) -> None:
             results.detail(row.tobytes().hex())
 
 
+def test_s7_what_a_look_may_take_is_limited() -> None:
+    with limited(), pytest.raises(MemoryError):
+        bytearray(2 * MOST_BYTES)
+
+
 def looked_at(file: Path, store: Path) -> str:
     """Everything that only looks, within the limits; returns what ``plan`` says."""
     with limited():
@@ -163,7 +168,10 @@ def test_s7_values_that_lie_are_told_when_they_are_read(sound: tuple[Path, Path]
 @pytest.mark.parametrize("where", hostile.PLACES)
 def test_s7_only_plain_files_are_read(sound: tuple[Path, Path], store: Path, where: str, kind: str) -> None:
     hostile.replace(hostile.place(store, where), hostile.KINDS[kind])
-    looked_at(sound[1], store)
+    with limited():
+        for name in ("status", "export"):
+            command(name, sound[1], store)
+        opened(store)
 
 
 @pytest.mark.parametrize("kind", ["fifo", "zero", "inside"])
@@ -205,17 +213,21 @@ def test_s7_an_index_that_lies_is_not_believed(sound: tuple[Path, Path], store: 
     assert (run.store.read_pointer("cubes/toy-study/latest") or "").endswith(run.plan.cube_key)
 
 
-@pytest.mark.parametrize("name", hostile.PUBLISHED)
+@pytest.mark.parametrize("name", hostile.PUBLISHED | hostile.ATTRIBUTES)
 def test_s7_published_versions_that_lie_are_told(sound: tuple[Path, Path], store: Path, name: str) -> None:
-    hostile.PUBLISHED[name](store)
+    (hostile.PUBLISHED | hostile.ATTRIBUTES)[name](store)
     looked_at(sound[1], store)
     with limited():
         said = command("export", sound[1], store)
     assert "is damaged" in said
-    kind = name.partition(":")[0].replace("cube", "cubes")
-    if name != "cube: counts of text":
-        with pytest.raises((UsageError, SurroundingsError, ValueError)):
-            getattr(pipeline.open_store(store), kind.removesuffix("s") if kind == "cubes" else kind)("toy-study").load()
+
+
+@pytest.mark.parametrize("name", hostile.PUBLISHED | hostile.REPEATED)
+def test_s7_zarr_opens_no_version_that_lies(sound: tuple[Path, Path], store: Path, name: str) -> None:
+    (hostile.PUBLISHED | hostile.REPEATED)[name](store)
+    results = pipeline.open_store(store)
+    with limited(), pytest.raises(UsageError, match="is damaged"):
+        {"cube": results.cube, "surfaces": results.surfaces}[name.partition(":")[0]]("toy-study")
 
 
 def test_s7_a_pointer_never_leads_out_of_the_store_nor_to_the_truth(sound: tuple[Path, Path], store: Path) -> None:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import io
+import tempfile
 import zipfile
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from zarr.storage import ZipStore
 
+from pipeline.archive import pack
+from pipeline.compact import merged
 from pipeline.experiment import STATUS_CODES
-from pipeline.segment import FORMAT_VERSION, CellRecord, SegmentError, decode_segment, encode_segment
+from pipeline.segment import FORMAT_VERSION, CellRecord, Segment, SegmentError, cell_values, decode_segment, encode_segment
 
 
 @dataclass(frozen=True)
@@ -112,3 +118,83 @@ def test_s1_a_later_format_is_refused_with_a_way_out() -> None:
     later = encode_segment([full(1, 1)], VARIABLES, ATTRIBUTES | {"format_version": FORMAT_VERSION + 1})
     with pytest.raises(SegmentError, match="update disac"):
         decode_segment(later)
+
+
+# --- bits of special values ------------------------------------------------------------------------------------------
+
+FLOATS = np.array(
+    [0, 1 << 63, 1, (1 << 63) + 1, 0x7FEFFFFFFFFFFFFF, 0x7FF0 << 48, 0xFFF0 << 48, 0x7FF8 << 48, 0xFFF8 << 48,
+     (0x7FF8 << 48) + 5, (0x7FF0 << 48) + 1, (0xFFF0 << 48) + 7, 0x3FF0 << 48], dtype=np.uint64,
+).view(np.float64)  # fmt: skip
+"""Zeros, the least and the greatest, infinities, quiet and signalling NaN of both signs and with payloads, one."""
+INTEGERS = (-1, 0, 1, 2**63 - 1, -(2**63))
+TEXTS = ("", "\0", "a\0", "\0a", "e\u0301", "\u00e9", "\U0001f600", "\ud7ff\ue000\uffff", "\n\r\u2028", "a" * 5000)
+
+special_floats = st.sampled_from(range(len(FLOATS)))
+special_cells = st.fixed_dictionaries(
+    {
+        "error_m": special_floats.map(lambda i: FLOATS[i : i + 1].reshape(())),
+        "iterations": st.sampled_from(INTEGERS),
+        "note": st.one_of(st.sampled_from(TEXTS), st.text(st.characters(codec="utf-8"), max_size=5)),
+        "gain": st.tuples(special_floats, special_floats).map(lambda ij: _complex(*ij)),
+        "profile": st.lists(special_floats, max_size=3).map(lambda many: FLOATS[many]),
+        "per_user": st.lists(special_floats, min_size=2, max_size=2).map(lambda many: FLOATS[many]),
+    }
+)
+
+
+def _complex(i: int, j: int) -> np.ndarray[Any, Any]:
+    """A complex number of two floats, without arithmetic, which may change the bits of NaN."""
+    return np.array([FLOATS[i], FLOATS[j]]).view(np.complex128).reshape(())
+
+
+def _bits(value: Any) -> object:
+    return value if isinstance(value, str) else np.asarray(value).tobytes()
+
+
+def _same(segment: Segment, row: int, values: dict[str, Any]) -> bool:
+    stored = cell_values(segment, row)
+    return {name: _bits(stored[name]) for name in values} == {name: _bits(value) for name, value in values.items()}
+
+
+@pytest.mark.parametrize(("i", "j"), [(5, 7), (7, 5), (8, 6), (0, 9), (1, 8), (11, 2)])
+def test_s1_a_complex_number_with_a_nan_is_stored_alone_as_beside_another(i: int, j: int) -> None:
+    values = {"gain": _complex(i, j)}
+    for others in ([], [record(2, gain=1j)]):
+        assert _same(decode_segment(encode_segment([record(1, **values), *others], VARIABLES, ATTRIBUTES)), 0, values)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(cells=st.lists(special_cells, min_size=1, max_size=3))
+def test_s1_the_bits_of_a_cell_do_not_depend_on_its_neighbours(cells: list[dict[str, Any]]) -> None:
+    records = [record(i, **values) for i, values in enumerate(cells)]
+    together = encode_segment(records, VARIABLES, ATTRIBUTES | {"options": {}})
+    alone = [encode_segment([one], VARIABLES, ATTRIBUTES | {"options": {}}) for one in records]
+    compacted = decode_segment(merged([(f"{i:032x}", decode_segment(data)) for i, data in enumerate(alone)]))
+    for i, values in enumerate(cells):
+        assert _same(decode_segment(together), i, values)
+        assert _same(decode_segment(together, rows=np.array([i])), 0, values)
+        assert _same(decode_segment(alone[i]), 0, values)
+        assert _same(compacted, i, values)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(values=special_cells)
+def test_s1_xarray_reads_the_same_bits(values: dict[str, Any]) -> None:
+    data = encode_segment([record(1, **values)], VARIABLES, ATTRIBUTES)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "segment.zip")
+        file.write_bytes(data)
+        with ZipStore(file, mode="r") as store, xr.open_zarr(store) as dataset:
+            for name, value in values.items():
+                assert _bits(dataset[name].values[0]) == _bits(value), name
+
+
+def test_s1_a_chunk_that_an_earlier_version_left_out_is_missing_values() -> None:
+    data = encode_segment([record(1), record(2)], VARIABLES, ATTRIBUTES)
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist() if name not in ("error_m/c/0", "note/c/0", "gain/c/0")}
+    assert len(files) == len(zipfile.ZipFile(io.BytesIO(data)).namelist()) - 3
+    found, whole = decode_segment(pack(files)), decode_segment(data)
+    for name in ("error_m", "note", "gain"):
+        assert list(map(_bits, found.arrays[name])) == list(map(_bits, whole.arrays[name]))

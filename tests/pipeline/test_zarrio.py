@@ -10,10 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
+import pipeline
+from pipeline.archive import StoredFiles
+from pipeline.cube import publish_group
+from pipeline.store import LocalStore
 from pipeline.zarrio import FormatError, Labelled, group_files, read_group
 
 ARRAYS = {
@@ -47,6 +52,25 @@ def test_s1_what_is_read_without_zarr_is_what_zarr_reads() -> None:
         else:
             assert labelled.data.tolist() == by_zarr.tolist()
     assert read_group(files, frozenset({"steps", "absent"})).keys() == {"steps"}
+
+
+def test_c3_a_published_array_keeps_the_bits_of_special_values(tmp_path: Path) -> None:
+    bits = np.array([0, 1 << 63, 1, 0x7FF0 << 48, 0xFFF0 << 48, 0xFFF8 << 48, (0x7FF8 << 48) + 5, (0x7FF0 << 48) + 1], "u8")
+    pairs = np.stack(np.meshgrid(bits, bits), axis=-1).reshape(-1, 2)
+    arrays = {f"alone{i}": Labelled(("x",), pair.copy().view(np.complex128)) for i, pair in enumerate(pairs)}
+    arrays |= {f"float{i}": Labelled(("x",), bits[i : i + 1].view(np.float64)) for i in range(len(bits))}
+    arrays |= {"together": Labelled(("y",), pairs.copy().view(np.complex128)[:, 0])}
+    arrays |= {"text": Labelled(("z",), np.array(["", "\0", "a\0", "e\u0301", "\U0001f600"], dtype=np.dtypes.StringDType()))}
+    publish_group(LocalStore(tmp_path), "cubes/x/", "1", arrays, {})
+    files = StoredFiles(LocalStore(tmp_path), "cubes/x/versions/1")
+    ours, opened = read_group(files), pipeline.open_store(tmp_path).cube("x")
+    plain = xr.open_zarr((tmp_path / "cubes/x/latest").resolve())
+    for name, labelled in arrays.items():
+        for found in (ours[name].data, opened[name].values, plain[name].values):
+            if name == "text":
+                assert found.tolist() == labelled.data.tolist()
+            else:
+                assert found.tobytes() == labelled.data.tobytes(), name
 
 
 @pytest.mark.parametrize("spoil", [lambda d: d[:-1], lambda d: d + b"\0"])
