@@ -36,6 +36,7 @@ CELLS = 4
 MOST_BYTES = 300 * 2**20
 MOST_SECONDS = 10.0
 CELL = ("level=0", "count=1", "realisation=0")
+OFTEN = ("fifo", "zero", "folder", "climbing")
 LOOKS = ("plan", "status", "claims", "why", "verify", "export")
 
 
@@ -164,7 +165,7 @@ def test_s7_values_that_lie_are_told_when_they_are_read(sound: tuple[Path, Path]
     assert len(hostile.segments(store)) > 0
 
 
-@pytest.mark.parametrize("kind", hostile.KINDS)
+@pytest.mark.parametrize("kind", [k if k in OFTEN else pytest.param(k, marks=pytest.mark.slow) for k in hostile.KINDS])
 @pytest.mark.parametrize("where", hostile.PLACES)
 def test_s7_only_plain_files_are_read(sound: tuple[Path, Path], store: Path, where: str, kind: str) -> None:
     hostile.replace(hostile.place(store, where), hostile.KINDS[kind])
