@@ -16,7 +16,8 @@ from flows.cluster import connect
 from pipeline.cube import publish_cube
 from pipeline.experiment import load_experiment
 from pipeline.identity import cell_text
-from pipeline.ledger import open_ledger, put_segment, write_index
+from pipeline.key_index import write_index
+from pipeline.ledger import open_ledger, put_segment
 from pipeline.plan import Plan, make_plan
 from pipeline.segment import CellRecord, encode_segment
 from pipeline.store import LocalStore

@@ -17,7 +17,8 @@ import numpy as np
 import psutil
 
 from pipeline.compact import compact
-from pipeline.ledger import open_ledger, put_segment, read_segment, segment_file, write_index
+from pipeline.key_index import write_index
+from pipeline.ledger import open_ledger, put_segment, read_segment, segment_file
 from pipeline.store import LocalStore
 
 STUDY = """\

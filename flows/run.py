@@ -20,7 +20,7 @@ from pipeline.address import find_cells
 from pipeline.cube import cube_folder, nondeterminism, publish_cube, published_key
 from pipeline.digest import code_digest
 from pipeline.inputs import put_inputs
-from pipeline.ledger import write_index
+from pipeline.key_index import write_index
 from pipeline.plan import Plan, make_plan, refreshed, write_record
 from pipeline.store import Store, open_store_backend
 from pipeline.study import load_study

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cube import GRACE_SECONDS, remove_old_versions
-from pipeline.ledger import INDEX, Ledger, SegmentInfo, open_ledger, put_segment, read_segment, segment_file
+from pipeline.key_index import INDEX, SegmentInfo
+from pipeline.ledger import Ledger, open_ledger, put_segment, read_segment, segment_file
 from pipeline.plan import KEYS
 from pipeline.segment import ABOUT, Segment, SegmentError, encode_arrays
 from pipeline.store import LocalStore, Store

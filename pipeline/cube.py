@@ -22,7 +22,8 @@ from pipeline.environment import environment
 from pipeline.errors import UsageError
 from pipeline.experiment import STATUS_CODES, Variable
 from pipeline.identity import canonical_options
-from pipeline.ledger import INDEX, Choice, DamagedSegmentError, read_segment
+from pipeline.key_index import INDEX
+from pipeline.ledger import Choice, DamagedSegmentError, read_segment
 from pipeline.plan import Plan, refreshed
 from pipeline.segment import Segment, cell_values
 from pipeline.store import Store

@@ -8,29 +8,27 @@ remember each row's *origin*, the segment a worker wrote; origins are what is co
 from __future__ import annotations
 
 import io
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from pipeline.archive import MOST_BYTES, Archive, pack
+from pipeline.archive import MOST_BYTES
 from pipeline.errors import broken_field
 from pipeline.experiment import STATUS_CODES
 from pipeline.files import told
+from pipeline.key_index import INDEX, Rows, SegmentInfo, read_index
 from pipeline.segment import ABOUT, KEY_BYTES, Count, Name, Seconds, Segment, SegmentError, Text, decode_segment
 from pipeline.store import Entry, Store, content_name
 
 SEGMENTS = "ledger/segments/"
-INDEX = "ledger/index/"
 _NAME = re.compile("[0-9a-f]{32}")
-_INDEX_FORMAT = 3
 _FAILED = STATUS_CODES["failed"]
 _RESULTS = (STATUS_CODES["ok"], STATUS_CODES["inaccurate"], STATUS_CODES["infeasible"])
 
@@ -111,33 +109,6 @@ def read_segment(
     if keys is not None and not np.array_equal(segment.arrays["key"], keys):
         raise DamagedSegmentError(f"segment {name}: the key index says other cells than it holds; remove the folder {INDEX}")
     return segment
-
-
-@dataclass(frozen=True)
-class SegmentInfo:
-    """What the ledger remembers of one segment without opening it."""
-
-    name: str
-    size: int
-    mtime_ns: int
-    cells: int
-    variables: tuple[str, ...]
-    schema: Mapping[str, Any]
-    experiment: str
-    code_digest: str
-    manifest: Mapping[str, str]
-    environment: Mapping[str, str]
-    cost: Mapping[str, tuple[int, float]]
-    """Per cost class (options text): number of cells and seconds spent."""
-    origins: tuple[str, ...]
-    """Names of the segments that its rows come from: its own, or those it was compacted from."""
-    retryable: bool = False
-    """Whether its failures are those of the surroundings, which the next run tries again (rule W3)."""
-
-    @property
-    def compacted(self) -> bool:
-        """Whether compaction wrote it."""
-        return self.origins != (self.name,)
 
 
 @dataclass(frozen=True)
@@ -282,30 +253,7 @@ def as_words(keys: NDArray[np.uint8]) -> NDArray[Any]:
     return pairs
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """One segment's rows for the index."""
-
-    info: SegmentInfo
-    keys: NDArray[np.uint8]
-    scenario_keys: NDArray[np.uint8]
-    status: NDArray[np.uint8]
-    origin: NDArray[np.int32]
-    """Number of each row's origin in ``info.origins``."""
-
-    @property
-    def sound(self) -> bool:
-        """Whether every row has a key, a status that a cell can have, and an origin."""
-        shapes = (self.keys.shape, self.scenario_keys.shape, self.status.shape, self.origin.shape)
-        n = self.info.cells
-        return (
-            shapes == ((n, KEY_BYTES), (n, KEY_BYTES), (n,), (n,))
-            and bool(np.isin(self.status, (*_RESULTS, _FAILED)).all())
-            and (not n or bool(0 <= self.origin.min() <= self.origin.max() < len(self.info.origins)))
-        )
-
-
-def _rows_of(store: Store, entry: Entry, name: str) -> _Rows:
+def _rows_of(store: Store, entry: Entry, name: str) -> Rows:
     segment = read_segment(store, name, (), ("key", "scenario_key", "status"))
     a = segment.attributes
     info = SegmentInfo(
@@ -316,7 +264,7 @@ def _rows_of(store: Store, entry: Entry, name: str) -> _Rows:
         origins=tuple(origin["name"] for origin in a.get("origins", ())) or (name,), retryable=a.get("retryable") is True,
     )  # fmt: skip
     arrays = segment.arrays
-    rows = _Rows(
+    rows = Rows(
         info, arrays["key"], arrays["scenario_key"], arrays["status"],
         arrays.get("origin", np.zeros(info.cells, dtype=np.int32)),
     )  # fmt: skip
@@ -331,8 +279,8 @@ def open_ledger(store: Store, *, use_index: bool = True) -> Ledger:
     A segment is read again whenever its size or time stamp differs from the index's, so a changed file is noticed; without
     the index every segment is read and checked.
     """
-    known = {rows.info.name: rows for rows in _read_index(store)} if use_index else {}
-    rows: list[_Rows] = []
+    known = {rows.info.name: rows for rows in read_index(store)} if use_index else {}
+    rows: list[Rows] = []
     damaged: list[str] = []
     for entry in store.list(SEGMENTS):
         name = entry.name.removeprefix(SEGMENTS).removesuffix(".zip")
@@ -354,7 +302,7 @@ def open_ledger(store: Store, *, use_index: bool = True) -> Ledger:
     return _assemble(store, rows, tuple(damaged))
 
 
-def _assemble(store: Store, rows: Sequence[_Rows], damaged: tuple[str, ...]) -> Ledger:
+def _assemble(store: Store, rows: Sequence[Rows], damaged: tuple[str, ...]) -> Ledger:
     counts = [r.info.cells for r in rows]
     origins = tuple(sorted({origin for r in rows for origin in r.info.origins}))
     number = {origin: i for i, origin in enumerate(origins)}
@@ -372,95 +320,3 @@ def _assemble(store: Store, rows: Sequence[_Rows], damaged: tuple[str, ...]) -> 
         origin=np.concatenate(places or [np.empty(0, dtype=np.int32)]),
         damaged=damaged,
     )
-
-
-def write_index(ledger: Ledger) -> None:
-    """Store the key index of a ledger; only a cache."""
-    infos = [
-        {k: v for k, v in vars(info).items() if k not in ("schema", "manifest", "environment")}
-        | {k: _shared(getattr(info, k)) for k in ("schema", "manifest", "environment")}
-        for info in ledger.segments
-    ]
-    shared = {_shared(v): v for info in ledger.segments for v in (info.schema, info.manifest, info.environment)}
-    head = json.dumps({"format": _INDEX_FORMAT, "segments": infos, "shared": shared}).encode()
-    columns = {"keys": ledger.keys, "scenario_keys": ledger.scenario_keys, "status": ledger.status}
-    columns |= {"origin": _local_origins(ledger).astype("<i4")}
-    data = pack({"head.json": head} | {name: column.tobytes() for name, column in columns.items()})
-    name = f"{INDEX}{content_name(data)}.zip"
-    old = ledger.store.read_pointer(f"{INDEX}latest")
-    ledger.store.put_if_absent(name, data, durable=False)
-    ledger.store.publish_pointer(f"{INDEX}latest", name)
-    if old is not None and old != name and old.startswith(INDEX):
-        ledger.store.delete(old)
-
-
-def _local_origins(ledger: Ledger) -> NDArray[np.int32]:
-    """Number of each row's origin within its own segment."""
-    number = {origin: i for i, origin in enumerate(ledger.origins)}
-    local = np.zeros(len(ledger.keys), dtype=np.int32)
-    start = 0
-    for info in ledger.segments:
-        stop = start + info.cells
-        if info.compacted:
-            places = np.array([number[origin] for origin in info.origins])
-            order = np.argsort(places)
-            local[start:stop] = order[np.searchsorted(places, ledger.origin[start:stop], sorter=order)]
-        start = stop
-    return local
-
-
-def _shared(value: Mapping[str, Any]) -> str:
-    return content_name(json.dumps(value, sort_keys=True).encode())
-
-
-class _IndexedSegment(BaseModel):
-    name: Name
-    size: Count
-    mtime_ns: int
-    cells: Count
-    variables: tuple[Text, ...]
-    declared: Text = Field(alias="schema")
-    experiment: Text
-    code_digest: Name
-    manifest: Text
-    environment: Text
-    cost: dict[str, tuple[Count, Seconds]]
-    origins: tuple[Name, ...]
-
-
-class _IndexHead(BaseModel):
-    format: Literal[3]
-    segments: list[_IndexedSegment]
-    shared: dict[str, dict[str, Any]]
-
-
-def _read_index(store: Store) -> list[_Rows]:
-    """Rows of the key index; none when it is absent, damaged or of another format."""
-    target = store.read_pointer(f"{INDEX}latest")
-    if target is None or not target.startswith(INDEX):
-        return []
-    try:
-        with store.open(target) as file:
-            if content_name(file) != target.removeprefix(INDEX).removesuffix(".zip"):
-                return []
-            files = Archive(file)
-            head = _IndexHead.model_validate_json(files["head.json"])
-            keys, scenario_keys, status = (np.frombuffer(files[n], dtype=np.uint8) for n in ("keys", "scenario_keys", "status"))
-            origin = np.frombuffer(files["origin"], dtype="<i4").astype(np.int32, copy=False)
-        return list(_indexed_rows(head, keys.reshape(-1, KEY_BYTES), scenario_keys.reshape(-1, KEY_BYTES), status, origin))
-    except (KeyError, ValueError):
-        return []
-
-
-def _indexed_rows(head: _IndexHead, *columns: NDArray[Any]) -> Iterator[_Rows]:
-    """Rows of each segment; ValueError if one is not sound."""
-    start = 0
-    for about in head.segments:
-        values = dict(about)
-        values["schema"] = head.shared[values.pop("declared")]
-        values |= {part: head.shared[values[part]] for part in ("manifest", "environment")}
-        rows = _Rows(SegmentInfo(**values), *(column[start : start + about.cells] for column in columns))
-        if not rows.sound:
-            raise ValueError("the index does not hold the rows of its segments")
-        yield rows
-        start += about.cells

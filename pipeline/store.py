@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import stat
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b, file_digest
@@ -116,7 +113,8 @@ def check_name(name: str) -> str:
     return name
 
 
-def _check_folder(prefix: str) -> str:
+def check_folder(prefix: str) -> str:
+    """The same for a folder's name, which may end with '/'."""
     return check_name(prefix.removesuffix("/"))
 
 
@@ -124,18 +122,19 @@ class RefusedError(SurroundingsError, ValueError):
     """Something else stands where a name belongs."""
 
 
-def _refused(name: str, what: str) -> RefusedError:
+def refused(name: str, what: str) -> RefusedError:
+    """The error that says what stands in a name's place."""
     return RefusedError(f"'{name}' cannot be stored: {what}")
 
 
-def _no_fault(point: str, name: str) -> None:
-    pass
+def no_fault(point: str, name: str) -> None:
+    """The faults of a store that nobody ends."""
 
 
 class LocalStore:
     """A folder of a local or shared file system."""
 
-    def __init__(self, root: str | Path, fault: Fault = _no_fault) -> None:
+    def __init__(self, root: str | Path, fault: Fault = no_fault) -> None:
         self._root = Path(root).absolute()
         self._fault = fault
         self._settled: set[Path] = set()
@@ -146,7 +145,7 @@ class LocalStore:
         with told(path, len(data)):
             kind = kind_of(path)
             if kind not in (None, stat.S_IFREG):
-                raise _refused(name, "it is a folder or a pointer, or something else that is no plain file")
+                raise refused(name, "it is a folder or a pointer, or something else that is no plain file")
             written = kind is None and self._again(lambda: self._write(path, name, data, durable))
             if durable:
                 sync(path)  # whoever put it before may not have got so far
@@ -187,11 +186,11 @@ class LocalStore:
         raise OSError(f"{path.parent} disappears as often as it is made")
 
     def _crosses_pointer(self, name: str) -> bool:
-        return any((self._root / folder).is_symlink() for folder in _folders_of(name))
+        return any((self._root / folder).is_symlink() for folder in folders_of(name))
 
     def _make_folder(self, path: Path, name: str) -> None:
-        if self._crosses_pointer(name) or any((self._root / folder).is_file() for folder in _folders_of(name)):
-            raise _refused(name, "a part of its path is an object or a pointer")
+        if self._crosses_pointer(name) or any((self._root / folder).is_file() for folder in folders_of(name)):
+            raise refused(name, "a part of its path is an object or a pointer")
         if not path.parent.is_dir():
             self._settled.clear()
             # An error that a folder exists tells that it did a moment ago: whoever removed it, the loop makes it again.
@@ -227,7 +226,7 @@ class LocalStore:
     def list(self, prefix: str) -> list[Entry]:
         """See :class:`Store`."""
         found: list[Entry] = []
-        folder = _check_folder(prefix)
+        folder = check_folder(prefix)
         skipped = len(str(self._root).rstrip("/")) + 1
         with told(self._root / folder):
             waiting = [] if self._crosses_pointer(f"{folder}/below") else [str(self._root / folder)]
@@ -263,7 +262,7 @@ class LocalStore:
         path, aim = self._root / check_name(name), self._root / check_name(target)
         with told(path, writing=0):
             if kind_of(path) not in (None, stat.S_IFLNK):
-                raise _refused(name, "it is an object or a folder, not a pointer")
+                raise refused(name, "it is an object or a folder, not a pointer")
             self._again(lambda: self._swap(path, name, os.path.relpath(aim, path.parent)))
             self._sync_folders(path.parent)
         self._fault("pointer:after-swap", name)
@@ -293,7 +292,7 @@ class LocalStore:
 
     def path(self, name: str) -> Path | None:
         """See :class:`Store`."""
-        return self._root / _check_folder(name)
+        return self._root / check_folder(name)
 
     def sweep_temporaries(
         self, *, older_than_s: float = _STALE_TEMPORARY_S, dry_run: bool = False
@@ -312,98 +311,13 @@ class LocalStore:
         return found
 
 
-class MemoryStore:
-    """The same in memory, for models and fault tests; shared by all threads of a process."""
-
-    def __init__(self, fault: Fault = _no_fault) -> None:
-        self._objects: dict[str, tuple[bytes, int]] = {}
-        self._pointers: dict[str, str] = {}
-        self._folders: Counter[str] = Counter()
-        self._lock = threading.Lock()
-        self._fault = fault
-        self._location = f"memory://{uuid4().hex}"
-        _MEMORY[self._location] = self
-
-    def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
-        """See :class:`Store`."""
-        if check_name(name) in self._pointers or self._folders[name]:
-            raise _refused(name, "it is a folder or a pointer")
-        if name in self._objects:
-            return False
-        for point in ("put:before-write", "put:after-write", "put:before-publish"):
-            self._fault(point, name)
-        with self._lock:
-            if name in self._objects:
-                return False
-            self._enter(name)
-            self._objects[name] = (bytes(data), time.time_ns())
-        self._fault("put:after-publish", name)
-        return True
-
-    def _enter(self, name: str) -> None:
-        folders = _folders_of(name)
-        if any(folder in self._objects or folder in self._pointers for folder in folders):
-            raise _refused(name, "a part of its path is an object or a pointer")
-        self._folders.update(folders)
-
-    def get(self, name: str, most: int = MOST_BYTES) -> bytes:
-        """See :class:`Store`."""
-        data = self._objects[check_name(name)][0]
-        if len(data) > most:
-            raise KeyError(name)
-        return data
-
-    def open(self, name: str) -> File:
-        """See :class:`Store`."""
-        return io.BytesIO(self.get(name))
-
-    def list(self, prefix: str) -> list[Entry]:
-        """See :class:`Store`."""
-        folder = _check_folder(prefix) + "/"
-        with self._lock:
-            found = [
-                Entry(n, len(data), moment)
-                for n, (data, moment) in self._objects.items()
-                if n.startswith(folder) and "/." not in n[len(folder) - 1 :]
-            ]
-        return sorted(found, key=lambda entry: entry.name)
-
-    def delete(self, name: str) -> None:
-        """See :class:`Store`."""
-        with self._lock:
-            if self._objects.pop(check_name(name), None) or self._pointers.pop(name, None):
-                self._folders.subtract(_folders_of(name))
-
-    def publish_pointer(self, name: str, target: str) -> None:
-        """See :class:`Store`."""
-        if check_name(name) in self._objects or self._folders[name]:
-            raise _refused(name, "it is an object or a folder, not a pointer")
-        check_name(target)
-        self._fault("pointer:before-swap", name)
-        with self._lock:
-            if name not in self._pointers:
-                self._enter(name)
-            self._pointers[name] = target
-        self._fault("pointer:after-swap", name)
-
-    def read_pointer(self, name: str) -> str | None:
-        """See :class:`Store`."""
-        return self._pointers.get(check_name(name))
-
-    def location(self) -> str:
-        """See :class:`Store`: valid within this process."""
-        return self._location
-
-    def path(self, name: str) -> Path | None:
-        """See :class:`Store`: there is none."""
-        return None
-
-
-def _folders_of(name: str) -> list[str]:
+def folders_of(name: str) -> list[str]:
+    """Folders that a name lies in."""
     return [str(parent) for parent in PurePosixPath(name).parents if str(parent) != "."]
 
 
-_MEMORY: WeakValueDictionary[str, MemoryStore] = WeakValueDictionary()
+IN_MEMORY: WeakValueDictionary[str, Store] = WeakValueDictionary()
+"""Stores of this process that no other can open, by their location."""
 
 
 def open_store_backend(location: str) -> Store:
@@ -417,8 +331,8 @@ def open_store_backend(location: str) -> Store:
     """
     if "://" not in location:
         return LocalStore(_checked_folder(location))
-    if location in _MEMORY:
-        return _MEMORY[location]
+    if location in IN_MEMORY:
+        return IN_MEMORY[location]
     raise UsageError(f"no store at '{location}': a store is a folder; memory:// addresses serve one process only")
 
 

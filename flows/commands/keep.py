@@ -49,7 +49,8 @@ def adopt(
 def compact(store: StoreFolder = "results", as_json: AsJson = False) -> None:
     """Copy small segments into large ones; nothing is removed until `disac gc`."""
     from pipeline.compact import compact as merge
-    from pipeline.ledger import open_ledger, write_index
+    from pipeline.key_index import write_index
+    from pipeline.ledger import open_ledger
     from pipeline.store import open_store_backend
 
     backend = open_store_backend(store)

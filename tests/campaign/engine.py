@@ -27,7 +27,8 @@ from pipeline import worker as worker_module
 from pipeline.compact import collect_garbage, compact
 from pipeline.cube import build_cube, cube_folder, publish_cube
 from pipeline.experiment import STATUS_CODES
-from pipeline.ledger import open_ledger, write_index
+from pipeline.key_index import write_index
+from pipeline.ledger import open_ledger
 from pipeline.plan import make_plan, refreshed
 from pipeline.store import FAULT_POINTS, LocalStore
 from pipeline.study import Study, load_study

@@ -16,7 +16,8 @@ from pipeline.account import account
 from pipeline.budget import Budget
 from pipeline.compact import collect_garbage, compact
 from pipeline.cube import publish_cube
-from pipeline.ledger import open_ledger, write_index
+from pipeline.key_index import write_index
+from pipeline.ledger import open_ledger
 from pipeline.plan import Plan, make_plan, refreshed
 from pipeline.store import LocalStore
 from pipeline.study import load_study

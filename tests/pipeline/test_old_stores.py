@@ -19,7 +19,8 @@ from toy_study import TOY_STUDY
 from pipeline.compact import collect_garbage, compact
 from pipeline.cube import build_cube, cube_folder, nondeterminism, publish_cube
 from pipeline.digest import CodeDigest
-from pipeline.ledger import open_ledger, write_index
+from pipeline.key_index import write_index
+from pipeline.ledger import open_ledger
 from pipeline.plan import Plan, make_plan, plan_under, refreshed
 from pipeline.results import open_store
 from pipeline.store import LocalStore

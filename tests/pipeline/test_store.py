@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from pipeline.errors import UsageError
-from pipeline.store import FAULT_POINTS, Fault, LocalStore, MemoryStore, Store, content_name, open_store_backend
+from pipeline.memory_store import MemoryStore
+from pipeline.store import FAULT_POINTS, Fault, LocalStore, Store, content_name, open_store_backend
 
 MakeStore = Callable[..., LocalStore | MemoryStore]
 

@@ -26,9 +26,10 @@ from pipeline.cube import nondeterminism, publish_cube
 from pipeline.errors import UsageError
 from pipeline.ledger import open_ledger, read_segment
 from pipeline.lock import StudyLockedError, study_lock
+from pipeline.memory_store import MemoryStore
 from pipeline.plan import Plan, make_plan, refreshed
 from pipeline.recompute import recompute
-from pipeline.store import LocalStore, MemoryStore, Store
+from pipeline.store import LocalStore, Store
 from pipeline.study import load_study
 from pipeline.sweep import Sweep, WorkerEnd
 from pipeline.worker import record_failure
@@ -60,7 +61,7 @@ def test_w5_a_lock_says_who_holds_it_and_yields_to_force(store: LocalStore) -> N
 
 
 def test_w5_a_lock_of_a_dead_process_is_taken_over_and_one_of_another_machine_is_not(store: LocalStore) -> None:
-    code = "import sys; from pipeline.lock import study_lock; from pipeline.store import LocalStore, MemoryStore, Store\n"
+    code = "import sys; from pipeline.lock import study_lock; from pipeline.store import LocalStore, Store\n"
     code += f"lock = study_lock(LocalStore({store.location()!r}), 's')\nlock.__enter__(); import os; os._exit(9)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 9
     assert len(store.list("locks/")) == 1

@@ -9,9 +9,10 @@ import pytest
 
 from pipeline.cube import GRACE_SECONDS, KEPT_VERSIONS, publish_group, published_key, remove_old_versions
 from pipeline.environment import environment
+from pipeline.memory_store import MemoryStore
 from pipeline.results import Results
 from pipeline.segment import decode_segment, encode_segment
-from pipeline.store import FAULT_POINTS, LocalStore, MemoryStore, Store
+from pipeline.store import FAULT_POINTS, LocalStore, Store
 from pipeline.zarrio import Labelled
 
 FOLDER = "cubes/s/"
