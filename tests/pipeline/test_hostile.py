@@ -143,7 +143,9 @@ def test_s7_the_sound_store_passes_all_commands(sound: tuple[Path, Path], store:
 @pytest.mark.parametrize("name", [*hostile.ARCHIVES, *hostile.METADATA, *hostile.TYPES])
 def test_s7_what_is_no_segment_counts_as_absent_with_a_sentence(sound: tuple[Path, Path], store: Path, name: str) -> None:
     (hostile.ARCHIVES | hostile.METADATA | hostile.TYPES)[name](store)
-    said = looked_at(sound[1], store)
+    with limited():
+        said = command("plan", sound[1], store)
+        assert command("why", sound[1], store)
     assert all_there(said)
     assert said.count("it counts as absent") == 1
     ledger = open_ledger(LocalStore(store), use_index=False)
@@ -175,7 +177,7 @@ def test_s7_only_plain_files_are_read(sound: tuple[Path, Path], store: Path, whe
         opened(store)
 
 
-@pytest.mark.parametrize("kind", ["fifo", "zero", "inside"])
+@pytest.mark.parametrize("kind", ["fifo", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("zero", "inside"))])
 @pytest.mark.parametrize("where", hostile.PLACES)
 def test_s7_a_run_goes_on_or_stops_with_a_sentence(sound: tuple[Path, Path], store: Path, where: str, kind: str) -> None:
     inside = {p: p.read_bytes() for p in hostile.segments(store)}
