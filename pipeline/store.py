@@ -339,9 +339,9 @@ def open_store_backend(location: str) -> Store:
 def _checked_folder(location: str) -> Path:
     """A folder, or a place where one can be made."""
     for path in (Path(location), *Path(location).parents):
-        with told(path):
-            if path.is_dir():
+        # One look only: another process may make the folder at this moment.
+        with told(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if stat.S_ISDIR(path.stat().st_mode):
                 break
-            if kind_of(path) is not None:
-                raise UsageError(f"no store at '{location}': '{path}' is no folder; a store is a folder")
+            raise UsageError(f"no store at '{location}': '{path}' is no folder; a store is a folder")
     return Path(location)

@@ -163,6 +163,20 @@ def test_s6_a_location_of_no_store_is_refused(location: str) -> None:
         open_store_backend(location)
 
 
+def test_a_folder_that_another_makes_at_the_same_moment_is_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.stat
+
+    def made_meanwhile(self: Path, **more: bool) -> os.stat_result:
+        try:
+            return real(self, **more)
+        finally:
+            if self.name == "results":
+                self.mkdir(exist_ok=True)
+
+    monkeypatch.setattr(Path, "stat", made_meanwhile)
+    assert open_store_backend(str(tmp_path / "results")).location() == str(tmp_path / "results")
+
+
 def test_s2_a_name_is_the_content() -> None:
     assert content_name(b"") == "cae66941d9efbd404e4d88758ea67670"
     assert content_name(b"a") != content_name(b"b")
