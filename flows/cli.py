@@ -38,7 +38,7 @@ from flows.terms import Terms
 from pipeline.errors import SurroundingsError, UsageError
 
 ClusterName = Annotated[
-    str | None, typer.Option("--cluster", help="A profile of dask_config.yaml, or an address such as tcp://10.0.0.1:8786.")
+    str | None, typer.Option("--cluster", help="A profile of dask_config.yaml, or an address such as tls://10.0.0.1:8786.")
 ]
 WorkerCount = Annotated[int | None, typer.Option("--workers", min=1, help="Local worker processes; default one per core.")]
 CoreHours = Annotated[
@@ -50,6 +50,9 @@ Deadline = Annotated[
 ]
 Notify = Annotated[
     str | None, typer.Option("--on-end", help="A URL (POST with JSON) or a command that is told when the run has ended.")
+]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Connect the workers without encryption: whoever reaches a port can run code as you.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Run although another run of the study holds its lock.")]
 
@@ -112,6 +115,7 @@ def run(
     set_: Overrides = None,
     cluster: ClusterName = None,
     workers: WorkerCount = None,
+    insecure: Insecure = False,
     preview: Annotated[bool, typer.Option("--preview", help="Only a thin slice: ends and middle of each axis.")] = False,
     force: Force = False,
     max_core_hours: CoreHours = None,
@@ -123,7 +127,7 @@ def run(
     from flows.run import Run
 
     current = Run(study, store, set_ or (), preview=preview)
-    terms = _terms(current, cluster, workers, force, max_core_hours, deadline, on_end)
+    terms = _terms(current, cluster, workers, insecure, force, max_core_hours, deadline, on_end)
     _carry_out(current, terms, as_json)
 
 
@@ -135,6 +139,7 @@ def retry(
     set_: Overrides = None,
     cluster: ClusterName = None,
     workers: WorkerCount = None,
+    insecure: Insecure = False,
     force: Force = False,
     max_core_hours: CoreHours = None,
     deadline: Deadline = None,
@@ -145,16 +150,16 @@ def retry(
     from flows.run import Run
 
     current = Run(study, store, set_ or (), retry=cell or ())
-    terms = _terms(current, cluster, workers, force, max_core_hours, deadline, on_end)
+    terms = _terms(current, cluster, workers, insecure, force, max_core_hours, deadline, on_end)
     _carry_out(current, terms, as_json)
 
 
 def _terms(
-    current: Any, cluster: str | None, workers: int | None, force: bool, max_core_hours: float | None, deadline: str | None,
-    on_end: str | None,
+    current: Any, cluster: str | None, workers: int | None, insecure: bool, force: bool, max_core_hours: float | None,
+    deadline: str | None, on_end: str | None,
 ) -> Terms:  # fmt: skip
     told = OnEnd(on_end, {"study": current.study.name, "store": current.store.location(), "host": platform.node()})
-    return Terms(cluster, workers, force, budget_of(max_core_hours, deadline), told)
+    return Terms(cluster, workers, insecure, force, budget_of(max_core_hours, deadline), told)
 
 
 def _carry_out(current: Any, terms: Terms, as_json: bool) -> None:

@@ -2,62 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from flows import lifecycle
-from flows.profiles import (
-    WORKER_ENVIRONMENT,
-    AddressProfile,
-    KubernetesProfile,
-    LocalProfile,
-    RetryPolicy,
-    SlurmProfile,
-    SshProfile,
-    choose_profile,
-    load_config,
-)
-from pipeline.errors import SurroundingsError, UsageError
-
-_DEATH_TIMEOUT_S = 30
-"""Workers of a killed run end by themselves after this long without a scheduler."""
-
+from flows import remote
+from flows.connected import Cluster
+from flows.profiles import AddressProfile, LocalProfile, Profile, SlurmProfile, SshProfile, choose_profile, load_config
+from flows.resources import offered
+from flows.transport import credentials, described, own_scratch, self_signed
+from pipeline.errors import UsageError
 
 _LOCAL_NICENESS = 10
 
-STEADY_CLOCK = "pipeline.steady_clock"
-"""Every process that runs a part of Dask imports it first; local and SSH workers by ``dask_config.yaml``."""
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A connected client and words for people.
-
-    ``most`` is what an adaptive cluster may grow to, ``retry`` what the profile says about lost workers.
-    """
-
-    client: Any
-    description: str
-    dashboard: str
-    most: int | None = None
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-
-    def workers(self) -> int:
-        """Worker threads to keep busy: those at hand, or for an adaptive cluster those it may grow to."""
-        # An adaptive cluster grows by what waits: a window of what is at hand would hold it where it is.
-        return self.most if self.most is not None else sum(self.client.nthreads().values())
-
 
 @contextmanager
-def connect(name: str | None, workers: int | None = None) -> Iterator[Cluster]:
+def connect(name: str | None, workers: int | None = None, *, insecure: bool = False) -> Iterator[Cluster]:
     """Connect to a profile of the configuration or to an address; workers are processes with one BLAS thread each.
 
     Parameters
@@ -66,6 +30,8 @@ def connect(name: str | None, workers: int | None = None) -> Iterator[Cluster]:
         Profile or address; the configuration's default when None.
     workers
         Number of local workers, in place of the profile's.
+    insecure
+        Whether connections go without encryption, whatever the profile says.
 
     Raises
     ------
@@ -73,6 +39,8 @@ def connect(name: str | None, workers: int | None = None) -> Iterator[Cluster]:
         If there is no such profile, it is not valid, its library is missing, or no scheduler answers at the address.
     """
     profile = choose_profile(name)
+    if insecure:
+        profile = _without_encryption(profile)
     _configure_dask()
     import pipeline.steady_clock  # noqa: F401 - and with it Dask, which sets its loggers up when imported: ours comes after
 
@@ -83,13 +51,21 @@ def connect(name: str | None, workers: int | None = None) -> Iterator[Cluster]:
     elif isinstance(profile, LocalProfile):
         made = _local(profile, workers)
     elif isinstance(profile, SshProfile):
-        made = _ssh(profile)
+        made = remote.ssh(profile)
     elif isinstance(profile, SlurmProfile):
-        made = _slurm(profile)
+        made = remote.slurm(profile)
     else:
-        made = _kubernetes(profile)
+        made = remote.kubernetes(profile)
     with made as cluster:
         yield replace(cluster, retry=profile.retry)
+
+
+def _without_encryption(profile: Profile) -> Profile:
+    if not isinstance(profile, AddressProfile):
+        return profile.model_copy(update={"insecure": True})
+    if profile.address.startswith("tls://"):
+        raise UsageError(f"--insecure: the address {profile.address} means an encrypted connection")
+    return profile
 
 
 def _configure_dask() -> None:
@@ -101,19 +77,29 @@ def _configure_dask() -> None:
 
 @contextmanager
 def _at_address(profile: AddressProfile) -> Iterator[Cluster]:
-    from distributed import Client
+    from distributed import Client, Security
 
+    files = {
+        f"tls_{name}": str(Path(file).expanduser())
+        for name, file in (("ca_file", profile.ca_file), ("client_cert", profile.cert_file), ("client_key", profile.key_file))
+        if file is not None
+    }  # fmt: skip
+    encrypted, security = profile.address.startswith("tls://"), Security(**files)
+    if encrypted and not (security.tls_ca_file and security.tls_client_cert):
+        raise UsageError(f"--cluster {profile.address}: a tls:// address needs certificates: the keys ca_file, cert_file and "
+                         "key_file of a profile, or distributed.comm.tls in Dask's own configuration")  # fmt: skip
     try:
-        client = Client(profile.address, timeout="10s", set_as_default=False)
+        client = Client(profile.address, timeout="10s", set_as_default=False, security=security)
     except (OSError, ValueError) as error:
         raise UsageError(f"--cluster {profile.address}: no Dask scheduler answers there ({error})") from error
     with client:
-        yield Cluster(client, f"cluster at {profile.address}", client.dashboard_link)
+        yield Cluster(client, described(f"cluster at {profile.address}", encrypted), client.dashboard_link)
 
 
 @contextmanager
 def _local(profile: LocalProfile, workers: int | None) -> Iterator[Cluster]:
-    from distributed import Client, LocalCluster, WorkerPlugin
+    from distributed import Client, LocalCluster, Security, WorkerPlugin
+    from distributed.worker_memory import parse_memory_limit
 
     class Polite(WorkerPlugin):  # type: ignore[misc]
         """Workers leave the processor to whoever asks about the run, on a machine that has no core to spare."""
@@ -122,148 +108,15 @@ def _local(profile: LocalProfile, workers: int | None) -> Iterator[Cluster]:
             os.setpriority(os.PRIO_PROCESS, 0, _LOCAL_NICENESS)  # this thread, and those it starts: the tasks'
 
     count = workers or profile.workers or os.cpu_count() or 1
+    memory = parse_memory_limit(profile.memory_limit, 1, count, logger=logging.getLogger(__name__))
+    security = Security() if profile.insecure else Security(**credentials(*self_signed()))
     with (
+        own_scratch(),
         LocalCluster(
             n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",
-            memory_limit=profile.memory_limit, silence_logs=logging.CRITICAL,
+            memory_limit=memory, silence_logs=logging.CRITICAL, security=security, resources=offered(profile.resources, memory),
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):  # fmt: skip
         client.register_plugin(Polite())
-        yield Cluster(client, f"{count} local worker processes", cluster.dashboard_link)
-
-
-@contextmanager
-def _ssh(profile: SshProfile) -> Iterator[Cluster]:
-    try:
-        import asyncssh
-        from distributed import Client, SSHCluster
-    except ImportError as error:
-        raise _missing("ssh", error) from error
-    options: dict[str, Any] = {"port": profile.port}
-    options |= {k: v for k in ("username", "client_keys", "known_hosts") if (v := getattr(profile, k)) is not None}
-    worker: dict[str, Any] = {
-        "nthreads": 1, "n_workers": profile.workers_per_host, "memory_limit": profile.memory_limit,
-        "death_timeout": _DEATH_TIMEOUT_S,
-    }  # fmt: skip
-    scheduler: dict[str, Any] = {"port": 0, "dashboard_address": ":0"}
-    if profile.worker_host:
-        worker["host"] = profile.worker_host
-    if profile.scheduler_host:
-        scheduler |= {"host": profile.scheduler_host, "dashboard_address": f"{profile.scheduler_host}:0"}
-    settings = " ".join(f"{k}={shlex.quote(v)}" for k, v in (WORKER_ENVIRONMENT | profile.environment).items())
-    python = f"env {settings} {profile.python or sys.executable}"
-    with contextlib.ExitStack() as stack:
-        try:
-            cluster = stack.enter_context(
-                SSHCluster(
-                    list(profile.hosts),
-                    connect_options=options,
-                    worker_options=worker,
-                    scheduler_options=scheduler,
-                    remote_python=python,
-                )
-            )
-            client = stack.enter_context(Client(cluster, set_as_default=False))
-        except (OSError, asyncssh.Error, RuntimeError) as error:
-            raise SurroundingsError(f"the SSH cluster on {', '.join(profile.hosts)} did not start: {error}") from error
-        count = profile.workers_per_host * (len(profile.hosts) - 1)
-        yield Cluster(client, f"{count} workers by SSH on {len(set(profile.hosts[1:]))} machines", cluster.dashboard_link)
-
-
-@contextmanager
-def _slurm(profile: SlurmProfile) -> Iterator[Cluster]:
-    try:
-        from dask_jobqueue import SLURMCluster
-        from distributed import Client
-    except ImportError as error:
-        raise _missing("slurm", error) from error
-    scheduler = {"dashboard_address": f"{profile.scheduler_host or ''}:0"}
-    scheduler |= {"host": profile.scheduler_host} if profile.scheduler_host else {}
-    arguments = ["--nthreads", "1", "--death-timeout", str(_DEATH_TIMEOUT_S), "--preload", STEADY_CLOCK]
-    arguments += ["--host", profile.worker_host] if profile.worker_host else []
-    with contextlib.ExitStack() as stack:
-        try:
-            cluster = stack.enter_context(
-                SLURMCluster(
-                    cores=profile.workers_per_job,
-                    processes=profile.workers_per_job,
-                    memory=profile.memory_per_job,
-                    walltime=profile.walltime,
-                    queue=profile.queue,
-                    account=profile.account,
-                    python=profile.python or sys.executable,
-                    job_extra_directives=profile.directives,
-                    job_script_prologue=[
-                        f"export {k}={shlex.quote(v)}" for k, v in (WORKER_ENVIRONMENT | profile.environment).items()
-                    ],
-                    worker_extra_args=arguments,
-                    scheduler_options=scheduler,
-                    log_directory=profile.log_directory,
-                    local_directory=profile.local_directory,
-                    silence_logs=logging.CRITICAL,
-                )
-            )
-            client = stack.enter_context(Client(cluster, set_as_default=False))
-        except (OSError, RuntimeError) as error:
-            raise SurroundingsError(f"the SLURM cluster did not start: {error}") from error
-        # A run that is ended by a signal has no time for an orderly close.
-        stack.enter_context(lifecycle.at_the_end(lambda: _cancel_jobs(cluster)))
-        # Also for a fixed number: a fixed scale never replaces a job that was cancelled.
-        cluster.adapt(
-            minimum_jobs=profile.minimum_jobs, maximum_jobs=profile.maximum_jobs, interval="500ms", wait_count=6,
-            target_duration="1s",
-        )  # fmt: skip
-        most = profile.maximum_jobs * profile.workers_per_job
-        words = f"{profile.minimum_jobs} to {profile.maximum_jobs} SLURM jobs of {profile.workers_per_job} workers"
-        yield Cluster(client, words, cluster.dashboard_link, most)
-
-
-def _cancel_jobs(cluster: Any) -> None:
-    jobs = [job.job_id for job in list(cluster.workers.values()) if getattr(job, "job_id", None)]
-    if jobs:
-        subprocess.run(["scancel", *jobs], check=False, timeout=5, capture_output=True)
-
-
-@contextmanager
-def _kubernetes(profile: KubernetesProfile) -> Iterator[Cluster]:
-    try:
-        from dask_kubernetes.operator import KubeCluster
-        from distributed import Client
-    except ImportError as error:
-        raise _missing("kubernetes", error) from error
-    with contextlib.ExitStack() as stack:
-        try:
-            cluster = stack.enter_context(
-                KubeCluster(custom_cluster_spec=kubernetes_manifest(profile), namespace=profile.namespace)
-            )
-            client = stack.enter_context(Client(cluster, set_as_default=False))
-        except Exception as error:  # the operator's client raises many kinds
-            raise SurroundingsError(f"the Kubernetes cluster '{profile.name}' did not start: {error}") from error
-        cluster.adapt(minimum=profile.minimum_workers, maximum=profile.maximum_workers)
-        words = f"{profile.minimum_workers} to {profile.maximum_workers} pods of {profile.image}"
-        yield Cluster(client, words, cluster.dashboard_link, profile.maximum_workers)
-
-
-def kubernetes_manifest(profile: KubernetesProfile) -> dict[str, Any]:
-    """The DaskCluster resource of a profile, as the operator takes it."""
-    from dask_kubernetes.operator import make_cluster_spec
-
-    limits = {"cpu": profile.cpu, "memory": profile.memory}
-    manifest: dict[str, Any] = make_cluster_spec(
-        name=profile.name, image=profile.image, n_workers=profile.minimum_workers,
-        resources={"requests": limits, "limits": limits}, env=WORKER_ENVIRONMENT | profile.environment,
-        worker_command=[
-            "dask", "worker", "--nthreads", "1", "--death-timeout", str(_DEATH_TIMEOUT_S), "--preload", STEADY_CLOCK
-        ],
-    )  # fmt: skip
-    for part in ("worker", "scheduler"):
-        pod = manifest["spec"][part]["spec"]
-        pod["volumes"] = list(profile.volumes)
-        for container in pod["containers"]:
-            container["volumeMounts"] = list(profile.volume_mounts)
-    return manifest
-
-
-def _missing(extra: str, error: ImportError) -> UsageError:
-    return UsageError(f"this cluster needs a library that is not installed ({error.name}): pip install 'disac[{extra}]'")
+        yield Cluster(client, described(f"{count} local worker processes", not profile.insecure), cluster.dashboard_link)

@@ -17,7 +17,7 @@ from flows.terms import Terms
 from pipeline.lock import study_lock
 
 if TYPE_CHECKING:
-    from flows.cluster import Cluster
+    from flows.connected import Cluster
 
 
 def execute(run: Run, terms: Terms, console: Console) -> None:
@@ -64,7 +64,7 @@ def _cluster_soon(run: Run, terms: Terms) -> Iterator[Callable[[], AbstractConte
     def begin() -> Cluster:
         from flows.cluster import connect
 
-        return stack.enter_context(connect(terms.cluster, terms.workers))
+        return stack.enter_context(connect(terms.cluster, terms.workers, insecure=terms.insecure))
 
     with ExitStack() as stack, ThreadPoolExecutor(1) as thread:
         begun = thread.submit(begin) if len(run.plan.todo) else None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
+import psutil
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.errors import UsageError, near_miss
+from pipeline.errors import UsageError, broken_rule, near_miss
 
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
@@ -34,7 +36,18 @@ class _Profile(_Strict):
     retry: RetryPolicy = Field(RetryPolicy(), description="what a lost worker means for its cell")
 
 
-class LocalProfile(_Profile):
+ResourceName = Annotated[str, Field(pattern=r"^[A-Za-z][\w.-]*$")]
+Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Started(_Profile):
+    """A cluster that the run starts itself."""
+
+    insecure: bool = Field(False, description="connections without encryption, which check nobody")
+    resources: dict[ResourceName, Amount] = Field(default_factory=dict, description="what each worker offers, e.g. GPU: 1")
+
+
+class LocalProfile(_Started):
     """Worker processes on this machine."""
 
     kind: Literal["local"]
@@ -46,14 +59,42 @@ class AddressProfile(_Profile):
     """A Dask scheduler that is there already."""
 
     kind: Literal["address"]
-    address: str = Field(pattern="://", description="such as tcp://10.0.0.1:8786")
+    address: str = Field(pattern="://", description="such as tls://10.0.0.1:8786")
+    ca_file: str | None = Field(None, description="certificate that the scheduler's is signed with")
+    cert_file: str | None = Field(None, description="certificate to show")
+    key_file: str | None = Field(None, description="its key, where it is not in cert_file")
+
+    @model_validator(mode="after")
+    def _certified(self) -> Self:
+        files = {name: value for name in ("ca_file", "cert_file", "key_file") if (value := getattr(self, name)) is not None}
+        for name, value in files.items():
+            if not self.address.startswith("tls://"):
+                raise ValueError(f"{name} {value!r} is for an address that begins with tls://, this is {self.address}")
+            if not Path(value).expanduser().is_file():
+                raise ValueError(f"{name}: there is no file {value!r}")
+        if files and not {"ca_file", "cert_file"} <= set(files):
+            raise ValueError("ca_file and cert_file go together; key_file where the key is in a file of its own")
+        return self
 
 
-class _Remote(_Profile):
+class _Remote(_Started):
+    interface: str | None = Field(None, description="network interface that scheduler and workers listen on, e.g. ib0")
+    tls_folder: str = Field("~/.disac/tls", description="where the run's certificate is put; all machines see it")
     python: str | None = Field(None, description="interpreter on the workers; this one's path when left out")
     environment: dict[str, str] = Field(default_factory=dict, description="variables set for the workers")
-    scheduler_host: str | None = Field(None, description="address that the scheduler listens on")
-    worker_host: str | None = Field(None, description="address that the workers listen on")
+    scheduler_host: str | None = Field(None, description="address that the scheduler listens on, in place of an interface")
+    worker_host: str | None = Field(None, description="address that the workers listen on, in place of an interface")
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        """Nothing listens on all interfaces because nobody thought of it."""
+        if self.interface is None and not (self.scheduler_host and self.worker_host):
+            here = "; ".join(f"{name} ({address})" for name, address in interfaces().items())
+            raise ValueError(
+                "name the network interface that scheduler and workers listen on, such as `interface: "
+                f"{next(iter(interfaces()), 'eth0')}`, or scheduler_host and worker_host; this machine has {here}"
+            )
+        return self
 
 
 class SshProfile(_Remote):
@@ -91,7 +132,7 @@ class SlurmProfile(_Remote):
         return self
 
 
-class KubernetesProfile(_Profile):
+class KubernetesProfile(_Started):
     """Pods through the Dask operator; the image holds this package, the store is a volume that all pods mount."""
 
     kind: Literal["kubernetes"]
@@ -111,6 +152,15 @@ class KubernetesProfile(_Profile):
         if self.minimum_workers > self.maximum_workers:
             raise ValueError(f"minimum_workers {self.minimum_workers} exceeds maximum_workers {self.maximum_workers}")
         return self
+
+
+def interfaces() -> dict[str, str]:
+    """This machine's network interfaces with their IPv4 addresses, those that reach other machines first."""
+    found = {
+        name: address.address
+        for name, addresses in psutil.net_if_addrs().items() for address in addresses if address.family == socket.AF_INET
+    }  # fmt: skip
+    return dict(sorted(found.items(), key=lambda item: item[1].startswith("127.")))
 
 
 Profile = LocalProfile | AddressProfile | SshProfile | SlurmProfile | KubernetesProfile
@@ -173,7 +223,7 @@ def choose_profile(name: str | None) -> Profile:
     if chosen not in profiles:
         raise UsageError(
             f"--cluster {chosen}: no such profile in {file}{near_miss(chosen, profiles)}; there are {', '.join(profiles)}, or "
-            "give an address such as tcp://10.0.0.1:8786"
+            "give an address such as tls://10.0.0.1:8786"
         )
     return _validated(file, chosen, profiles[chosen])
 
@@ -190,7 +240,8 @@ def _validated(file: Path, name: str, content: Any) -> Profile:
             fields = _fields(_KINDS[content["kind"]], first["loc"][1:-1])
             accepted = f"{near_miss(str(first['loc'][-1]), fields)}; accepted: {', '.join(fields)}"
         place = f"disac.profiles.{name}" + (f".{path}" if path else "")
-        raise UsageError(f"{file}: {place}: {first['msg']}, found {first['input']!r}{accepted}") from error
+        found = "" if first["type"] == "value_error" else f", found {first['input']!r}"
+        raise UsageError(f"{file}: {place}: {broken_rule(first)}{found}{accepted}") from error
 
 
 def _fields(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:

@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from rich.console import Console
 
-from flows.cluster import Cluster
+from flows.connected import Cluster
 from flows.prefect_server import RunServer, answers
 from flows.progress import Artifact, Display
 from flows.run import Run
@@ -132,6 +132,7 @@ def _sweep(run: Run, terms: Terms, connect: Connect, console: Console, absence: 
     with connect() as cluster, WorkerEnds(cluster.client) as ends:
         console.print(f"{todo} cells to compute on {cluster.description}", highlight=False)
         console.print(f"Dask dashboard: {cluster.dashboard}", highlight=False, soft_wrap=True)
+        resources = cluster.granted(run.study.experiment)
         display, artifact = Display(console, int(run.plan.complete.sum()), todo), Artifact(run.study.name, absence.notice)
 
         def on_progress(progress: Progress) -> None:
@@ -140,7 +141,7 @@ def _sweep(run: Run, terms: Terms, connect: Connect, console: Console, absence: 
 
         try:
             progress = Sweep(
-                run.plan, run.store, cluster.client.get_executor(pure=False, retries=0), cluster.workers, on_progress,
+                run.plan, run.store, cluster.executor(resources), lambda: cluster.workers(resources), on_progress,
                 run.publish_partial, ends.end_of, budget=terms.budget,
             ).run()  # fmt: skip
         finally:

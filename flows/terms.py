@@ -18,6 +18,8 @@ class Terms:
         A profile of ``dask_config.yaml`` or a scheduler's address; the configuration's default when None.
     workers
         Local worker processes, in place of the profile's number.
+    insecure
+        Connect the workers without encryption.
     force
         Run although another run of the study holds its lock.
     budget
@@ -28,6 +30,7 @@ class Terms:
 
     cluster: str | None = None
     workers: int | None = None
+    insecure: bool = False
     force: bool = False
     budget: Budget = NO_LIMIT
     on_end: OnEnd = NOBODY

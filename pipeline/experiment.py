@@ -93,6 +93,14 @@ class Recheckable(Protocol):
         ...
 
 
+@runtime_checkable
+class Resourceful(Protocol):
+    """An experiment whose tasks need more of a worker than one thread."""
+
+    @property
+    def resources(self) -> Mapping[str, float]: ...  # of ONE task, such as {"memory": 4e9, "GPU": 1}; memory in bytes
+
+
 def is_optional(variable: Variable) -> bool:
     """Whether a cell that is ok may leave the variable out, or give less of it than its dimension has labels (rule W6)."""
     return bool(getattr(variable, "optional", False))

@@ -14,8 +14,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-PLUGIN = Path(__file__).parent.parent / "plugin"
-
 
 def install(packages: str, program: str) -> None:
     """Install Debian packages unless their program is there; skip with the reason where that cannot be."""

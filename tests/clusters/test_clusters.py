@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from clusters_rig import PLUGIN, Slurm, wait_for
+from clusters_rig import Slurm, wait_for
 
 import pipeline
 from pipeline.ledger import open_ledger
@@ -41,7 +41,8 @@ def slurm_config(tmp_path: Path, **more: object) -> str:
     logs.mkdir(exist_ok=True)
     return config(
         kind="slurm", scheduler_host="127.0.0.1", worker_host="127.0.0.1", memory_per_job="1GB", walltime="00:20:00",
-        environment={"PYTHONPATH": str(PLUGIN)}, log_directory=str(logs), local_directory=str(tmp_path / "scratch"), **more,
+        environment={"PYTHONPATH": os.environ["PYTHONPATH"]}, tls_folder=str(tmp_path / "tls"),
+        log_directory=str(logs), local_directory=str(tmp_path / "scratch"), **more,
     )  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def test_ssh_runs_to_its_end_and_leaves_nothing(
     store = tmp_path / "results"
     text = config(
         kind="ssh", hosts=["127.0.0.1"] * 3, scheduler_host="127.0.0.1", worker_host="127.0.0.1",
-        environment={"PYTHONPATH": str(PLUGIN)}, **sshd,
+        environment={"PYTHONPATH": os.environ["PYTHONPATH"]}, **sshd,
     )  # fmt: skip
     out = ended(disac("run", str(study_file(*LARGER)), "--store", str(store), "--cluster", "rig", config=text))
     assert "2 workers by SSH" in out

@@ -11,7 +11,6 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
-from flows.cluster import kubernetes_manifest
 from flows.profiles import (
     WORKER_ENVIRONMENT,
     AddressProfile,
@@ -21,6 +20,7 @@ from flows.profiles import (
     SlurmProfile,
     choose_profile,
 )
+from flows.remote import kubernetes_manifest
 from pipeline.errors import UsageError
 
 
@@ -65,10 +65,10 @@ def test_a_configuration_without_profiles_runs_here(configured: Any) -> None:
     ("text", "name", "message"),
     [
         ("disac: {profiles: {slurm: {kind: slurm}}}", "slrum", r"no such profile in .* \(did you mean 'slurm'\?\)"),
-        ("disac: {profiles: {a: {kind: slurm, maximum_job: 3}}}", "a",
-         r"disac.profiles.a.maximum_job: .*found 3 \(did you mean 'maximum_jobs'\?\); accepted: retry, python"),
+        ("disac: {profiles: {a: {kind: slurm, maximum_job: 3, interface: lo}}}", "a",
+         r"disac.profiles.a.maximum_job: .*found 3 \(did you mean 'maximum_jobs'\?\); accepted: retry, insecure"),
         ("disac: {profiles: {a: {kind: slurm, maximum_jobs: two}}}", "a", r"disac.profiles.a.maximum_jobs: .*'two'"),
-        ("disac: {profiles: {a: {kind: slurm, minimum_jobs: 5, maximum_jobs: 3}}}", "a", "minimum_jobs 5 exceeds"),
+        ("disac: {profiles: {a: {kind: slurm, interface: lo, minimum_jobs: 5, maximum_jobs: 3}}}", "a", "jobs 5 exceeds"),
         ("disac: {profiles: {a: {kind: pbs}}}", "a", r"'local', 'address', 'ssh', 'slurm', 'kubernetes'"),
         ("disac: {profiles: {a: {kind: ssh, hosts: [one]}}}", "a", r"disac.profiles.a.hosts: .*at least 2"),
         ("disac: {profiles: {a: {kind: address, address: here}}}", "a", "disac.profiles.a.address"),
@@ -76,6 +76,21 @@ def test_a_configuration_without_profiles_runs_here(configured: Any) -> None:
          "disac.profiles.a.retry.attempts: .*greater than or equal to 1, found 0"),
         ("disac: {profiles: {a: {kind: local, retry: {attempt: 2}}}}", "a",
          r"disac.profiles.a.retry.attempt: .*found 2 \(did you mean 'attempts'\?\); accepted: attempts, other_host"),
+        ("disac: {profiles: {a: {kind: slurm}}}", "a",
+         r"disac.profiles.a: name the network interface that .*`interface: \w+`, or .*this machine has .*lo \(127.0.0.1\)$"),
+        ("disac: {profiles: {a: {kind: ssh, hosts: [a, b], scheduler_host: a}}}", "a", "profiles.a: name the network"),
+        ("disac: {profiles: {a: {kind: slurm, interfaces: ib0}}}", "a", r"profiles.a.interfaces: .*mean 'interface'\?"),
+        ("disac: {profiles: {a: {kind: local, insecure: yes please}}}", "a", "insecure: .*bool.*found 'yes please'"),
+        ("disac: {profiles: {a: {kind: local, resources: {GPU: 0}}}}", "a", "profiles.a.resources.GPU: .*than 0, found 0"),
+        ("disac: {profiles: {a: {kind: local, resources: {GPU: .inf}}}}", "a", "profiles.a.resources.GPU: .*finite.*found inf"),
+        ("disac: {profiles: {a: {kind: local, resources: {'a b': 1}}}}", "a", "profiles.a.resources.a b.*found 'a b'"),
+        ("disac: {profiles: {a: {kind: local, resources: [GPU]}}}", "a", r"profiles.a.resources: .*dict.*, found \['GPU'\]"),
+        ("disac: {profiles: {a: {kind: address, address: 'tls://a:1', ca_file: x.pem, cert_file: x.pem}}}", "a",
+         "profiles.a: ca_file: there is no file 'x.pem'"),
+        ("disac: {profiles: {a: {kind: address, address: 'tcp://a:1', ca_file: /dev/null}}}", "a",
+         "profiles.a: ca_file '/dev/null' is for an address that begins with tls://, this is tcp://a:1"),
+        ("disac: {profiles: {a: {kind: address, address: 'tls://a:1', cert_file: dask_config.yaml}}}", "a",
+         "profiles.a: ca_file and cert_file go together"),
         ("disac: {profils: {}}", None, r"'profils' is not known \(did you mean 'profiles'\?\)"),
         ("[1, 2]", None, "expected a mapping, found list"),
         ("disac: {", None, "dask_config.yaml"),
@@ -90,7 +105,8 @@ def test_a_wrong_configuration_is_refused_by_file_key_and_value(
 
 
 @pytest.mark.parametrize("profile", [
-    "kind: local", "kind: address, address: 'tcp://a:1'", "kind: ssh, hosts: [a, b]", "kind: slurm",
+    "kind: local", "kind: address, address: 'tcp://a:1'", "kind: ssh, hosts: [a, b], interface: ib0",
+    "kind: slurm, scheduler_host: a, worker_host: b",
     "kind: kubernetes, image: i",
 ])  # fmt: skip
 def test_every_kind_of_profile_takes_a_retry_policy(configured: Any, profile: str) -> None:
@@ -101,9 +117,9 @@ def test_every_kind_of_profile_takes_a_retry_policy(configured: Any, profile: st
 
 def test_a_walltime_is_checked_before_a_job_is_sent() -> None:
     for good in ("00:20:00", "2-12:00:00"):
-        assert SlurmProfile(kind="slurm", walltime=good).walltime == good
+        assert SlurmProfile(kind="slurm", interface="lo", walltime=good).walltime == good
     with pytest.raises(ValueError, match="walltime"):
-        SlurmProfile(kind="slurm", walltime="20 minutes")
+        SlurmProfile(kind="slurm", interface="lo", walltime="20 minutes")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,81 @@
+"""A cluster that is connected: how many tasks it runs at once, and executors for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from flows.profiles import RetryPolicy
+from flows.resources import at_once, needed, refusal
+from pipeline.errors import UsageError
+from pipeline.experiment import Experiment
+
+_NOTHING: Mapping[str, float] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A connected client and words for people.
+
+    ``most`` is what an adaptive cluster may grow to, ``offer`` the resources of each of its workers, ``retry`` what the profile
+    says about lost workers.
+    """
+
+    client: Any
+    description: str
+    dashboard: str
+    most: int | None = None
+    offer: Mapping[str, float] = field(default_factory=dict)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def workers(self, resources: Mapping[str, float] = _NOTHING) -> int:
+        """Tasks that can run at once: on the workers at hand, or on those that an adaptive cluster may grow to."""
+        # An adaptive cluster grows by what waits: a window of what is at hand would hold it where it is.
+        if self.most is not None:
+            return self.most
+        if not resources:
+            return sum(self.client.nthreads().values())
+        return sum(at_once(worker["resources"], resources, worker["nthreads"]) for worker in self._present().values())
+
+    def executor(self, resources: Mapping[str, float] = _NOTHING, avoid_hosts: frozenset[str] = frozenset()) -> Executor:
+        """An executor for tasks of which each takes ``resources``.
+
+        Parameters
+        ----------
+        resources
+            What one task needs, as :meth:`granted` returns it.
+        avoid_hosts
+            Machines that get no such task as long as there is another one that can run it.
+        """
+        options: dict[str, Any] = {"pure": False, "retries": 0}
+        if resources:
+            options["resources"] = dict(resources)
+        if avoid_hosts:
+            others = [
+                address for address, worker in self._present().items()
+                if worker["host"] not in avoid_hosts and at_once(worker["resources"], resources, worker["nthreads"])
+            ]  # fmt: skip
+            options |= {"workers": others, "allow_other_workers": True} if others else {}
+        executor: Executor = self.client.get_executor(**options)
+        return executor
+
+    def granted(self, experiment: Experiment) -> dict[str, float]:
+        """What one task of an experiment needs; refused where no worker offers it, since such a task would wait for ever.
+
+        Raises
+        ------
+        UsageError
+            If the experiment's ``resources`` cannot be read, or no worker, present or to come, offers them.
+        """
+        resources = needed(experiment)
+        offers = [self.offer] if self.most is not None else [worker["resources"] for worker in self._present().values()]
+        if resources and offers and not any(at_once(offer, resources, 1) for offer in offers):
+            raise UsageError(refusal(experiment.name, resources, offers))
+        return resources
+
+    def _present(self) -> dict[str, dict[str, Any]]:
+        workers: dict[str, dict[str, Any]] = self.client.scheduler_info(n_workers=-1)["workers"]
+        return workers
