@@ -117,6 +117,7 @@ def tree(pid: int) -> set[int]:
     return {pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))}
 
 
+@pytest.mark.slow
 def test_nothing_of_a_run_listens_but_on_loopback_or_shows_a_key(disac: Start, study_file: Write, tmp_path: Path) -> None:
     """Scheduler, nannies, workers, dashboard and Prefect's server, from start to end."""
     study = study_file(('"0:40:10"', '"14:28.8:0.4"'), ("experiment: toy", "experiment: toy\noptions: {act: sleep}"))
@@ -184,8 +185,9 @@ def test_the_local_key_is_in_no_command_line_and_no_environment(local: Cluster) 
 
 
 def test_insecure_says_so(tmp_path: Path) -> None:
-    for name, insecure in ((None, True), (profile(tmp_path, kind="local", workers=1, insecure=True), False)):
-        with connect(name, 1, insecure=insecure) as cluster:
+    for by_profile in (True, False):
+        name = profile(tmp_path, kind="local", workers=1, insecure=by_profile)
+        with connect(name, insecure=not by_profile) as cluster:
             assert cluster.description == f"1 local worker processes; {PLAIN}"
             address = cluster.client.scheduler.address
             assert address.startswith("tcp://127.0.0.1:")
@@ -194,6 +196,7 @@ def test_insecure_says_so(tmp_path: Path) -> None:
                 assert other.client.submit(abs, -3).result(timeout=20) == 3
 
 
+@pytest.mark.slow
 def test_the_command_says_what_insecure_means(disac: Start, study_file: Write, tmp_path: Path) -> None:
     arguments = (str(study_file()), "--store", str(tmp_path / "results"), "--workers", "1", "--insecure")
     run = disac("run", *arguments, config="{}")
@@ -206,15 +209,10 @@ def test_an_address_with_tls_takes_certificates_from_the_profile_or_from_dask(
     local: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, security = local.client.scheduler.address, local.client.security
-    with (
-        pytest.raises(UsageError, match=r"--cluster tls://.*needs certificates: the keys ca_file, cert_file and key_file"),
-        connect(address),
-    ):
+    without = "--cluster tls://.* needs certificates: the keys ca_file, cert_file and key_file"
+    with pytest.raises(UsageError, match=without), connect(address):
         pass
-    with (
-        pytest.raises(UsageError, match="--insecure: the address tls://.* means an encrypted connection"),
-        connect(address, insecure=True),
-    ):
+    with pytest.raises(UsageError, match=r"--insecure: the address tls://"), connect(address, insecure=True):
         pass
     mine, other = tmp_path / "mine", tmp_path / "other"
     mine.write_text(security.tls_client_cert + security.tls_client_key)
