@@ -96,8 +96,9 @@ def slurm(profile: SlurmProfile) -> Iterator[Cluster]:
     except ImportError as error:
         raise _missing("slurm", error) from error
     offer = offered(profile.resources, parse_bytes(profile.memory_per_job) // profile.workers_per_job)
-    arguments = ["--nthreads", "1", "--death-timeout", str(_DEATH_TIMEOUT_S), "--preload", STEADY_CLOCK, "--no-dashboard"]
-    arguments += ["--resources", _assignments(offer)]
+    arguments = ["--nthreads", "1", "--death-timeout", str(_DEATH_TIMEOUT_S), "--preload", STEADY_CLOCK]
+    # Workers have pages too, which `dask worker` puts on all interfaces unless told.
+    arguments += ["--no-dashboard", "--dashboard-address", _DASHBOARD, "--resources", _assignments(offer)]
     arguments += [word for k, v in _listen(profile, "worker").items() for word in (f"--{k}", v)]
     with contextlib.ExitStack() as stack:
         stack.enter_context(own_scratch())

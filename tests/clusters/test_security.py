@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -12,19 +13,20 @@ import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from clusters_rig import wait_for
+from clusters_rig import Slurm, wait_for
 from distributed import Client, Security
 
 from flows.cluster import connect
 from flows.connected import Cluster
 from flows.transport import credential_files, credentials, own_folder, self_signed
-from pipeline.errors import UsageError
+from pipeline.errors import SurroundingsError, UsageError
 
 Write = Callable[..., Path]
 Start = Callable[..., subprocess.Popen[str]]
@@ -312,3 +314,93 @@ def test_workers_keep_their_scratch_where_nobody_else_can_write(local: Cluster) 
     own = next(p for p in Path(folder).parents if p.name.startswith("disac-run-"))
     assert own.stat().st_mode & 0o777 == 0o700
     assert own.stat().st_uid == os.geteuid()
+
+
+# --- other machines --------------------------------------------------------------------------------------------------
+
+
+def daemons() -> set[int]:
+    """Dask's processes by SSH or SLURM, with all that they started."""
+    found: set[int] = set()
+    for process in psutil.process_iter(["cmdline"]):
+        if re.search(r"distributed\.cli\.dask_(spec|worker)", " ".join(process.info["cmdline"] or [])):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found |= tree(process.pid)
+    return found
+
+
+def keep_to_loopback_and_show_nothing(cluster: Cluster, folder: Path) -> None:
+    refuse_strangers(cluster)
+    (own,) = folder.iterdir()
+    key = own / "key.pem"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert own.stat().st_mode & 0o777 == 0o700
+    heard = listeners(daemons() | {os.getpid()})
+    assert len(heard) >= 4, heard
+    assert {ip for ip, _ in heard} == {"127.0.0.1"}
+    line = key.read_text().splitlines()[1].encode()
+    assert not keys_shown(line, base64.b64encode(line))
+
+
+REMOTE: tuple[dict[str, object], ...] = (
+    {"interface": "lo"},
+    {"scheduler_host": "127.0.0.1", "worker_host": "127.0.0.1"},
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", REMOTE, ids=["interface", "hosts"])
+def test_ssh_refuses_whoever_has_not_its_certificate(sshd: dict[str, object], tmp_path: Path, where: dict[str, object]) -> None:
+    more = {"environment": {"PYTHONPATH": os.environ["PYTHONPATH"]}, "tls_folder": str(tmp_path / "tls"), **sshd, **where}
+    with connect(profile(tmp_path, kind="ssh", hosts=["127.0.0.1"] * 3, resources={"GPU": 1}, **more)) as cluster:
+        assert cluster.client.submit(abs, -3).result(timeout=30) == 3
+        assert cluster.executor({"GPU": 1}).submit(abs, -3).result(timeout=30) == 3
+        assert "not encrypted" not in cluster.description
+        link, ssh = cluster.dashboard.split(" on 127.0.0.1 ")
+        with urllib.request.urlopen(link.replace("/status", "/health"), timeout=10) as answer:
+            assert answer.status == 200
+        assert re.fullmatch(r"\(ssh -L (\d+):127.0.0.1:\1 127.0.0.1\)", ssh)
+        keep_to_loopback_and_show_nothing(cluster, tmp_path / "tls")
+    assert not list((tmp_path / "tls").iterdir())
+    wait_for(lambda: not daemons(), 15.0, "processes are left")
+
+
+@pytest.mark.slow
+def test_ssh_without_encryption_says_so_and_puts_down_no_key(sshd: dict[str, object], tmp_path: Path) -> None:
+    more = {"environment": {"PYTHONPATH": os.environ["PYTHONPATH"]}, "tls_folder": str(tmp_path / "tls"), **sshd}
+    with connect(profile(tmp_path, kind="ssh", hosts=["127.0.0.1"] * 2, interface="lo", insecure=True, **more)) as cluster:
+        assert cluster.description == f"1 workers by SSH on 1 machines; {PLAIN}"
+        assert cluster.client.scheduler.address.startswith("tcp://127.0.0.1:")
+        assert not (tmp_path / "tls").exists()
+
+
+@pytest.mark.slow
+def test_ssh_says_what_may_be_wrong_when_a_machine_has_no_such_interface(sshd: dict[str, object], tmp_path: Path) -> None:
+    name = profile(tmp_path, kind="ssh", hosts=["127.0.0.1"] * 2, interface="ib9", tls_folder=str(tmp_path / "tls"), **sshd)
+    sentence = f"SSH cluster on 127.0.0.1 did not start: .*have the interface 'ib9' and see the certificates in {tmp_path}/tls"
+    with pytest.raises(SurroundingsError, match=sentence), connect(name):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", REMOTE, ids=["interface", "hosts"])
+def test_slurm_refuses_whoever_has_not_its_certificate(
+    slurm: Slurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: dict[str, object]
+) -> None:
+    for variable, value in slurm.environment.items():
+        monkeypatch.setenv(variable, value)
+    (tmp_path / "logs").mkdir()
+    name = profile(
+        tmp_path, kind="slurm", minimum_jobs=1, maximum_jobs=1, workers_per_job=2, memory_per_job="2GB", resources={"GPU": 1},
+        environment={"PYTHONPATH": os.environ["PYTHONPATH"]}, tls_folder=str(tmp_path / "tls"),
+        log_directory=str(tmp_path / "logs"), local_directory=str(tmp_path / "scratch"), **where,
+    )  # fmt: skip
+    with connect(name) as cluster:
+        cluster.client.wait_for_workers(2, timeout=60)
+        offers = [worker["resources"] for worker in cluster.client.scheduler_info()["workers"].values()]
+        assert offers == [{"memory": 1e9, "GPU": 1.0}] * 2
+        assert cluster.offer == offers[0]
+        assert cluster.executor({"memory": 1e9, "GPU": 1}).submit(abs, -3).result(timeout=30) == 3
+        keep_to_loopback_and_show_nothing(cluster, tmp_path / "tls")
+    assert not list((tmp_path / "tls").iterdir())
+    wait_for(lambda: not slurm.jobs(), 20.0, "jobs are left")
