@@ -142,7 +142,7 @@ def publish_surfaces(run: Run) -> str:
 def surfaces_of(run: Run) -> xr.Dataset:
     """The surfaces of the latest cube, with the claims in the attributes."""
     cube = load_published(run.store, cube_folder(run.study.name))
-    spec = run.study.surfaces
+    spec = run.surfaces
     surfaces = compute_surfaces(cube, over=spec.over, edge=spec.edge, paired=spec.paired, profiles=spec.profiles)
     claims = evaluate_claims(run.study.name, cube, surfaces)
     surfaces.attrs.update(
@@ -157,7 +157,7 @@ def write_report(run: Run) -> Path:
     cube = load_published(run.store, cube_folder(name))
     surfaces = load_published(run.store, f"surfaces/{name}/")
     claims = json.loads(surfaces.attrs["claims"])
-    html = build_report(cube, surfaces, claims, report_spec=run.study.report)
+    html = build_report(cube, surfaces, claims, report_spec=run.report_spec)
     version = f"reports/{name}/versions/{run.report_key}.html"
     run.store.put_if_absent(version, html.encode(), durable=False)
     run.store.publish_pointer(f"reports/{name}/index.html", version)

@@ -21,11 +21,10 @@ from pipeline.cube import cube_folder, nondeterminism, publish_cube, published_k
 from pipeline.digest import code_digest
 from pipeline.inputs import put_inputs
 from pipeline.key_index import write_index
+from pipeline.named_axes import report_axes, surface_axes
 from pipeline.plan import Plan, make_plan, refreshed, write_record
 from pipeline.store import Store, open_store_backend
 from pipeline.study import load_study
-
-_MEANINGFUL = ("flows.report", "flows.claims")
 
 
 def surface_folder(study: str) -> str:
@@ -48,8 +47,10 @@ class Run:
         self.study = load_study(study_path(str(source)), overrides=overrides)
         self.store: Store = open_store_backend(store)
         self.plan: Plan = make_plan(self.study, self.store)
+        self.surfaces = surface_axes(self.plan.cells)
+        self.report_spec = report_axes(self.plan.cells, self.surfaces.over)
         if preview:
-            self.plan = replace(self.plan, within=preview_mask(self.plan))
+            self.plan = replace(self.plan, within=preview_mask(self.plan, self.surfaces.over))
         if retry is not None:
             chosen = np.zeros(len(self.plan.keys), dtype=bool)
             chosen[find_cells(self.plan, retry)] = True
@@ -64,7 +65,7 @@ class Run:
         """Digest of what the surfaces show: the cube, what is computed from it, and the code that does so."""
         return _key(
             self.plan.cube_key,
-            self.study.surfaces.model_dump_json(),
+            self.surfaces.model_dump_json(),
             *_digests("pipeline.surfaces", "flows.claims"),
             *_claims_text(),
         )
@@ -74,7 +75,7 @@ class Run:
         """Digest of what the report shows."""
         return _key(
             self.surface_key,
-            json.dumps(self.study.report, sort_keys=True, default=str),
+            json.dumps(self.report_spec, sort_keys=True, default=str),
             *_digests("flows.report.page"),
             (Path(__file__).parent / "report" / "template.html").read_text(encoding="utf-8"),
         )
@@ -142,12 +143,12 @@ class Run:
         return nondeterminism(self.plan)
 
 
-def preview_mask(plan: Plan) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """A thin slice: ends and middle of each axis, and one realisation where the surfaces average over an axis."""
+def preview_mask(plan: Plan, over: str | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """A thin slice: ends and middle of each axis, and the first value of the axis that the surfaces average over."""
     mask = np.ones(len(plan.keys), dtype=bool)
     for a, axis in enumerate(plan.cells.axes):
         count = len(axis.labels)
-        kept = [0] if axis.name == plan.study.surfaces.over else sorted({0, count // 2, count - 1})
+        kept = [0] if axis.name == over else sorted({0, count // 2, count - 1})
         mask &= np.isin(plan.cells.index[:, a], kept)
     return mask
 

@@ -71,7 +71,7 @@ class GridFile(_Part):
 class SurfaceSpec(_Part):
     """What the surfaces average over, where they look for the feasibility edge, and which axis they pair."""
 
-    over: str | None = Field(None, description="axis to average over; default: realisation, if there is one")
+    over: str | None = Field(None, description="axis to average over, or none; default: realisation, if there is one")
     edge: str | None = Field(None, description="axis along which the largest feasible value is sought")
     paired: str | None = Field(None, description="axis whose values are compared on the cells feasible for all")
     profiles: list[str] = Field(

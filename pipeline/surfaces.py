@@ -21,6 +21,7 @@ CONFIDENCE = 0.95
 _FEASIBLE = (STATUS_CODES["ok"], STATUS_CODES["inaccurate"])
 
 Float = NDArray[np.float64]
+Variables = dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
 
 
 def compute_surfaces(
@@ -53,11 +54,12 @@ def compute_surfaces(
     status = _over_last(cube["status"], over, rest)
     feasible, planned = np.isin(status, _FEASIBLE), status != STATUS_CODES["not_planned"]
     own = {str(d) for name in profiles if name in cube for d in cube[name].dims}
-    surfaces = xr.Dataset(coords={n: c for n, c in cube.coords.items() if set(c.dims) <= {*rest, *own} - {over}})
-    _add_counts(surfaces, rest, status, feasible, planned)
+    # One dataset at the end: adding variables one by one aligns each with all that are there.
+    found: Variables = {}
+    _add_counts(found, rest, status, feasible, planned)
     common = _paired_mask(rest, paired, feasible, planned)
     if common is not None:
-        surfaces["paired_count"] = (rest, common.sum(-1), {"long_name": f"realisations feasible for every {paired}"})
+        found["paired_count"] = (rest, common.sum(-1), {"long_name": f"realisations feasible for every {paired}"})
     for name, variable in cube.data_vars.items():
         dims = (*rest, *(str(d) for d in variable.dims if d not in axes))
         if (variable.dims == axes or name in profiles) and variable.dtype.kind == "f":
@@ -65,12 +67,13 @@ def compute_surfaces(
             between = tuple(range(len(rest), len(dims)))
             usable = np.expand_dims(feasible, between) & np.isfinite(values)
             shared = _paired_mask(rest, paired, usable, np.expand_dims(planned, between))
-            _add_statistics(surfaces, str(name), dims, values, usable, shared, variable.attrs)
-    _add_cost(surfaces, cube, over, rest)
+            _add_statistics(found, str(name), dims, values, usable, shared, variable.attrs)
+    _add_cost(found, cube, over, rest)
     if edge is not None:
-        _add_edge(surfaces, cube[edge], edge, rest, feasible)
-    surfaces.attrs.update({"over": over or "", "edge": edge or "", "paired": paired or "", "confidence": CONFIDENCE})
-    return surfaces
+        _add_edge(found, cube[edge], edge, rest, feasible)
+    coordinates = {n: c for n, c in cube.coords.items() if set(c.dims) <= {*rest, *own} - {over}}
+    told = {"over": over or "", "edge": edge or "", "paired": paired or "", "confidence": CONFIDENCE}
+    return xr.Dataset(found, coordinates, told)
 
 
 def _over_last(variable: xr.DataArray, over: str | None, rest: tuple[str, ...]) -> NDArray[Any]:
@@ -81,19 +84,19 @@ def _over_last(variable: xr.DataArray, over: str | None, rest: tuple[str, ...]) 
 
 
 def _add_counts(
-    surfaces: xr.Dataset, rest: tuple[str, ...], status: NDArray[Any], feasible: NDArray[Any], planned: NDArray[Any]
+    found: Variables, rest: tuple[str, ...], status: NDArray[Any], feasible: NDArray[Any], planned: NDArray[Any]
 ) -> None:
     counts = {"planned_count": planned.sum(-1), "feasible_count": feasible.sum(-1)}
     for name in ("inaccurate", "infeasible", "failed", "missing"):
         counts[f"{name}_count"] = (status == STATUS_CODES[name]).sum(-1)
     for name, count in counts.items():
         words = name.removesuffix("_count").replace("_", " ")
-        surfaces[name] = (rest, count.astype(np.int64), {"long_name": f"{words} realisations", "units": "1"})
+        found[name] = (rest, count.astype(np.int64), {"long_name": f"{words} realisations", "units": "1"})
     known = counts["planned_count"] - counts["missing_count"] - counts["failed_count"]
     fraction = np.full(known.shape, np.nan)
     np.divide(counts["feasible_count"], known, out=fraction, where=known > 0)
     attributes = {"long_name": "feasible share of the decided realisations", "units": "1"}
-    surfaces["feasible_fraction"] = (rest, fraction, attributes)
+    found["feasible_fraction"] = (rest, fraction, attributes)
 
 
 def _paired_mask(
@@ -112,7 +115,7 @@ def _paired_mask(
 
 
 def _add_statistics(
-    surfaces: xr.Dataset, name: str, rest: tuple[str, ...], values: Float, usable: NDArray[np.bool_],
+    found: Variables, name: str, rest: tuple[str, ...], values: Float, usable: NDArray[np.bool_],
     common: NDArray[np.bool_] | None, attributes: dict[str, Any],
 ) -> None:  # fmt: skip
     units = attributes.get("units", "1")
@@ -120,14 +123,14 @@ def _add_statistics(
     count = usable.sum(-1)
     mean = _mean(values, usable)
     half = _half_width(values, usable, mean, count)
-    found = {"mean_feasible": mean, "ci_low_feasible": mean - half, "ci_high_feasible": mean + half}
-    found |= {f"{q}_feasible": _quantile(values, usable, share) for q, share in QUANTILES.items()}
+    statistics = {"mean_feasible": mean, "ci_low_feasible": mean - half, "ci_high_feasible": mean + half}
+    statistics |= _quantiles(values, usable, count)
     if common is not None:
-        found["mean_paired"] = _mean(values, common)
-    for suffix, value in found.items():
+        statistics["mean_paired"] = _mean(values, common)
+    for suffix, value in statistics.items():
         words = suffix.replace("_", " ")
         outside = {"volatile": 1} if attributes.get("volatile") else {}
-        surfaces[f"{name}_{suffix}"] = (rest, value, {"units": units, "long_name": f"{label}, {words}"} | outside)
+        found[f"{name}_{suffix}"] = (rest, value, {"units": units, "long_name": f"{label}, {words}"} | outside)
 
 
 def _mean(values: Float, usable: NDArray[np.bool_]) -> Float:
@@ -143,36 +146,40 @@ def _half_width(values: Float, usable: NDArray[np.bool_], mean: Float, count: ND
     deviations = np.where(usable, values - np.where(count > 0, mean, 0.0)[..., np.newaxis], 0.0)
     freedom = np.where(enough, count - 1, 1)
     deviation = np.sqrt((deviations**2).sum(-1) / freedom)
-    width = student_t.ppf(0.5 + CONFIDENCE / 2, freedom) * deviation / np.sqrt(np.where(enough, count, 1))
+    # Student's quantile is slow: once for each count.
+    counts, which = np.unique(freedom, return_inverse=True)
+    quantile = student_t.ppf(0.5 + CONFIDENCE / 2, counts)[which].reshape(freedom.shape)
+    width = quantile * deviation / np.sqrt(np.where(enough, count, 1))
     return np.where(enough, width, np.nan)
 
 
-def _quantile(values: Float, usable: NDArray[np.bool_], share: float) -> Float:
-    """Quantile of the usable values, linear between order statistics; NaN where there is none."""
+def _quantiles(values: Float, usable: NDArray[np.bool_], count: NDArray[np.int64]) -> dict[str, Float]:
+    """Quantiles of the usable values, linear between order statistics; NaN where there is none."""
     ordered = np.sort(np.where(usable, values, np.nan), axis=-1)
-    count = usable.sum(-1)
-    place = share * np.maximum(count - 1, 0)
-    low = np.floor(place).astype(np.int64)
-    high = np.minimum(low + 1, np.maximum(count - 1, 0))
-    at_low = np.take_along_axis(ordered, low[..., np.newaxis], -1)[..., 0]
-    at_high = np.take_along_axis(ordered, high[..., np.newaxis], -1)[..., 0]
-    between: Float = at_low + (place - low) * (at_high - at_low)
-    return np.where(count > 0, between, np.nan)
+    last = np.maximum(count - 1, 0)
+    found: dict[str, Float] = {}
+    for name, share in QUANTILES.items():
+        place = share * last
+        low = np.floor(place).astype(np.int64)
+        high = np.minimum(low + 1, last)
+        at_low = np.take_along_axis(ordered, low[..., np.newaxis], -1)[..., 0]
+        at_high = np.take_along_axis(ordered, high[..., np.newaxis], -1)[..., 0]
+        between: Float = at_low + (place - low) * (at_high - at_low)
+        found[f"{name}_feasible"] = np.where(count > 0, between, np.nan)
+    return found
 
 
-def _add_cost(surfaces: xr.Dataset, cube: xr.Dataset, over: str | None, rest: tuple[str, ...]) -> None:
+def _add_cost(found: Variables, cube: xr.Dataset, over: str | None, rest: tuple[str, ...]) -> None:
     """Total of ``solve_seconds`` where the cube has it: cost, outside the promise of equal bits."""
     if "solve_seconds" not in cube or cube["solve_seconds"].dims != cube["status"].dims:
         return
     seconds = _over_last(cube["solve_seconds"], over, rest).astype(np.float64)
     total = np.where(np.isfinite(seconds), seconds, 0.0).sum(-1)
     attributes = {"units": "s", "long_name": "solver seconds, summed", "volatile": 1}
-    surfaces["solve_seconds_total"] = (rest, total, attributes)
+    found["solve_seconds_total"] = (rest, total, attributes)
 
 
-def _add_edge(
-    surfaces: xr.Dataset, labels: xr.DataArray, edge: str, rest: tuple[str, ...], feasible: NDArray[np.bool_]
-) -> None:
+def _add_edge(found: Variables, labels: xr.DataArray, edge: str, rest: tuple[str, ...], feasible: NDArray[np.bool_]) -> None:
     """Largest feasible value along the edge axis per realisation, then its mean, least and greatest."""
     if edge not in rest or labels.dtype.kind not in "iuf":
         raise ValueError(f"the edge axis '{edge}' must be a numeric axis other than the averaged one")
@@ -184,16 +191,16 @@ def _add_edge(
     largest = np.where(feasible, values, -np.inf).max(axis=axis)
     has = np.isfinite(largest)
     count = has.sum(-1)
-    found = {
+    statistics = {
         "mean": _mean(largest, has),
         "min": np.where(count > 0, np.where(has, largest, np.inf).min(-1), np.nan),
         "max": np.where(count > 0, np.where(has, largest, -np.inf).max(-1), np.nan),
     }
     units = labels.attrs.get("units", "1")
-    for word, value in found.items():
+    for word, value in statistics.items():
         attributes = {"units": units, "long_name": f"largest feasible {labels.attrs.get('long_name', edge)}, {word}"}
-        surfaces[f"{edge}_feasible_edge_{word}"] = (others, value, attributes)
-    surfaces[f"{edge}_feasible_edge_count"] = (
+        found[f"{edge}_feasible_edge_{word}"] = (others, value, attributes)
+    found[f"{edge}_feasible_edge_count"] = (
         others,
         count.astype(np.int64),
         {"long_name": "realisations with an edge"},

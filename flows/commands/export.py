@@ -49,7 +49,7 @@ def export(
             from flows.report.figures import write_figures
 
             with told(file, writing=0):
-                written += write_figures(cube, statistics, current.study.report, file, width=width)
+                written += write_figures(cube, statistics, current.report_spec, file, width=width)
     if as_json:
         emit([str(path) for path in written])
     else:

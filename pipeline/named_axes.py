@@ -1,0 +1,104 @@
+"""The axes that a study's ``surfaces`` and ``report`` name, by the names of their dimensions in the cube."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pipeline.errors import near_miss
+from pipeline.grid import Axis, Cells
+from pipeline.study import SurfaceSpec
+from pipeline.values import KeyPath
+
+NONE = "none"
+"""In ``surfaces.over``: average over no axis."""
+_DEFAULT = "realisation"
+
+
+def surface_axes(cells: Cells) -> SurfaceSpec:
+    """The study's surfaces with every axis under the name of its dimension.
+
+    ``over`` is the axis that is averaged: the one that the study names, else the axis whose name or path is ``realisation``.
+    It is None where the study says ``none`` or has no such axis.
+
+    Raises
+    ------
+    UsageError
+        If there is no such axis, the edge is sought along texts, or ``edge`` or ``paired`` is the averaged axis.
+    """
+    spec = cells.study.surfaces
+    over = _averaged(cells, spec.over)
+    found: dict[str, str | None] = {"over": over}
+    for key in ("edge", "paired"):
+        wanted = getattr(spec, key)
+        found[key] = None if wanted is None else _dimension(cells, ("surfaces", key), wanted)
+        _refuse_averaged(cells, ("surfaces", key), found[key], over)
+    edge = next((axis for axis in cells.axes if axis.name == found["edge"]), None)
+    if edge is not None and not all(isinstance(label, int | float) and not isinstance(label, bool) for label in edge.labels):
+        raise cells.study.source.error(("surfaces", "edge"), f"the axis '{edge.name}' is not numeric: it has no largest value")
+    return spec.model_copy(update=found)
+
+
+def report_axes(cells: Cells, over: str | None) -> dict[str, Any]:
+    """The study's report with every axis under the name of its dimension.
+
+    Raises
+    ------
+    UsageError
+        If there is no such axis or variable, or the surfaces average over the axis.
+    """
+    report = dict(cells.study.report)
+    variables = [variable.name for variable in cells.study.experiment.variables]
+    if report.get("y") not in (None, *variables):
+        raise cells.study.source.error(
+            ("report", "y"), f"no variable '{report['y']}'{near_miss(report['y'], variables)}; there are {', '.join(variables)}"
+        )
+    own = sorted({dim for variable in cells.study.experiment.variables for dim in variable.dims})
+    for key in ("x", "colour", "style"):
+        if report.get(key) is not None:
+            report[key] = _dimension(cells, ("report", key), report[key], own)
+            _refuse_averaged(cells, ("report", key), report[key], over)
+    panels = list(enumerate(report.get("panels", [])))
+    report["panels"] = [_dimension(cells, ("report", "panels", i), name) for i, name in panels]
+    for i, name in enumerate(report["panels"]):
+        _refuse_averaged(cells, ("report", "panels", i), name, over)
+    return report
+
+
+def _averaged(cells: Cells, wanted: str | None) -> str | None:
+    if wanted == NONE:
+        return None
+    if wanted is not None:
+        return _dimension(cells, ("surfaces", "over"), wanted)
+    by_name = [axis.name for axis in cells.axes if axis.name == _DEFAULT]
+    by_path = [axis.name for axis in cells.axes if [_last(path) for path in axis.paths] == [_DEFAULT]]
+    return next(iter(by_name + by_path), None)
+
+
+def _dimension(cells: Cells, at: KeyPath, wanted: str, own: Iterable[str] = ()) -> str:
+    """The dimension that is called ``wanted``, or whose axis sets a path that is or ends so."""
+    names = [*(axis.name for axis in cells.axes), *own]
+    if wanted in names:
+        return wanted
+    found = [axis.name for axis in cells.axes if _sets(axis, wanted)]
+    if len(found) == 1:
+        return found[0]
+    none = f", or '{NONE}'" if at == ("surfaces", "over") else ""
+    raise cells.study.source.error(
+        at, f"no axis '{wanted}'{near_miss(wanted, names)}; there are {', '.join(names) or 'none'}{none}"
+    )
+
+
+def _sets(axis: Axis, wanted: str) -> bool:
+    return any(path == wanted or path.endswith(f".{wanted}") for path in axis.paths)
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _refuse_averaged(cells: Cells, at: KeyPath, name: str | None, over: str | None) -> None:
+    if name is not None and name == over:
+        raise cells.study.source.error(
+            at, f"the surfaces average over '{name}': name another axis, or average over none by 'surfaces: {{over: {NONE}}}'"
+        )
