@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.ticker import FuncFormatter
 
+from flows.report.curves import along, curve_axes, curve_series
 from flows.report.page import completed_spec, panels
-from flows.report.plots import curve_series
-from flows.report.words import axis_title, label
+from flows.report.words import axis_title
 from pipeline.errors import UsageError
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -61,7 +61,7 @@ def write_figures(
     completed = completed_spec(cube, surfaces, spec)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        for name, part in panels(surfaces, completed):
+        for name, part in panels(surfaces, completed)[0]:
             # Signs stay: panels of -5 and 5 dB are two files.
             words = re.sub(r"[^\w.+-]+", "-", name.lower())
             path = file.with_stem(f"{file.stem}-{words}".rstrip("-"))
@@ -113,22 +113,22 @@ def _line_style(dash: str) -> Any:
 
 def _overlay(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
     x, y = spec["x"], spec["y"]
-    mean, low, high = (f"{y}_{s}_feasible" for s in ("mean", "ci_low", "ci_high"))
+    names = [f"{y}_{s}_feasible" for s in ("mean", "ci_low", "ci_high")]
+    series, _ = curve_series(surfaces, spec, names[0])
+    labels = surfaces[x].values
+    means, lows, highs = (along(surfaces, name, curve_axes(surfaces, spec, names[0]), x) for name in names)
     bands, curves = [], []
-    for chosen, colour, dash, part in curve_series(surfaces, spec, mean):
-        kept = np.isfinite(part[mean].values)
-        xs, ys = part[x].values[kept], part[mean].values[kept]
-        lows, highs = part[low].values[kept], part[high].values[kept]
-        banded = np.isfinite(lows) & (lows > 0 if spec.get("log_y") else True)
+    for one in series:
+        mean, low, high = means[one.at], lows[one.at], highs[one.at]
+        kept = np.isfinite(mean)
+        banded = kept & np.isfinite(low) & (low > 0 if spec.get("log_y") else True)
         if banded.sum() > 1:
-            area = hv.Area((xs[banded], lows[banded], highs[banded]), x, [f"{y}_low", f"{y}_high"])
-            bands.append(area.opts(facecolor=colour, edgecolor="none", alpha=0.12, backend="matplotlib"))
-        name = ", ".join(label(str(d), v) for d, v in chosen.items()) or axis_title(surfaces, y)
-        curve = hv.Curve((xs, ys), x, y, label=name)
-        curves.append(
-            curve.opts(color=colour, linestyle=_line_style(dash), linewidth=1.0, marker="o", ms=2.5, backend="matplotlib")
-        )
-    heights = [part[mean].values for _, _, _, part in curve_series(surfaces, spec, mean)]
+            area = hv.Area((labels[banded], low[banded], high[banded]), x, [f"{y}_low", f"{y}_high"])
+            bands.append(area.opts(facecolor=one.colour, edgecolor="none", alpha=0.12, backend="matplotlib"))
+        curve = hv.Curve((labels[kept], mean[kept]), x, y, label=one.name or axis_title(surfaces, y))
+        looks = {"color": one.colour, "linestyle": _line_style(one.dash), "linewidth": 1.0, "marker": "o", "ms": 2.5}
+        curves.append(curve.opts(**looks, backend="matplotlib"))
+    heights = np.array([means[one.at] for one in series])
     lowest, highest = np.nanmin(heights), np.nanmax(heights)
     # The curves set the scale: a band of two realisations may be ten times as wide as everything else.
     if spec.get("log_y"):
@@ -137,6 +137,6 @@ def _overlay(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
         limits = (lowest - 0.08 * (highest - lowest), highest + 0.08 * (highest - lowest))
     return hv.Overlay([*bands, *curves]).opts(
         logy=bool(spec.get("log_y")), xlabel=axis_title(surfaces, x), ylim=tuple(map(float, limits)),
-        ylabel=axis_title(surfaces, mean).replace(", mean feasible", ""), show_legend=False, aspect=1.4,
+        ylabel=axis_title(surfaces, names[0]).replace(", mean feasible", ""), show_legend=False, aspect=1.4,
         fontsize={"labels": 7, "xticks": 7, "yticks": 7}, backend="matplotlib",
     )  # fmt: skip

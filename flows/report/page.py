@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,15 @@ import jinja2
 import markupsafe
 import numpy as np
 import xarray as xr
+from bokeh.document import Document
 from bokeh.embed import components
 from bokeh.resources import Resources
 
-from flows.report.plots import certificates, status_map, tradeoff
-from flows.report.words import STATUS_COLOURS, axis_title, entry, label, number, place, seconds
+from flows.report.choice import EXPORT, MOST_PANELS, MOST_PLOTS, MOST_POINTS, choose
+from flows.report.plots import certificates, tradeoff
+from flows.report.status import status_map
+from flows.report.tables import failed_cells, tables
+from flows.report.words import STATUS_COLOURS, axis_title, label, short
 from pipeline.experiment import STATUS_CODES
 
 _PAPERS = {"robust", "noncoherent", "ofdm", "network", "dmimo"}
@@ -41,19 +44,20 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
     str
         A self-contained HTML page.
     """
+    if not set(cube["status"].dims) - {surfaces.attrs.get("over")}:
+        # A study of one point: an axis of one value, as everything else that is drawn has.
+        cube, surfaces = (data.expand_dims({"place": ["all"]}) for data in (cube, surfaces))
     spec = completed_spec(cube, surfaces, report_spec)
-    over = surfaces.attrs.get("over")
-    # The bins of a density are no axis of the cells.
-    x = spec["x"] if spec["x"] in cube["status"].dims else completed_spec(cube, surfaces, {})["x"]
-    drawn = {"status": status_map(cube, spec | {"x": x}, over)}
-    further = [y for y in spec.get("also", []) if f"{y}_mean_feasible" in surfaces]
-    curves = {spec["y"]: _panels(surfaces, spec)}
-    curves |= {y: _panels(surfaces, spec | {"y": y, "log_y": False}) for y in further}
-    drawn |= {f"{y} {panel}": plot for y, plots in curves.items() for panel, plot in plots.items()}
+    status, folded = status_map(cube, _axis_of_cells(cube, surfaces, spec), surfaces.attrs.get("over"))
+    shown = [y for y in dict.fromkeys([spec["y"], *spec.get("also", [])]) if f"{y}_mean_feasible" in surfaces]
+    most = max(1, min(MOST_PANELS, MOST_PLOTS // max(1, len(shown))))
+    sections = [_tradeoffs(cube, surfaces, spec, y, most, MOST_POINTS // len(shown)) for y in shown[:MOST_PLOTS]]
+    drawn = {"status": status} | {panel.key: panel.plot for section in sections for panel in section.panels}
     if {"relative_gap", "worst_violation"} <= set(cube.variables) and np.isfinite(cube["relative_gap"].values).any():
         drawn["certificates"] = certificates(cube)
-    script, divs = components({name: hv.render(plot, backend="bokeh") for name, plot in drawn.items()})
+    script, divs = _embedded(drawn)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["code"] = _code
     template = environment.from_string(Path(__file__).with_name("template.html").read_text(encoding="utf-8"))
     counts = json.loads(cube.attrs["cells_by_status"])
     return template.render(
@@ -65,37 +69,104 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
         summary=_summary(cube, claims),
         tiles=_tiles(cube, counts),
         tradeoff_note=_tradeoff_note(surfaces, spec),
-        tradeoff=[(panel, f"{spec['y']} {panel}") for panel in curves[spec["y"]]],
-        further=[
-            (axis_title(surfaces, f"{y}_mean_feasible").replace(", mean feasible", ""), [(p, f"{y} {p}") for p in curves[y]])
-            for y in further
-            if curves[y]
-        ],
-        tables=[
-            *_scores(surfaces, spec),
-            *(t for t in (_edge_table(surfaces), _paired_table(surfaces, spec), _cost_table(surfaces)) if t),
-        ],
-        claims=claims,
+        more_variables=_left_out_variables(shown),
+        sections=sections,
+        tables=tables(surfaces, spec),
+        claims=[row | {key: short(row[key], _EVIDENCE) for key in ("ours", "evidence")} for row in claims],
         status_colours=_status_legend(cube),
-        failed=_failed(cube),
+        folded_cells=folded,
+        failed=failed_cells(cube),
         provenance=_provenance(cube, surfaces),
         folded=_folded(cube),
     )
 
 
-def panels(surfaces: xr.Dataset, spec: dict[str, Any]) -> Iterator[tuple[str, xr.Dataset]]:
-    """The part of every combination of the axes ``panels`` of which something is feasible, with its name in words."""
-    mean = f"{spec['y']}_mean_feasible"
-    axes = [axis for axis in spec.get("panels", []) if axis in surfaces[mean].dims]
-    for values in itertools.product(*(surfaces[axis].values.tolist() for axis in axes)):
-        part = surfaces.sel(dict(zip(axes, values, strict=True)), drop=True)
-        if np.isfinite(part[mean].values).any():
-            yield ", ".join(label(axis, value) for axis, value in zip(axes, values, strict=True)), part
+_EVIDENCE = 1000
+"""Letters of a claim's evidence; some list a band for every point of the grid."""
 
 
-def _panels(surfaces: xr.Dataset, spec: dict[str, Any]) -> dict[str, Any]:
-    """The trade-off of every panel, by its name."""
-    return {name: tradeoff(part, spec) for name, part in panels(surfaces, spec)}
+@dataclass(frozen=True)
+class Panel:
+    """One plot, with its heading and what it leaves out."""
+
+    key: str
+    heading: str
+    left_out: str
+    plot: Any
+
+
+@dataclass(frozen=True)
+class Section:
+    """The trade-offs of one variable, and what they leave out together."""
+
+    left_out: str
+    panels: list[Panel]
+
+
+def _tradeoffs(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], y: str, most: int, room: int) -> Section:
+    """The plots of one variable; those of further ones are named and linear."""
+    mean, further = f"{y}_mean_feasible", y != spec["y"]
+    spec = spec | {"y": y} | ({"log_y": False} if further else {})
+    if spec["x"] not in surfaces[mean].dims:
+        spec |= {"x": _axis_of_cells(cube, surfaces, spec)}
+    title = axis_title(surfaces, mean).replace(", mean feasible", "") if further else ""
+    parts, left_out = panels(surfaces, spec, most)
+    found = []
+    for number, (name, part) in enumerate(parts):
+        plot, missing = tradeoff(part, spec, room // max(1, len(parts)))
+        found.append(Panel(f"{y} {number}", ": ".join(filter(None, (title, name))), missing, plot))
+    return Section(left_out, found)
+
+
+def _axis_of_cells(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any]) -> str:
+    """The report's x, or where that is no axis of the cells, such as the bins of a density, the one that would be chosen."""
+    return str(spec["x"] if spec["x"] in cube["status"].dims else completed_spec(cube, surfaces, {})["x"])
+
+
+def panels(surfaces: xr.Dataset, spec: dict[str, Any], most: int | None = None) -> tuple[list[tuple[str, xr.Dataset]], str]:
+    """Of the axes ``panels`` every combination of which something is feasible: its name in words, and its part.
+
+    Of more than ``most`` combinations a choice, with a sentence on what is left out.
+    """
+    y, mean = spec["y"], f"{spec['y']}_mean_feasible"
+    axes = [axis for axis in spec.get("panels", []) if axis in surfaces[mean].dims and axis != spec["x"]]
+    values = surfaces[mean].transpose(*axes, ...).values
+    full = np.isfinite(values).any(axis=tuple(range(len(axes), values.ndim)))
+    choice = choose(full, most or full.size)
+    drawn = [f"{word}{y}_{s}_feasible" for word in ("", "extracted_", "bound_") for s in ("mean", "ci_low", "ci_high")]
+    part = surfaces[[name for name in (*drawn, "feasible_count", "planned_count") if name in surfaces]]
+    found = []
+    for at in choice.places:
+        chosen = part.isel(dict(zip(axes, at, strict=True)))
+        found.append((", ".join(label(axis, np.asarray(chosen[axis].values).item()) for axis in axes), chosen.drop_vars(axes)))
+    way = f"Narrow the study by `where` to see others; {EXPORT}"
+    return found, choice.left_out("plots", [axis_title(surfaces, axis) for axis in axes], way)
+
+
+def _left_out_variables(shown: list[str]) -> str:
+    if len(shown) <= MOST_PLOTS:
+        return ""
+    return f"{MOST_PLOTS} of {len(shown)} variables are drawn: the first ones of `report.also`. {EXPORT}"
+
+
+def _embedded(drawn: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """The script and the places of several plots in a page."""
+    figures = {name: hv.render(plot, backend="bokeh") for name, plot in drawn.items()}
+    document = Document()
+    # Frozen: else bokeh goes through all models again with each plot that is added.
+    with document.models.freeze():
+        for figure in figures.values():
+            document.add_root(figure)
+    script, divs = components(figures)
+    return script, dict(divs)
+
+
+def _code(text: str) -> markupsafe.Markup:
+    """A sentence with what stands in backticks as code."""
+    parts = [markupsafe.escape(part) for part in text.split("`")]
+    return markupsafe.Markup("").join(
+        markupsafe.Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in enumerate(parts)
+    )
 
 
 def _bokeh_script() -> markupsafe.Markup:
@@ -105,15 +176,17 @@ def _bokeh_script() -> markupsafe.Markup:
 
 
 def completed_spec(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what the study leaves open: a numeric axis for x, the first variable with statistics for y."""
+    """Fill in what the study leaves open: a numeric axis for x, the first variable with statistics for y, if there is one."""
     over = surfaces.attrs.get("over")
+    named = [spec.get("x"), spec.get("colour"), spec.get("style"), *spec.get("panels", [])]
     axes = [str(d) for d in cube["status"].dims if d != over]
-    numeric = [a for a in axes if cube[a].dtype.kind in "iuf"] or axes
+    free = [a for a in axes if a not in named]
+    numeric = [a for a in free if cube[a].dtype.kind in "iuf"] or free or axes
     means = [str(n).removesuffix("_mean_feasible") for n in surfaces.data_vars if str(n).endswith("_mean_feasible")]
     completed = dict(spec)
     completed["x"] = spec.get("x") or max(numeric, key=lambda a: cube.sizes[a])
-    completed["y"] = spec.get("y") or means[0]
-    rest = [a for a in axes if a not in (completed["x"], spec.get("colour"), spec.get("style"))]
+    completed["y"] = spec.get("y") or next(iter(means), None)
+    rest = [a for a in free if a != completed["x"]]
     completed["colour"] = spec.get("colour") or (rest.pop(0) if rest else None)
     completed["style"] = spec.get("style") or (rest.pop(0) if rest else None)
     return completed
@@ -149,7 +222,8 @@ def _tiles(cube: xr.Dataset, counts: dict[str, int]) -> list[tuple[str, str]]:
 
 def _status_legend(cube: xr.Dataset) -> list[tuple[str, str]]:
     """Every status that the map may show for these cells, in words, with its colour."""
-    shown = {name for name, code in STATUS_CODES.items() if (cube["status"].values == code).any()}
+    count = np.bincount(cube["status"].values.ravel(), minlength=len(STATUS_CODES))
+    shown = {name for name, code in STATUS_CODES.items() if count[code]}
     if {"ok", "infeasible"} <= shown:
         shown.add("partly infeasible")
     blank = [("not planned (blank)", "#FFFFFF")] if "not_planned" in shown else []
@@ -158,6 +232,9 @@ def _status_legend(cube: xr.Dataset) -> list[tuple[str, str]]:
 
 def _tradeoff_note(surfaces: xr.Dataset, spec: dict[str, Any]) -> str:
     over = surfaces.attrs.get("over")
+    if f"{spec['y']}_mean_feasible" not in surfaces:
+        what = f"The study keeps no statistics of '{spec['y']}'" if spec["y"] else "No variable of the study has statistics"
+        return f"{what}: there is nothing to draw."
     if not np.isfinite(surfaces[f"{spec['y']}_mean_feasible"].values).any():
         return "No cell is feasible: there is nothing to draw."
     if not over:
@@ -175,115 +252,6 @@ def _tradeoff_note(surfaces: xr.Dataset, spec: dict[str, Any]) -> str:
     return text
 
 
-def _scores(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[dict[str, Any]]:
-    """Several quantities, a row each, over the values of ``x`` next to each other: a table for each place of the other axes."""
-    shown = [v for v in spec.get("table", []) if f"{v}_mean_feasible" in surfaces]
-    if not shown:
-        return []
-    x, over = spec["x"], surfaces.attrs.get("over")
-    note = f"Mean over the {over}s that are feasible, ± half of its 95 % band." if over else "One value per cell."
-    first = surfaces[f"{shown[0]}_mean_feasible"].transpose(x, ...)
-    titles = [axis_title(surfaces, f"{v}_mean_feasible").replace(", mean feasible", "") for v in shown]
-    tables = []
-    for chosen, at in _places(first.isel({x: 0}, drop=True)):
-        rows = []
-        for variable, title in zip(shown, titles, strict=True):
-            mean, high = (surfaces[f"{variable}_{part}_feasible"].transpose(*first.dims) for part in ("mean", "ci_high"))
-            values = [(float(m[at]), float(h[at])) for m, h in zip(mean.values, high.values, strict=True)]
-            if np.isfinite([value for value, _ in values]).any():
-                rows.append([title, *(_with_band(*value) for value in values)])
-        if rows:
-            title = ", ".join(["Side by side", *chosen])
-            columns = ["", *(entry(x, value) for value in surfaces[x].values.tolist())]
-            tables.append({"title": title, "note": note, "columns": columns, "rows": rows})
-    return tables
-
-
-def _with_band(mean: float, high: float) -> str:
-    # A band too narrow for the digits shown is none.
-    return number(mean) + (f" ± {high - mean:.2g}" if np.isfinite(high) and high - mean > 1e-4 * abs(mean) else "")
-
-
-def _edge_table(surfaces: xr.Dataset) -> dict[str, Any] | None:
-    edge = surfaces.attrs.get("edge")
-    name = f"{edge}_feasible_edge_mean"
-    if not edge or name not in surfaces:
-        return None
-    low, high, count = (surfaces[f"{edge}_feasible_edge_{w}"] for w in ("min", "max", "count"))
-    rows = []
-    for chosen, at in _places(surfaces[name]):
-        if int(count.values[at]):
-            span = f"{number(low.values[at])} to {number(high.values[at])}"
-            rows.append([*chosen, number(surfaces[name].values[at]), span, int(count.values[at])])
-    title = f"How far it is feasible: {axis_title(surfaces, edge)}"
-    columns = [*(axis_title(surfaces, str(d)) for d in surfaces[name].dims), "mean", "range", "realisations"]
-    return {
-        "title": title,
-        "note": "Largest feasible value on the study's grid in each realisation; mean and range over realisations.",
-        "columns": columns,
-        "rows": rows,
-    }
-
-
-def _places(array: xr.DataArray, words: Callable[[str, Any], str] = label) -> list[tuple[list[str], tuple[int, ...]]]:
-    """Labels in words and index of every entry."""
-    labels = {d: array[d].values.tolist() for d in array.dims}
-    return [
-        ([words(str(d), labels[d][i]) for d, i in zip(array.dims, at, strict=True)], at)
-        for at in itertools.product(*(range(n) for n in array.shape))
-    ]
-
-
-def _paired_table(surfaces: xr.Dataset, spec: dict[str, Any]) -> dict[str, Any] | None:
-    """Designs side by side on the realisations feasible for all of them."""
-    paired, name = surfaces.attrs.get("paired"), f"{spec['y']}_mean_paired"
-    if not paired or name not in surfaces:
-        return None
-    means = surfaces[name].transpose(..., paired)
-    counts = surfaces["paired_count"].broadcast_like(means).transpose(*means.dims)
-    rows = []
-    for chosen, at in _places(means.isel({paired: 0}, drop=True), entry):
-        values = means.values[at]
-        if np.isfinite(values).sum() > 1:
-            rows.append([*chosen, *(number(v) for v in values), int(counts.values[at].max())])
-    if not rows:
-        return None
-    columns = [
-        *(axis_title(surfaces, str(d)) for d in means.dims[:-1]),
-        *(label(paired, v) for v in means[paired].values),
-        "realisations",
-    ]
-    quantity = axis_title(surfaces, name.replace("_paired", "_feasible")).replace(", mean feasible", "")
-    note = f"{quantity}: mean over the realisations that are feasible for every design planned there."
-    return {"title": "Designs compared on common ground", "note": note, "columns": columns, "rows": rows}
-
-
-def _cost_table(surfaces: xr.Dataset) -> dict[str, Any] | None:
-    if "solve_seconds_total" not in surfaces:
-        return None
-    total, planned = surfaces["solve_seconds_total"], surfaces["planned_count"]
-    axis = "design" if "design" in total.dims else str(total.dims[-1])
-    rows = []
-    for i, value in enumerate(surfaces[axis].values.tolist()):
-        spent = float(total.isel({axis: i}).values.sum())
-        cells = int(planned.isel({axis: i}).values.sum())
-        if cells:
-            rows.append([label(axis, value), cells, seconds(spent), f"{spent / cells:.2f} s"])
-    return {
-        "title": "Cost", "note": "Wall time in the solver, summed over the cells.",
-        "columns": ["", "cells", "total", "per cell"], "rows": rows,
-    }  # fmt: skip
-
-
-def _failed(cube: xr.Dataset) -> list[tuple[str, str]]:
-    found = []
-    dims = cube["status"].dims
-    for at in np.argwhere(cube["status"].values == STATUS_CODES["failed"])[:200]:
-        where = ", ".join(place(cube, str(d), cube[d].values[i]) for d, i in zip(dims, at, strict=True))
-        found.append((where, str(cube["message"].values[tuple(at)])))
-    return found
-
-
 def _provenance(cube: xr.Dataset, surfaces: xr.Dataset) -> list[tuple[str, str]]:
     names = ("experiment", "cube_key", "code_digest", "git_revision", "created", "disac_version")
     rows = [(name.replace("_", " "), str(cube.attrs[name])) for name in names if cube.attrs.get(name)]
@@ -297,4 +265,12 @@ def _folded(cube: xr.Dataset) -> list[tuple[str, str]]:
         ("Code: digest of every module", "manifest"),
         ("Software", "environment"),
     ]
-    return [(title, json.dumps(json.loads(cube.attrs[name]), indent=1)) for title, name in texts if cube.attrs.get(name)]
+    found = [(title, json.dumps(json.loads(cube.attrs[name]), indent=1)) for title, name in texts if cube.attrs.get(name)]
+    return [
+        (title, text if len(text) <= _FOLDED else f"{text[:_FOLDED]}\n… the cube's attributes hold all")
+        for title, text in found
+    ]
+
+
+_FOLDED = 50_000
+"""Letters of a folded text."""

@@ -1,114 +1,209 @@
-"""The plots of a report, built with HoloViews on Bokeh. They draw what surfaces and cube hold and compute nothing."""
+"""The plots of a report, built with HoloViews on Bokeh. They draw what surfaces and cube hold and compute nothing.
+
+HoloViews makes the axes of a trade-off, and a hook of its options draws into its figure: an element with options of its own
+for every band, curve and row of points took a hundred times as long.
+"""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
+from dataclasses import dataclass
 from textwrap import fill
 from typing import Any
 
 import holoviews as hv
 import numpy as np
 import xarray as xr
-from bokeh.models import HoverTool
+from bokeh.models import CDSView, ColumnDataSource, HoverTool, Legend, LegendItem, Line
 
-from flows.report.words import COLOURS, DASHES, STATUS_COLOURS, axis_title, colours, label, lighter, number
-from pipeline.experiment import STATUS_CODES, STATUS_NAMES
+from flows.report.choice import EXPORT, MOST_COLUMNS, MOST_LETTERS, MOST_POINTS, MOST_VALUES, evenly
+from flows.report.curves import Curve, along, curve_axes, curve_series
+from flows.report.words import COLOURS, axis_title, number, short
+from pipeline.experiment import STATUS_CODES
 
 hv.extension("bokeh", logo=False)
 
-MOST_ROWS, MOST_COLUMNS, MOST_POINTS = 48, 120, 4000
-"""What a page can show and a person can read."""
+MOST_CERTIFICATES = 4000
+"""In one plot."""
 
-_SIZES = {
+SIZES = {
     "responsive": True, "min_height": 380, "height": 460, "toolbar": "above",
     "default_tools": ["save", "pan", "box_zoom", "reset"],
-    "fontsize": {"labels": "11pt", "xticks": "10pt", "yticks": "10pt", "legend": "10pt"},
+    "fontsize": {"labels": "11pt", "xticks": "10pt", "yticks": "10pt"},
 }  # fmt: skip
-
-
-def curve_series(
-    surfaces: xr.Dataset, spec: dict[str, Any], variable: str
-) -> list[tuple[dict[str, Any], str, str, xr.Dataset]]:
-    """(selection, colour, dash, part) of every curve that has a value.
-
-    A hue stands for a value of the axis ``colour``, a dash for one of ``style``, lighter shades for those of all other axes.
-    """
-    dims = [str(d) for d in surfaces[variable].dims if d != spec["x"]]
-    shaded = [d for d in dims if d not in (spec.get("colour"), spec.get("style"))]
-    sizes = tuple(surfaces.sizes[d] for d in shaded)
-    axis = spec.get("colour") or ""
-    palette = colours(surfaces.sizes.get(axis, 1))
-    found = []
-    for values in itertools.product(*(surfaces[d].values.tolist() for d in dims)):
-        chosen = dict(zip(dims, values, strict=True))
-        part = surfaces.sel(chosen)
-        if not np.isfinite(part[variable].values).any():
-            continue
-        number = {d: surfaces[d].values.tolist().index(v) for d, v in chosen.items()}
-        shade = int(np.ravel_multi_index([number[d] for d in shaded], sizes)) if shaded else 0
-        colour = lighter(palette[number.get(axis, 0)], shade / int(np.prod(sizes)))
-        dash = DASHES[number.get(spec.get("style") or "", 0) % len(DASHES)]
-        found.append((chosen, colour, dash, part))
-    return found
-
-
-def _hover(columns: list[tuple[str, str]], renderers: str = "hover") -> HoverTool:
-    return HoverTool(tooltips=columns, name=renderers)
-
 
 _ROOM = 100
 """Letters that stand side by side below an axis."""
+_TITLE = 48
+"""Letters that stand along a y axis, or in a line of a legend on a telephone."""
+
+Float = np.ndarray[Any, np.dtype[np.float64]]
 
 
-def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
-    """Mean over feasible realisations with its confidence band, one curve per combination of the other axes."""
+def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any], room: int = MOST_POINTS) -> tuple[Any, str]:
+    """Mean over feasible realisations with its confidence band, one curve per combination of the other axes.
+
+    Parameters
+    ----------
+    surfaces
+        Of one panel.
+    spec
+        The completed ``report`` section.
+    room
+        Points to draw.
+
+    Returns
+    -------
+    plot
+        A HoloViews element.
+    left_out
+        A sentence on what the plot leaves out; empty where it shows everything.
+    """
     x, y = spec["x"], spec["y"]
     mean, low, high = (f"{y}_{s}_feasible" for s in ("mean", "ci_low", "ci_high"))
-    layers = []
     if x not in surfaces["feasible_count"].dims:
         surfaces = surfaces.isel({x: _occupied(surfaces[mean].transpose(x, ...).values)})
-    for chosen, colour, dash, part in curve_series(surfaces, spec, mean):
-        kept = np.isfinite(part[mean].values)
-        name = ", ".join(label(str(d), v) for d, v in chosen.items()) or axis_title(surfaces, y)
-        xs, ys = part[x].values[kept], part[mean].values[kept]
-        lows, highs = part[low].values[kept], part[high].values[kept]
-        banded = np.isfinite(lows) & (lows > 0 if spec.get("log_y") else True)
+    curves, left_out = curve_series(surfaces, spec, mean)
+    most = min(MOST_VALUES, max(2, room // max(1, len(curves))))
+    dims, labels = curve_axes(surfaces, spec, mean), surfaces[x].values
+    means, lows, highs, *counts = (along(surfaces, n, dims, x) for n in (mean, low, high, "feasible_count", "planned_count"))
+    log = bool(spec.get("log_y")) and bool((means > 0).any())
+    text = labels.dtype.kind not in "iuf"
+    # Texts stand at whole numbers.
+    at = np.arange(len(labels), dtype=float) if text else labels.astype(float)
+    bands, lines, points = [], [], []
+    for curve in curves:
+        kept = _drawn(means[curve.at], most)
+        here, height, lower, upper = at[kept], *(values[curve.at][kept] for values in (means, lows, highs))
+        banded = np.isfinite(lower) & (lower > 0 if log else True)
+        name = short(curve.name or axis_title(surfaces, y))
         if banded.sum() > 1:
-            area = hv.Area((xs[banded], lows[banded], highs[banded]), x, [f"{y}_low", f"{y}_high"])
-            layers.append(area.opts(color=colour, alpha=0.12, line_width=0))
-        table = {
-            x: xs, y: ys, "curve": np.full(len(xs), name, dtype=object),
-            "band": _texts(f"{a:.4g} to {b:.4g}" if np.isfinite(a) else "one value" for a, b in zip(lows, highs, strict=True)),
-            "count": _texts(f"{f} of {p}" for f, p in zip(*(part[c].broadcast_like(part[mean]).values[kept]
-                                                            for c in ("feasible_count", "planned_count")), strict=True)),
-        }  # fmt: skip
-        extra = ["curve", "band", "count"]
-        layers.append(hv.Curve((xs, ys), x, y, label=name).opts(color=colour, line_dash=dash, line_width=2))
-        tips = [("", "@curve"), (axis_title(surfaces, x), f"@{x}"), (axis_title(surfaces, mean), f"@{y}{{0.0000e}}"),
-                ("95 % band", "@band"), ("feasible", "@count")]  # fmt: skip
-        points = hv.Points(table, [x, y], extra)
-        layers.append(points.opts(color=colour, size=7, tools=[_hover(tips)]))
-    curves = sum(bool(layer.label) for layer in layers)
-    layers += _markers(surfaces, spec)
-    names = [str(v) for v in surfaces[x].values.tolist()] if surfaces[x].dtype.kind in "OUT" else []
-    layers = [*_places(names, surfaces[mean].values, x, y), *layers]
-    # One entry a line below the plot: several columns are cut off on a telephone.
-    sizes = _SIZES | {"height": 440 + 24 * curves, "min_height": 440 + 24 * curves}
-    return hv.Overlay(layers).opts(
-        logy=bool(spec.get("log_y")), xlabel=axis_title(surfaces, x), ylabel=_mean_title(surfaces, mean), show_grid=True,
-        yformatter="%.3g", padding=(0.03, 0.05), show_legend=curves > 1, legend_position="bottom", legend_cols=1,
-        legend_limit=len(layers) + 1, xrotation=45 if sum(map(len, names)) > _ROOM else 0,
-        yticks=_log_ticks(surfaces[mean].values) if spec.get("log_y") else None, **sizes,
+            outline = np.append(here[banded], here[banded][::-1]), np.append(lower[banded], upper[banded][::-1])
+            bands.append((*outline, curve.colour))
+        lines.append((here, height, curve, name))
+        told = zip(lower, upper, *(count[curve.at][kept] for count in counts), strict=True)
+        words = [(f"{a:.4g} to {b:.4g}" if np.isfinite(a) else "one value", f"{f} of {p}") for a, b, f, p in told]
+        points.append((here, height, *_words(labels[kept], curve.colour, name), *map(_texts, zip(*words, strict=True))))
+    layers = Layers(
+        bands, lines, _joined(("x", "y", "at", "colour", "curve", "band", "count"), points),
+        _joined(("x", "y", "at", "colour", "curve"), _squares(surfaces, spec, curves, most, at)),
+        axis_title(surfaces, x), axis_title(surfaces, mean),
     )  # fmt: skip
+    ticks = (
+        {"xticks": [(int(i), short(number(labels[i]), MOST_LETTERS)) for i in evenly(len(labels), MOST_COLUMNS)]}
+        if text
+        else {}
+    )
+    below = sum(len(word) for _, word in ticks.get("xticks", []))
+    # One entry a line below the plot: several columns are cut off on a telephone.
+    rows = sum(1 + fill(name, _TITLE).count("\n") for *_, name in lines) if len(lines) > 1 else 0
+    plot = hv.Points([]).opts(
+        show_grid=True, logy=log, xlabel=layers.x_title, ylabel=_mean_title(surfaces, mean), yformatter="%.3g",
+        xlim=(-0.5, len(at) - 0.5) if text else _limits(layers.points["x"], 0.03),
+        ylim=_limits(layers.heights(), 0.05, log=log), xrotation=45 if below > _ROOM else 0,
+        yticks=_log_ticks(layers.points["y"]) if log else None, hooks=[layers.draw],
+        **SIZES | ticks | {"height": 440 + 24 * max(1, rows), "min_height": 440 + 24 * max(1, rows)},
+    )  # fmt: skip
+    longest = max((int(np.isfinite(means[curve.at]).sum()) for curve in curves), default=0)
+    if longest > most:
+        left_out += (
+            f" Of {longest:,} values of {axis_title(surfaces, x)} a curve shows {most}, both ends and evenly spaced ones "
+            f"between: `where` in the study shows a part of them whole; {EXPORT}"
+        )
+    return plot, left_out.strip()
 
 
-def _places(names: list[str], heights: np.ndarray[Any, Any], x: str, y: str) -> list[Any]:
-    """Something invisible at every place of an axis of texts, which stand in the order in which they are met first."""
-    drawn = heights[np.isfinite(heights)]
-    if not names or not drawn.size:
+def _drawn(heights: Float, most: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Which values of a curve are drawn."""
+    known = np.flatnonzero(np.isfinite(heights))
+    return known[evenly(len(known), most)]
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What is drawn into a plot: bands below lines below points below squares."""
+
+    bands: list[tuple[Float, Float, str]]
+    lines: list[tuple[Float, Float, Curve, str]]
+    points: dict[str, Any]
+    squares: dict[str, Any]
+    x_title: str
+    y_title: str
+
+    def heights(self) -> Float:
+        """Every height that is drawn."""
+        return np.concatenate([self.points["y"], *(edge for _, edge, _ in self.bands), self.squares.get("y", [])])
+
+    def draw(self, plot: Any, _: Any) -> None:
+        """Fill the figure of a HoloViews plot: a hook of its options."""
+        figure = plot.state
+        figure.renderers = []
+        if self.bands:
+            outlines = dict(zip(("xs", "ys", "colour"), map(list, zip(*self.bands, strict=True)), strict=True))
+            figure.patches("xs", "ys", fill_color="colour", fill_alpha=0.12, line_width=0, source=outlines)
+        # One table for all lines: tables of their own cost more than the lines.
+        source, view, items = ColumnDataSource(_columns(self.lines)), CDSView(), []
+        for n, (_, _, curve, name) in enumerate(self.lines):
+            glyph = Line(x=f"x{n}", y=f"y{n}", line_color=curve.colour, line_dash=curve.dash, line_width=2)
+            line = figure.add_glyph(source, glyph, view=view)
+            items.append(LegendItem(label=fill(name, _TITLE), renderers=[line]))
+        common = [("", "@curve"), (self.x_title, "@at")]
+        tips = [*common, (self.y_title, "@y{0.0000e}"), ("95 % band", "@band"), ("feasible", "@count")]
+        points = figure.scatter("x", "y", color="colour", size=7, source=self.points)
+        figure.add_tools(HoverTool(tooltips=tips, renderers=[points]))
+        if self.squares:
+            looks = {"fill_alpha": 0, "line_color": "colour", "line_width": 1.5}
+            squares = figure.scatter("x", "y", marker="square", size=11, source=self.squares, **looks)
+            figure.add_tools(HoverTool(tooltips=[*common, ("mean", "@y{0.0000e}")], renderers=[squares]))
+        if len(items) > 1:
+            legend = Legend(items=items, location=(0, 0), click_policy="mute", label_text_font_size="10pt")
+            figure.add_layout(legend, "below")
+
+
+def _columns(lines: list[tuple[Float, Float, Curve, str]]) -> dict[str, Float]:
+    """The places of every line as two columns; the ends of shorter ones are NaN, which is not drawn."""
+    longest = max((len(xs) for xs, *_ in lines), default=0)
+    numbered = ((f"{axis}{n}", values) for n, (xs, ys, *_) in enumerate(lines) for axis, values in (("x", xs), ("y", ys)))
+    return {name: np.append(values, np.full(longest - len(values), np.nan)) for name, values in numbered}
+
+
+def _joined(columns: tuple[str, ...], parts: list[tuple[np.ndarray[Any, Any], ...]]) -> dict[str, Any]:
+    """The columns of several tables, one below the other."""
+    return {c: np.concatenate(column) for c, column in zip(columns, zip(*parts, strict=True), strict=True)} if parts else {}
+
+
+def _squares(
+    surfaces: xr.Dataset, spec: dict[str, Any], curves: list[Curve], most: int, at: Float
+) -> list[tuple[np.ndarray[Any, Any], ...]]:
+    """Hollow squares for what the extracted beams reach, or for the bound of what was measured, where the study keeps it."""
+    beside = next((w for w in ("extracted", "bound") if f"{w}_{spec['y']}_mean_feasible" in surfaces), None)
+    if beside is None:
         return []
-    return [hv.Points((names, np.full(len(names), drawn.max())), [x, y]).opts(alpha=0.0, size=0)]
+    dims = curve_axes(surfaces, spec, f"{spec['y']}_mean_feasible")
+    values, labels = along(surfaces, f"{beside}_{spec['y']}_mean_feasible", dims, spec["x"]), surfaces[spec["x"]].values
+    found = []
+    for curve in curves:
+        kept = _drawn(values[curve.at], most)
+        words = _words(labels[kept], curve.colour, short(f"{beside}: {curve.name}"))
+        found.append((at[kept], values[curve.at][kept], *words))
+    return found
+
+
+def _words(labels: np.ndarray[Any, Any], colour: str, name: str) -> tuple[np.ndarray[Any, Any], ...]:
+    """For each point of a curve its value of x in words, its colour and the curve's name."""
+    return _texts(short(number(v)) for v in labels.tolist()), *(_texts([word] * len(labels)) for word in (colour, name))
+
+
+def _texts(words: Iterable[str]) -> np.ndarray[Any, Any]:
+    return np.array(list(words), dtype=object)
+
+
+def _limits(values: Float, room: float, *, log: bool = False) -> tuple[float, float]:
+    """Limits of an axis: around what is drawn, with some room."""
+    drawn = values[np.isfinite(values) & ((values > 0) if log else True)]
+    low, high = (float(np.log10(v)) if log else float(v) for v in (drawn.min(), drawn.max()))
+    more = room * (high - low) or (0.1 if log else 0.05 * abs(high) or 1.0)
+    return (10.0 ** (low - more), 10.0 ** (high + more)) if log else (low - more, high + more)
 
 
 def _log_ticks(heights: np.ndarray[Any, Any]) -> list[float] | None:
@@ -126,131 +221,21 @@ def _occupied(profile: np.ndarray[Any, Any]) -> slice:
     return slice(max(0, full[0] - 1), full[-1] + 2) if len(full) else slice(None)
 
 
-def _texts(values: Iterable[str]) -> np.ndarray[Any, Any]:
-    return np.array(list(values), dtype=object)
-
-
-_TITLE = 48
-"""Letters that stand along a y axis."""
-
-
 def _mean_title(surfaces: xr.Dataset, mean: str) -> str:
     """The y axis is shorter than some titles: those take a second line."""
     return fill(axis_title(surfaces, mean).replace(", mean feasible", ""), _TITLE)
 
 
-def _markers(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[Any]:
-    """Hollow squares for what the extracted beams reach, or for the bound of what was measured, where the study keeps it."""
-    beside = [word for word in ("extracted", "bound") if f"{word}_{spec['y']}_mean_feasible" in surfaces]
-    if not beside:
-        return []
-    extracted = f"{beside[0]}_{spec['y']}_mean_feasible"
-    marks = []
-    for chosen, colour, _, part in curve_series(surfaces, spec, extracted):
-        kept = np.isfinite(part[extracted].values)
-        name = f"{beside[0]}: " + ", ".join(label(str(d), v) for d, v in chosen.items())
-        table = {spec["x"]: part[spec["x"]].values[kept], spec["y"]: part[extracted].values[kept],
-                 "curve": np.full(kept.sum(), name, dtype=object)}  # fmt: skip
-        tips = [
-            ("", "@curve"),
-            (axis_title(surfaces, spec["x"]), f"@{spec['x']}"),
-            ("mean", f"@{spec['y']}{{0.0000e}}"),
-        ]
-        points = hv.Points(table, [spec["x"], spec["y"]], ["curve"])
-        marks.append(
-            points.opts(marker="square", size=11, fill_alpha=0, line_color=colour, line_width=1.5, tools=[_hover(tips)])
-        )
-    return marks
-
-
-def status_map(cube: xr.Dataset, spec: dict[str, Any], over: str | None) -> Any:
-    """The status of every place on the grid: the report's x axis against the other axes, one row per combination.
-
-    What has no row of its own, the realisations and where there are very many rows the longest axes too, is told by its
-    gravest status, with the counts on hover.
-    """
-    x = spec["x"]
-    status, rows, names = _status_rows(cube, x, over)
-    blocks = _blocks(rows.shape[1])
-    ends = [[number(v) for v in (status[x].values[a], status[x].values[b - 1])] for a, b in blocks]
-    at = [first if first == last else f"{first} to {last}" for first, last in ends]
-    columns: dict[str, list[Any]] = {"x0": [], "y0": [], "x1": [], "y1": [], "code": [], "at": [], "row": [], "counts": []}
-    for (i, (a, b)), (j, name) in itertools.product(enumerate(blocks), enumerate(names)):
-        codes = rows[j, a:b].ravel()
-        codes = codes[codes != STATUS_CODES["not_planned"]]
-        if len(codes):
-            place = (
-                i - 0.5,
-                j - 0.5,
-                i + 0.5,
-                j + 0.5,
-                list(STATUS_COLOURS).index(gravest(codes)),
-                at[i],
-                name,
-                _counted(codes),
-            )
-            for column, value in zip(columns.values(), place, strict=True):
-                column.append(value)
-    frame = {k: np.array(v, dtype=object if k in ("at", "row", "counts") else float) for k, v in columns.items()}
-    tips = [(axis_title(cube, x), "@at"), ("", "@row"), ("", "@counts")]
-    # Rectangles at whole numbers, not a heat map of texts: that one is sorted and grouped again on the way to the page.
-    cells = hv.Rectangles(frame, ["x0", "y0", "x1", "y1"], ["code", "at", "row", "counts"])
-    # Labels of the x axis lean over below it.
-    height = min(1400, 75 + 17 * len(names) + int(5.5 * max(8, *map(len, at))))
-    return cells.opts(
-        color="code", cmap=list(STATUS_COLOURS.values()), clim=(-0.5, len(STATUS_COLOURS) - 0.5), tools=[_hover(tips)],
-        xlabel=axis_title(cube, x), ylabel="", responsive=True, height=height, min_height=height, toolbar=None,
-        default_tools=[], line_color="white", fontsize={"yticks": "8pt", "xticks": "10pt"}, colorbar=False, invert_yaxis=True,
-        xrotation=60, xticks=list(enumerate(at)), yticks=list(enumerate(names)), xlim=(-0.5, len(at) - 0.5),
-        ylim=(-0.5, len(names) - 0.5), show_grid=False,
-    )  # fmt: skip
-
-
-def _status_rows(cube: xr.Dataset, x: str, over: str | None) -> tuple[xr.DataArray, np.ndarray[Any, Any], list[str]]:
-    """Statuses as (row, x, rest), with the name of each row; the longest axes are folded while there are too many rows."""
-    status = cube["status"]
-    folded = [d for d in map(str, status.dims) if d == over]
-    shown = [d for d in map(str, status.dims) if d not in (x, *folded)]
-    while shown and np.prod([status.sizes[d] for d in shown]) > MOST_ROWS:
-        folded.append(max(shown, key=lambda d: status.sizes[d]))
-        shown.remove(folded[-1])
-    values = status.transpose(*shown, x, *folded).values
-    rows = values.reshape(int(np.prod([status.sizes[d] for d in shown])), status.sizes[x], -1)
-    places = itertools.product(*(cube[d].values.tolist() for d in shown))
-    names = [", ".join(label(d, v) for d, v in zip(shown, place, strict=True)) or "all" for place in places]
-    return status, rows, names
-
-
-def _blocks(count: int) -> list[tuple[int, int]]:
-    """Neighbouring values of x told together where there are very many."""
-    size = -(-count // MOST_COLUMNS)
-    return [(a, min(a + size, count)) for a in range(0, count, size)] if count else []
-
-
-def gravest(codes: np.ndarray[Any, Any]) -> str:
-    """The status that a place with these cells shows, as a key of ``STATUS_COLOURS``."""
-    for name in ("failed", "missing", "inaccurate"):
-        if (codes == STATUS_CODES[name]).any():
-            return name
-    infeasible = codes == STATUS_CODES["infeasible"]
-    return "infeasible" if infeasible.all() else "partly infeasible" if infeasible.any() else "ok"
-
-
-def _counted(codes: np.ndarray[Any, Any]) -> str:
-    found, counts = np.unique(codes, return_counts=True)
-    return ", ".join(f"{STATUS_NAMES[int(code)]} {count}" for code, count in zip(found, counts, strict=True))
-
-
 def certificates(cube: xr.Dataset) -> Any:
     """Relative gap of every delivered cell against its worst violation, as the certificates state them."""
-    feasible = cube["status"].isin([STATUS_CODES["ok"], STATUS_CODES["inaccurate"]]).values.ravel()
-    gap, violation = (np.abs(cube[n].values.ravel()[feasible]) for n in ("relative_gap", "worst_violation"))
+    feasible = np.isin(cube["status"].values, (STATUS_CODES["ok"], STATUS_CODES["inaccurate"]))
+    gap, violation = (np.abs(cube[n].values[feasible]) for n in ("relative_gap", "worst_violation"))
     kept = np.isfinite(gap)
     table = {"gap": np.maximum(gap[kept], 1e-16), "violation": np.maximum(violation[kept], 1e-16)}
-    if len(table["gap"]) > MOST_POINTS:
+    if len(table["gap"]) > MOST_CERTIFICATES:
         # The worst of either kind, and an even sample of the rest.
-        worst = np.argsort(-table["gap"])[: MOST_POINTS // 4], np.argsort(-table["violation"])[: MOST_POINTS // 4]
-        even = np.linspace(0, len(table["gap"]) - 1, MOST_POINTS // 2).astype(int)
+        worst = [np.argpartition(-values, MOST_CERTIFICATES // 4)[: MOST_CERTIFICATES // 4] for values in table.values()]
+        even = evenly(len(table["gap"]), MOST_CERTIFICATES // 2)
         table = {name: values[np.unique(np.concatenate([*worst, even]))] for name, values in table.items()}
     points = hv.Points(table, ["gap", "violation"])
     # Limits of our own: with nothing violated anywhere, padding one value would reach below zero.
@@ -258,5 +243,5 @@ def certificates(cube: xr.Dataset) -> Any:
     return points.opts(
         logx=True, logy=True, xlim=(3e-17, most["gap"]), ylim=(3e-17, most["violation"]),
         color=COLOURS[0], alpha=0.5, size=6, xlabel="Relative gap to the dual bound",
-        ylabel="Worst relative violation (1e-16: none)", show_grid=True, **_SIZES,
+        ylabel="Worst relative violation (1e-16: none)", show_grid=True, **SIZES,
     )  # fmt: skip

@@ -132,6 +132,11 @@ def number(value: Any) -> str:
     return str(value)
 
 
+def short(text: str, most: int = 72) -> str:
+    """A text cut where it has more letters than that."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def seconds(value: float) -> str:
     """A duration."""
     if value < 120:

@@ -90,6 +90,35 @@ def toy_cube() -> xr.Dataset:
     return _finished(axes, status, {"yield_kg": yields}, coordinates, told)
 
 
+def grid_cube(sizes: dict[str, int], *, variables: int = 1, failed: int = 0) -> xr.Dataset:
+    """A cube of any size: axes whose name begins with ``text`` have texts for labels, one cell in nine is infeasible.
+
+    Parameters
+    ----------
+    sizes
+        Values of each axis.
+    variables
+        How many there are, called ``v0``, ``v1`` ...
+    failed
+        So many cells have failed.
+    """
+    axes, shape = tuple(sizes), tuple(sizes.values())
+    number = np.arange(int(np.prod(shape, dtype=int)))
+    status = np.where(number % 9 == 7, STATUS_CODES["infeasible"], STATUS_CODES["ok"]).astype(np.uint8)
+    status[1 : failed + 1] = STATUS_CODES["failed"]
+    value = np.where(status == STATUS_CODES["ok"], 1e-3 * (1 + number % 1009), np.nan).reshape(shape)
+    about = {"units": "m", "long_name": "quantity", "volatile": 0}
+    data: dict[str, Any] = {f"v{i}": (axes, value * (1 + i), about) for i in range(variables)}
+    labels: dict[str, Any] = {
+        name: (
+            name,
+            np.array([f"{name} number {i}" for i in range(n)], dtype=object) if name.startswith("text") else np.arange(n),
+        )
+        for name, n in sizes.items()
+    }
+    return _finished(axes, status.reshape(shape), data, labels, {"study": "grid", "title": "A grid", "paper": "", "figure": ""})
+
+
 def _mark(status: np.ndarray[Any, Any], failed: int, missing: int) -> None:
     """Leave the unconstrained design unplanned but for a few cells; let some orthogonal cells fail or stay to do."""
     kept = status[np.ix_([1, 6, 9, 11], [0], [2], [0, 1])].copy()

@@ -10,14 +10,23 @@ from typing import Any
 
 import chromium
 import fake_cube
+import holoviews as hv
 import numpy as np
 import pytest
 import xarray as xr
+from bokeh.models import ColumnDataSource
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
+import flows.report.page as page_module
 from flows.claims import evaluate_claims
 from flows.report import build_report
-from flows.report.plots import _log_ticks, curve_series, status_map, tradeoff
-from flows.report.words import STATUS_COLOURS, label
+from flows.report.choice import MOST_PLOTS, MOST_POINTS, MOST_ROWS, choose
+from flows.report.curves import curve_series
+from flows.report.plots import _log_ticks, tradeoff
+from flows.report.status import MOST_MAP_COLUMNS, MOST_MAP_ROWS, status_map
+from flows.report.words import STATUS_COLOURS, label, short
 from pipeline.experiment import STATUS_CODES
 from pipeline.surfaces import compute_surfaces
 
@@ -164,13 +173,14 @@ def test_in_a_browser_it_draws_and_asks_for_nothing(page: str, tmp_path: Path, w
 def test_the_status_map_shows_each_place_by_its_gravest_cell() -> None:
     cube = fake_cube.quick_cube(failed=3, missing=2)
     x, over = "sinr_db", "realisation"
-    drawn = status_map(cube, {"x": x}, over)
+    drawn, sentence = status_map(cube, x, over)
+    assert sentence == "A place stands for all 4 values of Channel realisation."
     options = drawn.opts.get("plot").kwargs
     rows, columns = dict(options["yticks"]), dict(options["xticks"])
     table = drawn.data
     seen = 0
     for x0, y0, code, at, row in zip(*(table[k] for k in ("x0", "y0", "code", "at", "row")), strict=True):
-        assert (columns[round(x0 + 0.5)], rows[round(y0 + 0.5)]) == (at, row)
+        assert (columns[round(x0 + 0.5)], rows[round(y0 + 0.5)]) == (at, short(row, 36))
         place = {label(d, v): {d: v} for d in ("design", "user_count") for v in cube[d].values.tolist()}
         chosen = {
             k: v for words in row.split(", ") for text, one in place.items() if text.startswith(words) for k, v in one.items()
@@ -226,13 +236,11 @@ def test_panels_have_a_plot_each_without_what_they_stand_for() -> None:
 
 
 def test_every_curve_is_named_in_the_legend() -> None:
-    """However many layers there are: past a number of its own, HoloViews leaves the legend out."""
-    import holoviews as hv
-
     cube = fake_cube.quick_cube()
     one = compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design")
     surfaces = xr.concat([one, one], dim="kind").assign_coords(kind=["a", "b"])
-    figure = hv.render(tradeoff(surfaces, {"x": "sinr_db", "y": "rcrb_m", "colour": "design", "style": "user_count"}), "bokeh")
+    spec = {"x": "sinr_db", "y": "rcrb_m", "colour": "design", "style": "user_count"}
+    figure = hv.render(tradeoff(surfaces, spec)[0], "bokeh")
     mean = surfaces["rcrb_m_mean_feasible"].transpose("sinr_db", ...)
     curves = int(np.isfinite(mean.values).any(axis=0).sum())
     assert curves > 6
@@ -240,9 +248,7 @@ def test_every_curve_is_named_in_the_legend() -> None:
 
 
 def test_places_of_a_text_axis_stand_in_their_order() -> None:
-    """Whatever band begins elsewhere: bokeh takes texts in the order in which it meets them."""
-    import holoviews as hv
-
+    """Whatever band begins elsewhere."""
     names = ["2", "3", "4", "5"]
     cube = xr.Dataset(
         {
@@ -254,8 +260,9 @@ def test_places_of_a_text_axis_stand_in_their_order() -> None:
     surfaces = compute_surfaces(cube, over="realisation", edge=None, paired=None)
     # The band of the second place reaches below zero and is left out on a logarithmic axis.
     surfaces["seconds_ci_low_feasible"][:] = [0.5, -1.0, 0.5, 0.5]
-    figure = hv.render(tradeoff(surfaces, {"x": "nodes", "y": "seconds", "log_y": True}), "bokeh")
-    assert list(figure.x_range.factors) == names
+    figure = hv.render(tradeoff(surfaces, {"x": "nodes", "y": "seconds", "log_y": True})[0], "bokeh")
+    assert [figure.xaxis[0].major_label_overrides[tick] for tick in figure.xaxis[0].ticker.ticks] == names
+    assert (figure.x_range.start, figure.x_range.end) == (-0.5, 3.5)
 
 
 def test_quantities_stand_side_by_side() -> None:
@@ -281,6 +288,119 @@ def test_no_two_curves_look_alike() -> None:
     cube = fake_cube.quick_cube()
     surfaces = compute_surfaces(cube, over="realisation", edge=None, paired=None)
     for spec in (fake_cube.REPORT, {"x": "sinr_db", "colour": "user_count"}, {"x": "sinr_db", "style": "design"}):
-        series = curve_series(surfaces, spec, "rcrb_m_mean_feasible")
-        assert len(series) == 5
-        assert len({(colour, dash) for _, colour, dash, _ in series}) == 5
+        series, left_out = curve_series(surfaces, spec, "rcrb_m_mean_feasible")
+        assert (len(series), left_out) == (5, "")
+        assert len({(curve.colour, curve.dash) for curve in series}) == 5
+
+
+def large(sizes: dict[str, int], **arguments: Any) -> tuple[xr.Dataset, xr.Dataset]:
+    cube = fake_cube.grid_cube(sizes, **arguments)
+    return cube, compute_surfaces(cube, over="realisation" if "realisation" in sizes else None, edge=None, paired=None)
+
+
+def test_a_plot_of_many_curves_draws_some_of_them_and_says_which() -> None:
+    cube, surfaces = large({"x": 20, "nodes": 10, "draw": 20})
+    spec = {"x": "x", "y": "v0", "colour": "nodes", "style": "draw"}
+    plot, said = tradeoff(surfaces, spec)
+    figure = hv.render(plot, "bokeh")
+    assert said.startswith(
+        "20 of 200 curves are shown, the first, the last and evenly spaced ones between: 5 of 10 values of Nodes"
+    )
+    for way in ("`report.panels`", "`where`", "`disac export`"):
+        assert way in said
+    assert [len(legend.items) for legend in figure.legend] == [20]
+    curves, _ = curve_series(surfaces, spec, "v0_mean_feasible")
+    assert len({(curve.colour, curve.dash) for curve in curves}) == 20, "no two look alike"
+    for axis in ("nodes", "draw"):
+        drawn, labels = [curve.chosen[axis] for curve in curves], cube[axis].values
+        assert {labels[0], labels[-1]} <= set(drawn), "both ends"
+    assert "20 of 200 curves are shown" in own_part(build_report(cube, surfaces, [], report_spec=spec))
+    whole = surfaces.isel(nodes=slice(4), draw=slice(6))
+    assert tradeoff(whole, spec)[1] == "", "24 curves are drawn without a word"
+
+
+SHAPES: list[dict[str, int]] = [
+    {"x": 20, "nodes": 10, "draw": 20},
+    {"x": 3000, "nodes": 10, "realisation": 2},
+    {"text": 3000, "realisation": 2},
+    {"text": 400, "texts": 400},
+    {"realisation": 100},
+    {"a": 6, "b": 5, "c": 5, "d": 5, "e": 5, "realisation": 2},
+    {},
+]
+
+
+@pytest.mark.parametrize("sizes", SHAPES, ids=str)
+def test_a_page_holds_a_bounded_number_of_models_and_bytes_whatever_the_cube(
+    sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of a time: it is plots, their models and their bytes that cost."""
+    counts = watched(monkeypatch)
+    spec = {"panels": ["b", "d"], "also": ["v1", "v2", "v3"], "table": ["v0", "v1"], "log_y": True}
+    cube, surfaces = large(sizes, variables=4, failed=60)
+    page = build_report(cube, surfaces, [], report_spec=spec)
+    assert counts["plots"] <= MOST_PLOTS + 2
+    assert counts["models"] <= 400 * (MOST_PLOTS + 2)
+    assert counts["points"] <= 4 * MOST_POINTS + 4 * MOST_MAP_ROWS * MOST_MAP_COLUMNS
+    assert len(page.encode()) < 4_500_000
+    assert len(re.findall("<tr", page)) <= 8 * MOST_ROWS
+    assert page.count("The solver stopped") <= MOST_ROWS
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Counts of what the page embeds: plots, models, and the longest columns of their tables."""
+    counts = {"plots": 0, "models": 0, "points": 0}
+    embed = page_module.components
+
+    def components(figures: dict[str, Any]) -> Any:
+        models = {model for figure in figures.values() for model in figure.references()}
+        tables = [model.data for model in models if isinstance(model, ColumnDataSource)]
+        counts["plots"], counts["models"] = len(figures), len(models)
+        counts["points"] = sum(max((len(column) for column in table.values()), default=0) for table in tables)
+        return embed(figures)
+
+    monkeypatch.setattr(page_module, "components", components)
+    return counts
+
+
+def test_options_of_holoviews_are_asked_once_for_each_plot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An element with options of its own for every curve took 16 s for two hundred of them."""
+    calls = []
+    opts = hv.core.accessors.Opts.__call__
+    monkeypatch.setattr(hv.core.accessors.Opts, "__call__", lambda *a, **k: (calls.append(1), opts(*a, **k))[1])
+    few, many = ({"x": 5, "nodes": n, "draw": n} for n in (2, 20))
+    for sizes in (few, many):
+        build_report(*large(sizes), [], report_spec={"x": "x", "y": "v0"})
+    assert len(calls) == 2 * 2
+
+
+def test_what_a_page_leaves_out_is_said_each_time() -> None:
+    cube, surfaces = large({"x": 500, "nodes": 30, "size": 20}, failed=100)
+    spec = {"x": "x", "y": "v0", "panels": ["nodes"], "table": ["v0"]}
+    text = html.unescape(own_part(build_report(cube, surfaces, [], report_spec=spec)))
+    for sentence in (
+        "12 of 30 plots are shown", "Of 500 values of X a curve shows", "12 of 600 tables are shown",
+        "24 of 500 values of X are shown", "30 of 100 failed cells are shown", "A place stands for all 20 values of Size",
+    ):  # fmt: skip
+        assert sentence in re.sub(r"</?code>", "`", text), sentence
+
+
+@settings(deadline=None, max_examples=100)
+@given(arrays(np.bool_, array_shapes(max_dims=3, max_side=9)), st.integers(1, 12))
+def test_a_choice_shows_something_where_there_is_something_and_never_too_much(full: Any, most: int) -> None:
+    choice = choose(full, most)
+    assert choice.total == full.sum()
+    assert len(choice.places) <= most
+    assert bool(choice.places) == bool(full.any())
+    assert all(full[at] for at in choice.places)
+    assert choice.places == sorted(set(choice.places))
+    assert (choice.left_out("rows", ["a", "b", "c"], "") == "") == (len(choice.places) == choice.total)
+    if choice.total <= most:
+        assert len(choice.places) == choice.total
+
+
+def test_a_study_without_statistics_still_gives_a_page() -> None:
+    cube, surfaces = large({"x": 3, "realisation": 2}, variables=0)
+    assert "No variable of the study has statistics" in own_part(build_report(cube, surfaces, [], report_spec={}))
+    said = own_part(build_report(cube, surfaces, [], report_spec={"y": "left_out"}))
+    assert "The study keeps no statistics of 'left_out'" in html.unescape(said)

@@ -1,0 +1,74 @@
+"""The curves of a trade-off: which are drawn, and what each looks like."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from flows.report.choice import EXPORT, MOST_CURVES, choose
+from flows.report.words import DASHES, axis_title, colours, label, lighter
+
+_WAY = f"To see others, give an axis plots of its own by `report.panels`, or narrow the study by `where`; {EXPORT}"
+
+_SHADES = 5
+"""Shades of one colour that can be told apart: fewer than dashes, which are fewer than colours."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve: the labels and the place that it stands for, and its looks."""
+
+    chosen: dict[str, Any]
+    at: tuple[int, ...]
+    colour: str
+    dash: str
+
+    @property
+    def name(self) -> str:
+        """Its labels in words; empty where there is one curve only."""
+        return ", ".join(label(axis, value) for axis, value in self.chosen.items())
+
+
+def curve_axes(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> list[str]:
+    """The axes of whose every combination of values there is a curve."""
+    return [str(d) for d in surfaces[variable].dims if d != spec["x"]]
+
+
+def curve_series(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> tuple[list[Curve], str]:
+    """The curves of a plot, of which no two look alike, and a sentence on those that are left out.
+
+    A hue stands for a value of the axis ``colour``, a dash for one of ``style``, lighter shades for those of all other axes
+    and for values of ``style`` beyond the dashes that there are.
+    """
+    dims, hued, dashed = curve_axes(surfaces, spec, variable), spec.get("colour"), spec.get("style")
+    full = np.isfinite(along(surfaces, variable, dims, spec["x"])).any(axis=-1)
+    choice = choose(full, MOST_CURVES, [MOST_CURVES if d == hued else len(DASHES) if d == dashed else _SHADES for d in dims])
+    # Where all are drawn a value keeps its looks in every panel, whatever else is feasible there.
+    whole = len(choice.places) == choice.total and max(full.shape, default=1) <= MOST_CURVES
+    rank = {
+        d: {i: n for n, i in enumerate(range(size) if whole else sorted({at[a] for at in choice.places}))}
+        for a, (d, size) in enumerate(zip(dims, full.shape, strict=True))
+    }
+    palette = colours(len(rank.get(hued, [0])))
+    shaded = [d for d in dims if d not in (hued, dashed)]
+    sizes = (-(-len(rank.get(dashed, [0])) // len(DASHES)), *(len(rank[d]) for d in shaded))
+    curves = []
+    for at in choice.places:
+        number = {d: rank[d][i] for d, i in zip(dims, at, strict=True)}
+        more, dash = divmod(number.get(dashed, 0), len(DASHES))
+        shade = int(np.ravel_multi_index((more, *(number[d] for d in shaded)), sizes))
+        colour = lighter(palette[number.get(hued, 0)], shade / math.prod(sizes))
+        chosen = {d: np.asarray(surfaces[d].values[i]).item() for d, i in zip(dims, at, strict=True)}
+        curves.append(Curve(chosen, at, colour, DASHES[dash]))
+    return curves, choice.left_out("curves", [axis_title(surfaces, d) for d in dims], _WAY)
+
+
+def along(surfaces: xr.Dataset, name: str, dims: list[str], x: str) -> np.ndarray[Any, Any]:
+    """Values [*dims, x], repeated along the dimensions that the variable lacks."""
+    values = surfaces[name]
+    missing = {d: surfaces.sizes[d] for d in (*dims, x) if d not in values.dims}
+    return np.asarray(values.expand_dims(missing).transpose(*dims, x).values)

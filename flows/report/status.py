@@ -1,0 +1,110 @@
+"""The map of every cell's status."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+import xarray as xr
+from bokeh.models import HoverTool
+from numpy.typing import NDArray
+
+from flows.report.choice import MOST_COLUMNS, MOST_LETTERS, evenly
+from flows.report.words import STATUS_COLOURS, axis_title, label, number, short
+from pipeline.experiment import STATUS_CODES
+
+MOST_MAP_ROWS, MOST_MAP_COLUMNS = 48, 120
+"""Places that a page can show and a person can read."""
+
+_WORDS = 36
+"""Letters of a row's name: longer ones would leave no room for the map."""
+
+
+def status_map(cube: xr.Dataset, x: str, over: str | None) -> tuple[Any, str]:
+    """The status of every place on the grid: the axis ``x`` against the other axes, one row per combination.
+
+    What has no row of its own, the realisations and where there are very many rows the longest axes too, is told by its
+    gravest status, with the counts on hover.
+
+    Returns
+    -------
+    plot
+        A HoloViews element.
+    folded
+        A sentence on what shares a place; empty where every cell has its own.
+    """
+    status = cube["status"]
+    folded, shown = _folded(status, x, over)
+    codes = status.transpose(*shown, x, *folded).values
+    codes = codes.reshape(-1, status.sizes[x], int(np.prod([status.sizes[d] for d in folded], dtype=int)))
+    names = [
+        ", ".join(label(d, v) for d, v in zip(shown, place, strict=True)) or "all"
+        for place in itertools.product(*(cube[d].values.tolist() for d in shown))
+    ]
+    size = -(-status.sizes[x] // MOST_MAP_COLUMNS)
+    starts = np.arange(0, status.sizes[x], size)
+    at = [_span(cube[x].values[start], cube[x].values[min(start + size, status.sizes[x]) - 1]) for start in starts]
+    counts = {n: np.add.reduceat((codes == c).sum(-1), starts, axis=1) for n, c in STATUS_CODES.items() if n != "not_planned"}
+    rows, columns = np.nonzero(sum(counts.values()))
+    counts = {name: count[rows, columns] for name, count in counts.items()}
+    table = {
+        "x0": columns - 0.5, "y0": rows - 0.5, "x1": columns + 0.5, "y1": rows + 0.5, "code": gravest(counts),
+        "at": np.array(at, dtype=object)[columns], "row": np.array([short(n) for n in names], dtype=object)[rows],
+        "counts": _counted(counts),
+    }  # fmt: skip
+    tips = [(axis_title(cube, x), "@at"), ("", "@row"), ("", "@counts")]
+    ticks = [(int(i), short(number(cube[x].values[starts[i]]), MOST_LETTERS)) for i in evenly(len(at), MOST_COLUMNS)]
+    # Rectangles at whole numbers, not a heat map of texts: that one is sorted and grouped again on the way to the page.
+    cells = hv.Rectangles(table, ["x0", "y0", "x1", "y1"], ["code", "at", "row", "counts"])
+    # Labels of the x axis lean over below it.
+    height = min(1400, 75 + 17 * len(names) + int(5.5 * max(8, *(len(word) for _, word in ticks))))
+    plot = cells.opts(
+        color="code", cmap=list(STATUS_COLOURS.values()), clim=(-0.5, len(STATUS_COLOURS) - 0.5),
+        tools=[HoverTool(tooltips=tips)], xlabel=axis_title(cube, x), ylabel="", responsive=True, height=height,
+        min_height=height, toolbar=None, default_tools=[], line_color="white", colorbar=False, invert_yaxis=True,
+        fontsize={"yticks": "8pt", "xticks": "10pt"}, xrotation=60, xticks=ticks,
+        yticks=[(i, short(name, _WORDS)) for i, name in enumerate(names)], xlim=(-0.5, len(at) - 0.5),
+        ylim=(-0.5, len(names) - 0.5), show_grid=False,
+    )  # fmt: skip
+    return plot, _sentence(cube, x, folded, size)
+
+
+def _folded(status: xr.DataArray, x: str, over: str | None) -> tuple[list[str], list[str]]:
+    """The axes whose values share a place, the longest while there are too many rows, and those that have rows."""
+    folded = [d for d in map(str, status.dims) if d == over]
+    shown = [d for d in map(str, status.dims) if d not in (x, *folded)]
+    while shown and np.prod([status.sizes[d] for d in shown], dtype=float) > MOST_MAP_ROWS:
+        folded.append(max(shown, key=lambda d: status.sizes[d]))
+        shown.remove(folded[-1])
+    return folded, shown
+
+
+def _sentence(cube: xr.Dataset, x: str, folded: list[str], size: int) -> str:
+    shared = [f"all {cube.sizes[d]:,} values of {axis_title(cube, d)}" for d in folded if cube.sizes[d] > 1]
+    if size > 1:
+        shared.append(f"{size:,} neighbouring values of {axis_title(cube, x)}")
+    return f"A place stands for {' and '.join(shared)}." if shared else ""
+
+
+def _span(first: Any, last: Any) -> str:
+    words = [short(number(value)) for value in (first, last)]
+    return words[0] if words[0] == words[1] else " to ".join(words)
+
+
+def gravest(counts: dict[str, NDArray[np.int64]]) -> NDArray[np.float64]:
+    """The status that a place with so many cells of each shows, as its number in ``STATUS_COLOURS``."""
+    partly = (counts["infeasible"] > 0) & (counts["ok"] > 0)
+    grave = [counts["failed"] > 0, counts["missing"] > 0, counts["inaccurate"] > 0, partly, counts["infeasible"] > 0]
+    names = list(STATUS_COLOURS)
+    shown = ("failed", "missing", "inaccurate", "partly infeasible", "infeasible")
+    return np.select(grave, [float(names.index(name)) for name in shown], float(names.index("ok")))
+
+
+def _counted(counts: dict[str, NDArray[np.int64]]) -> NDArray[np.object_]:
+    """The counts in words, in the order of the codes."""
+    names = sorted(counts, key=lambda name: STATUS_CODES[name])
+    rows = zip(*(counts[name].tolist() for name in names), strict=True)
+    words = [", ".join(f"{n} {c}" for n, c in zip(names, row, strict=True) if c) for row in rows]
+    return np.array(words, dtype=object)

@@ -1,0 +1,154 @@
+"""The tables of a report: numbers of the surfaces side by side. What is too much for a table is left out with a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from flows.report.choice import EXPORT, MOST_COLUMNS, MOST_PANELS, MOST_ROWS, Choice, choose, evenly
+from flows.report.words import axis_title, entry, label, number, place, seconds, short
+from pipeline.experiment import STATUS_CODES
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its heading and what a reader should know of it."""
+
+    title: str
+    note: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+def tables(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[Table]:
+    """Every table that the surfaces fill."""
+    found = [_edges(surfaces), _paired(surfaces, spec["y"]), _cost(surfaces)]
+    return [*_side_by_side(surfaces, spec), *(table for table in found if table is not None)]
+
+
+def failed_cells(cube: xr.Dataset) -> Table | None:
+    """The failed cells, each with its place and its sentence."""
+    status = cube["status"]
+    choice = choose(status.values == STATUS_CODES["failed"], MOST_ROWS)
+    if not choice.places:
+        return None
+    axes = [str(d) for d in status.dims]
+    rows = []
+    for at in choice.places:
+        where = ", ".join(place(cube, d, _label(cube, d, i)) for d, i in zip(axes, at, strict=True))
+        rows.append([short(where, _LONG), short(str(cube["message"].values[at]), _LONG)])
+    ways = f"`disac why` tells all of one; {EXPORT}"
+    return Table("Failed cells", choice.left_out("failed cells", [axis_title(cube, d) for d in axes], ways), [], rows)
+
+
+_LONG = 300
+"""Letters in one entry of a table."""
+
+
+def _side_by_side(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[Table]:
+    """Several quantities, a row each, over the values of ``x`` next to each other: a table for each place of the other axes."""
+    x, over = spec["x"], surfaces.attrs.get("over")
+    means = {v: surfaces[f"{v}_mean_feasible"] for v in spec.get("table", []) if f"{v}_mean_feasible" in surfaces}
+    means = {v: mean for v, mean in means.items() if x in mean.dims}
+    if not means:
+        return []
+    axes = [str(d) for d in next(iter(means.values())).dims if d != x]
+    means = {v: mean for v, mean in means.items() if set(mean.dims) == {x, *axes}}
+    kept = evenly(surfaces.sizes[x], MOST_COLUMNS)
+    values = {v: mean.isel({x: kept}).transpose(*axes, x).values for v, mean in means.items()}
+    highs = {v: surfaces[f"{v}_ci_high_feasible"].isel({x: kept}).transpose(*axes, x).values for v in means}
+    titles = {v: axis_title(surfaces, f"{v}_mean_feasible").replace(", mean feasible", "") for v in means}
+    choice = choose(np.any([np.isfinite(value).any(axis=-1) for value in values.values()], axis=0), MOST_PANELS)
+    note = f"Mean over the {over}s that are feasible, ± half of its 95 % band." if over else "One value per cell."
+    if len(kept) < surfaces.sizes[x]:
+        note += f" {len(kept)} of {surfaces.sizes[x]:,} values of {axis_title(surfaces, x)} are shown, evenly spaced. {EXPORT}"
+    note = f"{note} {_left_out(surfaces, choice, 'tables', axes)}".rstrip()
+    columns = ["", *(short(entry(x, value)) for value in surfaces[x].values[kept].tolist())]
+    found = []
+    for at in choice.places:
+        shown = [v for v in means if np.isfinite(values[v][at]).any()]
+        rows = [[titles[v], *(_with_band(m, h) for m, h in zip(values[v][at], highs[v][at], strict=True))] for v in shown]
+        found.append(Table(", ".join(["Side by side", *_words(surfaces, axes, at, label)]), note, columns, rows))
+    return found
+
+
+def _with_band(mean: float, high: float) -> str:
+    # A band too narrow for the digits shown is none.
+    return number(mean) + (f" ± {high - mean:.2g}" if np.isfinite(high) and high - mean > 1e-4 * abs(mean) else "")
+
+
+def _edges(surfaces: xr.Dataset) -> Table | None:
+    edge = surfaces.attrs.get("edge")
+    name = f"{edge}_feasible_edge_mean"
+    if not edge or name not in surfaces:
+        return None
+    axes = [str(d) for d in surfaces[name].dims]
+    mean, low, high, count = (surfaces[f"{edge}_feasible_edge_{word}"].values for word in ("mean", "min", "max", "count"))
+    choice = choose(count > 0, MOST_ROWS)
+    rows = [
+        [*_words(surfaces, axes, at, label), number(mean[at]), f"{number(low[at])} to {number(high[at])}", int(count[at])]
+        for at in choice.places
+    ]
+    note = "Largest feasible value on the study's grid in each realisation; mean and range over realisations."
+    return Table(
+        f"How far it is feasible: {axis_title(surfaces, edge)}", f"{note} {_left_out(surfaces, choice, 'rows', axes)}".rstrip(),
+        [*(axis_title(surfaces, d) for d in axes), "mean", "range", "realisations"], rows,
+    )  # fmt: skip
+
+
+def _paired(surfaces: xr.Dataset, y: str | None) -> Table | None:
+    """Designs side by side on the realisations feasible for all of them."""
+    paired, name = surfaces.attrs.get("paired"), f"{y}_mean_paired"
+    if not paired or name not in surfaces:
+        return None
+    means = surfaces[name].transpose(..., paired)
+    counts = surfaces["paired_count"].broadcast_like(means).transpose(*means.dims).values
+    axes, kept = [str(d) for d in means.dims[:-1]], evenly(means.sizes[paired], MOST_COLUMNS)
+    choice = choose(np.isfinite(means.values).sum(axis=-1) > 1, MOST_ROWS)
+    if not choice.places:
+        return None
+    rows = [
+        [*_words(surfaces, axes, at, entry), *(number(v) for v in means.values[at][kept]), int(counts[at].max())]
+        for at in choice.places
+    ]
+    quantity = axis_title(surfaces, f"{y}_mean_feasible").replace(", mean feasible", "")
+    note = f"{quantity}: mean over the realisations that are feasible for every {paired} planned there."
+    if len(kept) < means.sizes[paired]:
+        note += f" {len(kept)} of {means.sizes[paired]:,} values of {axis_title(surfaces, paired)} are shown, evenly spaced."
+    titles = [axis_title(surfaces, d) for d in axes]
+    columns = [*titles, *(short(label(paired, v)) for v in means[paired].values[kept].tolist()), "realisations"]
+    note = f"{note} {_left_out(surfaces, choice, 'rows', axes)}".rstrip()
+    return Table("Designs compared on common ground", note, columns, rows)
+
+
+def _cost(surfaces: xr.Dataset) -> Table | None:
+    if "solve_seconds_total" not in surfaces or not surfaces["solve_seconds_total"].dims:
+        return None
+    total = surfaces["solve_seconds_total"]
+    axis = "design" if "design" in total.dims else str(total.dims[-1])
+    spent, cells = (surfaces[n].transpose(axis, ...).values for n in ("solve_seconds_total", "planned_count"))
+    spent, cells = (part.reshape(len(part), -1).sum(axis=1) for part in (spent, cells))
+    choice = choose(cells > 0, MOST_ROWS)
+    rows = [
+        [short(label(axis, _label(surfaces, axis, i))), int(cells[i]), seconds(float(spent[i])), f"{spent[i] / cells[i]:.2f} s"]
+        for (i,) in choice.places
+    ]
+    note = "Wall time in the solver, summed over the cells."
+    note = f"{note} {_left_out(surfaces, choice, 'rows', [axis])}".rstrip()
+    return Table("Cost", note, ["", "cells", "total", "per cell"], rows)
+
+
+def _left_out(surfaces: xr.Dataset, choice: Choice, what: str, axes: list[str]) -> str:
+    return choice.left_out(what, [axis_title(surfaces, d) for d in axes], EXPORT)
+
+
+def _label(data: xr.Dataset, axis: str, number: int) -> Any:
+    return np.asarray(data[axis].values[number]).item()
+
+
+def _words(data: xr.Dataset, axes: list[str], at: tuple[int, ...], words: Callable[[str, Any], str]) -> list[str]:
+    return [short(words(d, _label(data, d, i))) for d, i in zip(axes, at, strict=True)]
