@@ -380,7 +380,7 @@ def test_what_a_page_leaves_out_is_said_each_time() -> None:
     text = html.unescape(own_part(build_report(cube, surfaces, [], report_spec=spec)))
     for sentence in (
         "12 of 30 plots are shown", "Of 500 values of X a curve shows", "12 of 600 tables are shown",
-        "24 of 500 values of X are shown", "30 of 100 failed cells are shown", "A place stands for all 20 values of Size",
+        "24 of 500 values of X are shown", "30 of 100 failed cells are shown", "A place stands for all 30 values of Nodes",
     ):  # fmt: skip
         assert sentence in re.sub(r"</?code>", "`", text), sentence
 
