@@ -11,6 +11,7 @@ import json
 import math
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +31,7 @@ from pipeline.store import Store
 from pipeline.zarrio import Labelled, group_files, missing_value, numpy_dtype
 
 KEPT_VERSIONS = 3
+_WRITERS = 16
 GRACE_SECONDS = 24 * 3600.0
 
 
@@ -245,8 +247,11 @@ def publish_group(store: Store, folder: str, key: str, arrays: Mapping[str, Labe
     """
     version = f"{folder}versions/{key}"
     files = group_files(arrays, attributes)
-    for name in sorted(files, key=lambda n: (n == "zarr.json", n)):
-        store.put_if_absent(f"{version}/{name}", files[name])
+    root = files.pop("zarr.json")
+    # Side by side: what takes long is not the writing but the wait for the disk, file by file.
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        list(pool.map(lambda name: store.put_if_absent(f"{version}/{name}", files[name]), sorted(files)))
+    store.put_if_absent(f"{version}/zarr.json", root)
     store.publish_pointer(f"{folder}latest", version)
     remove_old_versions(store, folder)
     return version

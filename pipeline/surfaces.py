@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from pipeline.experiment import STATUS_CODES
 
@@ -148,7 +148,7 @@ def _half_width(values: Float, usable: NDArray[np.bool_], mean: Float, count: ND
     deviation = np.sqrt((deviations**2).sum(-1) / freedom)
     # Student's quantile is slow: once for each count.
     counts, which = np.unique(freedom, return_inverse=True)
-    quantile = student_t.ppf(0.5 + CONFIDENCE / 2, counts)[which].reshape(freedom.shape)
+    quantile = stdtrit(counts, 0.5 + CONFIDENCE / 2)[which].reshape(freedom.shape)
     width = quantile * deviation / np.sqrt(np.where(enough, count, 1))
     return np.where(enough, width, np.nan)
 
