@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 
 from prefect import flow, task
@@ -139,10 +140,13 @@ def _sweep(run: Run, terms: Terms, connect: Connect, console: Console, absence: 
             display.show(progress)
             artifact.show(progress)
 
+        def elsewhere(hosts: frozenset[str]) -> Executor:
+            return cluster.executor(resources, hosts if cluster.retry.other_host else frozenset())
+
         try:
             progress = Sweep(
                 run.plan, run.store, cluster.executor(resources), lambda: cluster.workers(resources), on_progress,
-                run.publish_partial, ends.end_of, budget=terms.budget,
+                run.publish_partial, ends.end_of, cluster.retry.attempts, elsewhere, terms.budget,
             ).run()  # fmt: skip
         finally:
             display.close()
