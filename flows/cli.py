@@ -261,7 +261,7 @@ def claims(study: StudyName, store: StoreFolder = "results", set_: Overrides = N
     from flows.run import Run
 
     current = Run(study, store, set_ or ())
-    rows = published_claims(current)
+    rows = published_claims(current.store, current.study.name)
     if as_json:
         _emit(rows)
         return

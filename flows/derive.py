@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -13,6 +12,7 @@ from psutil import virtual_memory
 from pydantic import BaseModel, Json, ValidationError
 
 from flows.claims import evaluate_claims
+from flows.derivation import Derivation
 from flows.report import build_report
 from pipeline.archive import StoredFiles
 from pipeline.cube import cube_folder, publish_group, published_key, published_version
@@ -20,9 +20,6 @@ from pipeline.errors import SurroundingsError, UsageError, broken_field
 from pipeline.store import Store
 from pipeline.surfaces import compute_surfaces
 from pipeline.zarrio import Labelled, group_attributes, read_group
-
-if TYPE_CHECKING:
-    from flows.run import Run
 
 
 class _CubeAttributes(BaseModel):
@@ -128,44 +125,41 @@ def labelled(dataset: xr.Dataset) -> dict[str, Labelled]:
     return arrays
 
 
-def publish_surfaces(run: Run) -> str:
-    """Compute the surfaces and claims of the latest cube and publish them."""
-    name = run.study.name
-    folder = f"surfaces/{name}/"
-    if published_key(run.store, folder) == run.surface_key:
-        return run.surface_key
-    surfaces = surfaces_of(run)
-    publish_group(run.store, folder, run.surface_key, labelled(surfaces), surfaces.attrs)
-    return run.surface_key
+def publish_surfaces(derivation: Derivation) -> str:
+    """Compute the surfaces and claims of the latest cube and publish them; returns their key."""
+    store, folder, key = derivation.store, f"surfaces/{derivation.study}/", derivation.surface_key
+    if published_key(store, folder) != key:
+        surfaces = surfaces_of(derivation)
+        publish_group(store, folder, key, labelled(surfaces), surfaces.attrs)
+    return key
 
 
-def surfaces_of(run: Run) -> xr.Dataset:
+def surfaces_of(derivation: Derivation) -> xr.Dataset:
     """The surfaces of the latest cube, with the claims in the attributes."""
-    cube = load_published(run.store, cube_folder(run.study.name))
-    spec = run.surfaces
+    cube = load_published(derivation.store, cube_folder(derivation.study))
+    spec = derivation.surfaces
     surfaces = compute_surfaces(cube, over=spec.over, edge=spec.edge, paired=spec.paired, profiles=spec.profiles)
-    claims = evaluate_claims(run.study.name, cube, surfaces)
+    claims = evaluate_claims(derivation.study, cube, surfaces)
     surfaces.attrs.update(
-        study=run.study.name, cube_key=cube.attrs["cube_key"], surface_key=run.surface_key, claims=json.dumps(claims)
+        study=derivation.study, cube_key=cube.attrs["cube_key"], surface_key=derivation.surface_key, claims=json.dumps(claims)
     )  # fmt: skip
     return surfaces
 
 
-def write_report(run: Run) -> Path:
-    """Draw the report of the latest cube and surfaces and turn ``index.html`` to it."""
-    name = run.study.name
-    cube = load_published(run.store, cube_folder(name))
-    surfaces = load_published(run.store, f"surfaces/{name}/")
+def write_report(derivation: Derivation) -> str:
+    """Draw the report of the latest cube and surfaces and turn ``index.html`` to it; returns the version's name."""
+    store, name, version = derivation.store, derivation.study, derivation.report_version
+    cube = load_published(store, cube_folder(name))
+    surfaces = load_published(store, f"surfaces/{name}/")
     claims = json.loads(surfaces.attrs["claims"])
-    html = build_report(cube, surfaces, claims, report_spec=run.report_spec)
-    version = f"reports/{name}/versions/{run.report_key}.html"
-    run.store.put_if_absent(version, html.encode(), durable=False)
-    run.store.publish_pointer(f"reports/{name}/index.html", version)
-    run.store.publish_pointer(f"reports/{name}/latest", version)
-    for entry in run.store.list(f"reports/{name}/versions/"):
+    html = build_report(cube, surfaces, claims, report_spec=dict(derivation.report))
+    store.put_if_absent(version, html.encode(), durable=False)
+    store.publish_pointer(f"reports/{name}/index.html", version)
+    store.publish_pointer(f"reports/{name}/latest", version)
+    for entry in store.list(f"reports/{name}/versions/"):
         if entry.name != version:
-            run.store.delete(entry.name)
-    return run.report_file
+            store.delete(entry.name)
+    return version
 
 
 def _claims_of(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -176,7 +170,7 @@ def _claims_of(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise ValueError(broken_field(error)) from error
 
 
-def published_claims(run: Run) -> list[dict[str, Any]]:
+def published_claims(store: Store, study: str) -> list[dict[str, Any]]:
     """The claims of the latest surfaces.
 
     Raises
@@ -184,10 +178,10 @@ def published_claims(run: Run) -> list[dict[str, Any]]:
     UsageError
         If the study has no surfaces yet.
     """
-    target = published_version(run.store, f"surfaces/{run.study.name}/")
+    target = published_version(store, f"surfaces/{study}/")
     if target is None:
-        raise UsageError(f"'{run.study.name}' has no surfaces yet: run `disac run {run.study.name}` first")
+        raise UsageError(f"'{study}' has no surfaces yet: run `disac run {study}` first")
     try:
-        return _claims_of(group_attributes(StoredFiles(run.store, target)))
+        return _claims_of(group_attributes(StoredFiles(store, target)))
     except ValueError as error:
         raise _damaged(target, error) from error

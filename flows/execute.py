@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from flows import lifecycle, prefect_server
+from flows.beside import Beside
 from flows.profiles import choose_profile
 from flows.run import Run
 from flows.settings import make_prefect_home
@@ -48,13 +49,12 @@ def execute(run: Run, terms: Terms, console: Console) -> None:
 def _execute(run: Run, terms: Terms, console: Console, guard: Callable[[], None]) -> None:
     make_prefect_home()
     # Server and cluster start side by side, and the libraries are imported meanwhile.
-    with prefect_server.run_server() as server, _cluster_soon(run, terms) as connect:
+    with prefect_server.run_server() as server, Beside() as beside, _cluster_soon(run, terms) as connect:
         console.print(f"Starting Prefect{' and Dask' if len(run.plan.todo) else ''} ...", highlight=False)
-        import flows.derive  # noqa: F401 - needed at the end; the processes that start have the other cores meanwhile
         from flows.study_flow import run_study
 
         server.wait()
-        run_study(run, terms, connect, server, console, guard)
+        run_study(run, terms, connect, beside, server, console, guard)
 
 
 @contextmanager
@@ -72,7 +72,9 @@ def _cluster_soon(run: Run, terms: Terms) -> Iterator[Callable[[], AbstractConte
         @contextmanager
         def connected() -> Iterator[Cluster]:
             assert begun is not None
-            with stack:
+            try:
                 yield begun.result()
+            finally:
+                thread.submit(stack.close)  # publishing need not wait for it
 
         yield connected

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from flows.data_files import study_path
+from flows.derivation import Derivation
 from pipeline.address import find_cells
 from pipeline.cube import cube_folder, nondeterminism, publish_cube, published_key
 from pipeline.digest import code_digest
@@ -100,7 +101,7 @@ class Run:
         return [what for what, fresh in checks.items() if not fresh]
 
     def _report_stands(self) -> bool:
-        folder, version = f"reports/{self.study.name}", self._report_version()
+        folder, version = f"reports/{self.study.name}", self.derivation.report_version
         links = {self.store.read_pointer(f"{folder}/{link}") for link in ("latest", "index.html")}
         return links == {version} and version in {entry.name for entry in self.store.list(f"{folder}/versions/")}
 
@@ -123,20 +124,24 @@ class Run:
         write_index(plan.ledger)
         publish_cube(plan, self.store)
 
+    @property
+    def derivation(self) -> Derivation:
+        """What surfaces and report are made from, as the cube stands."""
+        return Derivation(
+            self.study.name, self.store.location(), self.surfaces, self.report_spec, self.surface_key, self.report_key
+        )
+
     def aggregate(self) -> str:
         """Compute and publish the surfaces and claims of the latest cube."""
         from flows.derive import publish_surfaces
 
-        return publish_surfaces(self)
+        return publish_surfaces(self.derivation)
 
-    def report(self) -> Path:
+    def report(self) -> str:
         """Write the report of the latest surfaces."""
         from flows.derive import write_report
 
-        return write_report(self)
-
-    def _report_version(self) -> str:
-        return f"reports/{self.study.name}/versions/{self.report_key}.html"
+        return write_report(self.derivation)
 
     def nondeterminism(self) -> list[str]:
         """Sentences on cells whose copies differ (rule S3)."""

@@ -15,7 +15,7 @@ _DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     # A run does not need its server once it has begun: a call that fails is not worth a minute of trying again.
-    "PREFECT_CLIENT_MAX_RETRIES": "0",
+    "PREFECT_CLIENT_MAX_RETRIES": "1",
     "PREFECT_API_REQUEST_TIMEOUT": "8",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",

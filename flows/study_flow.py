@@ -10,12 +10,15 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 
+from httpx import HTTPError
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from rich.console import Console
 
+from flows.beside import Beside
 from flows.connected import Cluster
 from flows.prefect_server import RunServer, answers
 from flows.progress import Artifact, Display
@@ -59,12 +62,12 @@ class _Absence:
         with self._lock:
             if not self.noticed and not self._ended.is_set():
                 self.noticed = True
-                self._console.print("Prefect's server is gone: the run goes on without it.", highlight=False)
+                self._console.print("Prefect's server does not answer: the run goes on without it.", highlight=False)
                 self._server.end()
 
 
 def run_study(
-    run: Run, terms: Terms, connect: Connect, server: RunServer, console: Console, guard: Callable[[], None]
+    run: Run, terms: Terms, connect: Connect, beside: Beside, server: RunServer, console: Console, guard: Callable[[], None]
 ) -> None:  # fmt: skip
     """Run a study's flow: plan, sweep, publish, aggregate and report.
 
@@ -72,6 +75,8 @@ def run_study(
     ----------
     connect
         Opens the cluster, when there is something to compute.
+    beside
+        Makes surfaces and report.
     server
         Prefect's server, which answers when this is called and may go at any moment.
     guard
@@ -83,15 +88,21 @@ def run_study(
             return _sweep(run, terms, connect, console, absence) if len(run.plan.todo) else 0
 
         steps = Steps(
-            {"plan": run.begin, "sweep": sweep, "publish": run.publish, "aggregate": run.aggregate, "report": run.report}
+            {
+                "plan": run.begin,
+                "sweep": sweep,
+                "publish": run.publish,
+                "aggregate": lambda: beside.make("aggregate", run.derivation),
+                "report": lambda: beside.make("report", run.derivation),
+            }
         )
         try:
             _flow(run, steps, guard)
-        except Exception:
-            # A step's error is the run's; any other is Prefect's, which raises many kinds when its server does not answer.
+        except Exception as error:
+            # A step's error is the run's; Prefect's are those of its client and, while its server is away, of any other kind.
             if steps.error is not None:
                 raise steps.error from None
-            if not absence.noticed and answers(server.url, _PATIENCE_S):
+            if not isinstance(error, HTTPError | PrefectException) and answers(server.url, _PATIENCE_S):
                 raise
             absence.notice()
             guard()

@@ -67,7 +67,7 @@ def _surfaces(run: Run) -> Check:
         return Check("surfaces", "none are published", ())
     if key != run.surface_key:
         return Check("surfaces", "published", ("they are older than the cube or than the code that makes them",))
-    again = labelled(surfaces_of(run))
+    again = labelled(surfaces_of(run.derivation))
     published = labelled(load_published(run.store, folder))
     return Check("surfaces", f"{len(again)} arrays against the cube", tuple(_differences(again, published)))
 

@@ -17,7 +17,7 @@ from test_cli import SLEEPY, finished, published
 Write = Callable[..., Path]
 Start = Callable[..., subprocess.Popen[str]]
 LONGER = ('"0:40:10"', '"14:23.5:0.5"')
-GONE = "Prefect's server is gone: the run goes on without it."
+GONE = "Prefect's server does not answer: the run goes on without it."
 
 
 def _server(run: subprocess.Popen[str]) -> psutil.Process | None:

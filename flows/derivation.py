@@ -1,0 +1,42 @@
+"""What surfaces and a report are made from: plain data, so that another process can make them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.store import Store, open_store_backend
+from pipeline.study import SurfaceSpec
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """The published cube of a study, and what is to be made of it.
+
+    Parameters
+    ----------
+    study, location
+        Name of the study, and where its store is.
+    surfaces, report
+        What the study asks for, with the axes resolved.
+    surface_key, report_key
+        Names of the versions to publish.
+    """
+
+    study: str
+    location: str
+    surfaces: SurfaceSpec
+    report: Mapping[str, Any]
+    surface_key: str
+    report_key: str
+
+    @property
+    def store(self) -> Store:
+        """The store, opened."""
+        return open_store_backend(self.location)
+
+    @property
+    def report_version(self) -> str:
+        """Store name of the report."""
+        return f"reports/{self.study}/versions/{self.report_key}.html"
