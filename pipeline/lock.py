@@ -27,6 +27,8 @@ LEASE_S = 900.0
 """Fifteen times as long: clocks of two machines may differ by minutes, and a shared folder may hang for some."""
 
 _MOMENT = "%Y%m%dT%H%M%SZ"
+_MOST_BYTES = 2**16
+"""Of a lock no more is read: its words are few."""
 
 
 class StudyLockedError(SurroundingsError):
@@ -58,21 +60,20 @@ def study_lock(store: Store, study: str, *, force: bool = False) -> Iterator[Cal
     }  # fmt: skip
     data = json.dumps(own).encode()
     while not store.put_if_absent(name, data, durable=False):
-        try:
-            found = store.get(name)
-        except KeyError:
+        found = _content(store, name)
+        if found is None:
             continue
         holder = _parsed(found)
         ends = _lease_end(store, name, holder)
         if not force and _may_live(holder, ends):
             raise StudyLockedError(_who_holds(study, holder, ends))
-        if _still(store, name) == found:
+        if _content(store, name) == found:
             store.delete(name)
     ended = threading.Event()
 
     def release() -> None:
         ended.set()
-        if _still(store, name) == data:
+        if _content(store, name) == data:
             store.delete(_sign(name))
             store.delete(name)
 
@@ -86,7 +87,7 @@ def study_lock(store: Store, study: str, *, force: bool = False) -> Iterator[Cal
 
 def _keep(store: Store, name: str, data: bytes, ended: threading.Event) -> None:
     """Renew the lock until it is released or somebody else has taken it."""
-    while not ended.wait(RENEW_S) and _still(store, name) == data:
+    while not ended.wait(RENEW_S) and _content(store, name) == data:
         _renew(store, name)
 
 
@@ -134,9 +135,11 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def _still(store: Store, name: str) -> bytes | None:
+def _content(store: Store, name: str) -> bytes | None:
+    """What a lock says, as far as a lock may be long; None where there is none."""
     try:
-        return store.get(name)
+        with store.open(name) as file:
+            return file.read(_MOST_BYTES)
     except KeyError:
         return None
 
@@ -144,7 +147,7 @@ def _still(store: Store, name: str) -> bytes | None:
 def _parsed(data: bytes) -> dict[str, Any]:
     try:
         found = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -158,7 +161,7 @@ def _may_live(holder: dict[str, Any], ends: datetime | None) -> bool:
         return ends is None or datetime.now(UTC) < ends
     try:
         return abs(psutil.Process(int(holder["process"])).create_time() - float(holder["born"])) < 2.0
-    except (psutil.NoSuchProcess, KeyError, ValueError, TypeError):
+    except (psutil.NoSuchProcess, KeyError, ValueError, TypeError, OverflowError):
         return False
     except psutil.AccessDenied:
         return True

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import platform
 import shutil
 import socket
 import stat
@@ -444,6 +445,16 @@ RECORDS: dict[str, bytes] = {
     "other fields": b'{"older": 1, "newer": {}, "scenario": [], "axes": {"level": 3}}', "no text": b"\xff\xfe\0",
     "names": json.dumps(_ESCAPES).encode(),
 }  # fmt: skip
+
+
+_HERE = {"host": platform.node(), "process": 1, "born": 0.0, "user": ESCAPE, "since": "2026-01-01", "lease_s": 1}
+LOCKS: dict[str, bytes] = RECORDS | {
+    "no process": json.dumps(_HERE | {"process": float("inf")}).encode(),
+    "a huge process": json.dumps(_HERE | {"process": 10**30}).encode(),
+    "a negative process": json.dumps(_HERE | {"process": -1}).encode(),
+    "an endless lease": json.dumps(_HERE | {"host": ESCAPE, "lease_s": 1e300}).encode(),
+    "a long lock": b" " * 2**20,
+}
 
 
 def published(root: Path, kind: str) -> Path:

@@ -28,7 +28,7 @@ from flows.run import Run
 from pipeline.compact import collect_garbage, compact
 from pipeline.errors import SurroundingsError, UsageError
 from pipeline.ledger import open_ledger, read_segment
-from pipeline.lock import study_lock
+from pipeline.lock import StudyLockedError, study_lock
 from pipeline.store import LocalStore
 from pipeline.sweep import Sweep
 
@@ -71,6 +71,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture
 def store(sound: tuple[Path, Path], tmp_path: Path) -> Path:
     shutil.copytree(sound[0], tmp_path / "store", symlinks=True)
+    (tmp_path / "store" / "locks").mkdir(exist_ok=True)
     return tmp_path / "store"
 
 
@@ -192,7 +193,6 @@ def test_s7_a_run_goes_on_or_stops_with_a_sentence(sound: tuple[Path, Path], sto
 def test_s7_records_that_are_none_count_as_absent(sound: tuple[Path, Path], store: Path, name: str) -> None:
     data = hostile.RECORDS[name]
     (store / "adoptions" / "a.json").write_bytes(data)
-    (store / "locks").mkdir(exist_ok=True)
     hostile.place(store, "plans/toy-study/{record}").write_bytes(data)
     for file in hostile.segments(store):
         file.unlink()
@@ -201,6 +201,25 @@ def test_s7_records_that_are_none_count_as_absent(sound: tuple[Path, Path], stor
     assert "\x1b" not in said
     with limited():
         computed(store, sound[1])
+
+
+@pytest.mark.parametrize("name", hostile.LOCKS)
+def test_s7_a_lock_that_is_none_stops_nobody_for_ever(store: Path, name: str) -> None:
+    (store / "locks" / "toy-study.json").write_bytes(hostile.LOCKS[name])
+    backend = LocalStore(store)
+    with limited():
+        with contextlib.suppress(StudyLockedError), study_lock(backend, "toy-study"):
+            pass
+        with study_lock(backend, "toy-study", force=True):
+            pass
+    assert backend.list("locks") == []
+
+
+def test_s7_a_lock_of_a_terabyte_stops_nobody_for_ever(store: Path) -> None:
+    with (store / "locks" / "toy-study.json").open("wb") as file:
+        file.truncate(2**40)
+    with limited(), study_lock(LocalStore(store), "toy-study"):
+        pass
 
 
 @pytest.mark.parametrize("name", hostile.INDICES)
