@@ -21,12 +21,13 @@ def main() -> None:
     prepare_environment()
     sys.path.insert(0, _PLUGIN)
     os.environ["PYTHONPATH"] = os.pathsep.join([_PLUGIN, *filter(None, [os.environ.get("PYTHONPATH")])])
-    from benchmarks import designs, engine, peers, robust
+    from benchmarks import designs, engine, peers, report, robust
     from pipeline.environment import environment
 
     pattern = sys.argv[1] if len(sys.argv) > 1 else ""
     rows = []
-    for name, benchmark in (engine.BENCHMARKS | peers.BENCHMARKS | designs.BENCHMARKS | robust.BENCHMARKS).items():
+    benchmarks = engine.BENCHMARKS | peers.BENCHMARKS | report.BENCHMARKS | designs.BENCHMARKS | robust.BENCHMARKS
+    for name, benchmark in benchmarks.items():
         if pattern in name:
             for row in benchmark():
                 print(row.line(), flush=True)

@@ -20,6 +20,8 @@ class Derivation:
         Name of the study, and where its store is.
     surfaces, report
         What the study asks for, with the axes resolved.
+    labels
+        Names of what labels the arrays: axes, their members, own dimensions.
     surface_key, report_key
         Names of the versions to publish.
     """
@@ -28,6 +30,7 @@ class Derivation:
     location: str
     surfaces: SurfaceSpec
     report: Mapping[str, Any]
+    labels: tuple[str, ...]
     surface_key: str
     report_key: str
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Json, ValidationError
 
 from flows.claims import evaluate_claims
 from flows.derivation import Derivation
-from flows.report import build_report
+from flows.report import build_report, drawn_variables
 from pipeline.archive import StoredFiles
 from pipeline.cube import cube_folder, publish_group, published_key, published_version
 from pipeline.errors import SurroundingsError, UsageError, broken_field
@@ -58,8 +58,15 @@ class _SurfaceAttributes(BaseModel):
     claims: Json[list[_Claim]]
 
 
-def load_published(store: Store, folder: str) -> xr.Dataset:
-    """Read a published cube or surface whole; ``latest`` is resolved once, so the answer is of one version (rule C4).
+def load_published(store: Store, folder: str, names: frozenset[str] | None = None) -> xr.Dataset:
+    """Read a published cube or surface; ``latest`` is resolved once, so the answer is of one version (rule C4).
+
+    Parameters
+    ----------
+    store, folder
+        Where it is.
+    names
+        Variables and coordinates to read, as far as they are there; default all.
 
     Raises
     ------
@@ -71,11 +78,11 @@ def load_published(store: Store, folder: str) -> xr.Dataset:
     version = published_version(store, folder)
     if version is None:
         raise KeyError(f"nothing is published under {folder}")
-    return read_version(store, version)
+    return read_version(store, version, names)
 
 
-def read_version(store: Store, version: str) -> xr.Dataset:
-    """Read one version of a cube or surface whole.
+def read_version(store: Store, version: str, names: frozenset[str] | None = None) -> xr.Dataset:
+    """Read one version of a cube or surface, or the variables of it that are named.
 
     Raises
     ------
@@ -83,8 +90,10 @@ def read_version(store: Store, version: str) -> xr.Dataset:
         If it is damaged, or takes more than half of the memory that is free.
     """
     files = StoredFiles(store, version)
+    wanted = None if names is None else names & {name.partition("/")[0] for name in files}
     try:
-        found = as_dataset(read_group(files, most=virtual_memory().available // 2), group_attributes(files))
+        arrays = read_group(files, wanted, most=virtual_memory().available // 2)
+        found = as_dataset(arrays, group_attributes(files))
         (_CubeAttributes if version.startswith("cubes/") else _SurfaceAttributes).model_validate(found.attrs)
     except ValidationError as error:
         raise _damaged(version, broken_field(error)) from error
@@ -149,8 +158,10 @@ def surfaces_of(derivation: Derivation) -> xr.Dataset:
 def write_report(derivation: Derivation) -> str:
     """Draw the report of the latest cube and surfaces and turn ``index.html`` to it; returns the version's name."""
     store, name, version = derivation.store, derivation.study, derivation.report_version
-    cube = load_published(store, cube_folder(name))
-    surfaces = load_published(store, f"surfaces/{name}/")
+    labels = frozenset(derivation.labels)
+    in_cube, in_surfaces = drawn_variables(dict(derivation.report), derivation.surfaces.edge)
+    cube = load_published(store, cube_folder(name), in_cube | labels)
+    surfaces = load_published(store, f"surfaces/{name}/", in_surfaces | labels)
     claims = json.loads(surfaces.attrs["claims"])
     html = build_report(cube, surfaces, claims, report_spec=dict(derivation.report))
     store.put_if_absent(version, html.encode(), durable=False)

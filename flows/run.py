@@ -127,9 +127,12 @@ class Run:
     @property
     def derivation(self) -> Derivation:
         """What surfaces and report are made from, as the cube stands."""
+        labels = {name for axis in self.plan.cells.axes for name in (axis.name, *axis.members)}
+        labels |= {dim for variable in self.study.experiment.variables for dim in variable.dims}
         return Derivation(
-            self.study.name, self.store.location(), self.surfaces, self.report_spec, self.surface_key, self.report_key
-        )
+            self.study.name, self.store.location(), self.surfaces, self.report_spec, tuple(sorted(labels)), self.surface_key,
+            self.report_key,
+        )  # fmt: skip
 
     def aggregate(self) -> str:
         """Compute and publish the surfaces and claims of the latest cube."""

@@ -40,7 +40,7 @@ def surface_axes(cells: Cells) -> SurfaceSpec:
 
 
 def report_axes(cells: Cells, over: str | None) -> dict[str, Any]:
-    """The study's report with every axis under the name of its dimension.
+    """The study's report with every axis under the name of its dimension, and ``y`` chosen where the study names none.
 
     Raises
     ------
@@ -53,6 +53,7 @@ def report_axes(cells: Cells, over: str | None) -> dict[str, Any]:
         raise cells.study.source.error(
             ("report", "y"), f"no variable '{report['y']}'{near_miss(report['y'], variables)}; there are {', '.join(variables)}"
         )
+    report["y"] = report.get("y") or _first_real(cells)
     own = sorted({dim for variable in cells.study.experiment.variables for dim in variable.dims})
     for key in ("x", "colour", "style"):
         if report.get(key) is not None:
@@ -63,6 +64,16 @@ def report_axes(cells: Cells, over: str | None) -> dict[str, Any]:
     for i, name in enumerate(report["panels"]):
         _refuse_averaged(cells, ("report", "panels", i), name, over)
     return report
+
+
+def _first_real(cells: Cells) -> str | None:
+    """The first variable that is one real number for each cell and repeats."""
+    kept = cells.study.keep
+    for variable in cells.study.experiment.variables:
+        single = variable.kind == "cube" and variable.dtype.startswith("float") and not variable.dims
+        if single and not variable.volatile and (kept is None or variable.name in kept):
+            return variable.name
+    return None
 
 
 def _averaged(cells: Cells, wanted: str | None) -> str | None:

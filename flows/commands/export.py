@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -48,8 +49,9 @@ def export(
         else:
             from flows.report.figures import write_figures
 
+            tell = partial(typer.echo, err=True)
             with told(file, writing=0):
-                written += write_figures(cube, statistics, current.report_spec, file, width=width)
+                written += write_figures(cube, statistics, current.report_spec, file, width=width, say=tell)
     if as_json:
         emit([str(path) for path in written])
     else:

@@ -1,5 +1,5 @@
 """Reports: one self-contained page per study, drawn from surfaces and cubes."""
 
-from flows.report.page import build_report
+from flows.report.page import build_report, drawn_variables
 
-__all__ = ["build_report"]
+__all__ = ["build_report", "drawn_variables"]

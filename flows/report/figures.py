@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ _TEXT = {
 
 
 def write_figures(
-    cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], file: Path, *, width: str = "column"
+    cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], file: Path, *, width: str = "column",
+    say: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:  # fmt: skip
     """Draw the study's trade-off curves with their confidence bands, one figure for each of its panels.
 
@@ -41,6 +43,8 @@ def write_figures(
         Ends with .png, .svg or .pdf; text stays text in the latter two. A panel's name is added to its stem.
     width
         ``column`` (88 mm) or ``page`` (181 mm).
+    say
+        Told of every figure that leaves curves out.
 
     Returns
     -------
@@ -65,8 +69,11 @@ def write_figures(
             # Signs stay: panels of -5 and 5 dB are two files.
             words = re.sub(r"[^\w.+-]+", "-", name.lower())
             path = file.with_stem(f"{file.stem}-{words}".rstrip("-"))
+            plot, left_out = _overlay(part, completed)
+            if left_out:
+                say(f"{path.name}: {left_out}")
             with mpl.rc_context(_TEXT):
-                figure = hv.render(_overlay(part, completed), backend="matplotlib")
+                figure = hv.render(plot, backend="matplotlib")
                 _finish(figure, WIDTHS_MM[width] / 25.4)
                 # No date inside: the same cells give the same file.
                 dated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}[file.suffix]
@@ -111,10 +118,11 @@ def _line_style(dash: str) -> Any:
     return "-" if dash == "solid" else (0, tuple(0.5 * float(length) for length in dash.split()))
 
 
-def _overlay(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
+def _overlay(surfaces: xr.Dataset, spec: dict[str, Any]) -> tuple[Any, str]:
+    """The plot, and a sentence on the curves that it leaves out."""
     x, y = spec["x"], spec["y"]
     names = [f"{y}_{s}_feasible" for s in ("mean", "ci_low", "ci_high")]
-    series, _ = curve_series(surfaces, spec, names[0])
+    series, left_out = curve_series(surfaces, spec, names[0])
     labels = surfaces[x].values
     means, lows, highs = (along(surfaces, name, curve_axes(surfaces, spec, names[0]), x) for name in names)
     bands, curves = [], []
@@ -135,8 +143,9 @@ def _overlay(surfaces: xr.Dataset, spec: dict[str, Any]) -> Any:
         limits = (lowest * (lowest / highest) ** 0.08, highest * (highest / lowest) ** 0.08)
     else:
         limits = (lowest - 0.08 * (highest - lowest), highest + 0.08 * (highest - lowest))
-    return hv.Overlay([*bands, *curves]).opts(
+    plot = hv.Overlay([*bands, *curves]).opts(
         logy=bool(spec.get("log_y")), xlabel=axis_title(surfaces, x), ylim=tuple(map(float, limits)),
         ylabel=axis_title(surfaces, names[0]).replace(", mean feasible", ""), show_legend=False, aspect=1.4,
         fontsize={"labels": 7, "xticks": 7, "yticks": 7}, backend="matplotlib",
     )  # fmt: skip
+    return plot, left_out

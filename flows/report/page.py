@@ -85,6 +85,23 @@ _EVIDENCE = 1000
 """Letters of a claim's evidence; some list a band for every point of the grid."""
 
 
+def drawn_variables(report_spec: dict[str, Any], edge: str | None) -> tuple[frozenset[str], frozenset[str]]:
+    """The variables of a cube and of its surfaces that a report of them shows, beside their coordinates.
+
+    A large study has far more, which take longer to read than the report to draw.
+    """
+    shown = [report_spec["y"], *report_spec.get("also", []), *report_spec.get("table", [])]
+    parts = ("mean_feasible", "ci_low_feasible", "ci_high_feasible", "mean_paired")
+    counts = ("feasible_count", "planned_count", "paired_count", "solve_seconds_total")
+    edges = (f"{edge}_feasible_edge_{word}" for word in ("mean", "min", "max", "count"))
+    statistics = (f"{word}{name}_{part}" for word in ("", *_BESIDE) for name in shown for part in parts)
+    return frozenset(("status", "message", "relative_gap", "worst_violation")), frozenset((*counts, *edges, *statistics))
+
+
+_BESIDE = ("extracted_", "bound_")
+"""Beginnings of the variables that are drawn beside another one."""
+
+
 @dataclass(frozen=True)
 class Panel:
     """One plot, with its heading and what it leaves out."""
@@ -133,7 +150,7 @@ def panels(surfaces: xr.Dataset, spec: dict[str, Any], most: int | None = None) 
     values = surfaces[mean].transpose(*axes, ...).values
     full = np.isfinite(values).any(axis=tuple(range(len(axes), values.ndim)))
     choice = choose(full, most or full.size)
-    drawn = [f"{word}{y}_{s}_feasible" for word in ("", "extracted_", "bound_") for s in ("mean", "ci_low", "ci_high")]
+    drawn = [f"{word}{y}_{s}_feasible" for word in ("", *_BESIDE) for s in ("mean", "ci_low", "ci_high")]
     part = surfaces[[name for name in (*drawn, "feasible_count", "planned_count") if name in surfaces]]
     found = []
     for at in choice.places:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from fake_cube import quick_cube
+from fake_cube import grid_cube, quick_cube
 from matplotlib.image import imread
 
 from flows.report.figures import write_figures
@@ -75,3 +75,14 @@ def test_nothing_feasible_is_told(published: tuple[xr.Dataset, xr.Dataset], tmp_
         write_figures(
             cube, surfaces.assign(rcrb_m_mean_feasible=np.nan * surfaces["rcrb_m_mean_feasible"]), SPEC, tmp_path / "f.svg"
         )
+
+
+def test_a_figure_that_leaves_curves_out_says_so(published: tuple[xr.Dataset, xr.Dataset], tmp_path: Path) -> None:
+    cube = grid_cube({"x": 4, "nodes": 10, "draw": 20})
+    surfaces = compute_surfaces(cube, over=None, edge=None, paired=None)
+    said: list[str] = []
+    write_figures(cube, surfaces, {"x": "x", "y": "v0"}, tmp_path / "many.svg", say=said.append)
+    assert len(said) == 1
+    assert said[0].startswith("many.svg: 20 of 200 curves are shown")
+    write_figures(*published, SPEC, tmp_path / "few.svg", say=said.append)
+    assert len(said) == 1

@@ -1,0 +1,77 @@
+"""The averaged axis of a study from preview to report: one answer everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from test_report import own_part
+
+from flows.derive import load_published
+from flows.run import Run, surface_folder
+from pipeline.sweep import Sweep
+
+Write = Callable[..., Path]
+SPEC = "surfaces: {over: realisation, edge: level}\n"
+
+
+def published(file: Path, store: Path, *, preview: bool = False) -> Run:
+    run = Run(str(file), str(store), preview=preview)
+    with ThreadPoolExecutor(2) as pool:
+        Sweep(run.plan, run.store, pool, lambda: 2).run()
+    run.publish()
+    run.aggregate()
+    run.report()
+    return run
+
+
+def test_without_a_word_surfaces_preview_and_report_average_over_the_realisations(study_file: Write, tmp_path: Path) -> None:
+    run = published(study_file((SPEC, "")), tmp_path / "results", preview=True)
+    assert len(run.plan.keys[run.plan.within]) == 3 * 2, "ends and middle of the levels, both counts, one realisation"
+    surfaces = load_published(run.store, surface_folder(run.study.name))
+    assert (surfaces.attrs["over"], surfaces["error_m_mean_feasible"].dims) == ("realisation", ("level", "count"))
+    page = own_part(run.report_file.read_text(encoding="utf-8"))
+    assert "Mean over the realisations that are feasible" in page
+
+
+def test_realisations_are_kept_apart_by_none(study_file: Write, tmp_path: Path) -> None:
+    run = published(study_file((SPEC, "surfaces: {over: none}\n")), tmp_path / "results")
+    surfaces = load_published(run.store, surface_folder(run.study.name))
+    assert surfaces["error_m_mean_feasible"].dims == ("level", "count", "realisation")
+    assert "One value per cell" in own_part(run.report_file.read_text(encoding="utf-8"))
+
+
+def test_the_key_of_surfaces_follows_the_axis_and_not_its_spelling(study_file: Write, tmp_path: Path) -> None:
+    def key(surfaces: str) -> str:
+        return Run(str(study_file((SPEC, f"surfaces: {{{surfaces}}}\n"))), str(tmp_path / "results")).surface_key
+
+    same = {key(text) for text in ("over: realisation", "over: draw.realisation", "")}
+    assert len(same) == 1
+    assert {key("over: none"), key("edge: level")}.isdisjoint(same)
+
+
+@pytest.mark.parametrize(
+    "axes", ["      level: {path: signal.level_db, values: [10]}\n", ""], ids=["one point", "no other axis"]
+)
+def test_a_study_of_realisations_alone_has_a_report(study_file: Write, tmp_path: Path, axes: str) -> None:
+    old = '      level: {path: signal.level_db, values: "0:40:10"}\n      size.count: [1, 2]\n'
+    plain = ("report: {x: level, y: error_m, colour: count, log_y: true}\n", "report: {y: error_m}\n")
+    run = published(study_file((SPEC, ""), (old, axes), plain), tmp_path / "results")
+    page = own_part(run.report_file.read_text(encoding="utf-8"))
+    assert page.count('class="plot"') == 2
+    assert "All 3 planned cells are computed." in page
+
+
+def test_a_report_reads_what_it_shows_and_no_more(
+    study_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    run = published(study_file(), tmp_path / "results")
+    read: list[str] = []
+    get = run.store.get
+    monkeypatch.setattr(run.store, "get", lambda name: (read.append(name), get(name))[1])
+    run.report()
+    arrays = {name.split("/")[4] for name in read if name.count("/") > 4}
+    assert {"status", "error_m_mean_feasible", "level_feasible_edge_mean", "level"} <= arrays
+    assert arrays.isdisjoint({"error_m", "solve_seconds", "error_m_q50_feasible", "solve_seconds_mean_feasible"})
