@@ -31,14 +31,9 @@ def _cube(sizes: dict[str, int], variables: int) -> xr.Dataset:
         values = np.where(feasible, random.lognormal(size=shape), np.nan)
         data[f"v{i:02d}"] = (axes, values, {"units": "m", "long_name": f"quantity {i}", "volatile": 0})
     counts = {name: int((status == code).sum()) for name, code in STATUS_CODES.items()}
-    told: dict[str, Any] = {
-        "study": "noop",
-        "title": "Nothing",
-        "cells_by_status": json.dumps({n: c for n, c in counts.items() if c}),
-    }
-    return xr.Dataset(
-        data, {a: np.arange(n) for a, n in sizes.items()}, told | {"planned": status.size, "present": status.size}
-    )
+    told: dict[str, Any] = {"study": "noop", "title": "Nothing", "planned": status.size, "present": status.size}
+    told["cells_by_status"] = json.dumps({name: count for name, count in counts.items() if count})
+    return xr.Dataset(data, {a: np.arange(n) for a, n in sizes.items()}, told)
 
 
 def _cpu_seconds(work: Callable[[], Any]) -> float:

@@ -144,8 +144,9 @@ class Layers:
         # One table for all lines: tables of their own cost more than the lines.
         source, view, items = ColumnDataSource(_columns(self.lines)), CDSView(), []
         for n, (_, _, curve, name) in enumerate(self.lines):
-            glyph = Line(x=f"x{n}", y=f"y{n}", line_color=curve.colour, line_dash=curve.dash, line_width=2)
-            line = figure.add_glyph(source, glyph, view=view)
+            looks = {"line_color": curve.colour, "line_dash": curve.dash, "line_width": 2}
+            shown, muted = (Line(x=f"x{n}", y=f"y{n}", line_alpha=alpha, **looks) for alpha in (1.0, 0.2))
+            line = figure.add_glyph(source, shown, muted_glyph=muted, view=view)
             items.append(LegendItem(label=fill(name, _TITLE), renderers=[line]))
         common = [("", "@curve"), (self.x_title, "@at")]
         tips = [*common, (self.y_title, "@y{0.0000e}"), ("95 % band", "@band"), ("feasible", "@count")]

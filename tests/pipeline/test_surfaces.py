@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
 from scipy import stats
 
+import pipeline.surfaces
 from pipeline.experiment import STATUS_CODES
 from pipeline.surfaces import compute_surfaces
 
@@ -204,3 +205,18 @@ def test_c5_entries_of_a_profile_are_averaged_like_variables_of_their_own(cube: 
             assert_allclose(found, alone[f"tap_m_{word}"].values, rtol=1e-9, atol=1e-6)
     rest = [n for n in whole.data_vars if not str(n).startswith("taps")]
     xr.testing.assert_identical(whole[rest], surfaces_of(cube))
+
+
+def test_what_is_slow_is_done_once_for_each_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of a time: Student's quantile for each count of values, and one sort for all quantiles."""
+    cube = make_cube(np.full((3, 2, 7), STATUS_CODES["ok"]), np.ones((3, 2, 7)))
+    cube["status"][:, :, 4:] = [[STATUS_CODES["failed"]] * 3, [STATUS_CODES["ok"]] * 3]
+    asked: dict[str, list[int]] = {"quantile": [], "sort": []}
+
+    def counted(name: str, function: Any) -> Any:
+        return lambda first, *rest, **more: (asked[name].append(np.size(first)), function(first, *rest, **more))[1]
+
+    monkeypatch.setattr(pipeline.surfaces, "stdtrit", counted("quantile", pipeline.surfaces.stdtrit))
+    monkeypatch.setattr(np, "sort", counted("sort", np.sort))
+    surfaces_of(cube)
+    assert asked == {"quantile": [2, 2], "sort": [42, 42]}, "of error_m and solve_seconds"
