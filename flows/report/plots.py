@@ -32,6 +32,8 @@ SIZES = {
     "fontsize": {"labels": "11pt", "xticks": "10pt", "yticks": "10pt"},
 }  # fmt: skip
 
+_DOTS = 60
+"""Points that stand apart along a curve."""
 _ROOM = 100
 """Letters that stand side by side below an axis."""
 _TITLE = 48
@@ -150,7 +152,9 @@ class Layers:
             items.append(LegendItem(label=fill(name, _TITLE), renderers=[line]))
         common = [("", "@curve"), (self.x_title, "@at")]
         tips = [*common, (self.y_title, "@y{0.0000e}"), ("95 % band", "@band"), ("feasible", "@count")]
-        points = figure.scatter("x", "y", color="colour", size=7, source=self.points)
+        # Dots of many points would run together.
+        size = 7 if len(self.points["x"]) <= _DOTS * len(self.lines) else 4
+        points = figure.scatter("x", "y", color="colour", size=size, source=self.points)
         figure.add_tools(HoverTool(tooltips=tips, renderers=[points]))
         if self.squares:
             looks = {"fill_alpha": 0, "line_color": "colour", "line_width": 1.5}
