@@ -90,9 +90,8 @@ def read_version(store: Store, version: str, names: frozenset[str] | None = None
         If it is damaged, or takes more than half of the memory that is free.
     """
     files = StoredFiles(store, version)
-    wanted = None if names is None else names & {name.partition("/")[0] for name in files}
     try:
-        arrays = read_group(files, wanted, most=virtual_memory().available // 2)
+        arrays = read_group(files, names, most=virtual_memory().available // 2)
         found = as_dataset(arrays, group_attributes(files))
         (_CubeAttributes if version.startswith("cubes/") else _SurfaceAttributes).model_validate(found.attrs)
     except ValidationError as error:
