@@ -26,6 +26,9 @@ from pipeline.sweep import WorkerEnd
 EXITS, STARTS, MEMORY = "disac-worker-exit", "disac-task-start", "worker-restart-memory"
 """Topics of the events; Dask's nanny sends the last one when it ends a worker above its memory limit."""
 
+_ALL = "all"
+"""Topic of Dask's scheduler, which tells there what was aboard a worker that it has lost."""
+
 _PATIENCE_S = 2.0
 """A nanny that is there has told within a few hundredths of a second; one that went with its machine never will."""
 
@@ -67,7 +70,7 @@ def _telling(mark_stopped: Callable[[WorkerProcess], None]) -> Callable[[WorkerP
 
 
 class Scales(WorkerPlugin):  # type: ignore[misc]
-    """In each worker: tells its memory when a task begins, so that what the task adds is known."""
+    """In each worker: tells which task begins, and its memory then, so that what the task adds is known."""
 
     name = "disac-scales"
 
@@ -80,7 +83,12 @@ class Scales(WorkerPlugin):  # type: ignore[misc]
         """Tell the memory before a task."""
         if finish == "executing":
             worker, process = self._worker, self._process
-            told = {"rss": process.memory_info().rss, "fresh": self._fresh, "limit": worker.memory_manager.memory_limit or 0}
+            told = {
+                "key": str(key),
+                "rss": process.memory_info().rss,
+                "fresh": self._fresh,
+                "limit": worker.memory_manager.memory_limit or 0,
+            }
             worker.log_event(STARTS, {"worker": worker.address, "pid": process.pid} | told)
 
 
@@ -91,37 +99,56 @@ class WorkerEnds:
         self._client = client
         self._told: dict[str, dict[tuple[str, int], dict[str, Any]]] = {EXITS: {}, STARTS: {}, MEMORY: {}}
         """By topic, then by machine and process."""
+        self._aboard: dict[str, set[str]] = {}
+        """Tasks that a lost worker had been given, by its address."""
         self._news = threading.Condition()
 
     def __enter__(self) -> WorkerEnds:
         for topic in self._told:
             self._client.subscribe_topic(topic, self._keep(topic))
+        self._client.subscribe_topic(_ALL, self._keep_aboard)
         self._client.register_plugin(Witness())
         self._client.register_plugin(Scales())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for topic in self._told:
+        for topic in (*self._told, _ALL):
             self._client.unsubscribe_topic(topic)
 
     def _keep(self, topic: str) -> Callable[[tuple[float, dict[str, Any]]], None]:
         def keep(event: tuple[float, dict[str, Any]]) -> None:
+            process = get_address_host(event[1]["worker"]), event[1]["pid"]
             with self._news:
-                self._told[topic][get_address_host(event[1]["worker"]), event[1]["pid"]] = event[1]
+                if topic == STARTS:  # it lives: what was told of an earlier process of that number is past
+                    self._told[EXITS].pop(process, None)
+                    self._told[MEMORY].pop(process, None)
+                self._told[topic][process] = event[1]
                 self._news.notify_all()
 
         return keep
+
+    def _keep_aboard(self, event: tuple[float, dict[str, Any]]) -> None:
+        if event[1].get("action") == "remove-worker":
+            with self._news:
+                self._aboard[event[1]["worker"]] = {str(key) for key in event[1]["processing-tasks"]}
+                self._news.notify_all()
 
     def end_of(self, error: BaseException) -> WorkerEnd | None:
         """How the worker ended that a task's error is about; None if the error is about something else."""
         if not isinstance(error, KilledWorker):
             return None
-        worker = error.last_worker
+        worker, task = error.last_worker, str(error.task)
         process = worker.host, worker.pid
         with self._news:
-            self._news.wait_for(lambda: process in self._told[EXITS], timeout=_PATIENCE_S)
-            exit_, start, memory = (self._told[topic].pop(process, None) for topic in (EXITS, STARTS, MEMORY))
-        return judged(worker.host, exit_, start, memory)
+            # Each task that was aboard has such an error, and asks.
+            self._news.wait_for(lambda: process in self._told[EXITS] and worker.address in self._aboard, timeout=_PATIENCE_S)
+            exit_, start, memory = (self._told[topic].get(process) for topic in (EXITS, STARTS, MEMORY))
+            aboard = self._aboard.get(worker.address, {task})
+        end = judged(worker.host, exit_, start, memory)
+        if end.own_doing and len(aboard) > 1 and (start is None or start["key"] != task):
+            # Only one of them can have done it. Which one is not sure, unless it was seen to begin.
+            return WorkerEnd(False, f"the worker on {worker.host} ended with several tasks aboard", worker.host)
+        return end
 
 
 def judged(

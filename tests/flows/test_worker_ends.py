@@ -35,7 +35,14 @@ def cluster() -> Iterator[tuple[LocalCluster, Client]]:
     }  # fmt: skip
     with (
         dask.config.set(settings),
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50, memory_limit="500MB") as local,
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address=None,
+            silence_logs=50,
+            memory_limit="500MB",
+            resources={"GPU": 1},
+        ) as local,
         Client(local, set_as_default=False) as client,
     ):
         yield local, client
@@ -111,6 +118,24 @@ def test_w3_a_cell_that_kills_itself_like_the_system_would_is_tried_again_by_the
     assert status == "failed"
     assert message.startswith("The cell lost its worker 3 times (SIGKILL from outside on 127.0.0.1)")
     assert len(after.todo) == 1
+
+
+def test_w3_who_only_waits_on_a_worker_is_not_blamed_for_its_end(cluster: tuple[LocalCluster, Client]) -> None:
+    """Dask gives a worker more tasks than it computes, where they need resources or are sent to chosen workers."""
+    client = cluster[1]
+
+    def crash() -> None:
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    with WorkerEnds(client) as ends:
+        executor = client.get_executor(pure=False, retries=0, workers=sorted(client.nthreads())[:1])
+        guilty, waiting = executor.submit(crash), executor.submit(time.sleep, 0)
+        errors = [future.exception(timeout=30) for future in (waiting, guilty)]
+        told = [ends.end_of(error) for error in errors if error is not None]
+    assert [end.own_doing for end in told if end is not None] == [False, True]
+    assert told[0] is not None
+    assert told[0].cause.endswith("ended with several tasks aboard")
 
 
 START = {"rss": 200 * MB, "fresh": 150 * MB, "limit": 500 * MB}
