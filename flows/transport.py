@@ -140,6 +140,8 @@ def own_folder(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def own_scratch() -> Iterator[None]:
-    """Dask's scratch folder in a folder that is ours alone: Dask imports modules from it, and its own choice is below /tmp."""
-    with own_folder(Path(tempfile.gettempdir())) as folder, dask.config.set({"temporary-directory": str(folder)}):
+    """Dask's scratch folder in a folder that is ours alone: Dask imports modules from it, and others may have made its own."""
+    parent = Path(dask.config.get("temporary-directory", None) or tempfile.gettempdir())
+    parent.mkdir(parents=True, exist_ok=True)
+    with own_folder(parent) as folder, dask.config.set({"temporary-directory": str(folder)}):
         yield
