@@ -11,6 +11,7 @@ from test_report import own_part
 
 from flows.derive import load_published
 from flows.run import Run, surface_folder
+from pipeline.store import LocalStore
 from pipeline.sweep import Sweep
 
 Write = Callable[..., Path]
@@ -69,8 +70,8 @@ def test_a_report_reads_what_it_shows_and_no_more(
 ) -> None:  # fmt: skip
     run = published(study_file(), tmp_path / "results")
     read: list[str] = []
-    get = run.store.get
-    monkeypatch.setattr(run.store, "get", lambda name: (read.append(name), get(name))[1])
+    get = LocalStore.get
+    monkeypatch.setattr(LocalStore, "get", lambda store, name, *rest: (read.append(name), get(store, name, *rest))[1])
     run.report()
     arrays = {name.split("/")[4] for name in read if name.count("/") > 4}
     assert {"status", "error_m_mean_feasible", "level_feasible_edge_mean", "level"} <= arrays
