@@ -174,7 +174,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
     [
         "SIGINT",
         "SIGKILL",
-        "SIGHUP",
+        pytest.param("SIGHUP", marks=pytest.mark.slow),
         pytest.param("SIGTERM", marks=pytest.mark.slow),
         pytest.param("worker", marks=pytest.mark.slow),
     ],

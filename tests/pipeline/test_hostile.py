@@ -287,7 +287,8 @@ def test_s7_texts_of_a_store_reach_neither_the_terminal_nor_the_page(sound: tupl
     run = Run(file, str(store))
     run.publish()
     run.aggregate()
-    page = run.report().read_text(encoding="utf-8")
+    run.report()
+    page = run.report_file.read_text(encoding="utf-8")
     assert "<script>alert" not in page
     assert "<img src=x" not in page
     assert "&lt;img src=x" in page
