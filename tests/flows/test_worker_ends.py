@@ -120,17 +120,21 @@ def test_w3_a_cell_that_kills_itself_like_the_system_would_is_tried_again_by_the
     assert len(after.todo) == 1
 
 
-def test_w3_who_only_waits_on_a_worker_is_not_blamed_for_its_end(cluster: tuple[LocalCluster, Client]) -> None:
+def test_w3_who_only_waits_on_a_worker_is_not_blamed_for_its_end(cluster: tuple[LocalCluster, Client], tmp_path: Path) -> None:
     """Dask gives a worker more tasks than it computes, where they need resources or are sent to chosen workers."""
-    client = cluster[1]
+    client, begun = cluster[1], tmp_path / "begun"
 
     def crash() -> None:
-        time.sleep(0.5)
+        begun.touch()
+        time.sleep(1.0)
         os.kill(os.getpid(), signal.SIGSEGV)
 
     with WorkerEnds(client) as ends:
         executor = client.get_executor(pure=False, retries=0, workers=sorted(client.nthreads())[:1])
-        guilty, waiting = executor.submit(crash), executor.submit(time.sleep, 0)
+        guilty = executor.submit(crash)
+        while not begun.exists():
+            time.sleep(0.02)
+        waiting = executor.submit(abs, -3)
         errors = [future.exception(timeout=30) for future in (waiting, guilty)]
         told = [ends.end_of(error) for error in errors if error is not None]
     assert [end.own_doing for end in told if end is not None] == [False, True]
