@@ -106,6 +106,10 @@ def _texts(name: str, value: Any) -> NDArray[Any]:
 
 def _numbers(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Numbers in the declared dtype, if it is of their kind or a wider one and holds them."""
+    if dtype.kind not in _KINDS:
+        raise BrokenOutputError(
+            f"'{name}' is declared as {dtype.name}; accepted are floats, complex and signed integers, and str"
+        )
     if _has_masked(value):
         raise BrokenOutputError(f"'{name}' holds a masked value; write the missing value that is meant")
     try:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from poison import ANSWERS, VARIABLES, good
+from toy import ToyVariable
 
 from pipeline import worker as worker_module
 from pipeline.accepted import BrokenOutputError, accepted, storable
@@ -122,6 +123,11 @@ def test_w6_a_name_that_was_nearly_hit_is_told(tmp_path: Path) -> None:
     del answer["real"]
     with pytest.raises(BrokenOutputError, match=r"'real' is missing \(did you mean 'reel'\?\)"):
         accepted(answer, VARIABLES)
+
+
+def test_w6_a_dtype_without_a_missing_value_is_no_declaration() -> None:
+    with pytest.raises(BrokenOutputError, match="'flag' is declared as uint8; accepted are floats"):
+        accepted(good(flag=1), (*VARIABLES, ToyVariable("flag", "uint8")))
 
 
 def test_w3_a_cell_that_only_the_encoder_refuses_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

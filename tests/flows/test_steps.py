@@ -1,0 +1,110 @@
+"""The steps of a run are done once, by Prefect's tasks or without them; whose error it is decides what happens."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from rich.console import Console
+
+from flows import study_flow
+from flows.prefect_server import RunServer
+from flows.steps import Steps
+from pipeline.errors import SurroundingsError
+
+
+class FakeRun:
+    """Counts what is done; nothing is to be computed."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.plan, self.derivation = SimpleNamespace(todo=[]), None
+
+    def begin(self) -> None:
+        self.done.append("plan")
+
+    def publish(self) -> None:
+        self.done.append("publish")
+
+    def make(self, act: str, derivation: Any) -> str:
+        self.done.append(act)
+        return act
+
+
+def run_with(monkeypatch: pytest.MonkeyPatch, flow: Any, *, answers: bool) -> tuple[FakeRun, str]:
+    run, said = FakeRun(), io.StringIO()
+    monkeypatch.setattr(study_flow, "_flow", flow)
+    monkeypatch.setattr(study_flow, "answers", lambda url, patience_s: answers)
+    arguments: Any = (run, None, None, run, RunServer("http://127.0.0.1:9"), Console(file=said, width=200), lambda: None)
+    study_flow.run_study(*arguments)
+    return run, said.getvalue()
+
+
+ALL = ["plan", "publish", "aggregate", "report"]
+
+
+def _refused(*_: Any) -> None:
+    request = httpx.Request("POST", "http://127.0.0.1/api/task_runs/")
+    raise httpx.HTTPStatusError("503", request=request, response=httpx.Response(503, request=request))
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_server_that_refuses_in_mid_run_costs_no_step(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
+    def flow(run: Any, steps: Steps, guard: Any) -> None:
+        steps.do("plan")
+        steps.do("sweep")
+        _refused()
+
+    run, said = run_with(monkeypatch, flow, answers=answers)
+    assert run.done == ALL
+    assert said.count("does not answer: the run goes on without it") == 1
+
+
+def test_without_trouble_nothing_is_said_and_nothing_done_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def flow(run: Any, steps: Steps, guard: Any) -> None:
+        for name in ("plan", "sweep", "publish", "aggregate", "report"):
+            steps.do(name)
+
+    run, said = run_with(monkeypatch, flow, answers=True)
+    assert (run.done, said) == (ALL, "")
+
+
+def test_the_error_of_a_step_is_the_runs_whatever_prefect_makes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def flow(run: Any, steps: Steps, guard: Any) -> None:
+        steps._parts["sweep"] = _no_disk
+        try:
+            steps.do("sweep")
+        except SurroundingsError as error:
+            raise RuntimeError("Flow run encountered an exception") from error
+
+    with pytest.raises(SurroundingsError, match="no space"):
+        run_with(monkeypatch, flow, answers=False)
+
+
+def _no_disk() -> None:
+    raise SurroundingsError("no space")
+
+
+def test_a_bug_between_the_steps_is_no_lost_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    def flow(run: Any, steps: Steps, guard: Any) -> None:
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError):
+        run_with(monkeypatch, flow, answers=True)
+
+
+def test_a_step_that_failed_is_not_tried_again() -> None:
+    tries: list[int] = []
+
+    def fails() -> None:
+        tries.append(1)
+        raise SurroundingsError("once")
+
+    steps = Steps({"one": fails, "two": lambda: tries.append(2)})
+    for _ in range(2):
+        with pytest.raises(SurroundingsError):
+            steps.rest()
+    assert tries == [1]
