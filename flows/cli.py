@@ -6,8 +6,10 @@ or store failed (3 wins over 1).
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -310,7 +312,11 @@ def main() -> None:
         print(f"disac: {plain(error)}", file=sys.stderr)
         code = EXIT_INCOMPLETE
     except KeyboardInterrupt:
-        code = 130
+        code = lifecycle.exit_code()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        code = 128 + signal.SIGHUP  # the terminal was closed while something was printed
     except SystemExit as end:
         code = end.code
     if "prefect" in sys.modules:

@@ -98,6 +98,7 @@ def _at_address(profile: AddressProfile) -> Iterator[Cluster]:
 
 @contextmanager
 def _local(profile: LocalProfile, workers: int | None) -> Iterator[Cluster]:
+    import dask.config
     from distributed import Client, LocalCluster, Security, WorkerPlugin
     from distributed.worker_memory import parse_memory_limit
 
@@ -111,6 +112,9 @@ def _local(profile: LocalProfile, workers: int | None) -> Iterator[Cluster]:
     memory = parse_memory_limit(profile.memory_limit, 1, count, logger=logging.getLogger(__name__))
     security = Security() if profile.insecure else Security(**credentials(*self_signed()))
     with (
+        # Dask's cluster gives a worker up that is not back in time, and a busy machine takes long to start one: nannies here
+        # live as long as the run and always bring theirs back.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}),
         own_scratch(),
         LocalCluster(
             n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",

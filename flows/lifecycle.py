@@ -15,6 +15,12 @@ import psutil
 _PATIENCE_S = 0.8
 
 _hooks: list[Callable[[], None]] = []
+_ended_by: list[int] = []
+
+
+def exit_code() -> int:
+    """Exit code of a run that a signal ended; that of an interrupt where none is known."""
+    return 128 + (_ended_by[0] if _ended_by else signal.SIGINT)
 
 
 @contextlib.contextmanager
@@ -56,6 +62,11 @@ def end_on_signals(farewell: str) -> None:
         if ending.is_set():
             return
         ending.set()
+        _ended_by.append(number)
+        if number == signal.SIGHUP:
+            # The terminal is gone: what is printed on the way out goes nowhere, and must not fail.
+            for stream in (1, 2):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         with contextlib.suppress(OSError):  # the terminal may be what has gone
             print(f"\n{farewell}", file=sys.stderr, flush=True)
         timer = threading.Timer(_PATIENCE_S, end_now, args=(128 + number,))

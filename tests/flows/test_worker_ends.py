@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import os
 import signal
 import threading
@@ -13,7 +15,7 @@ from typing import Any
 import dask
 import psutil
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, KilledWorker, LocalCluster
 
 from flows.worker_ends import WorkerEnds, judged
 from pipeline.experiment import STATUS_NAMES
@@ -30,7 +32,8 @@ MB = 10**6
 def cluster() -> Iterator[tuple[LocalCluster, Client]]:
     settings = {
         "distributed.scheduler.allowed-failures": 0, "distributed.scheduler.worker-saturation": 1.0,
-        "distributed.worker.memory.terminate": 0.9, "distributed.worker.memory.pause": False,
+        "distributed.deploy.lost-worker-timeout": "1 day", "distributed.worker.memory.terminate": 0.9,
+        "distributed.worker.memory.pause": False,
         "distributed.worker.memory.spill": False, "distributed.worker.memory.target": False,
     }  # fmt: skip
     with (
@@ -140,6 +143,32 @@ def test_w3_who_only_waits_on_a_worker_is_not_blamed_for_its_end(cluster: tuple[
     assert [end.own_doing for end in told if end is not None] == [False, True]
     assert told[0] is not None
     assert told[0].cause.endswith("ended with several tasks aboard")
+
+
+@pytest.fixture
+def own_dask_config() -> Iterator[None]:
+    """What a test sets of Dask's configuration goes with it."""
+    before = copy.deepcopy(dask.config.config)
+    yield
+    dask.config.config.clear()
+    dask.config.config.update(before)
+
+
+@pytest.mark.usefixtures("own_dask_config")
+def test_w2_a_local_worker_that_is_long_in_coming_back_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a worker takes longer to start than `lost-worker-timeout` of other clusters; it was given up then."""
+    from flows.cluster import connect
+
+    slow = tmp_path / "slow_to_start.py"
+    slow.write_text("import time\ntime.sleep(2.0)\n")
+    monkeypatch.setenv("DISAC_CONFIG", str(tmp_path / "dask_config.yaml"))
+    parts = {"deploy": {"lost-worker-timeout": "1s"}, "worker": {"preload": [str(slow)]}, "scheduler": {"allowed-failures": 0}}
+    (tmp_path / "dask_config.yaml").write_text(json.dumps({"distributed": parts}))
+    with connect(None, 1) as cluster:
+        executor = cluster.executor()
+        with pytest.raises(KilledWorker):
+            executor.submit(os._exit, 1).result(timeout=30)
+        assert executor.submit(abs, -3).result(timeout=60) == 3
 
 
 START = {"rss": 200 * MB, "fresh": 150 * MB, "limit": 500 * MB}
