@@ -15,8 +15,20 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+_MOST_SHOWN = 2_000
+
+
 class UsageError(Exception):
-    """The input cannot be used as written; the command line exits with code 2 and prints the message alone."""
+    """The input cannot be used as written; the command line exits with code 2 and prints the message alone.
+
+    A message that quotes a very long value keeps its beginning and its end.
+    """
+
+    def __init__(self, message: str) -> None:
+        left_out = len(message) - 2 * _MOST_SHOWN
+        if left_out > _MOST_SHOWN:
+            message = f"{message[:_MOST_SHOWN]} ... ({left_out:,} letters left out) ... {message[-_MOST_SHOWN:]}"
+        super().__init__(message)
 
 
 class SurroundingsError(Exception):

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 from pydantic import BaseModel, ValidationError, field_validator
 
-from pipeline.errors import broken_rule
+from pipeline.errors import UsageError, broken_rule
 
 
 class _Order(BaseModel):
@@ -35,3 +35,12 @@ def test_a_broken_rule_is_a_sentence(content: dict[str, object], sentence: str) 
     with pytest.raises(ValidationError) as raised:
         _Order.model_validate(content)
     assert broken_rule(raised.value.errors()[0]) == sentence
+
+
+def test_a_message_that_quotes_a_long_value_keeps_its_ends() -> None:
+    told = str(UsageError(f"file, line 3: found {'x' * 1_000_000}; write a number"))
+    assert told.startswith("file, line 3: found xxx")
+    assert told.endswith("xxx; write a number")
+    assert "letters left out" in told
+    assert len(told) < 5_000
+    assert str(UsageError("y" * 6_000)) == "y" * 6_000
