@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+MOST_LETTERS = 4_000
+"""Letters of a label: a cube gives each label of an axis the room of the longest."""
+
 _NEARLY = 1e-9
 _MOST_WARNINGS = 3
+_HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+_WITHOUT_SHAPE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+"""What Unicode lets a font draw as nothing, beside the categories above."""
 
 
-def look_alike(texts: Iterable[Any]) -> str:
+def refused_label(values: Iterable[Any]) -> str:
     """Why some text cannot be a label beside the others, as a sentence; empty where all can.
 
-    One text in two Unicode forms makes two labels that nobody tells apart; so does a character that is not seen.
+    One text in two Unicode forms makes two labels that nobody tells apart, and so does a character that is not seen.
+    Compared is the compatibility form (NFKC): a micro sign is a Greek mu, a wide letter a letter, any space a space.
     """
     forms: dict[str, str] = {}
-    for text in texts:
-        if not isinstance(text, str) or (text.isascii() and text.isprintable()):
+    for value in values:
+        text = json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+        if not isinstance(text, str):
             continue
-        hidden = next((letter for letter in text if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")), None)
-        if hidden is not None:
-            return f"the label {text!a} holds the character U+{ord(hidden):04X}, which is not seen; leave it out"
-        other = forms.setdefault(unicodedata.normalize("NFC", text), text)
+        if len(text) > MOST_LETTERS:
+            return f"a label has {len(text):,} letters, {text[:20]!a}...; up to {MOST_LETTERS:,} are accepted"
+        if not (text.isascii() and text.isprintable()):
+            hidden = next((letter for letter in text if unicodedata.category(letter) in _HIDDEN), None)
+            if hidden is not None:
+                return f"the label {text!a} holds the character U+{ord(hidden):04X}, which is not seen; leave it out"
+        form = " ".join(_WITHOUT_SHAPE.sub("", unicodedata.normalize("NFKC", text)).split())
+        other = forms.setdefault(form, text)
         if other != text:
             return f"the labels {other!a} and {text!a} are two forms of one text and look alike; write one of them"
     return ""
@@ -35,6 +49,6 @@ def nearly_equal(name: str, labels: Sequence[Any]) -> Iterator[str]:
     numbers = sorted(label for label in labels if isinstance(label, float))
     pairs = [(a, b) for a, b in itertools.pairwise(numbers) if a != b and math.isclose(a, b, rel_tol=_NEARLY)]
     for a, b in pairs[:_MOST_WARNINGS]:
-        yield f"axis '{name}': {a!r} and {b!r} are nearly equal and two cells each; if one is meant, write it once"
+        yield f"axis '{name}': {a!r} and {b!r} are nearly equal and two values; if one is meant, write it once"
     if len(pairs) > _MOST_WARNINGS:
         yield f"axis '{name}': {len(pairs) - _MOST_WARNINGS} more pairs of values are nearly equal"

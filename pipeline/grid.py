@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,17 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from pipeline.alike import look_alike, nearly_equal
-from pipeline.errors import UsageError, near_miss
-from pipeline.study import OPTIONS, AxisFile, GridFile, SpacedValues, Study, known_paths, long_name, resolve_path
+from pipeline.alike import nearly_equal, refused_label
+from pipeline.conditions import labels_named
+from pipeline.sizes import refuse_too_large, refuse_too_many
+from pipeline.study import OPTIONS, AxisFile, SpacedValues, Study, known_paths, long_name, resolve_path
 from pipeline.typed import typed_entries
 from pipeline.values import (
     KeyPath,
+    as_text,
     axis_values,
     build,
     canonical_text,
     count_values,
-    is_range,
     label_of,
     labels_of,
     leaf_value,
@@ -35,12 +35,8 @@ from pipeline.values import (
     short_name,
     unit_of,
 )
-from pipeline.zarrio import numpy_dtype
 
 T = TypeVar("T")
-
-MOST_CELLS = 20_000_000
-"""Planning takes up to 400 bytes a cell."""
 
 
 @dataclass(frozen=True)
@@ -132,18 +128,16 @@ def _no_collection() -> Iterator[None]:
 
 
 def _expanded(study: Study) -> Cells:
-    for grid, at in zip(study.grids, study.grid_paths, strict=True):
-        _refuse_too_many(study, {key: _length(study, spec, (*at, "axes", key)) for key, spec in grid.axes.items()})
-    written = [
-        [_raw_axis(study, key, spec, (*at, "axes", key)) for key, spec in grid.axes.items()]
-        for grid, at in zip(study.grids, study.grid_paths, strict=True)
-    ]
+    placed = tuple(zip(study.grids, study.grid_paths, strict=True))
+    lengths = [{k: _length(study, spec, (*at, "axes", k)) for k, spec in grid.axes.items()} for grid, at in placed]
+    refuse_too_large(study, lengths)
+    written = [[_raw_axis(study, key, spec, (*at, "axes", key)) for key, spec in grid.axes.items()] for grid, at in placed]
     grids = [_grid_axes(study, raws) for raws in written]
     axes = _outer_join(study, grids)
-    _refuse_too_many(study, {axis.name: len(axis.labels) for axis in axes})
+    refuse_too_many(study, {axis.name: len(axis.labels) for axis in axes})
     _check_names(study, axes)
     _refuse_idle_overrides(study, grids)
-    parts = [_grid_index(study, g, at, own, axes) for g, at, own in zip(study.grids, study.grid_paths, grids, strict=True)]
+    parts = _indices(study, grids, axes)
     index = np.concatenate(parts)
     shape = tuple(len(axis.labels) for axis in axes)
     if len(parts) > 1 and axes:
@@ -153,7 +147,14 @@ def _expanded(study: Study) -> Cells:
         index = np.stack(np.unravel_index(flat, shape), axis=1).astype(np.int32)
     if not len(index):
         raise study.source.error(("grids",), "no cell is left: 'where' and 'exclude' remove them all")
-    return Cells(study, axes, index, tuple(w for axis in axes for w in nearly_equal(axis.name, axis.labels)))
+    return Cells(study, axes, index, tuple(_warnings(axes)))
+
+
+def _warnings(axes: Sequence[Axis]) -> Iterator[str]:
+    for axis in axes:
+        yield from nearly_equal(axis.name, axis.labels)
+        for member, values in axis.members.items():
+            yield from nearly_equal(member, values)
 
 
 def _refuse_idle_overrides(study: Study, grids: Sequence[Mapping[str, Axis]]) -> None:
@@ -237,10 +238,13 @@ def _typed_axis(study: Study, raw: _Raw, beside: Mapping[str, Any]) -> Axis:
     if raw.labels is not None:
         _refuse_duplicates(study, raw.labels, raw.at)
         _refuse_duplicates(study, entries, raw.at)
+        for texts in (raw.labels, *([entry[path] for entry in entries] for path in paths)):
+            _refuse_labels(study, texts, raw.at)
         members = {short_name(path, known): labels_of(e[path] for e in entries) for path in paths}
         return Axis(raw.key, paths, raw.labels, entries, members, "1", raw.key)
     path, typed = paths[0], tuple(e[paths[0]] for e in entries)
     _refuse_duplicates(study, typed, raw.at)
+    _refuse_labels(study, typed, raw.at)
     labels = labels_of(typed)
     name = short_name(path, known) if path == raw.key or "." in raw.key else raw.key
     return Axis(name, paths, labels, entries, {}, unit_of(path), long_name(study, path))
@@ -254,7 +258,10 @@ def _refuse_duplicates(study: Study, values: Sequence[Any], at: KeyPath) -> None
         if text in seen:
             raise study.source.error(at, f"the value {text} stands twice")
         seen.add(text)
-    if refusal := look_alike(values):
+
+
+def _refuse_labels(study: Study, values: Sequence[Any], at: KeyPath) -> None:
+    if refusal := refused_label(values):
         raise study.source.error(at, refusal)
 
 
@@ -273,13 +280,13 @@ def _outer_join(study: Study, grids: Sequence[Mapping[str, Axis]]) -> tuple[Axis
         entries: dict[str, tuple[Any, Mapping[str, Any]]] = {}
         for version in versions:
             for label, entry in zip(version.labels, version.entries, strict=True):
-                known = entries.setdefault(canonical_text(label), (label, entry))
+                known = entries.setdefault(as_text(label), (label, entry))
                 if known[1] is not entry and not same_value(known[1], entry):
                     raise study.source.error(
                         ("grids",), f"the label '{label}' of axis '{name}' sets different values in different grids"
                     )
         merged = list(entries.values())
-        if refusal := look_alike(label for label, _ in merged):
+        if refusal := refused_label(label for label, _ in merged):
             raise study.source.error(("grids",), f"axis '{name}': {refusal}")
         numeric = all(isinstance(label, int | float) and not isinstance(label, bool) for label, _ in merged)
         if numeric and len(grids) > 1:
@@ -325,7 +332,7 @@ def _check_names(study: Study, axes: Sequence[Axis]) -> None:
             proposals = f"'{axis.paths[0].replace('.', '_')}' or 'study_{axis.name}'"
             advice = f"name it, e.g. {proposals}: {{path: {axis.paths[0]}, values: ...}}"
             if not _NAME.match(name):
-                raise study.source.error(("axes",), f"'{name}' cannot name an axis (letters, digits, '_', '-'); {advice}")
+                raise study.source.error(("axes",), f"{name!a} cannot name an axis (letters, digits, '_', '-'); {advice}")
             if name in taken:
                 raise study.source.error(("axes",), f"'{name}' is already the name of {taken[name]}; {advice}")
         taken |= dict.fromkeys((axis.name, *axis.members), f"another coordinate, of the axis '{axis.name}'")
@@ -334,112 +341,54 @@ def _check_names(study: Study, axes: Sequence[Axis]) -> None:
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 
-def _grid_index(study: Study, grid: GridFile, at: KeyPath, own: Mapping[str, Axis], axes: Sequence[Axis]) -> NDArray[np.int32]:
-    """Label numbers of one grid's cells in the joined cube."""
-    numbers = []
-    for axis in axes:
-        source = own.get(axis.name) or _base_axis(study, [axis])
-        if source is axis:
-            numbers.append(np.arange(len(axis.labels), dtype=np.int32))
-            continue
-        places = {canonical_text(label): i for i, label in enumerate(axis.labels)}
-        numbers.append(np.array([places[canonical_text(label)] for label in source.labels], dtype=np.int32))
-    masks = [_matches(study, condition, (*at, "exclude", i), axes, own) for i, condition in enumerate(grid.exclude)]
-    kept = [_matches(study, {name: c}, (*at, "where"), axes, own) for name, c in grid.where.items()]
+def _places(axis: Axis) -> dict[str, int]:
+    """Number of each label by its text."""
+    return {as_text(label): i for i, label in enumerate(axis.labels)}
+
+
+def _indices(study: Study, grids: Sequence[Mapping[str, Axis]], axes: Sequence[Axis]) -> list[NDArray[np.int32]]:
+    """Per grid the label numbers of its cells in the joined cube."""
+    conditional = any(grid.where or grid.exclude for grid in study.grids)
+    places = [_places(axis) if conditional or len(grids) > 1 else {} for axis in axes]
+    # Where a grid lacks an axis it sits at the base value: found once, for it looks through all labels.
+    lacked = [any(axis.name not in own for own in grids) for axis in axes]
+    bases = [_base_axis(study, [axis]).labels[:1] if lacks else () for axis, lacks in zip(axes, lacked, strict=True)]
+    names = [(axis.name, *axis.paths) for axis in axes]
+    labels = [axis.labels for axis in axes]
+    parts = []
+    for grid, at, own in zip(study.grids, study.grid_paths, grids, strict=True):
+        numbers = [
+            np.arange(len(axis.labels), dtype=np.int32)
+            if own.get(axis.name) is axis
+            else np.array([there[as_text(x)] for x in (own[axis.name].labels if axis.name in own else base)], np.int32)
+            for axis, there, base in zip(axes, places, bases, strict=True)
+        ]
+        kept = [labels_named(study, {n: c}, (*at, "where"), names, places, labels, own) for n, c in grid.where.items()]
+        dropped = [
+            labels_named(study, condition, (*at, "exclude", i), names, places, labels, own)
+            for i, condition in enumerate(grid.exclude)
+        ]
+        parts.append(_cells_left(numbers, kept, dropped))
+    return parts
+
+
+Hits = Mapping[int, NDArray[np.bool_]]
+
+
+def _cells_left(numbers: list[NDArray[np.int32]], kept: Sequence[Hits], dropped: Sequence[Hits]) -> NDArray[np.int32]:
+    """Cells of the product of the axes' label numbers, without those that a condition leaves out."""
+    if not numbers:
+        return np.zeros((1, 0), dtype=np.int32)
     for condition in kept:
         for a, matching in condition.items():
             numbers[a] = numbers[a][matching[numbers[a]]]
-    if not axes:
-        return np.zeros((1, 0), dtype=np.int32)
     mesh = np.meshgrid(*numbers, indexing="ij", copy=False)
     index = np.stack([m.ravel() for m in mesh], axis=1).astype(np.int32, copy=False)
-    for mask in masks:
-        matched = np.ones(len(index), dtype=bool)
-        for a, matching in mask.items():
-            matched &= matching[index[:, a]]
-        index = index[~matched]
-    return index
-
-
-def _matches(
-    study: Study, condition: Mapping[str, Any], at: KeyPath, axes: Sequence[Axis], own: Mapping[str, Axis]
-) -> dict[int, NDArray[np.bool_]]:
-    """Per axis of the cube (by number) which of its labels a condition names."""
-    found: dict[int, NDArray[np.bool_]] = {}
-    if not condition:
-        raise study.source.error(at, "an empty condition names every cell; name at least one axis")
-    for name, wanted in condition.items():
-        number = next((a for a, axis in enumerate(axes) if name in (axis.name, *axis.paths)), None)
-        if number is None or axes[number].name not in own:
-            raise study.source.error(
-                (*at, name), f"no axis '{name}' in this grid{near_miss(name, own)}; axes: {', '.join(own)}"
-            )
-        labels = axes[number].labels
-        if isinstance(wanted, dict):
-            if not set(wanted) <= {"min", "max"} or not wanted:
-                raise study.source.error((*at, name), f"found {wanted!r}; write a value, a list, or {{min: ..., max: ...}}")
-            low, high = wanted.get("min", -np.inf), wanted.get("max", np.inf)
-            try:
-                hit = np.array([low <= label <= high for label in labels])
-            except TypeError as error:
-                raise study.source.error((*at, name), f"the labels of '{name}' have no order; write a list") from error
-            found[number] = found.get(number, True) & hit
-            continue
-        options = axis_values(wanted) if is_range(wanted) else wanted if isinstance(wanted, list) else [wanted]
-        named = [{canonical_text(o), canonical_text(float(o)) if _is_number(o) else ""} for o in options]
-        here = [canonical_text(label) for label in labels]
-        unknown = [o for o, texts in zip(options, named, strict=True) if texts.isdisjoint(here)]
-        # A range may step over labels that are not there; a value written out may not.
-        if len(unknown) == len(options) or (unknown and not is_range(wanted)):
-            raise study.source.error(
-                (*at, name), f"{', '.join(map(repr, unknown))} names no value of the axis '{name}'"
-                f"{near_miss(str(unknown[0]), map(str, labels))}; its values: {', '.join(map(str, labels))}"
-            )  # fmt: skip
-        hit = np.isin(here, [text for texts in named for text in texts])
-        found[number] = found.get(number, True) & hit
-    return found
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def dense_bytes(study: Study, cells: int) -> int:
-    """Bytes of a dense cube in memory; own dimensions of open length count as one entry."""
-    per_cell = 1 + 16
-    for variable in study.experiment.variables:
-        if variable.name in kept_names(study) and variable.kind == "cube":
-            entries = math.prod(len(variable.coords.get(dim, (0,))) for dim in variable.dims)
-            per_cell += entries * numpy_dtype(variable.dtype).itemsize
-    return per_cell * cells
-
-
-def kept_names(study: Study) -> tuple[str, ...]:
-    """Names of the variables that a study keeps: all unless it says so."""
-    return study.keep or tuple(v.name for v in study.experiment.variables)
-
-
-def _refuse_too_many(study: Study, lengths: Mapping[str, int]) -> None:
-    """Refuse a cube above the study's limit, or more cells than a plan holds, and say how to split it (rule G4).
-
-    Parameters
-    ----------
-    lengths
-        Number of values of each axis.
-    """
-    cells = math.prod(lengths.values())
-    size, limit = dense_bytes(study, cells), study.max_dense_bytes
-    if size <= limit and cells <= MOST_CELLS:
-        return
-    longest = max(lengths, key=lambda name: lengths[name])
-    shape = " x ".join(f"{name} {length:,}" for name, length in lengths.items())
-    what = (
-        f"the dense cube would take {size:,} bytes for {cells:,} cells ({shape}), the limit is max_dense_bytes: {limit:,}"
-        if size > limit
-        else f"there would be {cells:,} cells ({shape}); a plan holds {MOST_CELLS:,}"
-    )
-    way_out = ". Or raise the limit" if size > limit and cells <= MOST_CELLS else ""
-    raise UsageError(
-        f"{study.source.name}: {what}. Split it along '{longest}' ({lengths[longest]:,} values): one study file for each part, "
-        f"with a name of its own, opened together as a DataTree by pipeline.open_store(...).tree(...){way_out}"
-    )
+    if not dropped:
+        return index
+    # What one item drops is a box, so that many items cost the cells that they drop and not all cells each.
+    left = np.ones([len(own) for own in numbers], dtype=bool)
+    for condition in dropped:
+        box = [np.flatnonzero(condition[a][own]) if a in condition else np.arange(len(own)) for a, own in enumerate(numbers)]
+        left[np.ix_(*box)] = False
+    return index[left.ravel()]

@@ -8,7 +8,7 @@ name and options it makes the *scenario key*; with the code digest, the *key*.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -122,9 +122,10 @@ class _Template:
     """The cells' canonical texts as constant stretches and one fragment per axis leaf, in sorted order of the paths.
 
     Leaves are independent, so a leaf set by an axis is canonicalised once per axis value and not once per cell.
+    Of the paths those that begin with ``head`` count, without it.
     """
 
-    def __init__(self, cells: Cells) -> None:
+    def __init__(self, cells: Cells, head: str = "") -> None:
         study = cells.study
         set_by_axes = {path for axis in cells.axes for path in axis.paths}
         set_options = {path.removeprefix(OPTIONS) for path in set_by_axes if path.startswith(OPTIONS)}
@@ -133,15 +134,18 @@ class _Template:
         entries = {f"scenario.{p}": t for p, t in canonical_scenario(study.scenario, set_by_axes).items()}
         entries |= {f"options.{p}": t for p, t in canonical_scenario(study.options, set_options).items()}
         entries["experiment"] = canonical_text(study.experiment.name)
+        entries = {p.removeprefix(head): t for p, t in entries.items() if p.startswith(head)}
         varied: dict[str, tuple[int, list[str]]] = {}
         for a, axis in enumerate(cells.axes):
             for path in axis.paths:
                 full = path if path.startswith(OPTIONS) else f"scenario.{path}"
-                head, _, rest = full.partition(".")
-                name = f"{head}.{_identity_path(rest, fields[full])}"
-                head = canonical_text(name)
+                if not full.startswith(head):
+                    continue
+                side, _, rest = full.partition(".")
+                name = f"{side}.{_identity_path(rest, fields[full])}".removeprefix(head)
                 texts = _texts(fields[full], [entry[path] for entry in axis.entries])
-                varied[name] = (a, ["" if text is None else f"{head}:{text}," for text in texts])
+                before = canonical_text(name)
+                varied[name] = (a, ["" if text is None else f"{before}:{text}," for text in texts])
         # Pieces in sorted order of the paths; each ends with a comma, the last of which is cut off when joined.
         self.pieces: list[str | tuple[int, list[str]]] = []
         for path in sorted({*entries, *varied}):
@@ -159,6 +163,13 @@ class _Template:
         """Per piece the constant, or the fragment of every cell."""
         return [p if isinstance(p, str) else np.array(p[1], dtype=object)[index[:, p[0]]].tolist() for p in self.pieces]
 
+    def texts(self, index: NDArray[np.int32]) -> Iterator[str]:
+        """Canonical text of every cell."""
+        columns = (iter([c] * len(index)) if isinstance(c, str) else c for c in self.columns(index))
+        join = "".join
+        for parts in zip(*columns, strict=True):
+            yield "{" + join(parts)[:-1] + "}"
+
 
 def _template(cells: Cells) -> _Template:
     """The template of these cells, built once."""
@@ -174,6 +185,12 @@ def cell_text(cells: Cells, i: int) -> str:
     return _template(cells).text(cells.index[i])
 
 
+def option_texts(cells: Cells, index: NDArray[np.int32]) -> list[str]:
+    """Canonical text of the options of cells by their label numbers; no options are validated."""
+    template = _Template(cells, OPTIONS)
+    return list(template.texts(index)) if template.pieces else ["{}"] * len(index)
+
+
 def cell_keys(cells: Cells, code_digest: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Keys and scenario keys of all planned cells.
 
@@ -186,11 +203,7 @@ def cell_keys(cells: Cells, code_digest: str) -> tuple[NDArray[np.uint8], NDArra
     count = len(cells.index)
     input_files(cells)  # remember the files' digests as they are now, with the keys
     scenario_keys = bytearray()
-    columns = _template(cells).columns(cells.index)
-    rows = zip(*(iter([c] * count) if isinstance(c, str) else c for c in columns), strict=True)
-    join = "".join
-    for parts in rows:
-        text = "{" + join(parts)[:-1] + "}"
+    for text in _template(cells).texts(cells.index):
         scenario_keys += blake2b(text.encode("ascii"), digest_size=_KEY_BYTES).digest()
     found = np.frombuffer(bytes(scenario_keys), dtype=np.uint8).reshape(count, _KEY_BYTES)
     return keys_under(found, code_digest), found

@@ -21,10 +21,11 @@ from pydantic import BaseModel, ValidationError
 from pipeline.adoptions import adopted_by
 from pipeline.digest import CodeDigest, code_digest, explain_change
 from pipeline.experiment import STATUS_CODES, STATUS_NAMES
-from pipeline.grid import Cells, dense_bytes, expand, kept_names
-from pipeline.identity import canonical_options, canonical_scenario, cell_keys, keyed_content, keys_under
+from pipeline.grid import Cells, expand
+from pipeline.identity import canonical_options, canonical_scenario, cell_keys, keyed_content, keys_under, option_texts
 from pipeline.ledger import Choice, Ledger, as_words, open_ledger
 from pipeline.segment import KEY_BYTES, Text
+from pipeline.sizes import dense_bytes, kept_names
 from pipeline.store import MOST_RECORD_BYTES, Store, content_name
 from pipeline.study import Study
 
@@ -32,6 +33,8 @@ CUBE_FORMAT = 1
 KEYS = "ledger/keys/"
 MANY_CELLS = 50_000
 """From here on keys are stored by a run: making a million takes three seconds, reading them a tenth of one."""
+MOST_NAMED = 20
+"""New values of an axis that a plan names one by one."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class Plan:
     def expected_seconds(self) -> float | None:
         """Worker seconds for what is to be computed, from past cells; None when a class has no past."""
         past = self.ledger.cost_per_cell()
+        if not past:
+            return None
         total = 0.0
         for cost_class, count in Counter(self.cost_classes).items():
             if cost_class not in past:
@@ -225,7 +230,7 @@ def cost_classes(cells: Cells, positions: NDArray[np.int64]) -> NDArray[np.objec
         return np.empty(0, dtype=object)
     index = cells.index[positions][:, option_axes]
     unique, first, inverse = np.unique(index, axis=0, return_index=True, return_inverse=True)
-    texts = np.array([canonical_options(cells.options(int(positions[i]))) for i in first], dtype=object)
+    texts = np.array(option_texts(cells, cells.index[positions[first]]), dtype=object)
     return texts[inverse.reshape(-1)] if len(unique) else np.empty(0, dtype=object)
 
 
@@ -331,8 +336,11 @@ def _why_new(plan: Plan, cells: NDArray[np.int64]) -> Counter[str]:
         fresh = new[plan.cells.index[cells, a]] & left
         left &= ~fresh
         kind = "new value on axis" if axis.name in last.axes else "new axis"
-        for value, count in zip(*np.unique(plan.cells.index[cells[fresh], a], return_counts=True), strict=True):
+        values, numbers = np.unique(plan.cells.index[cells[fresh], a], return_counts=True)
+        for value, count in zip(values[:MOST_NAMED], numbers[:MOST_NAMED], strict=True):
             counts[f"{kind} {axis.name}: {axis.labels[value]}"] += int(count)
+        if len(values) > MOST_NAMED:
+            counts[f"{kind} {axis.name}: {len(values) - MOST_NAMED:,} more"] += int(numbers[MOST_NAMED:].sum())
     if left.any():
         counts["not computed yet"] += int(left.sum())
     return counts

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import UsageError, broken_rule, near_miss
 from pipeline.experiment import Experiment, load_experiment
-from pipeline.values import KeyPath, dotted, leaf_fields, plain, read_yaml
+from pipeline.values import MOST_YAML_LETTERS, KeyPath, dotted, leaf_fields, plain, read_yaml
 
 OPTIONS = "options."
 """How a path into the experiment's options begins."""
@@ -182,7 +182,8 @@ def load_study(
     else:
         name = str(source)
         try:
-            text = Path(source).read_text(encoding="utf-8")
+            with Path(source).open(encoding="utf-8") as file:
+                text = file.read(MOST_YAML_LETTERS + 1)  # no more: it may be anything, and without end
         except (OSError, ValueError) as error:
             raise UsageError(f"{name}: cannot be read: {error}") from error
     content, lines = read_yaml(text, name)
@@ -291,7 +292,7 @@ def _real_path(location: tuple[int | str, ...], content: Any) -> Iterator[int | 
 def _sentence(model: type[BaseModel], error: Any) -> str:
     if error["type"] == "extra_forbidden":
         name, accepted = str(error["loc"][-1]), _accepted_names(model, error["loc"][:-1])
-        return f"unknown key '{name}'{near_miss(name, accepted)}; accepted: {', '.join(accepted)}"
+        return f"unknown key {name!a}{near_miss(name, accepted)}; accepted: {', '.join(accepted)}"
     if error["type"] == "missing":
         return "this key is required"
     return f"found {error['input']!r}; {broken_rule(error)}"
@@ -395,7 +396,7 @@ def resolve_path(study: Study, path: str, at: KeyPath) -> str:
     if ending:
         raise study.source.error(at, f"'{path}' is ambiguous: {', '.join(ending)}")
     names = [*known, *(k.rsplit(".", 1)[-1] for k in known)]
-    raise study.source.error(at, f"no field '{path}'{near_miss(path, names)}; there are {', '.join(known)}")
+    raise study.source.error(at, f"no field {path!a}{near_miss(path, names)}; there are {', '.join(known)}")
 
 
 def long_name(study: Study, path: str) -> str:

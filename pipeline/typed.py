@@ -18,6 +18,9 @@ MANY = 10_000
 
 PROBES = 200
 
+_PIECE = 10_000
+"""Values in one call: a million at once would take two gigabytes."""
+
 Entry = Mapping[str, Any]
 
 
@@ -46,18 +49,27 @@ def typed_entries(
     if len(entries) <= MANY or len(entries[0]) > 1:
         return tuple(_typed(study, e, at, beside) for e, at in zip(entries, places, strict=True))
     (path,) = entries[0]
-    values = [entry[path] for entry in entries]
-    try:
-        typed = _in_their_section(study, path, values, beside)
-        probed = _probes(typed)
-    except ValidationError as error:
-        # Other axes' first values may be what is wrong: the whole scenario decides, for all if it takes this one.
-        first = int(error.errors(include_url=False)[0]["loc"][0])
-        _typed(study, entries[first], places[first], beside)
-        return tuple(_typed(study, e, at, beside) for e, at in zip(entries, places, strict=True))
-    for i in probed:
+    typed: list[Any] = []
+    for start in range(0, len(entries), _PIECE):
+        piece = slice(start, start + _PIECE)
+        typed += _typed_piece(study, path, entries[piece], places[piece], beside)
+    for i in _probes(typed):
         _typed(study, entries[i], places[i], beside)
     return tuple({path: value} for value in typed)
+
+
+def _typed_piece(study: Study, path: str, entries: Sequence[Entry], places: Sequence[KeyPath], beside: Entry) -> list[Any]:
+    """Some values of an axis, typed in one call where their section takes them all, else one by one."""
+    values, refused = [entry[path] for entry in entries], 0
+    for other in (beside, {}):
+        try:
+            return _in_their_section(study, path, values, other)
+        except ValidationError as error:
+            refused = int(error.errors(include_url=False)[0]["loc"][0])
+        except ValueError:  # a whole number that no float holds: the whole scenario names it
+            break
+    _typed(study, entries[refused], places[refused], beside)
+    return [_typed(study, entry, at, beside)[path] for entry, at in zip(entries, places, strict=True)]
 
 
 def _sides(study: Study) -> tuple[tuple[BaseModel, str], ...]:
@@ -86,7 +98,10 @@ def _typed(study: Study, values: Entry, at: KeyPath, beside: Entry) -> dict[str,
             raise study.source.error(at, f"{found}: {broken_rule(error.errors()[0])}") from error
         except (ValueError, TypeError) as error:
             raise study.source.error(at, str(error)) from error
-        typed |= {prefix + path: plain(leaf_value(model, path)) for path in own}
+        try:
+            typed |= {prefix + path: plain(leaf_value(model, path)) for path in own}
+        except ValueError as error:  # a whole number that no float holds
+            raise study.source.error(at, f"{', '.join(own)}: {error}") from error
     return typed
 
 
@@ -97,6 +112,8 @@ def _in_their_section(study: Study, path: str, values: Sequence[Any], beside: En
     ------
     ValidationError
         For the first value that the section refuses.
+    ValueError
+        For a whole number that no float holds.
     """
     base, prefix = _sides(study)[path.startswith(OPTIONS)]
     section, content = type(base), replace_values(plain(base), _own(beside, prefix))

@@ -16,7 +16,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.composer import Composer, MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.scanner import RoundTripScanner
 
 from pipeline.errors import UsageError
 
@@ -25,10 +27,10 @@ KeyPath = tuple[str | int, ...]
 _RANGE = re.compile(r"^\s*([^:\s]+)\s*:\s*([^:\s]+)\s*:\s*([^:\s]+)\s*$")
 _MOST_VALUES = 1_000_000
 _MOST_YAML_VALUES = 100_000
-_MOST_YAML_BYTES = 4_000_000
+MOST_YAML_LETTERS = 4_000_000
 _MOST_YAML_DEPTH = 64
-_BRACKETS = re.compile(r"""\"(?:[^"\\\n]|\\.)*\"|'[^'\n]*'|(?:^|(?<=\s))\#[^\n]*|[\[\]{}]""", re.MULTILINE)
-"""Quoted texts and comments, to be passed over, and what opens and closes a list or mapping within a line."""
+_TOO_DEEP = f"nested too deeply; {_MOST_YAML_DEPTH} levels are accepted"
+_TOO_MANY = f"more than {_MOST_YAML_VALUES:,} values; write long axes as ranges"
 _LARGEST = Decimal("1e300")
 
 
@@ -58,11 +60,13 @@ def read_yaml(text: str, name: str) -> tuple[Any, dict[KeyPath, int]]:
     Raises
     ------
     UsageError
-        For invalid YAML, another version than 1.2, tags, merge keys, repeated keys, non-finite numbers, or nesting
-        without end.
+        For invalid YAML, another version than 1.2, tags, merge keys, repeated keys, non-finite numbers, or more letters,
+        values or levels than a study needs.
     """
-    _refuse_beyond_reading(text, name)
+    if len(text) > MOST_YAML_LETTERS:
+        raise UsageError(f"{name}: more than {MOST_YAML_LETTERS:,} letters; write long axes as ranges")
     loader = YAML(typ="rt", pure=True)
+    loader.max_depth, loader.Composer, loader.Scanner = _MOST_YAML_DEPTH, _BoundedComposer, _BoundedScanner
     loader.version = (1, 2)
     lines: dict[KeyPath, int] = {}
     try:
@@ -71,6 +75,9 @@ def read_yaml(text: str, name: str) -> tuple[Any, dict[KeyPath, int]]:
         if directive is not None and text.splitlines()[directive - 1].split()[1:2] != ["1.2"]:
             raise UsageError(f"{name}, line {directive}: a study is YAML 1.2; leave the %YAML line out")
         return _untyped(tree, (), 1, name, lines), lines
+    except (_BeyondError, MaxDepthExceededError) as error:
+        problem = error.problem if isinstance(error, _BeyondError) else _TOO_DEEP
+        raise UsageError(f"{name}, line {error.problem_mark.line + 1}: {problem}") from error
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark is not None else ""
@@ -81,22 +88,35 @@ def read_yaml(text: str, name: str) -> tuple[Any, dict[KeyPath, int]]:
         raise UsageError(f"{name}: nested too deeply, or an alias that contains itself") from error
 
 
-def _refuse_beyond_reading(text: str, name: str) -> None:
-    """Refuse what would take the reader long: its time grows with the square of the depth of brackets."""
-    if len(text) > _MOST_YAML_BYTES:
-        raise UsageError(f"{name}: {len(text):,} letters; up to {_MOST_YAML_BYTES:,} are accepted. Write long axes as ranges")
-    depth = 0
-    for found in _BRACKETS.finditer(text):
-        depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(found[0], 0)
-        if depth > _MOST_YAML_DEPTH:
-            line = text.count("\n", 0, found.start()) + 1
-            raise UsageError(f"{name}, line {line}: brackets are nested too deeply; {_MOST_YAML_DEPTH} levels are accepted")
+class _BeyondError(MarkedYAMLError):
+    """More than a study needs."""
+
+
+class _BoundedScanner(RoundTripScanner):
+    """Stops at too many open brackets: looking ahead through them takes the square of their number."""
+
+    def fetch_flow_collection_start(self, *args: Any, **named: Any) -> None:
+        if self.flow_level >= _MOST_YAML_DEPTH:
+            raise _BeyondError(problem=_TOO_DEEP, problem_mark=self.reader.get_mark())
+        super().fetch_flow_collection_start(*args, **named)
+
+
+class _BoundedComposer(Composer):
+    """Stops where there are more values than a study may have, before more of them are read."""
+
+    composed = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.composed += index is not None
+        if self.composed > _MOST_YAML_VALUES:
+            raise _BeyondError(problem=_TOO_MANY, problem_mark=self.parser.peek_event().start_mark)
+        return super().compose_node(parent, index)
 
 
 def _untyped(node: Any, path: KeyPath, line: int, name: str, lines: dict[KeyPath, int]) -> Any:
     """Reduce a round-trip node to plain Python, noting the line of every key path."""
     if len(lines) > _MOST_YAML_VALUES:
-        raise UsageError(f"{name}: more than {_MOST_YAML_VALUES} values, aliases counted as often as they are used")
+        raise UsageError(f"{name}: more than {_MOST_YAML_VALUES:,} values, aliases counted as often as they are used")
 
     def refuse(message: str) -> UsageError:
         return UsageError(f"{name}, line {line}, {dotted(path) or 'top'}: {message}")
@@ -247,10 +267,11 @@ def labels_of(values: Iterable[Any]) -> tuple[Any, ...]:
     """Values as the labels of one coordinate: themselves, or all of them as text where no single type holds them."""
     labels = tuple(label_of(value) for value in values)
     kinds = {"text" if isinstance(x, str) else "truth" if isinstance(x, bool) else "number" for x in labels if x is not None}
-    return labels if len(kinds) == 1 and None not in labels else tuple(_as_text(x) for x in labels)
+    return labels if len(kinds) == 1 and None not in labels else tuple(as_text(x) for x in labels)
 
 
-def _as_text(label: Any) -> str:
+def as_text(label: Any) -> str:
+    """A label as text, equal whether it stands among numbers or, on an axis of several types, among texts."""
     return label if isinstance(label, str) else canonical_text(label)
 
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pydantic import model_validator
 
 from pipeline.errors import UsageError
-from pipeline.grid import Cells, dense_bytes, expand
+from pipeline.grid import Cells, expand
 from pipeline.plan import make_plan
+from pipeline.sizes import dense_bytes
 from pipeline.store import LocalStore
 from pipeline.study import load_study
 

@@ -13,7 +13,15 @@ from pydantic import BaseModel, Field, create_model
 
 from pipeline.errors import UsageError
 from pipeline.grid import Cells, expand
-from pipeline.identity import canonical_scenario, cell_keys, cell_text, identity_text, input_files
+from pipeline.identity import (
+    canonical_options,
+    canonical_scenario,
+    cell_keys,
+    cell_text,
+    identity_text,
+    input_files,
+    option_texts,
+)
 from pipeline.study import load_study
 from pipeline.values import canonical_text
 
@@ -53,6 +61,7 @@ def test_i1_the_fast_key_is_the_key_of_the_validated_scenario(
     assert len({k.tobytes() for k in keys}) == len(cells.index)
     for i in range(len(cells.index)):
         assert cell_text(cells, i) == identity_text("toy", cells.scenario(i), cells.options(i))
+    assert option_texts(cells, cells.index) == [canonical_options(cells.options(i)) for i in range(len(cells.index))]
     assert not np.array_equal(keys, scenario_keys)
     assert not np.array_equal(keys, cell_keys(cells, "other")[0])
     assert np.array_equal(scenario_keys, cell_keys(cells, "other")[1])

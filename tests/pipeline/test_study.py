@@ -34,6 +34,7 @@ def study(text: str, file: Path, *overrides: str) -> Study:
         ("scenario: {signal: {level_db: .inf}}\n", "line 5, scenario.signal.level_db: inf is not a value"),
         ("options: {method: fance}\n", "options.method"),
         ("titel: x\n", "did you mean 'title'"),
+        ("t\u0456tle: x\n", r"unknown key 't\\u0456tle' \(did you mean 'title'"),
         ("cell_timeout_s: -1\n", "cell_timeout_s"),
         ("grids: []\n", "grids"),
         ("grids: [{axes: {size.count: [1]}}]\n", "either 'grids'"),
