@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import remote
-from flows.connected import Cluster
+from flows.connected import PATIENT, Cluster
 from flows.profiles import AddressProfile, LocalProfile, Profile, SlurmProfile, SshProfile, choose_profile, load_config
 from flows.resources import offered
 from flows.transport import credentials, described, own_scratch, self_signed
@@ -112,9 +112,7 @@ def _local(profile: LocalProfile, workers: int | None) -> Iterator[Cluster]:
     memory = parse_memory_limit(profile.memory_limit, 1, count, logger=logging.getLogger(__name__))
     security = Security() if profile.insecure else Security(**credentials(*self_signed()))
     with (
-        # Dask's cluster gives a worker up that is not back in time, and a busy machine takes long to start one: nannies here
-        # live as long as the run and always bring theirs back.
-        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}),
+        dask.config.set(PATIENT),
         own_scratch(),
         LocalCluster(
             n_workers=count, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address="127.0.0.1:0",

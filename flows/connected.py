@@ -13,6 +13,12 @@ from flows.resources import at_once, needed, refusal
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
 
+PATIENT = {"distributed.deploy.lost-worker-timeout": "1 day"}
+"""Dask's configuration of clusters whose nannies live as long as the run and always bring their workers back.
+
+Dask gives up a worker that is not back in time, and a busy machine takes long to start one; nobody would replace it here.
+"""
+
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 
 

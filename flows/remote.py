@@ -14,7 +14,7 @@ from typing import Any
 from dask.utils import parse_bytes
 
 from flows import lifecycle
-from flows.connected import Cluster
+from flows.connected import PATIENT, Cluster
 from flows.profiles import WORKER_ENVIRONMENT, KubernetesProfile, SlurmProfile, SshProfile
 from flows.resources import offered
 from flows.transport import credential_files, described, own_scratch
@@ -34,6 +34,7 @@ STEADY_CLOCK = "pipeline.steady_clock"
 def ssh(profile: SshProfile) -> Iterator[Cluster]:
     try:
         import asyncssh
+        import dask.config
         from distributed import Client, Security, SSHCluster
     except ImportError as error:
         raise _missing("ssh", error) from error
@@ -49,6 +50,7 @@ def ssh(profile: SshProfile) -> Iterator[Cluster]:
     python = f"env {settings} {profile.python or sys.executable}"
     hosts = ", ".join(dict.fromkeys(profile.hosts))
     with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set(PATIENT))
         files = _files(profile, stack)
         try:
             cluster = stack.enter_context(
