@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -31,7 +31,11 @@ def execute(run: Run, terms: Terms, console: Console) -> None:
     SurroundingsError
         If disk, network or scheduler failed, or another run holds the study's lock; running again goes on.
     """
-    choose_profile(terms.cluster)  # a wrong name is told before anything starts
+    profile = choose_profile(terms.cluster)  # a wrong name is told before anything starts
+    if profile.kind == "slurm":
+        # It sets a signal handler when it is imported, which only the main thread may; ours comes after.
+        with suppress(ImportError):  # told where the cluster is made
+            import dask_jobqueue  # noqa: F401
 
     def guard() -> None:
         again = f"run `disac run {run.study.name}` again to go on where it stopped."

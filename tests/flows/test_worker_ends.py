@@ -41,7 +41,7 @@ def cluster() -> Iterator[tuple[LocalCluster, Client]]:
         LocalCluster(
             n_workers=2,
             threads_per_worker=1,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=50,
             memory_limit="500MB",
             resources={"GPU": 1},
