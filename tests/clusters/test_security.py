@@ -55,6 +55,7 @@ def local() -> Iterator[Cluster]:
 def refuse_strangers(cluster: Cluster) -> None:
     """No address of a cluster answers without its certificate, not even with one of the same name; with it, each does."""
     mine = cluster.client.security
+    cluster.client.wait_for_workers(1, timeout=60)  # a job may have been replaced
     workers = cluster.client.scheduler_info()["workers"]
     addresses = [cluster.client.scheduler.address, *workers, *(w["nanny"] for w in workers.values())]
     assert len(addresses) >= 3
