@@ -80,7 +80,7 @@ def test_ssh_runs_to_its_end_and_leaves_nothing(
     store = tmp_path / "results"
     text = config(
         kind="ssh", hosts=["127.0.0.1"] * 3, scheduler_host="127.0.0.1", worker_host="127.0.0.1",
-        environment={"PYTHONPATH": os.environ["PYTHONPATH"]}, **sshd,
+        environment={"PYTHONPATH": os.environ["PYTHONPATH"]}, tls_folder=str(tmp_path / "tls"), **sshd,
     )  # fmt: skip
     out = ended(disac("run", str(study_file(*LARGER)), "--store", str(store), "--cluster", "rig", config=text))
     assert "2 workers by SSH" in out
