@@ -312,13 +312,14 @@ def main() -> None:
         print(f"disac: {plain(error)}", file=sys.stderr)
         code = EXIT_INCOMPLETE
     except KeyboardInterrupt:
-        code = lifecycle.exit_code()
+        code = 128 + signal.SIGINT
     except OSError as error:
         if error.errno != errno.EIO:
             raise
         code = 128 + signal.SIGHUP  # the terminal was closed while something was printed
     except SystemExit as end:
         code = end.code
+    code = code if lifecycle.exit_code() is None else lifecycle.exit_code()  # Typer has one code for every interrupt
     if "prefect" in sys.modules:
         # Threads of Prefect's client would wait for its server, which has ended. All of ours is on the disk.
         sys.stdout.flush()

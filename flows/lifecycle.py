@@ -18,9 +18,9 @@ _hooks: list[Callable[[], None]] = []
 _ended_by: list[int] = []
 
 
-def exit_code() -> int:
-    """Exit code of a run that a signal ended; that of an interrupt where none is known."""
-    return 128 + (_ended_by[0] if _ended_by else signal.SIGINT)
+def exit_code() -> int | None:
+    """Exit code of a run that a signal ended; None where none did."""
+    return 128 + _ended_by[0] if _ended_by else None
 
 
 @contextlib.contextmanager
