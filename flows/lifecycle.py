@@ -63,12 +63,12 @@ def end_on_signals(farewell: str) -> None:
             return
         ending.set()
         _ended_by.append(number)
+        with contextlib.suppress(OSError):  # the terminal may be what has gone
+            print(f"\n{farewell}", file=sys.stderr, flush=True)
         if number == signal.SIGHUP:
             # The terminal is gone: what is printed on the way out goes nowhere, and must not fail.
             for stream in (1, 2):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-        with contextlib.suppress(OSError):  # the terminal may be what has gone
-            print(f"\n{farewell}", file=sys.stderr, flush=True)
         timer = threading.Timer(_PATIENCE_S, end_now, args=(128 + number,))
         timer.daemon = True
         timer.start()
