@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.registry import Row
-from disac.designs.decorrelated import CrbProgram, interference_scale
-from disac.designs.design import METHODS, SINR_MARGIN, Designer
-from disac.designs.fast import FastSolver
-from disac.designs.problem import DesignProblem
-from disac.experiments.ofdm_tradeoff import design_problem
+from disac.designs.location.design import METHODS, SINR_MARGIN, Designer
+from disac.designs.location.of_scenario import design_problem
+from disac.designs.location.problem import DesignProblem
+from disac.designs.location.reference import CrbProgram, interference_scale
+from disac.designs.location.structured import FastSolver
 from disac.optim.conic import SETTINGS
-from disac.scenario import Scenario
+from disac.scenarios.noncoherent import Scenario
 from disac.units import db_to_linear
 
 NODES_M = [(-46.19, -19.13), (46.19, -19.13), (-19.13, -46.19), (19.13, -46.19)]

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.registry import Row
-from disac.coherent_drop import coherent_drop
-from disac.coherent_scenario import CoherentScenario
 from disac.designs.robust.design import robust_problem
 from disac.designs.robust.lifted import LiftedProgram
 from disac.designs.robust.limited_power import solve_limited_power, solve_with_outer_bound
@@ -18,6 +16,8 @@ from disac.designs.robust.matrix_inequality import solve_inequality
 from disac.designs.robust.policy_iteration import solve_by_policy_iteration
 from disac.designs.robust.problem import RobustProblem
 from disac.designs.robust.total_power import solve_total_power
+from disac.drops.coherent import coherent_drop
+from disac.scenarios.coherent import CoherentScenario
 
 DROPS = 20
 SINR = 100.0

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from disac.coherent_drop import coherent_drop
-from disac.coherent_scenario import CoherentScenario
+from disac.drops.coherent import coherent_drop
 from disac.experiments.base import Variable
 from disac.rcs import SHAPE, lobed_profile, square_amplitudes
+from disac.scenarios.coherent import CoherentScenario
 from disac.streams import stream
 
 ASPECTS_DEG = tuple(float(angle) for angle in range(0, 360, 5))

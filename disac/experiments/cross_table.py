@@ -15,7 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from disac.common_scenario import (
+from disac.designs.cross import METHODS, MISSING, Method, Record, band_problem, sensing_model
+from disac.designs.location.judge import location_crb_m2
+from disac.designs.location.problem import DesignProblem
+from disac.drops.common import (
     ANTENNAS,
     BANDWIDTH_HZ,
     PHASE_ERROR_RAD,
@@ -23,12 +26,8 @@ from disac.common_scenario import (
     SUBCARRIERS,
     SYMBOLS,
     CommonNetwork,
-    CommonScenario,
     common_network,
 )
-from disac.designs.common import METHODS, MISSING, Method, Record, band_problem, sensing_model
-from disac.designs.judge import location_crb_m2
-from disac.designs.problem import DesignProblem
 from disac.experiments.base import Variable
 from disac.metrics.cross import illuminated, phase_gains, radiated, whole_divergence
 from disac.metrics.delay import delay_sidelobes
@@ -36,6 +35,7 @@ from disac.metrics.detection import detection_probability, draw_echoes, threshol
 from disac.metrics.fisher import link_responses
 from disac.metrics.kld import EchoModel
 from disac.metrics.phases import crb_under_phases
+from disac.scenarios.common import CommonScenario
 from disac.streams import stream
 from disac.units import linear_to_db
 

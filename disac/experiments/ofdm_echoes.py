@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from disac.channels import node_phases_rad
-from disac.designs.design import Delivered, Designer
-from disac.designs.problem import DesignProblem
+from disac.designs.location.design import Delivered, Designer
+from disac.designs.location.of_scenario import design_problem
+from disac.designs.location.problem import DesignProblem
+from disac.drops.noncoherent import node_phases_rad
 from disac.estimators.maximum_likelihood import Area, locate
 from disac.experiments.base import Variable
-from disac.experiments.ofdm_tradeoff import design_problem
 from disac.metrics.delay import delay_margin, range_ambiguous
 from disac.metrics.fisher import fisher_information, localization_crb, location_derivatives
 from disac.optim.certificate import VIOLATION_LIMIT
-from disac.scenario import Scenario, Waveform
+from disac.scenarios.noncoherent import Scenario, Waveform
 from disac.streams import stream
 from disac.units import SPEED_OF_LIGHT_M_S, db_to_linear, linear_to_db
 from disac.waveforms import Echoes, echoes, heard_powers, symbols_before, transmitted_signal

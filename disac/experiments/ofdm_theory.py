@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from disac.arrays import delay_vector, steering_vector
-from disac.designs import beamforming, orthogonal, phase_agnostic, unconstrained
-from disac.designs.baselines import isotropic
-from disac.designs.beams import exact_beams, node_beams
-from disac.designs.design import Design, Designer
-from disac.designs.judge import location_crb_m2
-from disac.designs.phase_agnostic import scrambling
-from disac.designs.problem import DesignProblem, Part
+from disac.designs.location import beamforming, block_level, orthogonal, phase_agnostic, unconstrained_tight
+from disac.designs.location.baselines import isotropic
+from disac.designs.location.beams import exact_beams, node_beams
+from disac.designs.location.design import Design, Designer
+from disac.designs.location.judge import location_crb_m2
+from disac.designs.location.of_scenario import design_problem
+from disac.designs.location.phase_agnostic import scrambling
+from disac.designs.location.problem import DesignProblem, Part
 from disac.experiments.base import Variable
-from disac.experiments.ofdm_tradeoff import design_problem
 from disac.geometry import angles_rad, delays_s
 from disac.metrics.fisher import (
     Localization,
@@ -36,7 +36,7 @@ from disac.metrics.fisher import (
 )
 from disac.metrics.printed_fisher import ERRATA, appendix_information, differentiated_information
 from disac.metrics.sinr import received_power
-from disac.scenario import Scenario
+from disac.scenarios.noncoherent import Scenario
 from disac.streams import complex_normal, stream
 from disac.units import db_to_linear
 
@@ -276,12 +276,12 @@ def variable_counts(problem: DesignProblem) -> dict[str, float]:
         "orthogonal": m2 * (subcarriers + users * subcarriers),
         "beamforming": m2 * (nodes + users * subcarriers),
     }
-    together, averaged = unconstrained.structure(problem).parts, beamforming.structure(problem)
+    together, averaged = unconstrained_tight.structure(problem).parts, beamforming.structure(problem)
     apart, owned = phase_agnostic.structure(problem), orthogonal.structure(problem).parts
     first = [members[0] for members in averaged.shared]
     of_node = [part for part in averaged.parts if part.subcarriers[0] in first]
     counted = {
-        "block_level": (1 + users) * _reals(apart.clustered(1).parts),
+        "block_level": (1 + users) * _reals(block_level.structure(problem).parts),
         "unconstrained": _reals(together) + users * _reals(apart.parts),
         "orthogonal": (1 + users) * _reals(owned),
         "beamforming": _reals(of_node) + users * _reals(averaged.parts),

@@ -13,22 +13,20 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from disac.arrays import steering_vector
-from disac.channels import node_phases_rad, target_amplitudes, user_channels
-from disac.designs.baselines import communication_only, isotropic
-from disac.designs.beams import exact_beams
-from disac.designs.design import Delivered, Designer
-from disac.designs.judge import location_crb_m2
-from disac.designs.problem import DesignProblem
+from disac.designs.location.baselines import communication_only, isotropic
+from disac.designs.location.beams import exact_beams
+from disac.designs.location.design import Delivered, Designer
+from disac.designs.location.judge import location_crb_m2
+from disac.designs.location.of_scenario import BELIEFS, design_problem, designer_of
+from disac.designs.location.problem import DesignProblem
+from disac.drops.noncoherent import node_phases_rad
 from disac.experiments.base import Variable
 from disac.geometry import angles_rad, delays_s
 from disac.metrics.delay import delay_margin, delay_sidelobes, illumination, range_ambiguous
-from disac.metrics.fisher import SensingModel, null_vector
+from disac.metrics.fisher import null_vector
 from disac.metrics.phases import crb_under_phases, phase_rates
-from disac.metrics.sinr import SinrType
-from disac.metrics.synchronisation import Synchronisation
 from disac.optim.certificate import VIOLATION_LIMIT
-from disac.scenario import Scenario
-from disac.scenario import Synchronisation as Known
+from disac.scenarios.noncoherent import Scenario, StatedSynchronisation
 from disac.units import db_to_linear, linear_to_db
 
 
@@ -152,46 +150,6 @@ VARIABLES = (
 )  # fmt: skip
 
 
-Belief = Literal["noncoherent", "stated", "coherent"]
-"""What a design takes for granted: unknown phases and known clocks (002), the scenario's synchronisation, or a perfect one."""
-
-BELIEFS: dict[str, Belief] = {"synchronised": "stated", "coherent": "coherent"}
-
-
-def design_problem(
-    scenario: Scenario, belief: Belief = "noncoherent", sinr_type: SinrType = "noncoherent"
-) -> DesignProblem:  # fmt: skip
-    """The design problem of a scenario, in units of the noise power."""
-    power, layout = db_to_linear(scenario.power.power_to_noise_db), scenario.layout
-    carrier_hz, known = scenario.waveform.carrier_hz, None
-    if belief == "coherent":
-        known = Synchronisation(phase_std_rad=0.0, link_phase_std_rad=0.0, carrier_hz=carrier_hz)
-    elif belief == "stated":
-        stated = scenario.synchronisation
-        clock, phase, link, position = (
-            np.inf if value is None else value
-            for value in (stated.clock_std_s, stated.phase_std_rad, stated.link_phase_std_rad, stated.position_std_m)
-        )
-        known = Synchronisation(clock, phase, link, position_std_m=position, carrier_hz=carrier_hz)
-    sensing = SensingModel(
-        nodes_m=layout.nodes, targets_m=layout.targets, amplitudes=target_amplitudes(scenario),
-        transmit_antennas=scenario.arrays.transmit_antennas, receive_antennas=scenario.arrays.receive_antennas,
-        subcarriers=scenario.waveform.subcarriers, bandwidth_hz=scenario.waveform.bandwidth_hz,
-        noise_power=1.0 / power, orientation=layout.orientation, transmitters=layout.transmitters, receivers=layout.receivers,
-        synchronisation=known,
-    )  # fmt: skip
-    return DesignProblem(
-        sensing, user_channels(scenario), 1.0, 1.0 / power, scenario.sensing.localization, scenario.power.limit, sinr_type
-    )  # fmt: skip
-
-
-def designer_of(scenario: Scenario, options: Options) -> Designer:
-    """The design method of a cell, set up for its scenario."""
-    problem = design_problem(scenario, BELIEFS.get(options.design, "noncoherent"), options.sinr_type)
-    method = "synchronised" if options.design == "coherent" else options.design
-    return Designer(problem, method, options.solver, options.clusters)
-
-
 @dataclass(frozen=True)
 class OfdmTradeoff:
     """The experiment; a line shares channels, Fisher coefficients and compiled programs along the SINR.
@@ -202,7 +160,10 @@ class OfdmTradeoff:
     name: str = "ofdm-tradeoff"
     scenario_model: type[BaseModel] = Scenario
     options_model: type[BaseModel] = Options
-    line_axes: tuple[str, ...] = ("service.sinr_db", *(f"synchronisation.{name}" for name in Known.model_fields))
+    line_axes: tuple[str, ...] = (
+        "service.sinr_db",
+        *(f"synchronisation.{name}" for name in StatedSynchronisation.model_fields),
+    )
     variables: tuple[Variable, ...] = VARIABLES
     modules: tuple[str, ...] = ("disac.experiments.ofdm_tradeoff",)
 
@@ -215,7 +176,7 @@ class OfdmTradeoff:
         """Sentences on what a stored result promises and its stored design or proof does not keep."""
         if options.design in BASELINES:
             return _recheck_baseline(scenario, stored)
-        designer = designer_of(scenario, options)
+        designer = _designer(scenario, options)
         sinr, multipliers = db_to_linear(scenario.service.sinr_db), (stored["power_dual"], stored["sinr_dual"])
         if np.isnan(stored["objective"]):
             least = designer.least_power(sinr, *multipliers)
@@ -243,6 +204,10 @@ class OfdmTradeoff:
         if chosen["solver"] == "fast":
             return 0.2
         return {"phase-agnostic": 1.5, "orthogonal": 0.7, "beamforming": 0.7}.get(str(chosen["design"]), 12.0)
+
+
+def _designer(scenario: Scenario, options: Options) -> Designer:
+    return designer_of(scenario, options.design, options.sinr_type, options.solver, options.clusters)
 
 
 class _Deployment:
@@ -300,9 +265,9 @@ class _Line:
 
     def __init__(self, first: Scenario, options: Options) -> None:
         self._options, self._deployment = options, _Deployment(first)
-        self._designers: dict[Known | None, tuple[Designer, float] | _Sent] = {}
-        self._sent: dict[tuple[Known | None, float], _Sent] = {}
-        self._stated: dict[Known, DesignProblem] = {}
+        self._designers: dict[StatedSynchronisation | None, tuple[Designer, float] | _Sent] = {}
+        self._sent: dict[tuple[StatedSynchronisation | None, float], _Sent] = {}
+        self._stated: dict[StatedSynchronisation, DesignProblem] = {}
 
     def cell(self, scenario: Scenario) -> dict[str, Any]:
         """One cell; a breakdown of its linear algebra is its own result and leaves the rest of the line alone."""
@@ -326,7 +291,7 @@ class _Line:
             self._sent[key] = self._solved(scenario, belief)
         return self._sent[key]
 
-    def _solved(self, scenario: Scenario, belief: Known | None) -> _Sent:
+    def _solved(self, scenario: Scenario, belief: StatedSynchronisation | None) -> _Sent:
         options, deployment = self._options, self._deployment
         if options.design in BASELINES:
             return _baseline(options.design, deployment)
@@ -347,7 +312,7 @@ class _Line:
         if not np.isfinite(location_crb_m2(nominal, isotropic(nominal).sum(axis=0))):
             return _Sent(_unidentifiable(scenario, nominal, isotropic(nominal).sum(axis=0)))
         try:
-            designer = designer_of(scenario, options)
+            designer = _designer(scenario, options)
         except np.linalg.LinAlgError as error:
             sentence = f"The program could not be set up ({error}): its Fisher information is nearly singular."
             return _Sent(_failed(sentence))

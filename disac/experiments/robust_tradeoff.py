@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from disac.coherent_drop import CoherentDrop, coherent_drop
-from disac.coherent_scenario import CoherentScenario
 from disac.designs.robust.angle_boxes import boundary_angles, judged_covering, least_divergence, proven_covering, solve_max_min
 from disac.designs.robust.design import design_beams, judge_again, prove_again, robust_problem
 from disac.designs.robust.guards import guarded_sinr
@@ -21,6 +19,7 @@ from disac.designs.robust.problem import Beams, Robustness, RobustProblem
 from disac.designs.robust.sca import successive_convex, walk_ends
 from disac.designs.robust.total_power import RobustDesign
 from disac.designs.robust.zero_forcing import zero_forcing
+from disac.drops.coherent import CoherentDrop, coherent_drop
 from disac.experiments.base import Variable
 from disac.metrics.detection import (
     PAPER_THRESHOLD,
@@ -33,6 +32,7 @@ from disac.metrics.detection import (
 from disac.metrics.kld import block_divergence
 from disac.metrics.worst_sinr import coherent_beam_sinr, worst_sinr_in_balls, worst_sinr_under_phases
 from disac.optim.certificate import VIOLATION_LIMIT, Certificate
+from disac.scenarios.coherent import CoherentScenario
 from disac.streams import stream
 from disac.units import db_to_linear, linear_to_db
 

@@ -31,7 +31,7 @@ def design(
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Design for your own channels: checked input, certified beams, labelled output."""
-    from disac.designs.given import VARIABLES, example, problem_of
+    from disac.designs.location.given import VARIABLES, example, problem_of
     from flows.arrays import read_arrays, write_arrays
 
     if template is not None:
@@ -72,8 +72,8 @@ def _designed(problem: Any, design: str, sinr_db: float, clusters: int) -> tuple
     """What is said of a design, and its arrays with dimensions and units."""
     import numpy as np
 
-    from disac.designs.design import Designer
-    from disac.designs.judge import location_crb_m2
+    from disac.designs.location.design import Designer
+    from disac.designs.location.judge import location_crb_m2
     from disac.units import db_to_linear, linear_to_db
 
     if not np.isfinite(location_crb_m2(problem, _even(problem))):
@@ -113,7 +113,7 @@ def _designed(problem: Any, design: str, sinr_db: float, clusters: int) -> tuple
 
 
 def _even(problem: Any) -> Any:
-    from disac.designs.baselines import isotropic
+    from disac.designs.location.baselines import isotropic
 
     return isotropic(problem).sum(axis=0)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from disac.coherent_drop import CoherentDrop, coherent_drop
-from disac.coherent_scenario import CoherentScenario
 from disac.designs.robust.design import robust_problem
 from disac.designs.robust.problem import Beams, RobustProblem
+from disac.drops.coherent import CoherentDrop, coherent_drop
 from disac.metrics.kld import EchoModel
+from disac.scenarios.coherent import CoherentScenario
 
 FOLDER = Path(__file__).parent.parent / "data" / "robust"
 NAMES = sorted(p.stem for p in FOLDER.glob("case_*.json"))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from disac.designs.beams import cycled_beams, mean_covariance
-from disac.designs.design import Designer
-from disac.experiments.ofdm_tradeoff import design_problem
+from disac.designs.location.beams import cycled_beams, mean_covariance
+from disac.designs.location.design import Designer
+from disac.designs.location.of_scenario import design_problem
 from disac.metrics.phases import phase_rates
-from disac.scenario import Scenario
+from disac.scenarios.noncoherent import Scenario
 from disac.units import db_to_linear
 
 NODES_M = [(-46.19, -19.13), (46.19, -19.13), (-19.13, -46.19), (19.13, -46.19)]

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from disac.common_scenario import ANTENNAS, SUBCARRIERS, TOTAL_POWER_W, CommonScenario, common_network
-from disac.designs.common import METHODS, sensing_model, tone_problem
+from disac.designs.cross import METHODS, sensing_model, tone_problem
+from disac.drops.common import ANTENNAS, SUBCARRIERS, TOTAL_POWER_W, common_network
 from disac.experiments.cross_table import Options, Scorer, experiment
 from disac.metrics.cross import phase_gains, whole_divergence
 from disac.metrics.sinr import coherent_sinr, noncoherent_sinr
+from disac.scenarios.common import CommonScenario
 
 SCENARIO = CommonScenario()
 NETWORK = common_network(SCENARIO)
@@ -131,9 +132,9 @@ def test_designs_of_000_keep_their_promise_when_scored_again(design: str) -> Non
 def test_one_bad_subcarrier_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     import dataclasses
 
-    import disac.designs.common as common
+    import disac.designs.cross as cross
 
-    solve = common.solve_total_power
+    solve = cross.solve_total_power
     calls = []
 
     def bad_once(*given: Any) -> Any:
@@ -142,7 +143,7 @@ def test_one_bad_subcarrier_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         told = dataclasses.replace(found.certificate, status="inaccurate", message="not quite")
         return dataclasses.replace(found, certificate=told) if len(calls) == 9 else found
 
-    monkeypatch.setattr(common, "solve_total_power", bad_once)
+    monkeypatch.setattr(cross, "solve_total_power", bad_once)
     record = METHODS["robust-none"](NETWORK, SCENARIO.model_copy(update={"power": "native"}))
     assert (record.status, record.message) == ("inaccurate", "Subcarrier 8: not quite")
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from cases import array, load, load_prior, sensing_model
 
-from disac.designs.decorrelated import decorrelate, hermitian_basis, quiet_coordinates
-from disac.designs.design import METHODS, Design, Designer, Solver
-from disac.designs.feasibility import PowerProgram, dual_slack, repaired, sinr_rows
-from disac.designs.problem import DesignProblem
-from disac.experiments.ofdm_tradeoff import design_problem
+from disac.designs.location.design import METHODS, Design, Designer, Solver
+from disac.designs.location.feasibility import PowerProgram, dual_slack, repaired, sinr_rows
+from disac.designs.location.of_scenario import design_problem
+from disac.designs.location.problem import DesignProblem
+from disac.designs.location.reference import decorrelate, hermitian_basis, quiet_coordinates
 from disac.metrics.sinr import noncoherent_sinr
 from disac.optim.certificate import Certificate
 from disac.optim.conic import SETTINGS
-from disac.scenario import Scenario
+from disac.scenarios.noncoherent import Scenario
 from disac.units import db_to_linear
 
 CASE_KEYS = {"orthogonal": "P2", "beamforming": "P3", "unconstrained-tight": "P1T", "unconstrained": "P1"}

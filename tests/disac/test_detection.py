@@ -10,7 +10,6 @@ import pytest
 from pydantic import ValidationError
 from scipy.stats import gamma, ncx2
 
-from disac.clutter import disturbance_covariance, whitened_gain
 from disac.designs.robust.angle_boxes import (
     boundary_angles,
     covering_beams,
@@ -24,6 +23,7 @@ from disac.designs.robust.guards import guard_of
 from disac.designs.robust.limited_power import solve_with_outer_bound
 from disac.designs.robust.problem import Robustness
 from disac.designs.robust.total_power import solve_total_power
+from disac.drops.clutter import disturbance_covariance, whitened_gain
 from disac.experiments.robust_tradeoff import Options
 from disac.metrics.detection import (
     PAPER_THRESHOLD,

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from disac.arrays import steering_vector
-from disac.designs.design import Designer
-from disac.designs.phase_agnostic import scrambling
+from disac.designs.location.design import Designer
+from disac.designs.location.of_scenario import design_problem
+from disac.designs.location.phase_agnostic import scrambling
 from disac.estimators.maximum_likelihood import Area, locate
 from disac.estimators.projections import Projections
 from disac.experiments import ofdm_tradeoff
 from disac.experiments.ofdm_echoes import SINR_BINS_DB, SINR_QUANTILES, Options, assigned_error_m2, experiment
-from disac.experiments.ofdm_tradeoff import design_problem
 from disac.geometry import angles_rad
 from disac.metrics.delay import delay_margin, range_ambiguous
 from disac.metrics.fisher import (
@@ -27,7 +27,7 @@ from disac.metrics.fisher import (
     mean_derivatives,
 )
 from disac.metrics.phases import phase_rates
-from disac.scenario import Scenario
+from disac.scenarios.noncoherent import Scenario
 from disac.waveforms import (
     Echoes,
     clean_echoes,

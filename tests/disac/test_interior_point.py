@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from cases import NAMES, array, load, sensing_model
 
-from disac.designs import fast
-from disac.designs.design import METHODS, Designer
-from disac.designs.fast import FastSolver
-from disac.designs.phase_agnostic import scrambling
-from disac.designs.problem import DesignProblem
-from disac.experiments.ofdm_tradeoff import design_problem
+from disac.designs.location import structured
+from disac.designs.location.design import METHODS, Designer
+from disac.designs.location.of_scenario import design_problem
+from disac.designs.location.phase_agnostic import scrambling
+from disac.designs.location.problem import DesignProblem
+from disac.designs.location.structured import FastSolver
 from disac.metrics.fisher import SensingModel, fisher_information, localization_crb, null_vector
 from disac.optim import interior_point, newton
 from disac.optim.program import block_information
 from disac.optim.ties import combined
-from disac.scenario import Scenario
+from disac.scenarios.noncoherent import Scenario
 from disac.units import db_to_linear
 
 MODES = ("hybrid", "tof", "aoa", "tof_nui", "aoa_nui")
@@ -370,7 +370,7 @@ def test_scrambled_symbols_are_uncorrelated() -> None:
 
 
 def test_the_default_gap_is_what_is_promised() -> None:
-    assert fast.GAP <= 1e-7
+    assert structured.GAP <= 1e-7
 
 
 @pytest.mark.parametrize("clusters", [1, 3, 5])

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from cases import array, load, sensing_model
 
-from disac.designs.design import METHODS, Designer
-from disac.designs.feasibility import proven_need
-from disac.designs.largest import largest_sinr
-from disac.designs.problem import DesignProblem
+from disac.designs.location.design import METHODS, Designer
+from disac.designs.location.feasibility import proven_need
+from disac.designs.location.largest import largest_sinr
+from disac.designs.location.problem import DesignProblem
 from disac.metrics.sinr import noncoherent_sinr
 from disac.units import db_to_linear, linear_to_db
 

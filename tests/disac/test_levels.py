@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from disac.designs import orthogonal, phase_agnostic, synchronised, unconstrained
-from disac.designs.baselines import communication_only, isotropic
-from disac.designs.design import Designer
-from disac.designs.fast import FastSolver
-from disac.designs.problem import SENSING, DesignProblem
+from disac.designs.location import orthogonal, phase_agnostic, synchronised, unconstrained_tight
+from disac.designs.location.baselines import communication_only, isotropic
+from disac.designs.location.design import Designer
+from disac.designs.location.problem import SENSING, DesignProblem
+from disac.designs.location.structured import FastSolver
 from disac.metrics.fisher import SensingModel
 from disac.metrics.sinr import coherent_sinr, noncoherent_sinr, received_power
 from disac.metrics.synchronisation import Synchronisation
@@ -58,7 +58,7 @@ def test_information_from_rank_one_factors_is_that_of_the_whole_derivatives(prio
     problem = given(prior, targets=targets, split=split)
     if split and targets == 2 and prior == "clock":
         pytest.skip("one receiver cannot tell two targets from unknown clocks")
-    solver = FastSolver(problem, unconstrained.structure(problem))
+    solver = FastSolver(problem, unconstrained_tight.structure(problem))
     r = np.random.default_rng(3)
     size = problem.nodes * problem.antennas
     factor = r.standard_normal((6, size, size)) + 1j * r.standard_normal((6, size, size))

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from cases import array, load, sensing_model
 
-from disac.designs.design import METHODS, Designer
-from disac.designs.phase_agnostic import scrambling
-from disac.designs.problem import DesignProblem
+from disac.designs.location.design import METHODS, Designer
+from disac.designs.location.phase_agnostic import scrambling
+from disac.designs.location.problem import DesignProblem
 from disac.metrics.delay import delay_margin, delay_response, delay_sidelobes, illumination
 from disac.metrics.fisher import fisher_information, localization_crb
 from disac.metrics.phases import crb_under_phases, phase_rates

@@ -11,16 +11,16 @@ from cases import load
 from test_designs import problem
 from test_interior_point import check_ending, random_problem
 
-from disac.designs import printed
-from disac.designs.design import Design, Designer
-from disac.designs.fast import FastSolver
-from disac.designs.judge import location_crb_m2
-from disac.designs.printed import heard_basis, node_streams
-from disac.designs.problem import DesignProblem
+from disac.designs.location import unconstrained
+from disac.designs.location.design import Design, Designer
+from disac.designs.location.judge import location_crb_m2
+from disac.designs.location.problem import DesignProblem
+from disac.designs.location.structured import FastSolver
+from disac.designs.location.unconstrained import heard_basis, node_streams
 from disac.experiments.ofdm_tradeoff import Options, experiment
 from disac.metrics.fisher import SensingModel
 from disac.optim.ties import combined, rank_one_basis, tie_vectors
-from disac.scenario import Scenario
+from disac.scenarios.noncoherent import Scenario
 from disac.units import db_to_linear
 
 
@@ -98,7 +98,7 @@ def test_the_printed_problem_agrees_with_cvxpy_and_lies_below_the_tight_one(targ
 def test_for_one_user_the_printed_problem_is_the_tight_one(targets: int) -> None:
     """The loose structure itself, solved as such: nothing is lost by Remark 2."""
     given, sinr = small_problem(targets, 1), db_to_linear(15.0)
-    loose = FastSolver(given, printed.within_whole(given)).solve(sinr)
+    loose = FastSolver(given, unconstrained.within_whole(given)).solve(sinr)
     tight = Designer(given, "unconstrained-tight").design(sinr).certificate
     assert loose.outcome == "optimal"
     assert loose.streams is not None

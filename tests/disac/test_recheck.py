@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from disac.experiments.ofdm_tradeoff import Options, experiment
-from disac.scenario import Scenario
+from disac.scenarios.noncoherent import Scenario
 
 OPTIONS = Options(design="orthogonal")
 

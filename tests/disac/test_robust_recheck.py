@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from disac.coherent_drop import coherent_drop
-from disac.coherent_scenario import CoherentScenario
 from disac.designs.robust.design import prove_again, robust_problem
+from disac.drops.coherent import coherent_drop
 from disac.experiments.robust_tradeoff import Options, experiment
+from disac.scenarios.coherent import CoherentScenario
 
 CHOICES: list[dict[str, Any]] = [
     {"robustness": "none"},

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from disac.channels import node_phases_rad, target_amplitudes, user_channels
-from disac.designs.design import METHODS, Design, Designer
+from disac.designs.location.design import METHODS, Design, Designer
+from disac.drops.noncoherent import node_phases_rad, target_amplitudes, user_channels
 from disac.experiments.ofdm_tradeoff import Options, experiment
-from disac.scenario import Scenario
+from disac.scenarios.noncoherent import Scenario
 from disac.streams import stream
 from disac.units import db_to_linear
 

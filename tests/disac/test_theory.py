@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from disac.designs.location.of_scenario import design_problem
 from disac.experiments.ofdm_theory import (
     Options,
     band_ratios,
@@ -15,11 +16,10 @@ from disac.experiments.ofdm_theory import (
     signal_residuals,
     variable_counts,
 )
-from disac.experiments.ofdm_tradeoff import design_problem
 from disac.geometry import angles_rad, delays_s
 from disac.metrics.fisher import SensingModel, fisher_information, mean_derivatives
 from disac.metrics.printed_fisher import ERRATA, appendix_information, differentiated_information, mean_echoes
-from disac.scenario import Scenario
+from disac.scenarios.noncoherent import Scenario
 from flows.data_files import study_path
 from pipeline.study import load_study
 from pipeline.testing import check_line_independence

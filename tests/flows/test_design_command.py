@@ -14,8 +14,8 @@ import xarray as xr
 from scipy.io import loadmat, savemat
 from typer.testing import CliRunner
 
-from disac.designs.design import Designer
-from disac.designs.given import VARIABLES, example, problem_of
+from disac.designs.location.design import Designer
+from disac.designs.location.given import VARIABLES, example, problem_of
 from flows.cli import app
 from pipeline.errors import UsageError
 

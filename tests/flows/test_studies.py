@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from disac.designs.design import METHODS
+from disac.designs.location.design import METHODS
 from flows.catalogue import catalogue, study_schema
 from flows.data_files import data_dir, study_path
 from pipeline.errors import UsageError

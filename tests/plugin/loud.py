@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from disac.common_scenario import ANTENNAS, SUBCARRIERS, TOTAL_POWER_W, CommonNetwork, CommonScenario
-from disac.designs.common import Record
+from disac.designs.cross import Record
+from disac.drops.common import ANTENNAS, SUBCARRIERS, TOTAL_POWER_W, CommonNetwork
+from disac.scenarios.common import CommonScenario
 
 
 def first_node(network: CommonNetwork, scenario: CommonScenario) -> Record:

@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.coherent_drop import CoherentDrop
 from disac.designs.robust.cones import direction
 from disac.designs.robust.guards import Guard, guard_of, guarded_amplitudes
 from disac.designs.robust.problem import Robustness, RobustProblem
 from disac.designs.robust.proofs import split_proof
 from disac.designs.robust.total_power import multipliers_of_cones, solve_total_power
+from disac.drops.coherent import CoherentDrop
 from disac.metrics.kld import EchoModel
 from disac.optim.certificate import Certificate
 from disac.optim.conic import solve

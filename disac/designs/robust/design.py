@@ -8,13 +8,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.coherent_drop import CoherentDrop
 from disac.designs.robust.balls import judged_inequality, proven_by_inequalities
 from disac.designs.robust.limited_power import proven_by_limits, solve_with_outer_bound
 from disac.designs.robust.matrix_inequality import solve_inequality
 from disac.designs.robust.policy_iteration import proven_by_beams, solve_by_policy_iteration
 from disac.designs.robust.problem import Beams, Robustness, RobustProblem
 from disac.designs.robust.total_power import RobustDesign, judged, proven_by_cones, solve_total_power
+from disac.drops.coherent import CoherentDrop
 from disac.metrics.kld import EchoModel
 from disac.optim.certificate import Certificate
 from disac.units import db_to_linear

@@ -19,8 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.decorrelated import hermitian_basis, inner_products, interference_scale, quiet_coordinates, real_embedding
-from disac.designs.problem import SENSING, DesignProblem, Part, Structure
+from disac.designs.location.problem import SENSING, DesignProblem, Part, Structure
+from disac.designs.location.reference import (
+    hermitian_basis,
+    inner_products,
+    interference_scale,
+    quiet_coordinates,
+    real_embedding,
+)
 from disac.metrics.sinr import received_power
 from disac.optim.conic import solve
 

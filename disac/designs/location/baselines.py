@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs import phase_agnostic
-from disac.designs.largest import LargestSinr, largest_sinr
-from disac.designs.problem import DesignProblem
+from disac.designs.location import phase_agnostic
+from disac.designs.location.largest import LargestSinr, largest_sinr
+from disac.designs.location.problem import DesignProblem
 
 Complex = NDArray[np.complex128]
 

@@ -1,4 +1,4 @@
-"""The scenario X0 on which designs of all papers meet: four nodes, one target, three users, in physical units.
+"""The network X0 on which designs of all papers meet: four nodes, one target, three users, in physical units.
 
 Everything but the draw, the SINR and the power limit is fixed, so that every table names the same thing.
 """
@@ -6,15 +6,13 @@ Everything but the draw, the SINR and the power limit is fixed, so that every ta
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from disac.arrays import baseband_hz, steering_vector
 from disac.geometry import angles_rad
-from disac.scenario import Section
+from disac.scenarios.common import CommonScenario
 from disac.streams import complex_normal, stream
 from disac.units import SPEED_OF_LIGHT_M_S, db_to_linear
 
@@ -39,17 +37,6 @@ NOISE_FIGURE_DB = 7.0
 TEMPERATURE_K = 290.0
 BOLTZMANN_J_K = 1.380649e-23
 PHASE_ERROR_RAD = 0.05
-
-
-class CommonScenario(Section):
-    """What may differ between two tables of X0."""
-
-    sinr_db: float = Field(10.0, ge=-20, le=60, description="SINR of each user and subcarrier, in each design's own sense, dB")
-    power: Literal["per-node", "native"] = Field(
-        "per-node", description="power limit: the same for each node, or what each design's paper has"
-    )
-    seed: int = Field(1, ge=0, description="seed of every random stream")
-    realisation: int = Field(0, ge=0, description="number of the random draw")
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.arrays import steering_vector
-from disac.clutter import disturbance_covariance, whitened_gain
-from disac.coherent_scenario import CoherentScenario
+from disac.drops.clutter import disturbance_covariance, whitened_gain
 from disac.geometry import angles_rad
 from disac.rcs import SHAPE, bistatic_factor, correlation, lobed_profile
+from disac.scenarios.coherent import CoherentScenario
 from disac.streams import complex_normal, stream
 from disac.units import db_to_linear
 
@@ -80,7 +80,7 @@ class CoherentDrop:
 
 
 def whitened_gain_at(responses: Complex, disturbance: Complex) -> Float:
-    """:func:`disac.clutter.whitened_gain` over leading axes of responses [..., N, M]."""
+    """:func:`disac.drops.clutter.whitened_gain` over leading axes of responses [..., N, M]."""
     if responses.ndim == 2:
         return whitened_gain(responses, disturbance)
     return np.stack([whitened_gain_at(each, disturbance) for each in responses])

@@ -13,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.arrays import baseband_hz
-from disac.common_scenario import (
+from disac.designs.location import block_level
+from disac.designs.location.baselines import isotropic
+from disac.designs.location.beams import mean_covariance
+from disac.designs.location.design import Designer
+from disac.designs.location.problem import DesignProblem, PowerLimit
+from disac.designs.robust.limited_power import solve_with_outer_bound
+from disac.designs.robust.problem import Robustness, RobustProblem
+from disac.designs.robust.total_power import solve_total_power
+from disac.designs.robust.zero_forcing import zero_forcing
+from disac.drops.common import (
     ANTENNAS,
     BANDWIDTH_HZ,
     CARRIER_HZ,
@@ -22,22 +31,14 @@ from disac.common_scenario import (
     SYMBOLS,
     TOTAL_POWER_W,
     CommonNetwork,
-    CommonScenario,
 )
-from disac.designs.baselines import isotropic
-from disac.designs.beams import mean_covariance
-from disac.designs.design import Designer
-from disac.designs.problem import DesignProblem, PowerLimit
-from disac.designs.robust.limited_power import solve_with_outer_bound
-from disac.designs.robust.problem import Robustness, RobustProblem
-from disac.designs.robust.total_power import solve_total_power
-from disac.designs.robust.zero_forcing import zero_forcing
 from disac.geometry import delays_s
 from disac.metrics.fisher import SensingModel
 from disac.metrics.kld import EchoModel
 from disac.metrics.sinr import SinrType
 from disac.metrics.synchronisation import Synchronisation
 from disac.rcs import SHAPE, correlation
+from disac.scenarios.common import CommonScenario
 from disac.units import db_to_linear
 
 Complex = NDArray[np.complex128]
@@ -161,7 +162,7 @@ METHODS: dict[str, Method] = {
     "ofdm-orthogonal": _of_band("orthogonal"),
     "ofdm-beamforming": _of_band("beamforming"),
     "ofdm-unconstrained-tight": _of_band("unconstrained-tight"),
-    "noncoherent-block": _of_band("phase-agnostic", clusters=1),
+    "noncoherent-block": _of_band(block_level.METHOD, clusters=block_level.CLUSTERS),
     "coherent": _of_band("synchronised", coherent=True, sinr_type="coherent"),
     "robust-none": _of_tones("none"),
     "robust-lemma1": _of_tones("lemma1"),

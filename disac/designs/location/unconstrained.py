@@ -3,7 +3,7 @@
     R_l >= 0 on all antennas,  R_{c,n,u,l} >= 0,  R_{nn,l} - sum_u R_{c,n,u,l} >= 0  on the antennas of a node.
 
 What nodes share in R_l no stream has to carry, so for two users or more the optimum lies below that of (23) with its rank-one
-constraint dropped (:mod:`disac.designs.unconstrained`), and no signal reaches it; for one user both are one problem. Like that
+constraint dropped (``unconstrained_tight``), and no signal reaches it; for one user both are one problem. Like that
 one it is a bound that needs the relative phases of the nodes.
 
 A node's streams matter by what the users hear of them alone. With Q an orthonormal basis of the node's channels, they may be
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs import unconstrained
-from disac.designs.problem import SENSING, DesignProblem, Part, Structure
+from disac.designs.location import unconstrained_tight
+from disac.designs.location.problem import SENSING, DesignProblem, Part, Structure
 
 Complex = NDArray[np.complex128]
 
@@ -34,7 +34,7 @@ def structure(problem: DesignProblem) -> Structure:
     """
     if problem.sinr_type != "noncoherent":
         raise ValueError(f"the design 'unconstrained' is (24) of 002, with the noncoherent SINR; not '{problem.sinr_type}'")
-    return unconstrained.structure(problem) if problem.users == 1 else within_whole(problem)
+    return unconstrained_tight.structure(problem) if problem.users == 1 else within_whole(problem)
 
 
 def within_whole(problem: DesignProblem) -> Structure:

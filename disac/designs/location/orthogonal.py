@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from disac.designs.problem import DesignProblem, Part, Structure
+from disac.designs.location.problem import DesignProblem, Part, Structure
 
 
 def structure(problem: DesignProblem) -> Structure:

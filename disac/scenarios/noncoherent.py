@@ -1,23 +1,15 @@
-"""The typed description of one deployment. Defaults are those of 002, section V."""
+"""The typed description of one noncoherent deployment. Defaults are those of 002, section V."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from disac.geometry import chosen_nodes
-
-# Positions may be written as lists; their numbers stay strict.
-Point = Annotated[tuple[float, float], Field(strict=False)]
-
-
-class Section(BaseModel):
-    """A frozen part of a scenario; unknown names, values of another type and numbers that are not finite are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+from disac.scenarios.base import Draw, Point, Section
 
 
 class Layout(Section):
@@ -136,7 +128,7 @@ class Waveform(Section):
         return self.cyclic_prefix_share * self.subcarriers / self.bandwidth_hz
 
 
-class Channel(Section):
+class Channel(Draw):
     """The channel between nodes and users, and the random draw."""
 
     gain: Literal["unit-variance", "unit-norm"] = Field(
@@ -145,8 +137,6 @@ class Channel(Section):
     selectivity: Literal["selective", "flat"] = Field(
         "selective", description="one draw per subcarrier (002), or one for the whole band (001)"
     )
-    seed: int = Field(1, ge=0, description="seed of every random stream")
-    realisation: int = Field(0, ge=0, description="number of the random draw")
 
 
 class Sensing(Section):
@@ -166,7 +156,7 @@ class Sensing(Section):
     )
 
 
-class Synchronisation(Section):
+class StatedSynchronisation(Section):
     """How well the network knows its clocks and phases, as standard deviations; 0 is exactly, null not at all."""
 
     clock_std_s: float | None = Field(0.0, ge=0, description="clock offset of each node, s; null: unknown")
@@ -204,7 +194,7 @@ class Scenario(Section):
     waveform: Waveform = Waveform()
     channel: Channel = Channel()
     sensing: Sensing = Sensing()
-    synchronisation: Synchronisation = Synchronisation()
+    synchronisation: StatedSynchronisation = StatedSynchronisation()
     power: Power = Power()
     service: Service = Service()
 

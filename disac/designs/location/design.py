@@ -1,4 +1,4 @@
-"""One call per design: solve, judge what was found (:mod:`disac.designs.judge`), and make it a signal that can be sent."""
+"""One call per design: solve, judge what was found (``judge``), and make it a signal that can be sent."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs import beamforming, orthogonal, phase_agnostic, printed, synchronised, unconstrained
-from disac.designs.beams import FEASIBLE, cycled_beams, exact_beams, keeps_all, mean_covariance
-from disac.designs.decorrelated import CrbProgram, Solution
-from disac.designs.fast import FastSolver
-from disac.designs.feasibility import PowerNeed, PowerProgram, proven_need, repaired
-from disac.designs.judge import Judge
-from disac.designs.problem import DesignProblem, Structure
+from disac.designs.location import beamforming, orthogonal, phase_agnostic, synchronised, unconstrained, unconstrained_tight
+from disac.designs.location.beams import FEASIBLE, cycled_beams, exact_beams, keeps_all, mean_covariance
+from disac.designs.location.feasibility import PowerNeed, PowerProgram, proven_need, repaired
+from disac.designs.location.judge import Judge
+from disac.designs.location.problem import DesignProblem, Structure
+from disac.designs.location.reference import CrbProgram, Solution
+from disac.designs.location.structured import FastSolver
 from disac.optim.certificate import GAP_LIMIT, VIOLATION_LIMIT, Certificate
 from disac.optim.conic import SETTINGS
 
@@ -44,8 +44,8 @@ METHODS: dict[str, ModuleType] = {
     "phase-agnostic": phase_agnostic,
     "orthogonal": orthogonal,
     "beamforming": beamforming,
-    "unconstrained-tight": unconstrained,
-    "unconstrained": printed,
+    "unconstrained-tight": unconstrained_tight,
+    "unconstrained": unconstrained,
     "synchronised": synchronised,
 }
 
@@ -222,8 +222,8 @@ class Designer(Judge):
 
         Constant beams where they attain the optimum. Those of correlated nodes whose powers add up may not: where an optimum
         needs more than one direction for a stream, a cycle of beams delivers it exactly
-        (:func:`disac.designs.beams.cycled_beams`). No signal has the covariances of a loose structure; that of the tight
-        relaxation is sent in its place.
+        (:func:`~disac.designs.location.beams.cycled_beams`). No signal has the covariances of a loose structure; that of
+        the tight relaxation is sent in its place.
 
         Parameters
         ----------
@@ -249,8 +249,9 @@ class Designer(Judge):
     def constant_beams(self, design: Design, sinr: float) -> Delivered:
         """One beam per user and subcarrier for all symbols, as in (14) of 002, with a sensing signal, and what they reach.
 
-        Exact where each user's power comes over one channel vector (:func:`disac.designs.beams.keeps_all`); for correlated
-        nodes whose powers add up, the best along the directions of the optimum; for the beamforming design, beams alone.
+        Exact where each user's power comes over one channel vector (:func:`~disac.designs.location.beams.keeps_all`). For
+        correlated nodes whose powers add up, the best along the directions of the optimum. For the beamforming design,
+        beams alone.
         """
         if design.streams is None:
             return NOTHING
@@ -263,7 +264,7 @@ class Designer(Judge):
         cycle = self._cycle(design.streams, sinr)
         if cycle.symbols == 1 and self._feasible(cycle, sinr):
             return cycle
-        whole = unconstrained.structure(self.problem)
+        whole = unconstrained_tight.structure(self.problem)
         solver = FastSolver(self.problem, whole.clustered(self._clusters) if self._clusters else whole)
         best = NOTHING
         for directions in self._directions(design.streams, sinr):
@@ -275,7 +276,7 @@ class Designer(Judge):
         if best.transmitted is not None:
             return best
         # Along the nodes' own beams (27) there is always a design: they keep every received power, with power to spare.
-        return self._along(solver, unconstrained.extract_as_printed(self.problem, design.streams)[0][0], sinr)
+        return self._along(solver, unconstrained_tight.extract_as_printed(self.problem, design.streams)[0][0], sinr)
 
     def _cycle(self, streams: Complex, sinr: float) -> Delivered:
         """Beams that together have the covariances of the streams; of one symbol alone where one direction holds each."""
@@ -308,11 +309,11 @@ class Designer(Judge):
 
         Where the optimum's streams have more than one direction, those for more SINR say which of them can serve.
         """
-        yield unconstrained.directions(self.problem, streams[: self.problem.users])
+        yield unconstrained_tight.directions(self.problem, streams[: self.problem.users])
         for more in DIRECTIONS_AT:
             beyond = self._structured.solve(sinr * more)
             if beyond.outcome == "optimal" and beyond.streams is not None:
-                yield unconstrained.directions(self.problem, beyond.streams)
+                yield unconstrained_tight.directions(self.problem, beyond.streams)
 
     def symbol_code(self) -> Complex:
         """Known factors of each node's symbols, [N, symbols]; ones where the design does not scramble them."""
@@ -321,10 +322,10 @@ class Designer(Judge):
 
     def extracted_as_printed(self, design: Design) -> Delivered:
         """The unconstrained designs' beams by (26)-(29) of 002, which keep neither power nor SINR."""
-        relaxations = (unconstrained, printed)
+        relaxations = (unconstrained_tight, unconstrained)
         if design.streams is None or self.method not in relaxations or self.problem.sinr_type != "noncoherent":
             return NOTHING
-        return self.sent(*unconstrained.extract_as_printed(self.problem, design.streams))
+        return self.sent(*unconstrained_tight.extract_as_printed(self.problem, design.streams))
 
     def sent(self, beams: Complex, remainder: Complex) -> Delivered:
         """What beams [S, U, L, D] and a sensing covariance [L, D, D] reach together."""

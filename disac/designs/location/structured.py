@@ -16,10 +16,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.decorrelated import Solution
-from disac.designs.echo_factors import EchoFactors, echo_factors
-from disac.designs.printed import Heard, heard_basis, node_streams
-from disac.designs.problem import SENSING, DesignProblem, Structure
+from disac.designs.location.echo_factors import EchoFactors, echo_factors
+from disac.designs.location.problem import SENSING, DesignProblem, Structure
+from disac.designs.location.reference import Solution
+from disac.designs.location.unconstrained import Heard, heard_basis, node_streams
 from disac.metrics.fisher import location_jacobian
 from disac.optim.interior_point import Result, solve
 from disac.optim.program import Block, Program, block_information, merged

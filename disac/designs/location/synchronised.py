@@ -7,8 +7,8 @@ correlated, and the design is the phase-agnostic one under the same prior.
 
 from __future__ import annotations
 
-from disac.designs import phase_agnostic, unconstrained
-from disac.designs.problem import DesignProblem, Structure
+from disac.designs.location import phase_agnostic, unconstrained_tight
+from disac.designs.location.problem import DesignProblem, Structure
 
 
 def structure(problem: DesignProblem) -> Structure:
@@ -17,4 +17,4 @@ def structure(problem: DesignProblem) -> Structure:
     told_apart = known is None or not known.coherence(problem.subcarriers, problem.sensing.bandwidth_hz).any()
     if told_apart and problem.sinr_type != "coherent":
         return phase_agnostic.structure(problem)
-    return unconstrained.structure(problem)
+    return unconstrained_tight.structure(problem)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.fast import FastSolver
-from disac.designs.feasibility import proven_need
-from disac.designs.problem import DesignProblem, Structure
+from disac.designs.location.feasibility import proven_need
+from disac.designs.location.problem import DesignProblem, Structure
+from disac.designs.location.structured import FastSolver
 from disac.units import db_to_linear, linear_to_db
 
 Complex = NDArray[np.complex128]
@@ -35,7 +35,7 @@ def largest_sinr(problem: DesignProblem, structure: Structure, tolerance_db: flo
     """Bracket the largest feasible SINR of a scenario by bisection; both ends are proved.
 
     Sensing plays no part in what is feasible. The lower end is the SINR of covariances within the power limit, the upper
-    one has a dual ray checked apart from the solver (:func:`disac.designs.feasibility.proven_need`).
+    one has a dual ray checked apart from the solver (:func:`disac.designs.location.feasibility.proven_need`).
 
     Parameters
     ----------

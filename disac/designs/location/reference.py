@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.problem import SENSING, DesignProblem, Part, Structure
+from disac.designs.location.problem import SENSING, DesignProblem, Part, Structure
 from disac.optim.conic import solve
 
 Complex = NDArray[np.complex128]

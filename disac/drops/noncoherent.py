@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.scenario import Scenario
+from disac.scenarios.noncoherent import Scenario
 from disac.streams import complex_normal, stream
 from disac.units import db_to_linear
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs import orthogonal
-from disac.designs.beams import node_beams
-from disac.designs.problem import DesignProblem, Structure
+from disac.designs.location import orthogonal
+from disac.designs.location.beams import node_beams
+from disac.designs.location.problem import DesignProblem, Structure
 
 Complex = NDArray[np.complex128]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.problem import DesignProblem, Part, Structure
+from disac.designs.location.problem import DesignProblem, Part, Structure
 
 Complex = NDArray[np.complex128]
 

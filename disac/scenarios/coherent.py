@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from disac.rcs import RcsLaw
-from disac.scenario import Section
+from disac.scenarios.base import Draw, Section
 
 
 class Ring(Section):
@@ -45,7 +45,7 @@ class CoherentArrays(Section):
     )
 
 
-class CoherentChannel(Section):
+class CoherentChannel(Draw):
     """Channels of the users, (2) of 000, and the random draw."""
 
     wavelength_m: float = Field(0.03, gt=0, description="wavelength, m")
@@ -53,8 +53,6 @@ class CoherentChannel(Section):
     pathloss_exponent: float = Field(
         0.0, ge=0, le=6, description="gain of a user is (distance / radius)^-exponent; 0: all alike"
     )
-    seed: int = Field(1, ge=0, description="seed of every random stream")
-    realisation: int = Field(0, ge=0, description="number of the random draw")
 
 
 class Target(Section):

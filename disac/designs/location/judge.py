@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.feasibility import dual_slack, level_power_dual, proven_need
-from disac.designs.problem import DesignProblem, Structure
+from disac.designs.location.feasibility import dual_slack, level_power_dual, proven_need
+from disac.designs.location.problem import DesignProblem, Structure
 from disac.metrics.fisher import localization_crb
 from disac.optim.certificate import Certificate
 

@@ -1,7 +1,7 @@
 """Unconstrained design (P.1) of 002: every subcarrier is transmitted by all nodes together.
 
 Solved in the tight relaxation of (23) that keeps the full N M_t x N M_t stream covariances. For one user it is the printed
-problem (24) exactly; for more, (24) drops blocks and gives a lower, looser optimum (:mod:`disac.designs.printed`). Its
+problem (24) exactly; for more, (24) drops blocks and gives a lower, looser optimum (``unconstrained``). Its
 location bound makes use of the relative phases of the nodes, which a noncoherent network does not know: read it as a bound.
 """
 
@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.beams import heard_directions, mean_covariance, node_beams
-from disac.designs.problem import DesignProblem, Part, Structure
+from disac.designs.location.beams import heard_directions, mean_covariance, node_beams
+from disac.designs.location.problem import DesignProblem, Part, Structure
 
 Complex = NDArray[np.complex128]
 
@@ -27,7 +27,8 @@ def structure(problem: DesignProblem) -> Structure:
 def directions(problem: DesignProblem, streams: Complex) -> Complex:
     """Directions of rank-one beams that keep the phases between nodes.
 
-    The loudest of :func:`disac.designs.beams.heard_directions`. Exact where R_{c,u} has rank one; otherwise the powers and
+    The loudest of :func:`~disac.designs.location.beams.heard_directions`.
+    Exact where R_{c,u} has rank one; otherwise the powers and
     the sensing signal have to be optimised again along them.
 
     Parameters

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.problem import DesignProblem, PowerLimit
+from disac.designs.location.problem import DesignProblem, PowerLimit
 from disac.metrics.fisher import Localization, SensingModel
 from disac.metrics.sinr import SinrType
 from disac.metrics.synchronisation import Synchronisation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.problem import DesignProblem, Structure
+from disac.designs.location.problem import DesignProblem, Structure
 
 Complex = NDArray[np.complex128]
 
