@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import xarray as xr
 from scipy.special import stdtrit
 
-from flows.curve_checks import crossing_gap, ratio_is, rise_width
+from flows.curve_checks import crossing_gap, crossings_rise, ratio_is, rise_width
 from flows.evidence import FEASIBLE, SLACK, Outcome, has_labels, log_ratio, mean_and_half_width, undecided, values_of
 
 
@@ -85,17 +86,23 @@ def _near(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, bound: str, 
 
 
 def _monotone(
-    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, sign: int = 1, start: float | None = None
+    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, sign: int = 1, start: float | None = None,
+    averaged: bool = False,
 ) -> Outcome:  # fmt: skip
     """Never falling (rising for ``sign`` -1) along an axis or a dimension, from a value of it on.
 
-    Judged realisation by realisation, between neighbouring feasible cells.
+    Judged realisation by realisation, between neighbouring feasible cells. ``averaged``: judged in the mean over common
+    realisations between neighbouring values of the axis. Holds if no mean moves the wrong way; fails if one does with all of
+    its 95 % band.
     """
     found = values_of(cube, variable)
     if start is not None and axis in found.dims:
         found = found.sel({axis: found[axis] >= start})
     if axis not in found.dims or found.sizes[axis] < 2:
         return undecided(f"the study has one value of {axis}")
+    word = "fall" if sign > 0 else "rise"
+    if averaged:
+        return _monotone_in_the_mean(found, axis, sign, surfaces.attrs.get("over"), word)
     values = found.transpose(..., axis).values
     values = values.reshape(-1, values.shape[-1])
     changes = []
@@ -107,8 +114,31 @@ def _monotone(
         return undecided("no two neighbouring cells are feasible")
     wrong = int((sign * change < -SLACK).sum())
     ours = f"change per step {100 * change.min():+.2f} % to {100 * change.max():+.1f} %"
-    word = "fall" if sign > 0 else "rise"
     return ("holds" if wrong == 0 else "fails"), ours, f"{change.size - wrong} of {change.size} steps do not {word}"
+
+
+def _monotone_in_the_mean(values: xr.DataArray, axis: str, sign: int, over: str | None, word: str) -> Outcome:
+    """Steps of the mean along an axis, relative to the mean before, over the realisations that know both ends."""
+    if over not in values.dims:
+        return undecided("there are no realisations")
+    table = values.transpose(..., axis, over).values
+    table = table.reshape(-1, *table.shape[-2:])
+    steps = []
+    for line in table:
+        for before, after in pairwise(line):
+            known = np.isfinite(before) & np.isfinite(after)
+            if known.any() and before[known].mean() > 0:
+                mean, half = mean_and_half_width(sign * (after - before)[known])
+                scale = before[known].mean()
+                steps.append((mean / scale, half / scale))
+    if not steps:
+        return undecided("no realisation is feasible at two neighbouring values")
+    wrong = sum(m < -SLACK for m, _ in steps)
+    clear = sum(m + h < -SLACK for m, h in steps)
+    changes = [100 * sign * m for m, _ in steps]
+    ours = f"change of the mean per step {min(changes):+.2f} % to {max(changes):+.1f} %"
+    evidence = f"{len(steps) - wrong} of {len(steps)} steps of the mean do not {word}, {clear} do beyond their 95 % band"
+    return ("fails" if clear else "undecided" if wrong else "holds"), ours, evidence
 
 
 def _ratio_falls(
@@ -374,6 +404,7 @@ CHECKS: dict[str, Callable[..., Outcome]] = {
     "near_while": _near_while,
     "mean_within": _mean_within,
     "crossing_gap": crossing_gap,
+    "crossings_rise": crossings_rise,
     "ratio_is": ratio_is,
     "rise_width": rise_width,
 }

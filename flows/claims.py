@@ -2,22 +2,151 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from flows.checks import CHECKS
 from flows.data_files import data_dir
 from flows.evidence import Outcome, undecided
+from pipeline.errors import UsageError, broken_rule, near_miss
 from pipeline.experiment import STATUS_CODES
 
 LARGEST = "largest"
 """In a claim's ``where``: of each point the largest value of the axis that is planned there."""
+
+Whose = Literal["paper", "ours"]
+"""Whose statement a claim is: the paper's own, or ours on what the paper leaves open, presupposes or does not say."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Claim(_Part):
+    """One statement and the check that judges it."""
+
+    id: str = Field(min_length=1)
+    whose: Whose
+    statement: str = Field(min_length=1)
+    source: str = Field(min_length=1)
+    reading: str = Field(min_length=1)
+    reason: str = ""
+    where: dict[str, Any] = Field(default_factory=dict)
+    check: str
+    arguments: dict[str, Any] = Field(alias="with")
+
+    @model_validator(mode="after")
+    def _check_takes_the_arguments(self) -> Claim:
+        if self.check not in CHECKS:
+            raise ValueError(f"check '{self.check}' is not known{near_miss(self.check, CHECKS)}; accepted: {', '.join(CHECKS)}")
+        taken = _arguments(self.check)
+        for name in self.arguments:
+            if name not in taken:
+                raise ValueError(
+                    f"with.{name} is no argument of '{self.check}'{near_miss(name, taken)}; accepted: {', '.join(taken)}"
+                )
+        lacking = [name for name, needed in taken.items() if needed and name not in self.arguments]
+        if lacking:
+            raise ValueError(f"with: '{self.check}' needs {', '.join(lacking)} too")
+        return self
+
+
+class ClaimsFile(_Part):
+    """The statements that some studies judge."""
+
+    paper: str
+    figure: str
+    studies: list[str] = Field(min_length=1)
+    claims: list[Claim] = Field(min_length=1)
+
+
+def _arguments(check: str) -> dict[str, bool]:
+    """The arguments that a check takes from a claim, and whether it needs them."""
+    signature = inspect.signature(CHECKS[check])
+    # What a partial check fixes is no choice of a claim.
+    fixed = getattr(CHECKS[check], "keywords", {})
+    return {
+        name: parameter.default is parameter.empty
+        for name, parameter in signature.parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name not in fixed
+    }
+
+
+def load_claims(file: Path) -> ClaimsFile:
+    """Read and check a file of claims.
+
+    Raises
+    ------
+    UsageError
+        If the file is no YAML, a field is missing, unknown or of the wrong kind, a check or an argument of it is unknown, or an
+        identity stands twice; the message names the file, the claim and what is accepted.
+    """
+    return _loaded(file, file.read_text(encoding="utf-8"))
+
+
+@cache
+def _loaded(file: Path, text: str) -> ClaimsFile:
+    """Cached, since parsing takes a good part of a second."""
+    try:
+        content = YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        raise UsageError(f"{file}: no valid YAML: {error}") from error
+    try:
+        loaded = ClaimsFile.model_validate(content)
+    except ValidationError as error:
+        raise UsageError(f"{file}: {_broken(error, content)}") from error
+    identities = [claim.id for claim in loaded.claims]
+    twice = [name for name in dict.fromkeys(identities) if identities.count(name) > 1]
+    if twice:
+        raise UsageError(f"{file}: claim '{twice[0]}' stands twice")
+    return loaded
+
+
+def _broken(error: ValidationError, content: Any) -> str:
+    """The first rule that a file of claims breaks, with its place and what is accepted."""
+    errors = error.errors(include_url=False)
+    # A misspelt name says more than that the right one is missing.
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
+    place = list(first["loc"])
+    model: type[BaseModel] = ClaimsFile
+    if len(place) > 1 and place[0] == "claims":
+        found = content["claims"][place[1]]
+        named = found.get("id", place[1]) if isinstance(found, dict) else place[1]
+        place, model = [f"claim '{named}'", *place[2:]], Claim
+    words = broken_rule(first)
+    if first["type"] == "extra_forbidden":
+        accepted = [field.alias or name for name, field in model.model_fields.items()]
+        words = f"not known{near_miss(str(place[-1]), accepted)}; accepted: {', '.join(accepted)}"
+    return ": ".join(map(str, [*place, words]))
+
+
+def count_verdicts(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """How many statements hold, fail and are undecided: ``{"paper": {"holds": 5, ...}, "ours": {...}}``."""
+    counts = {whose: dict.fromkeys(("holds", "fails", "undecided"), 0) for whose in get_args(Whose)}
+    for row in rows:
+        counts[row["whose"]][row["verdict"]] += 1
+    return counts
+
+
+def counted(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The count as a sentence; empty without a claim."""
+    named = {"paper": "the paper's statements", "ours": "ours"}
+    parts = [
+        f"{named[whose]}: {count['holds']} hold, {count['fails']} fail, {count['undecided']} undecided"
+        for whose, count in count_verdicts(rows).items()
+        if any(count.values())
+    ]
+    return f"Checked here, {'; '.join(parts)}." if parts else ""
 
 
 def evaluate_claims(study: str, cube: xr.Dataset, surfaces: xr.Dataset) -> list[dict[str, Any]]:
@@ -33,38 +162,35 @@ def evaluate_claims(study: str, cube: xr.Dataset, surfaces: xr.Dataset) -> list[
     Returns
     -------
     list of dict
-        ``id, paper, figure, studies, statement, source, reading, ours, verdict, reason, evidence``; the verdict is ``holds``,
-        ``fails`` or ``undecided`` (with the reason as evidence); ``reason`` says why a sentence fails, or holds in part only,
-        and may be empty.
+        ``id, paper, figure, studies, whose, statement, source, reading, ours, verdict, reason, evidence``; ``whose`` is
+        ``paper`` or ``ours``; the verdict is ``holds``, ``fails`` or ``undecided`` (with the reason as evidence); ``reason``
+        says why a sentence fails, or holds in part only, and may be empty.
+
+    Raises
+    ------
+    UsageError
+        If a file that names the study is no valid file of claims.
     """
     rows = []
     for file in sorted((data_dir() / "claims").glob("*.yaml")):
-        text = file.read_text(encoding="utf-8")
-        if study not in text:
+        if study not in file.read_text(encoding="utf-8"):
             continue
-        content = _parsed(text)
-        if study not in (content["paper"], *content["studies"]):
+        content = load_claims(file)
+        if study not in (content.paper, *content.studies):
             continue
-        for claim in content["claims"]:
+        for claim in content.claims:
             verdict, ours, evidence = _judged(claim, cube, surfaces)
-            about = {"paper": content["paper"], "figure": content["figure"], "studies": ", ".join(content["studies"])}
-            told = {key: claim[key] for key in ("id", "statement", "source", "reading")}
-            found = {"ours": ours, "verdict": verdict, "reason": claim.get("reason", ""), "evidence": evidence}
-            rows.append(about | told | found)
+            about = {"paper": content.paper, "figure": content.figure, "studies": ", ".join(content.studies)}
+            told = claim.model_dump(include={"id", "whose", "statement", "source", "reading", "reason"})
+            rows.append(about | told | {"ours": ours, "verdict": verdict, "evidence": evidence})
     return rows
 
 
-@cache
-def _parsed(text: str) -> Any:
-    """A file of claims; parsing takes a good part of a second."""
-    return YAML(typ="safe", pure=True).load(text)
-
-
-def _judged(claim: Mapping[str, Any], cube: xr.Dataset, surfaces: xr.Dataset) -> Outcome:
-    for name in (claim["with"].get("variable"), claim["with"].get("relative_to")):
+def _judged(claim: Claim, cube: xr.Dataset, surfaces: xr.Dataset) -> Outcome:
+    for name in (claim.arguments.get("variable"), claim.arguments.get("relative_to")):
         if name is not None and name not in cube:
             return undecided(f"the study keeps no {name}")
-    where = claim.get("where", {})
+    where = claim.where
     for axis in where:
         if axis not in cube.dims:
             return undecided(f"the study has no axis {axis}")
@@ -72,7 +198,7 @@ def _judged(claim: Mapping[str, Any], cube: xr.Dataset, surfaces: xr.Dataset) ->
         if condition != LARGEST and not _matching(cube[axis].values, condition).any():
             return undecided(f"the study lacks {axis} {condition}")
     part, shown = _where(cube, where), _where(surfaces, {a: c for a, c in where.items() if a in surfaces.dims and c != LARGEST})
-    return _on_what_is_there(part, CHECKS[claim["check"]](part, shown, **claim["with"]))
+    return _on_what_is_there(part, CHECKS[claim.check](part, shown, **claim.arguments))
 
 
 def _where(data: xr.Dataset, conditions: Mapping[str, Any]) -> xr.Dataset:

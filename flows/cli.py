@@ -258,21 +258,23 @@ def report(study: StudyName, store: StoreFolder = "results", set_: Overrides = N
 
 @app.command()
 def claims(study: StudyName, store: StoreFolder = "results", set_: Overrides = None, as_json: AsJson = False) -> None:
-    """Show the paper's statements beside what the study found."""
+    """Show the paper's statements, and ours, beside what the study found."""
+    from flows.claims import count_verdicts, counted
     from flows.derive import published_claims
     from flows.run import Run
 
     current = Run(study, store, set_ or ())
     rows = published_claims(current.store, current.study.name)
     if as_json:
-        _emit(rows)
+        _emit({"count": count_verdicts(rows), "claims": rows})
         return
-    table = Table("verdict", "statement", "ours", "reading, and why where it fails", show_lines=True)
+    table = Table("verdict", "whose", "statement", "our number", "reading, and why where it fails", show_lines=True)
     for row in rows:
         told = f"{row['reading']} {row.get('reason', '')}".rstrip()
         statement = f"{row['statement']} ({row['paper']}, {row['figure']})"
-        table.add_row(*map(words, (row["verdict"], statement, row["ours"], told)))
+        table.add_row(*map(words, (row["verdict"], row["whose"], statement, row["ours"], told)))
     Console().print(table)
+    print(counted(rows))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,26 +14,62 @@ from flows.evidence import Outcome, has_labels, log_ratio, mean_and_half_width, 
 
 def crossing_gap(
     cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, along: str, level: float, axis: str, low: Any, high: Any,
-    least: float, most: float = np.inf,
+    least: float, most: float = np.inf, largest: bool = False,
 ) -> Outcome:  # fmt: skip
     """How much further along an axis one label crosses a level than another, realisation by realisation, in that axis's unit.
 
     Each crossing is interpolated between neighbours. Holds if the mean over realisations lies between ``least`` and ``most`` at
-    every point of the other axes with all of its 95 % band, and fails if a band lies outside.
+    every point of the other axes with all of its 95 % band, and fails if a band lies outside. ``largest``: of the point alone
+    whose mean is the largest, for what a paper states as "up to".
     """
     if not has_labels(cube, axis, low, high) or along not in cube.dims:
         return undecided(f"the study lacks {low}, {high} or {along}")
-    over = surfaces.attrs.get("over")
-    places = []
-    for label in (low, high):
-        values = values_of(cube, variable).sel({axis: label}, drop=True).transpose(..., over, along)
-        table = values.values.reshape(-1, values.sizes[over], values.sizes[along])
-        places.append(_crossings(table, np.asarray(cube[along].values, dtype=np.float64), level))
-    unit = str(cube[along].attrs.get("units", ""))
-    verdict, means, evidence = _between(places[1] - places[0], least, most, "pairs of lines")
-    if not means:
+    first, second = (_places(cube, surfaces, variable, along, level, axis, label) for label in (low, high))
+    rows = second - first
+    rows = rows[np.isfinite(rows).any(axis=-1)]
+    if not rows.size:
         return undecided(f"no line crosses {level:g}")
-    return verdict, f"{high} crosses {level:g} {means} {unit} after {low}".replace("  ", " "), evidence
+    if largest:
+        rows = rows[[int(np.nanmean(rows, axis=-1).argmax())]]
+    unit = str(cube[along].attrs.get("units", ""))
+    verdict, means, evidence = _between(rows, least, most, "pairs of lines")
+    told = f"{high} crosses {level:g} {means} {unit} after {low}".replace("  ", " ")
+    return verdict, f"at most, {told}" if largest else told, evidence
+
+
+def crossings_rise(
+    cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, along: str, level: float, axis: str
+) -> Outcome:  # fmt: skip
+    """Lines cross a level the further along, the larger the value of another axis: between all neighbouring values of it.
+
+    Holds if the mean distance over realisations is positive between all neighbours at every point of the other axes with all
+    of its 95 % band, and fails if a band lies below zero.
+    """
+    if along not in cube.dims or axis not in cube.dims or cube.sizes[axis] < 2:
+        return undecided(f"the study lacks {along} or has one value of {axis}")
+    labels = cube[axis].values.tolist()
+    places = [_places(cube, surfaces, variable, along, level, axis, label) for label in labels]
+    steps = [after - before for before, after in pairwise(places)]
+    known = [step[np.isfinite(step).any(axis=-1)] for step in steps]
+    if not all(step.size for step in known):
+        return undecided(f"no line crosses {level:g} at two neighbouring values of {axis}")
+    verdict, _, evidence = _between(np.concatenate(known), 0.0, np.inf, "pairs of lines")
+    unit = str(cube[along].attrs.get("units", ""))
+    each = (
+        f"{low:g} to {high:g}: {', '.join(f'{np.nanmean(row):+.2f}' for row in step)}"
+        for low, high, step in zip(labels[:-1], labels[1:], known, strict=True)
+    )
+    return verdict, f"{'; '.join(each)} {unit}".rstrip(), evidence
+
+
+def _places(
+    cube: xr.Dataset, surfaces: xr.Dataset, variable: str, along: str, level: float, axis: str, label: Any
+) -> NDArray[np.float64]:  # fmt: skip
+    """Where the lines of one label cross a level [points of the other axes, realisations]."""
+    over = surfaces.attrs.get("over")
+    values = values_of(cube, variable).sel({axis: label}, drop=True).transpose(..., over, along)
+    table = values.values.reshape(-1, values.sizes[over], values.sizes[along])
+    return _crossings(table, np.asarray(cube[along].values, dtype=np.float64), level)
 
 
 def rise_width(

@@ -11,7 +11,7 @@ import xarray as xr
 from psutil import virtual_memory
 from pydantic import BaseModel, Json, ValidationError
 
-from flows.claims import evaluate_claims
+from flows.claims import Whose, evaluate_claims
 from flows.derivation import Derivation
 from flows.report import build_report, drawn_variables
 from pipeline.archive import StoredFiles
@@ -38,6 +38,8 @@ class _CubeAttributes(BaseModel):
 
 
 class _Claim(BaseModel):
+    id: str
+    whose: Whose | None = None
     verdict: Literal["holds", "fails", "undecided"]
     statement: str
     source: str
@@ -186,12 +188,15 @@ def published_claims(store: Store, study: str) -> list[dict[str, Any]]:
     Raises
     ------
     UsageError
-        If the study has no surfaces yet.
+        If the study has no surfaces yet, or those of a version that did not tell whose statements they judge.
     """
     target = published_version(store, f"surfaces/{study}/")
     if target is None:
         raise UsageError(f"'{study}' has no surfaces yet: run `disac run {study}` first")
     try:
-        return _claims_of(group_attributes(StoredFiles(store, target)))
+        rows = _claims_of(group_attributes(StoredFiles(store, target)))
     except ValueError as error:
         raise _damaged(target, error) from error
+    if any(row["whose"] is None for row in rows):
+        raise UsageError(f"the surfaces of '{study}' are of an earlier version: run `disac report {study}` first")
+    return rows

@@ -16,6 +16,7 @@ from bokeh.document import Document
 from bokeh.embed import components
 from bokeh.resources import Resources
 
+from flows.claims import counted
 from flows.report.choice import EXPORT, MOST_PANELS, MOST_PLOTS, MOST_POINTS, choose
 from flows.report.plots import certificates, tradeoff
 from flows.report.status import status_map
@@ -218,15 +219,8 @@ def _kicker(cube: xr.Dataset) -> str:
 
 def _summary(cube: xr.Dataset, claims: list[dict[str, Any]]) -> str:
     planned, present = int(cube.attrs["planned"]), int(cube.attrs["present"])
-    verdicts = [c["verdict"] for c in claims]
-    judged = ""
-    if claims:
-        judged = (
-            f" Of the paper's {len(claims)} statements checked here, {verdicts.count('holds')} hold, "
-            f"{verdicts.count('fails')} fail and {verdicts.count('undecided')} are undecided."
-        )
     done = "All" if present == planned else f"{present} of"
-    return f"{done} {planned} planned cells are computed.{judged}"
+    return f"{done} {planned} planned cells are computed. {counted(claims)}".rstrip()
 
 
 def _tiles(cube: xr.Dataset, counts: dict[str, int]) -> list[tuple[str, str]]:

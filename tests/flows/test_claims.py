@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fake_cube
@@ -12,12 +13,19 @@ import pytest
 import xarray as xr
 from ruamel.yaml import YAML
 
-from flows.claims import CHECKS, evaluate_claims
+from flows.claims import CHECKS, count_verdicts, counted, evaluate_claims, load_claims
+from flows.cli import claims
 from flows.data_files import data_dir
+from flows.derive import labelled, published_claims
+from pipeline.cube import publish_group
+from pipeline.errors import UsageError
 from pipeline.experiment import STATUS_CODES
+from pipeline.memory_store import MemoryStore
 from pipeline.surfaces import compute_surfaces
 
-FIELDS = {"id", "paper", "figure", "studies", "statement", "source", "reading", "ours", "verdict", "reason", "evidence"}
+FIELDS = {
+    "id", "paper", "figure", "studies", "whose", "statement", "source", "reading", "ours", "verdict", "reason", "evidence",
+}  # fmt: skip
 
 
 def judged(cube: xr.Dataset, study: str = "quick") -> dict[str, dict[str, Any]]:
@@ -60,16 +68,83 @@ def test_a_paper_names_all_its_claims() -> None:
     assert judged(cube, "no-such-study") == {}
 
 
-def test_every_claim_on_file_names_a_check_and_its_own_identity() -> None:
-    files = sorted((data_dir() / "claims").glob("*.yaml"))
-    contents = [YAML(typ="safe", pure=True).load(file) for file in files]
-    claims = [claim for content in contents for claim in content["claims"]]
-    assert claims
-    assert all(claim["check"] in CHECKS for claim in claims)
-    needed = {"id", "statement", "source", "reading", "check", "with"}
-    assert all(needed <= set(claim) <= needed | {"where", "reason"} for claim in claims)
-    identities = [claim["id"] for claim in claims]
+def test_every_file_of_claims_is_valid_and_names_studies_that_there_are() -> None:
+    files = [load_claims(file) for file in sorted((data_dir() / "claims").glob("*.yaml"))]
+    assert files
+    identities = [claim.id for file in files for claim in file.claims]
     assert len(identities) == len(set(identities))
+    studies = {path.stem for path in (data_dir() / "studies").glob("*.yaml")}
+    assert {study for file in files for study in file.studies} <= studies
+
+
+def test_a_statement_of_the_paper_names_its_place_and_one_of_ours_says_so() -> None:
+    for file in sorted((data_dir() / "claims").glob("*.yaml")):
+        for claim in load_claims(file).claims:
+            assert claim.source.startswith("ours") == (claim.whose == "ours"), claim.id
+            assert claim.whose == "ours" or claim.source[:3] in {"000", "001", "002"}, claim.id
+
+
+def test_the_count_tells_the_papers_statements_from_ours() -> None:
+    rows = [
+        {"whose": whose, "verdict": verdict}
+        for whose, verdict in [("paper", "holds"), ("paper", "holds"), ("paper", "fails"), ("ours", "undecided")]
+    ]
+    assert count_verdicts(rows) == {
+        "paper": {"holds": 2, "fails": 1, "undecided": 0}, "ours": {"holds": 0, "fails": 0, "undecided": 1},
+    }  # fmt: skip
+    assert counted(rows) == (
+        "Checked here, the paper's statements: 2 hold, 1 fail, 0 undecided; ours: 0 hold, 0 fail, 1 undecided."
+    )
+    assert counted(rows[-1:]) == "Checked here, ours: 0 hold, 0 fail, 1 undecided."
+    assert counted([]) == ""
+
+
+GOOD = """paper: ofdm
+figure: f
+studies: [made]
+claims:
+  - id: one
+    whose: paper
+    statement: s
+    source: 002, section V
+    reading: r
+    check: lower
+    with: {variable: rcrb_m, axis: design, low: a, high: b}
+"""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "words"),
+    [
+        ("    whose: paper\n", "", r"claim 'one': whose: field required"),
+        ("whose: paper", "whose: papers", r"claim 'one': whose: .*did you mean 'paper'"),
+        ("reading: r", "readings: r", r"claim 'one': readings: not known \(did you mean 'reading'"),
+        ("    reading: r", "    reading: r\n    reasons: x", r"reasons: not known \(did you mean 'reason'\?\); accepted: id,"),
+        ("check: lower", "check: lowr", r"'lowr' is not known \(did you mean 'lower'\?\)"),
+        ("low: a", "lo: a", r"with.lo is no argument of 'lower' \(did you mean 'low'\?\)"),
+        ("low: a, high: b", "low: a", r"'lower' needs high too"),
+        ("studies:", "study:", r"study: not known \(did you mean 'studies'\?\); accepted: paper, figure, studies, claims"),
+        ("studies: [made]\n", "", r"studies: field required"),
+        (GOOD, "- one\n- two", r"input should be a valid dictionary"),
+        ("[made]", "[made", r"no valid YAML"),
+        ("check: lower", "check: nondecreasing", r"with.low is no argument of 'nondecreasing'; accepted: variable, axis,"),
+    ],
+)
+def test_what_is_wrong_in_a_file_of_claims_is_said_with_its_place(tmp_path: Path, wrong: str, right: str, words: str) -> None:
+    file = tmp_path / "made.yaml"
+    file.write_text(GOOD, encoding="utf-8")
+    assert load_claims(file).claims[0].whose == "paper"
+    assert wrong in GOOD
+    file.write_text(GOOD.replace(wrong, right), encoding="utf-8")
+    with pytest.raises(UsageError, match=rf"(?s)made\.yaml: .*{words}"):
+        load_claims(file)
+
+
+def test_an_identity_may_not_stand_twice_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "made.yaml"
+    file.write_text(GOOD + GOOD[GOOD.index("  - id") :], encoding="utf-8")
+    with pytest.raises(UsageError, match="claim 'one' stands twice"):
+        load_claims(file)
 
 
 @pytest.mark.parametrize("design", ["unconstrained-tight", "beamforming"])
@@ -197,6 +272,31 @@ def test_an_error_that_never_rises() -> None:
     assert CHECKS["nondecreasing"](walked, xr.Dataset(), variable="walk", axis="step", start=2)[0] == "undecided"
 
 
+def test_an_error_that_never_rises_in_the_mean() -> None:
+    """One of 9 realisations rises: the mean falls all the same, unless the rise is larger than what the others fall by."""
+    values = np.array([3.0, 2.0, 1.0])[:, np.newaxis] * (1 + 0.01 * np.arange(9))
+    dims = ("size", "realisation")
+    status = np.full(values.shape, STATUS_CODES["ok"], dtype=np.uint8)
+    cube = xr.Dataset({"status": (dims, status), "error": (dims, values)}, {"size": [1, 2, 3], "realisation": range(9)})
+    surfaces = xr.Dataset(attrs={"over": "realisation"})
+    arguments = {"variable": "error", "axis": "size"}
+
+    def judge(check: str) -> tuple[str, str]:
+        every, mean = (CHECKS[check](cube, surfaces, **arguments, averaged=averaged)[0] for averaged in (False, True))
+        return every, mean
+
+    assert judge("nonincreasing") == ("holds", "holds")
+    assert judge("nondecreasing") == ("fails", "fails")
+    cube["error"].values[1, 0] = 4.0
+    assert judge("nonincreasing") == ("fails", "holds")
+    cube["error"].values[1, 0] = 40.0
+    assert judge("nonincreasing") == ("fails", "undecided")
+    # A realisation that is feasible at one end alone does not enter the step.
+    cube["status"].values[1, 0] = STATUS_CODES["infeasible"]
+    assert judge("nonincreasing") == ("holds", "holds")
+    assert CHECKS["nonincreasing"](cube, xr.Dataset(), **arguments, averaged=True)[0] == "undecided"
+
+
 @pytest.mark.parametrize(
     ("edges", "verdicts_by_check"),
     [
@@ -219,7 +319,7 @@ def test_a_claim_about_a_part_of_the_cube_sees_that_part_alone(monkeypatch: pyte
         "reasoned": {"reason": "since it is so"},
     }  # fmt: skip
     claims = [
-        {"id": name, "statement": "s", "source": "o", "reading": "r", "check": "nondecreasing"} | more
+        {"id": name, "whose": "paper", "statement": "s", "source": "o", "reading": "r", "check": "nondecreasing"} | more
         | {"with": {"variable": "rcrb_m", "axis": "sinr_db"}}
         for name, more in rows.items()
     ]  # fmt: skip
@@ -254,7 +354,7 @@ def test_the_largest_planned_value_of_an_axis_is_taken_at_each_point(
         {"design": ["a", "b"], "bandwidth_hz": [1e6, 1e8], "subcarriers": [16, 64], "realisation": range(3)},
     )
     arguments = {"variable": "rcrb_m", "axis": "design", "low": "a", "high": "b", "along": "bandwidth_hz"}
-    base = {"statement": "s", "source": "o", "reading": "r", "check": "ratio_falls", "with": arguments}
+    base = {"whose": "ours", "statement": "s", "source": "o", "reading": "r", "check": "ratio_falls", "with": arguments}
     claims = [
         base | {"id": "fixed", "where": {"subcarriers": 16}}, base | {"id": "grown", "where": {"subcarriers": "largest"}}
     ]  # fmt: skip
@@ -417,3 +517,34 @@ def test_a_mean_between_limits_is_judged_by_its_band_over_realisations() -> None
     assert judge(high=0.5) == "fails"
     _, ours, _ = CHECKS["mean_within"](cube, surfaces, variable="error_m2", low=0.0)
     assert ours == "0.4 to 0.6 m2"
+
+
+def _published(rows: list[dict[str, Any]]) -> MemoryStore:
+    """A store with surfaces of the quick study that carry these claims."""
+    store = MemoryStore()
+    surfaces = xr.Dataset({"n": ("x", [1])}, attrs={"over": "", "edge": "", "paired": "", "claims": json.dumps(rows)})
+    publish_group(store, "surfaces/quick/", "k" * 32, labelled(surfaces), surfaces.attrs)
+    return store
+
+
+def test_the_command_shows_whose_statements_hold_and_counts_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    rows = list(judged(fake_cube.quick_cube()).values())
+    store = _published(rows)
+    run = SimpleNamespace(store=store, study=SimpleNamespace(name="quick"))
+    monkeypatch.setattr("flows.run.Run", lambda *_: run)
+    claims("quick", as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told["count"] == count_verdicts(rows)
+    assert [(row["id"], row["whose"]) for row in told["claims"]] == [(row["id"], row["whose"]) for row in rows]
+    claims("quick")
+    shown = capsys.readouterr().out
+    assert counted(rows) in " ".join(shown.split())
+    assert "whose" in shown
+
+
+def test_claims_of_an_earlier_version_ask_for_a_new_report() -> None:
+    rows = [{k: v for k, v in row.items() if k != "whose"} for row in judged(fake_cube.quick_cube()).values()]
+    with pytest.raises(UsageError, match=r"earlier version: run `disac report quick`"):
+        published_claims(_published(rows), "quick")

@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from flows.checks import CHECKS
+from flows.claims import evaluate_claims
 from pipeline.experiment import STATUS_CODES
 
 SNR = np.array([-20.0, -15.0, -10.0, -5.0, 0.0])
@@ -112,3 +113,67 @@ def test_decibels_are_compared_by_their_difference_also_with_an_axis() -> None:
     found, ours, _ = CHECKS["within"](cube, surfaces, variable="sinr_db", relative_to="snr_db", low=0.4)
     assert (found, ours) == ("holds", "sinr_db - snr_db = 0.5 to 0.5 dB")
     assert CHECKS["within"](cube, surfaces, variable="sinr_db", relative_to="snr_db", low=0.6)[0] == "fails"
+
+
+def fig6_cube(shifts_db: tuple[float, ...], scatter_db: float = 0.02, draws: int = 20) -> tuple[xr.Dataset, xr.Dataset]:
+    """A cube like that of Fig. 6 of 000: lines of detection, each shifted for its phase error, in both readings."""
+    random = np.random.default_rng(2)
+    snr = np.arange(-30.0, 2.0, 2.0)
+    shift = np.array(shifts_db)[:, np.newaxis] + scatter_db * random.standard_normal((len(shifts_db), draws))
+    readings = ["A: flat, 120 deg", "B: 12 dB lobe, 90 deg"]
+    pd = np.clip(0.5 + 0.05 * (snr[:, np.newaxis, np.newaxis] + 15.0 - shift), 0.0, 1.0)
+    pd = np.stack([np.stack([pd, pd - 0.15, pd - 0.03])] * 2)
+    dims = ("reading", "design", "echo_snr_db", "delta_rad", "realisation")
+    cube = xr.Dataset(
+        {"pd": (dims, pd, {"units": "1"}), "status": (dims, np.full(pd.shape, STATUS_CODES["ok"], dtype=np.uint8))},
+        {
+            "reading": np.array(readings, dtype=object),
+            "design": np.array(["optimum", "zero-forcing", "zero-forcing-best-node"], dtype=object),
+            "echo_snr_db": ("echo_snr_db", snr, {"units": "dB"}),
+            "delta_rad": [0.01, 0.05, 0.1],
+            "realisation": np.arange(draws),
+        },
+    )
+    return cube, xr.Dataset(attrs={"over": "realisation"})
+
+
+@pytest.mark.parametrize(
+    ("shifts", "order", "size"),
+    [
+        ((0.0, 0.74, 1.78), "holds", "holds"),  # the factor (1 - 2 delta) and some hundredths
+        ((0.0, 1.5, 3.0), "holds", "fails"),  # phase errors that cost more than the factor
+        ((0.0, 0.0, 1.76), "undecided", "holds"),  # two curves that are one
+        ((1.0, 0.5, 0.0), "fails", "fails"),  # the larger phase error detects better
+        ((0.0, 2.5, 1.76), "fails", "holds"),  # an order that breaks in the middle
+    ],
+)
+def test_the_order_of_fig_6_is_the_papers_and_the_size_of_the_gain_is_ours(
+    shifts: tuple[float, ...], order: str, size: str
+) -> None:  # fmt: skip
+    cube, surfaces = fig6_cube(shifts)
+    rows = {row["id"]: row for row in evaluate_claims("robust-fig6", cube, surfaces)}
+    ordering, gain = rows["robust-fig6-smaller-phase-errors"], rows["robust-fig6-phase-errors-act-by-the-factor"]
+    assert (ordering["whose"], ordering["verdict"]) == ("paper", order), ordering["evidence"]
+    assert (gain["whose"], gain["verdict"]) == ("ours", size), gain["evidence"]
+    assert rows["robust-fig6-3-db-over-zero-forcing"]["verdict"] == "holds"
+    assert rows["robust-fig6-over-best-node"]["verdict"] == "fails"
+
+
+def test_up_to_looks_at_the_point_with_the_largest_distance() -> None:
+    cube, surfaces = fig6_cube((0.0, 0.74, 1.78))
+    cube["pd"].loc[{"design": "zero-forcing", "reading": "A: flat, 120 deg"}] += 0.1
+    found = {row["id"]: row["verdict"] for row in evaluate_claims("robust-fig6", cube, surfaces)}
+    assert found["robust-fig6-up-to-3-db"] == "holds"
+    assert found["robust-fig6-3-db-flat"] == "fails"
+    cube["pd"].loc[{"design": "zero-forcing", "reading": "B: 12 dB lobe, 90 deg"}] += 0.1
+    found = {row["id"]: row["verdict"] for row in evaluate_claims("robust-fig6", cube, surfaces)}
+    assert found["robust-fig6-up-to-3-db"] == "fails"
+
+
+def test_crossings_along_one_value_or_without_a_crossing_decide_nothing() -> None:
+    cube, surfaces = fig6_cube((0.0, 0.74, 1.78))
+    arguments = {"variable": "pd", "along": "echo_snr_db", "axis": "delta_rad"}
+    assert CHECKS["crossings_rise"](cube.isel(delta_rad=[0]), surfaces, **arguments, level=0.5)[0] == "undecided"
+    assert CHECKS["crossings_rise"](cube, surfaces, **arguments, level=2.0)[0] == "undecided"
+    cube["status"].loc[{"delta_rad": 0.05}] = STATUS_CODES["infeasible"]
+    assert CHECKS["crossings_rise"](cube, surfaces, **arguments, level=0.5)[0] == "undecided"

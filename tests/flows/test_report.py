@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import flows.report.page as page_module
-from flows.claims import evaluate_claims
+from flows.claims import counted, evaluate_claims
 from flows.report import build_report
 from flows.report.choice import MOST_PLOTS, MOST_POINTS, MOST_ROWS, choose
 from flows.report.curves import curve_series
@@ -92,6 +92,16 @@ def test_every_claim_has_a_badge_and_its_evidence(page: str) -> None:
     assert text.count('class="badge ') == len(re.findall(r"<tr><td><span", text)) == 15
     assert 'class="badge fails">fails' in text
     assert "cells at or below 1e-06" in text
+
+
+def test_the_page_counts_the_papers_statements_apart_from_ours(page: str) -> None:
+    cube = fake_cube.quick_cube(failed=3, missing=2)
+    rows = evaluate_claims("quick", cube, compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design"))
+    ours = sum(row["whose"] == "ours" for row in rows)
+    text = html.unescape(own_part(page))
+    assert f"planned cells are computed. {counted(rows)}" in text
+    assert text.count("<b>Ours:</b>") == ours > 0
+    assert len(rows) > ours
 
 
 def test_provenance_is_folded_in_the_page(page: str) -> None:
