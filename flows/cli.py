@@ -188,6 +188,8 @@ def _run(current: Any, terms: Terms, console: Console, as_json: bool) -> dict[st
     summary: dict[str, Any] = current.plan.summary()
     if not as_json:
         _print_plan(console, summary)
+    for sentence in current.damage():
+        console.print(words(f"note: {sentence}"), style="yellow", soft_wrap=True)
     if summary["compute"] or current.stale():
         from flows.execute import execute
 
@@ -233,6 +235,8 @@ def status(study: StudyName, store: StoreFolder = "results", set_: Overrides = N
             f"{summary['study']}: {summary['reuse']} of {summary['planned']} cells present ({counts})", highlight=False
         )
         console.print(f"out of date: {', '.join(current.stale()) or 'nothing'}", highlight=False)
+        for sentence in current.damage():
+            console.print(words(f"  note: {sentence}"), highlight=False, soft_wrap=True)
         for cell in failed:
             where = " ".join(f"{k}={v}" for k, v in cell["coordinates"].items())
             console.print(words(f"  failed {where}: {cell['message']}"), highlight=False)

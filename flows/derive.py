@@ -15,8 +15,9 @@ from flows.claims import Whose, evaluate_claims
 from flows.derivation import Derivation
 from flows.report import build_report, drawn_variables
 from pipeline.archive import StoredFiles
-from pipeline.cube import cube_folder, publish_group, published_key, published_version
+from pipeline.cube import cube_folder, publish_group, published_version, published_whole
 from pipeline.errors import SurroundingsError, UsageError, broken_field
+from pipeline.file_list import check_file_list
 from pipeline.store import Store
 from pipeline.surfaces import compute_surfaces
 from pipeline.zarrio import Labelled, group_attributes, read_group
@@ -93,6 +94,7 @@ def read_version(store: Store, version: str, names: frozenset[str] | None = None
     """
     files = StoredFiles(store, version)
     try:
+        check_file_list(files)
         arrays = read_group(files, names, most=virtual_memory().available // 2)
         found = as_dataset(arrays, group_attributes(files))
         (_CubeAttributes if version.startswith("cubes/") else _SurfaceAttributes).model_validate(found.attrs)
@@ -138,7 +140,7 @@ def labelled(dataset: xr.Dataset) -> dict[str, Labelled]:
 def publish_surfaces(derivation: Derivation) -> str:
     """Compute the surfaces and claims of the latest cube and publish them; returns their key."""
     store, folder, key = derivation.store, f"surfaces/{derivation.study}/", derivation.surface_key
-    if published_key(store, folder) != key:
+    if not published_whole(store, folder, key):
         surfaces = surfaces_of(derivation)
         publish_group(store, folder, key, labelled(surfaces), surfaces.attrs)
     return key

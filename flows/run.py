@@ -18,7 +18,15 @@ import numpy as np
 from flows.data_files import study_path
 from flows.derivation import Derivation
 from pipeline.address import find_cells
-from pipeline.cube import cube_folder, nondeterminism, publish_cube, published_key
+from pipeline.cube import (
+    cube_folder,
+    nondeterminism,
+    publish_cube,
+    published_key,
+    published_version,
+    published_whole,
+    version_damage,
+)
 from pipeline.digest import code_digest
 from pipeline.inputs import put_inputs
 from pipeline.key_index import write_index
@@ -95,10 +103,20 @@ class Run:
         if published_key(self.store, cube_folder(name)) != self.plan.cube_key:
             return ["cube", "surfaces", "report"]  # the latter two are of another cube
         checks = {
-            "surfaces": published_key(self.store, surface_folder(name)) == self.surface_key,
+            "cube": published_whole(self.store, cube_folder(name), self.plan.cube_key),
+            "surfaces": published_whole(self.store, surface_folder(name), self.surface_key),
             "report": self._report_stands(),
         }
         return [what for what, fresh in checks.items() if not fresh]
+
+    def damage(self) -> list[str]:
+        """Sentences on the published cube and surfaces that lack a file or hold part of one (rule C6)."""
+        sentences = []
+        for folder in (cube_folder(self.study.name), surface_folder(self.study.name)):
+            version = published_version(self.store, folder)
+            if version is not None and (why := version_damage(self.store, version)):
+                sentences.append(f"'{version}' is damaged ({why}): `disac run` or `disac report` publishes it again")
+        return sentences
 
     def _report_stands(self) -> bool:
         folder, version = f"reports/{self.study.name}", self.derivation.report_version
@@ -114,7 +132,7 @@ class Run:
         """Publish the cube from the ledger as it stands."""
         self.refresh()
         write_index(self.plan.ledger)
-        if published_key(self.store, cube_folder(self.study.name)) == self.plan.cube_key:
+        if published_whole(self.store, cube_folder(self.study.name), self.plan.cube_key):
             return self.plan.cube_key
         return publish_cube(self.plan, self.store)
 

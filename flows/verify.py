@@ -10,7 +10,7 @@ import numpy as np
 
 from flows.derive import labelled, load_published, surfaces_of
 from flows.run import Run, surface_folder
-from pipeline.cube import build_cube, cube_folder, nondeterminism, published_key
+from pipeline.cube import build_cube, cube_folder, nondeterminism, published_key, version_damage
 from pipeline.experiment import STATUS_CODES, STATUS_NAMES, Recheckable
 from pipeline.ledger import read_segment
 from pipeline.plan import refreshed
@@ -18,6 +18,7 @@ from pipeline.recompute import models_of
 from pipeline.segment import cell_values
 from pipeline.zarrio import Labelled
 
+_MENDED = "`disac report` publishes it again"
 _CERTIFIED = (STATUS_CODES["ok"], STATUS_CODES["inaccurate"], STATUS_CODES["infeasible"])
 
 
@@ -55,9 +56,11 @@ def _cube(run: Run) -> Check:
         return Check("cube", "none is published", ())
     if key != run.plan.cube_key:
         return Check("cube", "published", ("it is older than the ledger: `disac report` publishes it again",))
+    if why := version_damage(run.store, f"{folder}versions/{key}"):
+        return Check("cube", "published", (f"{why}: {_MENDED}",))
     arrays, _ = build_cube(run.plan)
     published = labelled(load_published(run.store, folder))
-    return Check("cube", f"{len(arrays)} arrays against the ledger", tuple(_differences(arrays, published)))
+    return Check("cube", f"{len(arrays)} arrays against the ledger", _told(folder, key, _differences(arrays, published)))
 
 
 def _surfaces(run: Run) -> Check:
@@ -67,9 +70,19 @@ def _surfaces(run: Run) -> Check:
         return Check("surfaces", "none are published", ())
     if key != run.surface_key:
         return Check("surfaces", "published", ("they are older than the cube or than the code that makes them",))
+    if why := version_damage(run.store, f"{folder}versions/{key}"):
+        return Check("surfaces", "published", (f"{why}: {_MENDED}",))
+    if run.damage():
+        return Check("surfaces", "published", ("they cannot be compared with a damaged cube",))
     again = labelled(surfaces_of(run.derivation))
     published = labelled(load_published(run.store, folder))
-    return Check("surfaces", f"{len(again)} arrays against the cube", tuple(_differences(again, published)))
+    return Check("surfaces", f"{len(again)} arrays against the cube", _told(folder, key, _differences(again, published)))
+
+
+def _told(folder: str, key: str, differences: list[str]) -> tuple[str, ...]:
+    """Differences, and what mends them: the files have their sizes, so a run takes the version for sound."""
+    way = f"remove the folder '{folder}versions/{key}' of the store, and `disac report` publishes it again"
+    return (*differences, *([way] if differences else []))
 
 
 def _differences(expected: dict[str, Labelled], found: dict[str, Labelled]) -> list[str]:

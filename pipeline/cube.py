@@ -19,16 +19,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.archive import StoredFiles
 from pipeline.environment import environment
 from pipeline.errors import UsageError
 from pipeline.experiment import STATUS_CODES, Variable
+from pipeline.file_list import ROOT, check_file_list, with_file_list
 from pipeline.identity import canonical_options
 from pipeline.key_index import INDEX
 from pipeline.ledger import Choice, DamagedSegmentError, read_segment
 from pipeline.plan import Plan, refreshed
 from pipeline.segment import Segment, cell_values
 from pipeline.store import Store
-from pipeline.zarrio import Labelled, group_files, missing_value, numpy_dtype
+from pipeline.zarrio import FormatError, Labelled, group_files, missing_value, numpy_dtype
 
 KEPT_VERSIONS = 3
 _WRITERS = 16
@@ -243,18 +245,44 @@ def publish_group(store: Store, folder: str, key: str, arrays: Mapping[str, Labe
     """Write one immutable version of a cube or surface and turn ``latest`` to it (rule C4); returns its name.
 
     The group's root metadata is written last, so a version that a kill left half written never opens, and the next
-    publication of the same content completes it.
+    publication of the same content completes it. A version that was damaged (rule C6) is written again.
     """
     version = f"{folder}versions/{key}"
-    files = group_files(arrays, attributes)
-    root = files.pop("zarr.json")
-    # Side by side: what takes long is not the writing but the wait for the disk, file by file.
-    with ThreadPoolExecutor(_WRITERS) as pool:
-        list(pool.map(lambda name: store.put_if_absent(f"{version}/{name}", files[name]), sorted(files)))
-    store.put_if_absent(f"{version}/zarr.json", root)
+    if version_damage(store, version):
+        files = with_file_list(group_files(arrays, attributes))
+        _remove_damaged(store, version, files)
+        root = files.pop(ROOT)
+        # Side by side: what takes long is not the writing but the wait for the disk, file by file.
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            list(pool.map(lambda name: store.put_if_absent(f"{version}/{name}", files[name]), sorted(files)))
+        store.put_if_absent(f"{version}/{ROOT}", root)
     store.publish_pointer(f"{folder}latest", version)
     remove_old_versions(store, folder)
     return version
+
+
+def _remove_damaged(store: Store, version: str, files: Mapping[str, bytes]) -> None:
+    """Remove what does not have its size; the root goes first, so that the version does not open meanwhile."""
+    store.delete(f"{version}/{ROOT}")
+    for entry in store.list(version):
+        name = entry.name.removeprefix(f"{version}/")
+        if name not in files or len(files[name]) != entry.size:
+            store.delete(entry.name)
+
+
+def version_damage(store: Store, version: str) -> str:
+    """What is wrong with the files of a published version, as a clause; empty if nothing is (rule C6)."""
+    try:
+        check_file_list(StoredFiles(store, version))
+    except FormatError as error:
+        return str(error)
+    return ""
+
+
+def published_whole(store: Store, folder: str, key: str) -> bool:
+    """Whether ``latest`` names the version of a key, and all its files are there with their sizes."""
+    version = published_version(store, folder)
+    return version == f"{folder}versions/{key}" and not version_damage(store, version)
 
 
 def publish_cube(plan: Plan, store: Store) -> str:

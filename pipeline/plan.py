@@ -29,7 +29,7 @@ from pipeline.sizes import dense_bytes, kept_names
 from pipeline.store import MOST_RECORD_BYTES, Store, content_name
 from pipeline.study import Study
 
-CUBE_FORMAT = 1
+CUBE_FORMAT = 2
 KEYS = "ledger/keys/"
 MANY_CELLS = 50_000
 """From here on keys are stored by a run: making a million takes three seconds, reading them a tenth of one."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.archive import StoredFiles
 from pipeline.cube import published_version
 from pipeline.errors import UsageError, near_miss
+from pipeline.file_list import check_file_list
 from pipeline.files import check_plain
 from pipeline.ledger import open_ledger, read_segment
 from pipeline.store import Store, open_store_backend
@@ -74,7 +75,9 @@ class Results:
             raise UsageError(f"no {kind} of '{study}' in {self._store.location()}{near_miss(study, known)}; there are {known}")
         try:
             check_plain(path)
-            check_group(StoredFiles(self._store, version))
+            files = StoredFiles(self._store, version)
+            check_file_list(files)
+            check_group(files)
         except ValueError as error:
             raise UsageError(f"'{path}' is damaged ({error}): remove it, and `disac report` makes it again") from error
         return xr.open_zarr(path)

@@ -6,6 +6,7 @@ present version into tests/data. A stored one is never written again.
 
 from __future__ import annotations
 
+import json
 import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
@@ -89,8 +90,9 @@ def test_s5_an_old_store_opens_with_all_its_cells(old: tuple[LocalStore, Path]) 
     assert open_store(store.location()).detail(key)["samples"].shape == (3,)
 
 
-def test_s5_an_old_store_verifies_bit_for_bit(old: tuple[LocalStore, Path]) -> None:
+def test_s5_an_old_store_verifies_bit_for_bit(old: tuple[LocalStore, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     store, file = old
+    monkeypatch.setattr("pipeline.plan.CUBE_FORMAT", 1)  # the form that its cube has
     plan = as_then(store, file)
     version = store.read_pointer(f"{cube_folder('toy-study')}latest")
     files = {e.name.removeprefix(f"{version}/"): store.get(e.name) for e in store.list(f"{version}/")}
@@ -105,6 +107,15 @@ def test_s5_an_old_store_verifies_bit_for_bit(old: tuple[LocalStore, Path]) -> N
     assert version is not None
     assert version.endswith(plan.cube_key)
     assert not nondeterminism(plan)
+
+
+def test_s5_an_old_cube_opens_and_is_published_again_with_its_list_of_files(old: tuple[LocalStore, Path]) -> None:
+    store, file = old
+    before = open_store(store.location()).cube("toy-study").load()
+    assert "files" not in before.attrs
+    publish_cube(make_plan(load_study(file), store), store)
+    after = open_store(store.location()).cube("toy-study")
+    assert "status/c/0/0/0" in json.loads(after.attrs["files"])
 
 
 def test_s5_an_old_store_extends(old: tuple[LocalStore, Path]) -> None:

@@ -1,0 +1,110 @@
+"""Published cubes and surfaces that lack a file: every reader says so, and a run publishes them again (rule C6)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+import pipeline
+from flows.cli import app
+from flows.derive import load_published
+from flows.run import Run
+from pipeline.errors import SurroundingsError, UsageError
+from pipeline.sweep import Sweep
+
+CHUNKS = {"cubes": "error_m/c/0/0/0", "surfaces": "error_m_mean_feasible/c/0/0"}
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "missing": lambda chunk: chunk.unlink(),
+    "truncated": lambda chunk: os.truncate(chunk, chunk.stat().st_size - 3),
+}
+
+
+class WithoutPrefect:
+    """Carries a run out in this process, as the command does with Prefect."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.times = 0
+        monkeypatch.setattr("flows.execute.execute", self)
+
+    def __call__(self, run: Run, *_: Any) -> None:
+        self.times += 1
+        with ThreadPoolExecutor(1) as pool:
+            if len(run.plan.todo):
+                Sweep(run.plan, run.store, pool, lambda: 1).run()
+        run.publish()
+        run.aggregate()
+        run.report()
+        run.refresh()
+
+
+def command(name: str, file: Path, store: Path) -> tuple[int, str]:
+    answer = CliRunner().invoke(app, [name, str(file), "--store", str(store)], env={"COLUMNS": "300"}, catch_exceptions=False)
+    return answer.exit_code, answer.output
+
+
+@pytest.mark.parametrize("kind", CHUNKS)
+@pytest.mark.parametrize("how", DAMAGES)
+def test_c6_damage_is_told_by_every_reader_and_a_run_mends_it(
+    study_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, how: str
+) -> None:
+    carried_out = WithoutPrefect(monkeypatch)
+    file, store = study_file(("0:40:10", "0:10:10")), tmp_path / "results"
+    assert command("run", file, store)[0] == 0
+    assert "Nothing to be done" in command("run", file, store)[1]
+    results, folder = pipeline.open_store(store), f"{kind}/toy-study/"
+    ours = {"cubes": results.cube, "surfaces": results.surfaces}[kind]
+    sound = ours("toy-study").load()
+    version = (store / folder / "latest").resolve()
+    DAMAGES[how](version / CHUNKS[kind])
+    with pytest.raises(UsageError, match=f"is damaged.*{CHUNKS[kind]}"):
+        ours("toy-study")
+    with pytest.raises(SurroundingsError, match=f"is damaged.*{CHUNKS[kind]}"):
+        load_published(Run(file, str(store)).store, folder)
+    code, said = command("verify", file, store)
+    assert code == 1
+    assert CHUNKS[kind] in said
+    assert "`disac report` publishes it again" in said
+    assert f"'{folder}versions/{version.name}' is damaged" in command("status", file, store)[1]
+    code, said = command("run", file, store)
+    assert (code, carried_out.times) == (0, 2)
+    assert f"'{folder}versions/{version.name}' is damaged" in said
+    xr.testing.assert_identical(ours("toy-study").load().drop_attrs(), sound.drop_attrs())
+    assert command("verify", file, store)[0] == 0
+    assert "Nothing to be done" in command("run", file, store)[1]
+
+
+def test_c6_report_publishes_a_damaged_cube_again(
+    study_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WithoutPrefect(monkeypatch)
+    file, store = study_file(("0:40:10", "0:10:10")), tmp_path / "results"
+    assert command("run", file, store)[0] == 0
+    chunk = (store / "cubes" / "toy-study" / "latest").resolve() / CHUNKS["cubes"]
+    chunk.unlink()
+    assert command("report", file, store)[0] == 0
+    assert chunk.is_file()
+
+
+def test_c6_verify_names_the_folder_to_remove_where_the_sizes_are_right(
+    study_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WithoutPrefect(monkeypatch)
+    file, store = study_file(("0:40:10", "0:10:10")), tmp_path / "results"
+    assert command("run", file, store)[0] == 0
+    version = (store / "cubes" / "toy-study" / "latest").resolve()
+    chunk = version / CHUNKS["cubes"]
+    chunk.write_bytes(bytes(chunk.stat().st_size))
+    code, said = command("verify", file, store)
+    assert code == 1
+    assert f"remove the folder 'cubes/toy-study/versions/{version.name}'" in said
+    for file_of_version in sorted(version.rglob("*"), reverse=True):
+        file_of_version.unlink() if file_of_version.is_file() else file_of_version.rmdir()
+    assert command("report", file, store)[0] == 0
+    assert command("verify", file, store)[0] == 0
