@@ -15,7 +15,7 @@ from flows.claims import Whose, evaluate_claims
 from flows.derivation import Derivation
 from flows.report import build_report, drawn_variables
 from pipeline.archive import StoredFiles
-from pipeline.cube import cube_folder, publish_group, published_version, published_whole
+from pipeline.cube import MISSING_TEXT, cube_folder, publish_group, published_version, published_whole
 from pipeline.errors import SurroundingsError, UsageError, broken_field
 from pipeline.file_list import check_file_list
 from pipeline.store import Store
@@ -113,7 +113,7 @@ def as_dataset(arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) ->
     """A dataset of labelled arrays; arrays along their own name, and those that the attributes name, are coordinates."""
     coordinates = {name for name, a in arrays.items() if a.dims == (name,)}
     coordinates |= set(str(attributes.get("coordinates", "")).split())
-    variables = {name: (a.dims, _plain(a.data), dict(a.attributes)) for name, a in arrays.items()}
+    variables = {name: (a.dims, _plain(a.data), _plain_attributes(a.attributes)) for name, a in arrays.items()}
     return xr.Dataset(
         {n: v for n, v in variables.items() if n not in coordinates},
         {n: v for n, v in variables.items() if n in coordinates},
@@ -124,6 +124,11 @@ def as_dataset(arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) ->
 def _plain(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Variable-length strings as objects, which every part of xarray and pandas accepts."""
     return data.astype(object) if isinstance(data.dtype, np.dtypes.StringDType) else data
+
+
+def _plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes as xarray shows them."""
+    return {name: value for name, value in attributes.items() if name != MISSING_TEXT}
 
 
 def labelled(dataset: xr.Dataset) -> dict[str, Labelled]:

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,6 +35,8 @@ from pipeline.zarrio import FormatError, Labelled, group_files, missing_value, n
 KEPT_VERSIONS = 3
 _WRITERS = 16
 GRACE_SECONDS = 24 * 3600.0
+MISSING_TEXT = "missing_value"
+"""Attribute of published texts; xarray takes it away when it opens them."""
 
 
 class SchemaError(UsageError):
@@ -249,7 +251,7 @@ def publish_group(store: Store, folder: str, key: str, arrays: Mapping[str, Labe
     """
     version = f"{folder}versions/{key}"
     if version_damage(store, version):
-        files = with_file_list(group_files(arrays, attributes))
+        files = with_file_list(group_files({name: _declared(a) for name, a in arrays.items()}, attributes))
         _remove_damaged(store, version, files)
         root = files.pop(ROOT)
         # Side by side: what takes long is not the writing but the wait for the disk, file by file.
@@ -259,6 +261,19 @@ def publish_group(store: Store, folder: str, key: str, arrays: Mapping[str, Labe
     store.publish_pointer(f"{folder}latest", version)
     remove_old_versions(store, folder)
     return version
+
+
+def _declared(labelled: Labelled) -> Labelled:
+    """Texts with a declared missing value, which none of them is: xarray then opens them as objects.
+
+    As NumPy's StringDType, which Zarr gives, they fail in ``idxmin``, ``where`` and ``reindex``.
+    """
+    if not isinstance(labelled.data.dtype, np.dtypes.StringDType):
+        return labelled
+    unused = "(missing)"
+    while (labelled.data == unused).any():
+        unused = f"({unused})"
+    return replace(labelled, attributes={**labelled.attributes, MISSING_TEXT: unused})
 
 
 def _remove_damaged(store: Store, version: str, files: Mapping[str, bytes]) -> None:
