@@ -1,7 +1,7 @@
 """The command line: one program, a command per thing that people do.
 
-Exit codes: 0 done, 1 some cells failed, 2 the input cannot be used as written, 3 cells are still missing, or disk, network
-or store failed (3 wins over 1).
+Exit codes: 0 done, 1 some cells failed, 2 the input cannot be used as written, 3 cells that were asked for are still missing,
+or disk, network or store failed (3 wins over 1). A preview asks for its slice, a report for what is there.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from flows.commands.common import (
     Overrides,
     StoreFolder,
     StudyName,
+    exit_code_of_what_is_there,
     plain,
     words,
 )
@@ -204,7 +205,8 @@ def _run(current: Any, terms: Terms, console: Console, as_json: bool) -> dict[st
 
 def _result_words(summary: dict[str, Any]) -> str:
     counts = ", ".join(f"{name} {count}" for name, count in summary["reused_by_status"].items())
-    return f"{summary['reuse']} of {summary['planned']} cells present: {counts}"
+    missing = summary["planned"] - summary["reuse"]
+    return f"{summary['reuse']} of {summary['planned']} cells present: {counts}" + (f"; {missing} missing" if missing else "")
 
 
 def _finish(current: Any, summary: dict[str, Any], console: Console, as_json: bool) -> None:
@@ -256,8 +258,13 @@ def report(study: StudyName, store: StoreFolder = "results", set_: Overrides = N
         current.aggregate()
         current.report()
     summary = current.plan.summary()
-    _emit(summary | {"report": str(current.report_file)}) if as_json else print(current.report_file)
-    raise typer.Exit(_exit_code(summary))
+    if as_json:
+        _emit(summary | {"report": str(current.report_file)})
+    else:
+        print(current.report_file)
+        if summary["left"]:
+            print(_result_words(summary), file=sys.stderr)
+    raise typer.Exit(exit_code_of_what_is_there(summary))
 
 
 @app.command()

@@ -83,6 +83,12 @@ class Plan:
             needed = needed & self.within
         return np.flatnonzero(needed)
 
+    @property
+    def left(self) -> int:
+        """Number of cells that were asked for and are not there; of a preview, those of its slice alone."""
+        lacking = ~self.complete if self.within is None else ~self.complete & self.within
+        return int(lacking.sum())
+
     def by_status(self) -> dict[str, int]:
         """Number of present cells by status, in words."""
         codes, counts = np.unique(self.choice.status[self.choice.present], return_counts=True)
@@ -141,6 +147,7 @@ class Plan:
             "planned": len(self.keys),
             "reuse": int(self.complete.sum()),
             "compute": len(self.todo),
+            "left": self.left,
             "reused_by_status": self.by_status(),
             "reasons": reasons(self),
             "expected_seconds": self.expected_seconds() if len(self.todo) else 0.0,

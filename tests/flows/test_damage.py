@@ -4,49 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 import xarray as xr
-from typer.testing import CliRunner
+from without_prefect import WithoutPrefect, command
 
 import pipeline
-from flows.cli import app
 from flows.derive import load_published
 from flows.run import Run
 from pipeline.errors import SurroundingsError, UsageError
-from pipeline.sweep import Sweep
 
 CHUNKS = {"cubes": "error_m/c/0/0/0", "surfaces": "error_m_mean_feasible/c/0/0"}
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "missing": lambda chunk: chunk.unlink(),
     "truncated": lambda chunk: os.truncate(chunk, chunk.stat().st_size - 3),
 }
-
-
-class WithoutPrefect:
-    """Carries a run out in this process, as the command does with Prefect."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.times = 0
-        monkeypatch.setattr("flows.execute.execute", self)
-
-    def __call__(self, run: Run, *_: Any) -> None:
-        self.times += 1
-        with ThreadPoolExecutor(1) as pool:
-            if len(run.plan.todo):
-                Sweep(run.plan, run.store, pool, lambda: 1).run()
-        run.publish()
-        run.aggregate()
-        run.report()
-        run.refresh()
-
-
-def command(name: str, file: Path, store: Path) -> tuple[int, str]:
-    answer = CliRunner().invoke(app, [name, str(file), "--store", str(store)], env={"COLUMNS": "300"}, catch_exceptions=False)
-    return answer.exit_code, answer.output
 
 
 @pytest.mark.parametrize("kind", CHUNKS)
