@@ -25,6 +25,9 @@ STATUS_CODES: dict[str, int] = {
 }
 """Status of a cell (rule C1). These numbers never change."""
 
+RAISED = "Raised an exception: "
+"""How the sentence of a failed cell begins whose experiment raised: an error of the program, not a finding of a method."""
+
 STATUS_NAMES = {code: name for name, code in STATUS_CODES.items()}
 
 ENTRY_POINT_GROUP = "disac.experiments"

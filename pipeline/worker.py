@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from pipeline.accepted import BrokenOutputError, accepted, storable
 from pipeline.digest import CodeDigest
 from pipeline.environment import environment
 from pipeline.errors import broken_rule
-from pipeline.experiment import Experiment, Variable
+from pipeline.experiment import RAISED, Experiment, Variable
 from pipeline.ledger import put_segment
 from pipeline.loaded import experiment_as_planned
 from pipeline.segment import CellRecord, encode_segment, failed_record
@@ -172,7 +173,7 @@ def _run(experiment: Experiment, options: BaseModel, ready: Sequence[tuple[CellI
             raise
         if len(ready) > 1:
             return [record for one in ready for record in _run(experiment, options, [one])]
-        return [_failed(cells[0], _said(error), traceback.format_exc())]
+        return [_failed(cells[0], f"{RAISED}{_said(error)}{_place(error)}", traceback.format_exc())]
     return [_record(cell, answer, experiment.variables) for cell, answer in zip(cells, answers, strict=True)]
 
 
@@ -193,6 +194,12 @@ def _said(error: BaseException) -> str:
         return f"{type(error).__name__}: {error}"
     except Exception:
         return f"{type(error).__name__}, whose text cannot be made"
+
+
+def _place(error: BaseException) -> str:
+    """Where an exception was raised, for the end of a sentence; the traceback tells the way there."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f" ({Path(last.filename).name}, line {last.lineno}, in {last.name})"
 
 
 def _failed(cell: CellInput, message: str, trace: str = "") -> CellRecord:

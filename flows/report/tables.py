@@ -11,7 +11,7 @@ import xarray as xr
 
 from flows.report.choice import EXPORT, MOST_COLUMNS, MOST_PANELS, MOST_ROWS, Choice, choose, evenly
 from flows.report.words import axis_title, entry, label, number, place, seconds, short
-from pipeline.experiment import STATUS_CODES
+from pipeline.experiment import RAISED, STATUS_CODES
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,20 @@ def failed_cells(cube: xr.Dataset) -> Table | None:
         where = ", ".join(place(cube, d, _label(cube, d, i)) for d, i in zip(axes, at, strict=True))
         rows.append([short(where, _LONG), short(str(cube["message"].values[at]), _LONG)])
     ways = f"`disac why` tells all of one; {EXPORT}"
-    return Table("Failed cells", choice.left_out("failed cells", [axis_title(cube, d) for d in axes], ways), [], rows)
+    left_out = choice.left_out("failed cells", [axis_title(cube, d) for d in axes], ways)
+    return Table("Failed cells", f"{_program_errors(cube)}{left_out}".strip(), [], rows)
+
+
+def _program_errors(cube: xr.Dataset) -> str:
+    """How many of the failed cells met an error of the program, which is no finding of the method."""
+    failed = cube["message"].values[cube["status"].values == STATUS_CODES["failed"]]
+    raised = sum(str(sentence).startswith(RAISED) for sentence in failed)
+    if not raised:
+        return ""
+    return (
+        f"{raised:,} of {len(failed):,} raised an exception: an error of the program, not a finding of the method. "
+        "`disac why` shows the traceback. "
+    )
 
 
 _LONG = 300

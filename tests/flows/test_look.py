@@ -47,7 +47,15 @@ def compute(file: str, store: str) -> None:
 def test_why_shows_sentence_traceback_time_place_and_software(ask: Callable[..., Result]) -> None:
     result = ask("why", "level=13", "count=1", "realisation=0")
     assert result.exit_code == 0
-    for text in ("failed", "thirteen is refused", "Traceback", "finished", "host", "numpy", "canonical"):
+    for text in (
+        "failed",
+        "Raised an exception: RuntimeError: thirteen is refused (toy.py",
+        "Traceback",
+        "finished",
+        "host",
+        "numpy",
+        "canonical",
+    ):
         assert text in result.output
     found = json.loads(ask("why", "level=13", "count=1", "realisation=0", "--json").output)
     assert found["status"] == "failed"
@@ -81,8 +89,10 @@ def test_verify_finds_nothing_in_a_sound_store_and_each_kind_of_damage(ask: Call
     cube = (tmp_path / "results/cubes/toy-study/latest").resolve()
     chunk = next(p for p in sorted((cube / "error_m").rglob("*")) if p.is_file() and p.name != "zarr.json")
     whole = chunk.read_bytes()
-    chunk.unlink()
+    chunk.write_bytes(bytes(len(whole)))
     assert "'error_m' differs from what it was made of" in ask("verify").output
+    chunk.unlink()
+    assert "is missing: `disac report` publishes it again" in " ".join(json.loads(ask("verify", "--json").output)[2]["wrong"])
     chunk.write_bytes(whole)
     assert ask("verify").exit_code == 0
     segment = min((tmp_path / "results/ledger/segments").glob("*.zip"))
