@@ -37,20 +37,17 @@ def execute(run: Run, terms: Terms, console: Console) -> None:
         with suppress(ImportError):  # told where the cluster is made
             import dask_jobqueue  # noqa: F401
 
-    def guard() -> None:
-        again = f"run `disac run {run.study.name}` again to go on where it stopped."
-        lifecycle.end_on_signals(f"Stopping. Finished cells are kept; {again}")
-
+    again = f"run `disac run {run.study.name}` again to go on where it stopped."
     with study_lock(run.store, run.study.name, force=terms.force) as release, lifecycle.at_the_end(release):
-        guard()
+        lifecycle.end_on_signals(f"Stopping. Finished cells are kept; {again}")
         try:
-            _execute(run, terms, console, guard)
+            _execute(run, terms, console)
         finally:
             lifecycle.end_children()
     run.refresh()
 
 
-def _execute(run: Run, terms: Terms, console: Console, guard: Callable[[], None]) -> None:
+def _execute(run: Run, terms: Terms, console: Console) -> None:
     make_prefect_home()
     # Server and cluster start side by side, and the libraries are imported meanwhile.
     with prefect_server.run_server() as server, Beside() as beside, _cluster_soon(run, terms) as connect:
@@ -58,7 +55,7 @@ def _execute(run: Run, terms: Terms, console: Console, guard: Callable[[], None]
         from flows.study_flow import run_study
 
         server.wait()
-        run_study(run, terms, connect, beside, server, console, guard)
+        run_study(run, terms, connect, beside, server, console)
 
 
 @contextmanager

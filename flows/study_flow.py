@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
 
 from httpx import HTTPError
 from prefect import flow, task
@@ -19,6 +21,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from rich.console import Console
 
 from flows.beside import Beside
+from flows.beside_prefect import Relay
 from flows.connected import Cluster
 from flows.prefect_server import RunServer, answers
 from flows.progress import Artifact, Display
@@ -37,7 +40,7 @@ _LOOK_EVERY_S, _PATIENCE_S = 2.0, 5.0
 class _Absence:
     """Notices that Prefect's server is gone, by a look every two seconds, and says so once.
 
-    A server of the run's own that hangs is ended: a call to it then fails at once.
+    A server of the run's own that hangs is ended. The run waits for none: see :mod:`flows.beside_prefect`.
     """
 
     def __init__(self, console: Console, server: RunServer) -> None:
@@ -67,7 +70,7 @@ class _Absence:
 
 
 def run_study(
-    run: Run, terms: Terms, connect: Connect, beside: Beside, server: RunServer, console: Console, guard: Callable[[], None]
+    run: Run, terms: Terms, connect: Connect, beside: Beside, server: RunServer, console: Console
 ) -> None:  # fmt: skip
     """Run a study's flow: plan, sweep, publish, aggregate and report.
 
@@ -79,8 +82,6 @@ def run_study(
         Makes surfaces and report.
     server
         Prefect's server, which answers when this is called and may go at any moment.
-    guard
-        Sets the signal handlers again inside the flow: Prefect puts its own in their place for as long as a flow runs.
     """
     with _Absence(console, server) as absence:
 
@@ -97,7 +98,7 @@ def run_study(
             }
         )
         try:
-            _flow(run, steps, guard)
+            Relay(steps, partial(_flow, run)).run(lambda: absence.noticed)
         except Exception as error:
             # A step's error is the run's; Prefect's are those of its client and, while its server is away, of any other kind.
             if steps.error is not None:
@@ -105,17 +106,18 @@ def run_study(
             if not isinstance(error, HTTPError | PrefectException) and answers(server.url, _PATIENCE_S):
                 raise
             absence.notice()
-            guard()
+        if steps.error is not None:
+            raise steps.error
         steps.rest()
 
 
-def _flow(run: Run, steps: Steps, guard: Callable[[], None]) -> None:
+def _flow(run: Run, do: Callable[[str], Any]) -> None:
     """The steps as Prefect's tasks. Prefect sees names and texts, so that nothing large is serialised for its records."""
 
     def as_task(name: str) -> Callable[[], str]:
         @task(name=name, cache_policy=NO_CACHE)
         def carried_out() -> str:
-            return str(steps.do(name))
+            return str(do(name))
 
         return carried_out
 
@@ -126,7 +128,6 @@ def _flow(run: Run, steps: Steps, guard: Callable[[], None]) -> None:
 
     @flow(name="disac-study")
     def study_flow(study: str) -> None:
-        guard()
         for name in ("plan", "sweep", "publish"):
             as_task(name)()
         downstream(study)

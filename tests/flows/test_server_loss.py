@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -80,6 +82,41 @@ def test_a_run_ends_publishes_and_reports_without_its_server(
     assert time.monotonic() - since < 40.0
     assert (published(store)["status"] >= 2).all()
     assert (store / "reports" / "toy-study" / "index.html").is_file()
+
+
+@slow
+def test_a_server_of_the_users_own_that_hangs_holds_up_nothing(
+    disac: Start, study_file: Write, tmp_path: Path, home: Path
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    store, record = tmp_path / "results", home / "disac-server.json"
+    code, out, err = finished(disac("server", "start", "--port", port), timeout=200)
+    assert code == 0, out + err
+    try:
+        server = psutil.Process(json.loads(record.read_text())["server"])
+        run = disac("run", str(study_file(LONGER, SLEEPY)), "--store", str(store))
+        deadline = time.monotonic() + 90.0
+        while not _moments(store)["sweep"]():
+            assert run.poll() is None, run.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        for one in (server, *server.children(recursive=True)):
+            one.suspend()
+        since = time.monotonic()
+        code, out, err = finished(run)
+        assert code == 0, out + err
+        assert out.count(GONE) == 1
+        assert "Traceback" not in out + err
+        # A few seconds of cells, publishing and report, and what the notice takes.
+        assert time.monotonic() - since < 25.0
+        assert (published(store)["status"] >= 2).all()
+        assert server.is_running()
+    finally:
+        for one in (*server.children(recursive=True), server):
+            one.resume()
+        finished(disac("server", "stop"))
 
 
 def test_a_server_that_ends_while_it_starts_is_a_sentence(disac: Start, study_file: Write, tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextvars
 import io
+import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,7 +41,7 @@ def run_with(monkeypatch: pytest.MonkeyPatch, flow: Any, *, answers: bool) -> tu
     run, said = FakeRun(), io.StringIO()
     monkeypatch.setattr(study_flow, "_flow", flow)
     monkeypatch.setattr(study_flow, "answers", lambda url, patience_s: answers)
-    arguments: Any = (run, None, None, run, RunServer("http://127.0.0.1:9"), Console(file=said, width=200), lambda: None)
+    arguments: Any = (run, None, None, run, RunServer("http://127.0.0.1:9"), Console(file=said, width=200))
     study_flow.run_study(*arguments)
     return run, said.getvalue()
 
@@ -53,9 +56,9 @@ def _refused(*_: Any) -> None:
 
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_server_that_refuses_in_mid_run_costs_no_step(monkeypatch: pytest.MonkeyPatch, answers: bool) -> None:
-    def flow(run: Any, steps: Steps, guard: Any) -> None:
-        steps.do("plan")
-        steps.do("sweep")
+    def flow(run: Any, do: Any) -> None:
+        do("plan")
+        do("sweep")
         _refused()
 
     run, said = run_with(monkeypatch, flow, answers=answers)
@@ -64,22 +67,22 @@ def test_a_server_that_refuses_in_mid_run_costs_no_step(monkeypatch: pytest.Monk
 
 
 def test_without_trouble_nothing_is_said_and_nothing_done_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    def flow(run: Any, steps: Steps, guard: Any) -> None:
+    def flow(run: Any, do: Any) -> None:
         for name in ("plan", "sweep", "publish", "aggregate", "report"):
-            steps.do(name)
+            do(name)
 
     run, said = run_with(monkeypatch, flow, answers=True)
     assert (run.done, said) == (ALL, "")
 
 
 def test_the_error_of_a_step_is_the_runs_whatever_prefect_makes_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def flow(run: Any, steps: Steps, guard: Any) -> None:
-        steps._parts["sweep"] = _no_disk
+    def flow(run: Any, do: Any) -> None:
         try:
-            steps.do("sweep")
+            do("plan")
         except SurroundingsError as error:
             raise RuntimeError("Flow run encountered an exception") from error
 
+    monkeypatch.setattr(FakeRun, "begin", lambda self: _no_disk())
     with pytest.raises(SurroundingsError, match="no space"):
         run_with(monkeypatch, flow, answers=False)
 
@@ -89,7 +92,7 @@ def _no_disk() -> None:
 
 
 def test_a_bug_between_the_steps_is_no_lost_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    def flow(run: Any, steps: Steps, guard: Any) -> None:
+    def flow(run: Any, do: Any) -> None:
         raise KeyError("bug")
 
     with pytest.raises(KeyError):
@@ -108,3 +111,33 @@ def test_a_step_that_failed_is_not_tried_again() -> None:
         with pytest.raises(SurroundingsError):
             steps.rest()
     assert tries == [1]
+
+
+def test_a_call_that_hangs_for_ever_holds_up_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_flow, "_LOOK_EVERY_S", 0.01)
+    for asked in ([], ["plan"], ["plan", "sweep", "publish", "aggregate", "report"]):
+
+        def flow(run: Any, do: Any, asked: list[str] = asked) -> None:
+            for name in asked:
+                do(name)
+            threading.Event().wait()
+
+        since = time.monotonic()
+        run, said = run_with(monkeypatch, flow, answers=False)
+        assert run.done == ALL
+        assert said.count("does not answer: the run goes on without it") == 1
+        assert time.monotonic() - since < 5.0
+
+
+def test_steps_are_done_in_the_thread_that_waits_within_the_context_of_the_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    within: contextvars.ContextVar[str] = contextvars.ContextVar("within", default="nothing")
+    found: list[tuple[threading.Thread, str]] = []
+
+    def flow(run: Any, do: Any) -> None:
+        within.set("the flow")
+        do("plan")
+        do("aggregate")
+
+    monkeypatch.setattr(FakeRun, "begin", lambda self: found.append((threading.current_thread(), within.get())))
+    run_with(monkeypatch, flow, answers=True)
+    assert found == [(threading.current_thread(), "the flow")]

@@ -1,0 +1,93 @@
+"""Prefect's flow in a thread of its own, the steps of the run in the thread that waits for them.
+
+Nothing that Prefect waits for, such as a server that hangs, can then hold up the run. Signals and interrupts stay with the
+steps.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from flows.steps import Steps
+
+_LOOK_EVERY_S = 0.2
+
+
+@dataclass
+class _Request:
+    """A step that the flow asks for, and its outcome."""
+
+    name: str
+    context: contextvars.Context
+    done: threading.Event = field(default_factory=threading.Event)
+    outcome: Any = None
+    error: BaseException | None = None
+
+
+class Relay:
+    """Takes what the flow asks for to the thread that does it.
+
+    Parameters
+    ----------
+    steps
+        The steps of the run.
+    flow
+        Runs the flow; it is given a function that does a step by name and returns its outcome.
+    """
+
+    def __init__(self, steps: Steps, flow: Callable[[Callable[[str], Any]], None]) -> None:
+        self._steps, self._flow = steps, flow
+        self._asked: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._error: BaseException | None = None
+
+    def run(self, given_up: Callable[[], bool]) -> None:
+        """Do the steps that the flow asks for, until it ends or ``given_up`` says that nobody need wait for it.
+
+        Raises
+        ------
+        BaseException
+            What the flow raised, or what interrupted a step.
+        """
+        threading.Thread(target=self._carry, name="prefect-flow", daemon=True).start()
+        while not given_up():
+            try:
+                request = self._asked.get(timeout=_LOOK_EVERY_S)
+            except queue.Empty:
+                continue
+            if request is None:
+                if self._error is not None:
+                    raise self._error
+                return
+            self._answer(request)
+
+    def _answer(self, request: _Request) -> None:
+        try:
+            # Within the flow's context, so that what a step sends to Prefect belongs to the flow.
+            request.outcome = request.context.run(self._steps.do, request.name)
+        except Exception as error:
+            request.error = error  # the flow's to raise, so that Prefect records it
+        except BaseException as error:
+            request.error = error
+            raise
+        finally:
+            request.done.set()
+
+    def _carry(self) -> None:
+        try:
+            self._flow(self._ask)
+        except BaseException as error:
+            self._error = error
+        self._asked.put(None)
+
+    def _ask(self, name: str) -> Any:
+        request = _Request(name, contextvars.copy_context())
+        self._asked.put(request)
+        request.done.wait()
+        if request.error is not None:
+            raise request.error
+        return request.outcome
