@@ -173,15 +173,23 @@ def _carry_out(current: Any, terms: Terms, as_json: bool) -> None:
             console.print(trouble, style="yellow", markup=False, highlight=False)
 
     try:
-        with lifecycle.at_the_end(lambda: tell(EXIT_INCOMPLETE, "The run was ended by a signal.")):
+        with lifecycle.at_the_end(lambda: tell(_code_of(None), "The run was ended by a signal.")):
             summary = _run(current, terms, console, as_json)
     except BaseException as error:
-        code = EXIT_USAGE if isinstance(error, UsageError) else EXIT_INCOMPLETE
-        tell(code, f"{type(error).__name__}: {error}".removesuffix(": "))
+        tell(_code_of(error), f"{type(error).__name__}: {error}".removesuffix(": "))
         raise
     counts = {"planned": summary["planned"], "present": summary["reuse"], "by_status": summary["reused_by_status"]}
     tell(_exit_code(summary), _result_words(summary), report=str(current.report_file), **counts)
     _finish(current, summary, console, as_json)
+
+
+def _code_of(error: BaseException | None) -> int:
+    """The exit code that the process ends with: of the signal, where one ended the run, else of the error."""
+    if (of_signal := lifecycle.exit_code()) is not None:
+        return of_signal
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    return EXIT_USAGE if isinstance(error, UsageError) else EXIT_INCOMPLETE
 
 
 def _run(current: Any, terms: Terms, console: Console, as_json: bool) -> dict[str, Any]:

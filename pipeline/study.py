@@ -168,7 +168,8 @@ def load_study(
     source
         Path of the file, or the text of a study (a text has more than one line).
     overrides
-        ``key=value`` texts, the value in YAML: a scenario or options path, ``axes.<name>``, or a key of the file.
+        ``key=value`` texts, the value in YAML: a scenario or options path, ``axes.<name>``, a key of ``surfaces`` or
+        ``report`` such as ``surfaces.over``, or a key of the file.
     experiment_loader
         Finds the experiment by name.
 
@@ -208,7 +209,7 @@ def _override(content: dict[str, Any], text: str) -> dict[KeyPath, str]:
     head, _, rest = key.partition(".")
     if head == "axes" and rest:
         return _override_axis(content, key, rest, value)
-    if head not in ("scenario", "options") and (rest or head not in StudyFile.model_fields):
+    if head not in ("scenario", "options", "surfaces", "report") and (rest or head not in StudyFile.model_fields):
         if not rest:
             raise UsageError(f"--set {key}: unknown key{near_miss(key, StudyFile.model_fields)}")
         key = f"scenario.{key}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,20 @@ def test_c6_report_publishes_a_damaged_cube_again(
     chunk.unlink()
     assert command("report", file, store)[0] == 0
     assert chunk.is_file()
+
+
+def test_c6_surfaces_that_lack_a_variable_are_made_again(
+    study_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WithoutPrefect(monkeypatch)
+    file, store = study_file(("0:40:10", "0:10:10")), tmp_path / "results"
+    assert command("run", file, store)[0] == 0
+    version = (store / "surfaces" / "toy-study" / "latest").resolve()
+    for name in ("feasible_count", "error_m_mean_feasible", "planned_count"):
+        shutil.rmtree(version / name)
+    shutil.rmtree(store / "reports")
+    assert command("report", file, store)[0] == 0
+    assert (version / "feasible_count" / "zarr.json").is_file()
 
 
 def test_c6_verify_names_the_folder_to_remove_where_the_sizes_are_right(

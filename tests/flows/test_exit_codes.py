@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from without_prefect import WithoutPrefect, command
+
+from flows.cli import main
 
 Write = Callable[..., Path]
 
@@ -45,3 +50,22 @@ def test_failed_cells_of_a_preview_and_of_a_report_count(
     file, store = study_file(("0:40:10", "13:43:10")), tmp_path / "results"
     assert command("run", file, store, "--preview")[0] == 1
     assert command("report", file, store)[0] == 1
+
+
+@pytest.mark.parametrize(("signals", "code"), [([15], 143), ([2], 130), ([1], 129), ([], 130)])
+def test_who_is_told_of_the_end_hears_the_exit_code_of_the_process(
+    study_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: list[int], code: int
+) -> None:
+    def ended(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.execute.execute", ended)
+    monkeypatch.setattr("flows.lifecycle._ended_by", signals)
+    told = tmp_path / "told.json"
+    arguments = ["disac", "run", str(study_file()), "--store", str(tmp_path / "results"), "--on-end", f"cat > {told}"]
+    monkeypatch.setattr("sys.argv", arguments)
+    monkeypatch.setattr("os._exit", sys.exit)
+    monkeypatch.setattr("flows.cli.prepare_environment", lambda: None)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == json.loads(told.read_text())["exit_code"] == code

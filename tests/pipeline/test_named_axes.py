@@ -83,3 +83,11 @@ def test_a_report_shows_the_first_variable_that_is_one_real_number() -> None:
     for keep, y in (("", "error_m"), ("keep: [steps, note, solve_seconds]\n", None)):
         cells = cells_of(("y: error_m, ", ""), ("surfaces:", f"{keep}surfaces:"))
         assert report_axes(cells, "realisation")["y"] == y
+
+
+def test_c5_the_averaged_axis_can_be_set_on_the_command_line() -> None:
+    assert surface_axes(expand(load_study(TOY_STUDY, overrides=["surfaces.over=none", "surfaces.edge=level"]))).over is None
+    assert surface_axes(expand(load_study(TOY_STUDY, overrides=["surfaces.over=count"]))).over == "count"
+    assert load_study(TOY_STUDY, overrides=["report.y=steps"]).report["y"] == "steps"
+    with pytest.raises(UsageError, match=r"--set surfaces\.ovr: unknown key 'ovr' \(did you mean 'over'\?\)"):
+        load_study(TOY_STUDY, overrides=["surfaces.ovr=none"])
