@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from flows.data_files import data_dir
+from flows.papers import check_paper, read_papers
 from pipeline.experiment import load_experiment
 from pipeline.grid import expand
 from pipeline.plan import cost_classes
@@ -18,7 +19,7 @@ def catalogue() -> list[dict[str, Any]]:
     """One row per study: name, paper, figure, cells and the rough seconds that its experiment declares."""
     rows = []
     for file in sorted((data_dir() / "studies").glob("*.yaml")):
-        study = load_study(file)
+        study = check_paper(load_study(file))
         cells = expand(study)
         classes = Counter(cost_classes(cells, np.arange(len(cells.index))))
         rough = getattr(study.experiment, "rough_seconds", None)
@@ -39,4 +40,4 @@ def catalogue() -> list[dict[str, Any]]:
 def study_schema() -> str:
     """JSON schema of study files for the experiments that come with the project."""
     own = {row["experiment"] for row in catalogue()}
-    return study_json_schema({name: load_experiment(name).scenario_model for name in sorted(own)})
+    return study_json_schema({name: load_experiment(name).scenario_model for name in sorted(own)}, read_papers())

@@ -280,6 +280,7 @@ def claims(study: StudyName, store: StoreFolder = "results", set_: Overrides = N
     """Show the paper's statements, and ours, beside what the study found."""
     from flows.claims import count_verdicts, counted
     from flows.derive import published_claims
+    from flows.papers import read_papers
     from flows.run import Run
 
     current = Run(study, store, set_ or ())
@@ -292,8 +293,23 @@ def claims(study: StudyName, store: StoreFolder = "results", set_: Overrides = N
         told = f"{row['reading']} {row.get('reason', '')}".rstrip()
         statement = f"{row['statement']} ({row['paper']}, {row['figure']})"
         table.add_row(*map(words, (row["verdict"], row["whose"], statement, row["ours"], told)))
+    known = read_papers()
+    for name in sorted({row["paper"] for row in rows} & set(known)):
+        print(f"{name}: {known[name].title}. {known[name].byline}")
     Console().print(table)
     print(counted(rows))
+
+
+@app.command()
+def papers(as_json: AsJson = False) -> None:
+    """Print the papers that studies and claims are about, as the page docs/papers.md."""
+    from flows.papers import papers_page, read_papers
+
+    known = read_papers()
+    if as_json:
+        _emit([{"paper": name} | paper.model_dump() for name, paper in known.items()])
+        return
+    print(papers_page(known), end="")
 
 
 @app.command()

@@ -17,6 +17,7 @@ import numpy as np
 
 from flows.data_files import study_path
 from flows.derivation import Derivation
+from flows.papers import check_paper, papers_file
 from pipeline.address import find_cells
 from pipeline.cube import (
     cube_folder,
@@ -53,7 +54,7 @@ class Run:
         preview: bool = False,
         retry: Sequence[str] | None = None,
     ) -> None:
-        self.study = load_study(study_path(str(source)), overrides=overrides)
+        self.study = check_paper(load_study(study_path(str(source)), overrides=overrides))
         self.store: Store = open_store_backend(store)
         self.plan: Plan = make_plan(self.study, self.store)
         self.surfaces = surface_axes(self.plan.cells)
@@ -87,6 +88,7 @@ class Run:
             json.dumps(self.report_spec, sort_keys=True, default=str),
             *_digests("flows.report.page"),
             (Path(__file__).parent / "report" / "template.html").read_text(encoding="utf-8"),
+            papers_file().read_text(encoding="utf-8"),
         )
 
     @property

@@ -6,7 +6,7 @@ Loading is safe (YAML 1.2, no code) and every error names file, line, key path, 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -99,7 +99,7 @@ class StudyFile(_Part):
 
     study: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name: lower case, digits, hyphens")
     title: str = ""
-    paper: Literal["robust", "noncoherent", "ofdm", "network", "dmimo"] | None = None
+    paper: str | None = Field(None, description="short name of the paper that the study is about")
     figure: str | None = None
     experiment: str
     scenario: dict[str, Any] = Field(default_factory=dict, description="what differs from the scenario's defaults")
@@ -353,12 +353,22 @@ def _resolve(file: StudyFile, origin: Source, experiment_loader: Callable[[str],
     )
 
 
-def study_json_schema(scenario_models: Mapping[str, type[BaseModel]]) -> str:
-    """JSON schema of study files, for editors; ``scenario_models`` maps experiment names to scenario models."""
+def study_json_schema(scenario_models: Mapping[str, type[BaseModel]], papers: Iterable[str] = ()) -> str:
+    """JSON schema of study files, for editors.
+
+    Parameters
+    ----------
+    scenario_models
+        Scenario models by the names of their experiments.
+    papers
+        The papers that a study may name; any, if there are none.
+    """
     schema = StudyFile.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "disac study"
     schema["properties"]["experiment"]["enum"] = sorted(scenario_models)
+    if names := list(papers):
+        schema["properties"]["paper"]["anyOf"][0]["enum"] = names
     definitions = schema.setdefault("$defs", {})
     for experiment, model in sorted(scenario_models.items()):
         scenario = model.model_json_schema(ref_template=f"#/$defs/{experiment}.scenario/$defs/{{model}}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,13 @@ from bokeh.embed import components
 from bokeh.resources import Resources
 
 from flows.claims import counted
+from flows.papers import Paper, read_papers, split_at_papers
 from flows.report.choice import EXPORT, MOST_PANELS, MOST_PLOTS, MOST_POINTS, choose
 from flows.report.plots import certificates, tradeoff
 from flows.report.status import status_map
 from flows.report.tables import failed_cells, tables
 from flows.report.words import STATUS_COLOURS, axis_title, label, short
 from pipeline.experiment import STATUS_CODES
-
-_PAPERS = {"robust", "noncoherent", "ofdm", "network", "dmimo"}
 
 
 def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, Any]], *, report_spec: dict[str, Any]) -> str:
@@ -59,11 +59,16 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
     script, divs = _embedded(drawn)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["code"] = _code
+    papers = read_papers()
+    environment.filters["cited"] = lambda text: _cited(text, papers)
+    paper = papers.get(str(cube.attrs.get("paper", "")))
     template = environment.from_string(Path(__file__).with_name("template.html").read_text(encoding="utf-8"))
     counts = json.loads(cube.attrs["cells_by_status"])
     return template.render(
         title=cube.attrs["title"],
-        kicker=_kicker(cube),
+        kicker=_kicker(cube, paper),
+        paper=paper,
+        papers=_papers_named(paper, claims, papers),
         resources=_bokeh_script(),
         script=markupsafe.Markup(script),
         plots={"certificates": ""} | {name: markupsafe.Markup(div) for name, div in divs.items()},
@@ -210,11 +215,28 @@ def completed_spec(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any])
     return completed
 
 
-def _kicker(cube: xr.Dataset) -> str:
-    parts = [f"Study {cube.attrs['study']}"]
-    if cube.attrs.get("paper") in _PAPERS:
-        parts.append(f"paper '{cube.attrs['paper']}'" + (f", {cube.attrs['figure']}" if cube.attrs.get("figure") else ""))
-    return " · ".join(parts)
+def _kicker(cube: xr.Dataset, paper: Paper | None) -> str:
+    """The name of the study, and the figure of the paper that it is about."""
+    figure = cube.attrs.get("figure", "") if paper else ""
+    return " · ".join(filter(None, (f"Study {cube.attrs['study']}", figure)))
+
+
+_CITING = ("statement", "source", "reading", "reason", "evidence")
+"""The parts of a claim that may name a paper by its number."""
+
+
+def _cited(text: str, papers: Mapping[str, Paper]) -> markupsafe.Markup:
+    """A sentence with the titles of papers in place of their numbers, each a link to the list of papers on the page."""
+    link = markupsafe.Markup('<a href="#paper-{}"><cite>{}</cite></a>')
+    pieces = split_at_papers(text, papers)
+    return markupsafe.Markup("").join(link.format(p.number, p.title) if isinstance(p, Paper) else p for p in pieces)
+
+
+def _papers_named(paper: Paper | None, claims: list[dict[str, Any]], papers: Mapping[str, Paper]) -> list[Paper]:
+    """The papers that the page names: that of the study, and those of its claims, by number."""
+    texts = [str(row.get(key, "")) for row in claims for key in _CITING]
+    named = {piece.number for text in texts for piece in split_at_papers(text, papers) if isinstance(piece, Paper)}
+    return sorted((p for p in papers.values() if p == paper or p.number in named), key=lambda p: p.number)
 
 
 def _summary(cube: xr.Dataset, claims: list[dict[str, Any]]) -> str:

@@ -21,6 +21,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import flows.report.page as page_module
 from flows.claims import counted, evaluate_claims
+from flows.papers import read_papers
 from flows.report import build_report
 from flows.report.choice import MOST_PLOTS, MOST_POINTS, MOST_ROWS, choose
 from flows.report.curves import curve_series
@@ -416,3 +417,32 @@ def test_a_study_without_statistics_still_gives_a_page() -> None:
     assert "No variable of the study has statistics" in own_part(build_report(cube, surfaces, [], report_spec={}))
     said = own_part(build_report(cube, surfaces, [], report_spec={"y": "left_out"}))
     assert "The study keeps no statistics of 'left_out'" in html.unescape(said)
+
+
+def test_the_page_names_papers_by_title_with_authors_year_and_a_link(page: str) -> None:
+    own = html.unescape(own_part(page))
+    paper = read_papers()["ofdm"]
+    assert f'<a href="#paper-002"><cite>{paper.title}</cite></a>. {paper.byline}' in own
+    for words, address in paper.links.items():
+        assert f'<a href="{address}">{words}</a>' in own
+    assert own.count('<tr id="paper-002">') == 1
+    claims = own[own.index("What the paper says") : own.index("<h2>Papers</h2>")]
+    assert f"<cite>{paper.title}</cite></a>, section V-B" in claims
+    assert not re.search(r"(?<![\w.,-])00[0-4](?!\w|[.,]\d)", claims)
+
+
+def test_what_a_claim_says_is_escaped_where_it_cites_a_paper() -> None:
+    cube = fake_cube.quick_cube()
+    surfaces = compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design")
+    row = {
+        "verdict": "fails",
+        "ours": "1",
+        "statement": "<b> 004",
+        "source": "000 & x",
+        "reading": "",
+        "reason": "",
+        "evidence": "",
+    }
+    own = own_part(build_report(cube, surfaces, [row], report_spec=fake_cube.REPORT))
+    assert '&lt;b&gt; <a href="#paper-004"><cite>Phase-Coherent D-MIMO ISAC' in own
+    assert [number for number in ("000", "001", "002", "003", "004") if f'id="paper-{number}"' in own] == ["000", "002", "004"]
