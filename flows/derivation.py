@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.layout import report_folder, versions_of
 from pipeline.store import Store, open_store_backend
 from pipeline.study import SurfaceSpec
 
@@ -42,4 +43,4 @@ class Derivation:
     @property
     def report_version(self) -> str:
         """Store name of the report."""
-        return f"reports/{self.study}/versions/{self.report_key}.html"
+        return f"{versions_of(report_folder(self.study))}{self.report_key}.html"

@@ -15,9 +15,10 @@ from flows.claims import Whose, evaluate_claims
 from flows.derivation import Derivation
 from flows.report import build_report, drawn_variables
 from pipeline.archive import StoredFiles
-from pipeline.cube import MISSING_TEXT, cube_folder, publish_group, published_version, published_whole
+from pipeline.cube import MISSING_TEXT, publish_group, published_version, published_whole
 from pipeline.errors import SurroundingsError, UsageError, broken_field
 from pipeline.file_list import check_file_list
+from pipeline.layout import CUBES, cube_folder, latest_of, report_folder, report_page, surface_folder, versions_of
 from pipeline.store import Store
 from pipeline.surfaces import compute_surfaces
 from pipeline.zarrio import Labelled, group_attributes, read_group
@@ -97,7 +98,7 @@ def read_version(store: Store, version: str, names: frozenset[str] | None = None
         check_file_list(files)
         arrays = read_group(files, names, most=virtual_memory().available // 2)
         found = as_dataset(arrays, group_attributes(files))
-        (_CubeAttributes if version.startswith("cubes/") else _SurfaceAttributes).model_validate(found.attrs)
+        (_CubeAttributes if version.startswith(CUBES) else _SurfaceAttributes).model_validate(found.attrs)
     except ValidationError as error:
         raise _damaged(version, broken_field(error)) from error
     except ValueError as error:
@@ -144,7 +145,7 @@ def labelled(dataset: xr.Dataset) -> dict[str, Labelled]:
 
 def publish_surfaces(derivation: Derivation) -> str:
     """Compute the surfaces and claims of the latest cube and publish them; returns their key."""
-    store, folder, key = derivation.store, f"surfaces/{derivation.study}/", derivation.surface_key
+    store, folder, key = derivation.store, surface_folder(derivation.study), derivation.surface_key
     if not published_whole(store, folder, key):
         surfaces = surfaces_of(derivation)
         publish_group(store, folder, key, labelled(surfaces), surfaces.attrs)
@@ -169,13 +170,13 @@ def write_report(derivation: Derivation) -> str:
     labels = frozenset(derivation.labels)
     in_cube, in_surfaces = drawn_variables(dict(derivation.report), derivation.surfaces.edge)
     cube = load_published(store, cube_folder(name), in_cube | labels)
-    surfaces = load_published(store, f"surfaces/{name}/", in_surfaces | labels)
+    surfaces = load_published(store, surface_folder(name), in_surfaces | labels)
     claims = json.loads(surfaces.attrs["claims"])
     html = build_report(cube, surfaces, claims, report_spec=dict(derivation.report))
     store.put_if_absent(version, html.encode(), durable=False)
-    store.publish_pointer(f"reports/{name}/index.html", version)
-    store.publish_pointer(f"reports/{name}/latest", version)
-    for entry in store.list(f"reports/{name}/versions/"):
+    store.publish_pointer(report_page(name), version)
+    store.publish_pointer(latest_of(report_folder(name)), version)
+    for entry in store.list(versions_of(report_folder(name))):
         if entry.name != version:
             store.delete(entry.name)
     return version
@@ -197,7 +198,7 @@ def published_claims(store: Store, study: str) -> list[dict[str, Any]]:
     UsageError
         If the study has no surfaces yet, or those of a version that did not tell whose statements they judge.
     """
-    target = published_version(store, f"surfaces/{study}/")
+    target = published_version(store, surface_folder(study))
     if target is None:
         raise UsageError(f"'{study}' has no surfaces yet: run `disac run {study}` first")
     try:

@@ -12,9 +12,10 @@ import xarray as xr
 from flows.derive import as_dataset, read_version
 from flows.run import Run
 from pipeline.adopt import code_of
-from pipeline.cube import build_cube, cube_folder
+from pipeline.cube import build_cube
 from pipeline.errors import UsageError
 from pipeline.experiment import STATUS_CODES, STATUS_NAMES
+from pipeline.layout import cube_folder, latest_of, versions_of
 from pipeline.plan import plan_under
 
 _PRESENT = [STATUS_CODES[name] for name in ("ok", "inaccurate", "infeasible", "failed")]
@@ -55,9 +56,9 @@ def version_or_code(run: Run, name: str) -> tuple[str, xr.Dataset]:
     UsageError
         If it means nothing, or several versions.
     """
-    folder = f"{cube_folder(run.study.name)}versions/"
+    folder = versions_of(cube_folder(run.study.name))
     keys = sorted({entry.name.removeprefix(folder).split("/", 1)[0] for entry in run.store.list(folder)})
-    latest = run.store.read_pointer(f"{cube_folder(run.study.name)}latest")
+    latest = run.store.read_pointer(latest_of(cube_folder(run.study.name)))
     if name == "latest" and latest is not None:
         keys, name = [latest.rsplit("/", 1)[-1]], latest.rsplit("/", 1)[-1]
     found = [key for key in keys if len(name) >= 4 and key.startswith(name)]

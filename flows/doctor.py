@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from uuid import uuid4
 
+from pipeline.layout import LOCKS
 from pipeline.store import LocalStore, open_store_backend
 
 LITTLE_SPACE_BYTES = 2 * 2**30
@@ -120,7 +121,7 @@ def _store(location: str) -> tuple[str, str]:
         _try_writing(store)
     ledger = open_ledger(store)
     words = f"{len(ledger.segments)} segments, {len(ledger.keys)} rows, writable"
-    locks = [entry.name.removeprefix("locks/").removesuffix(".json") for entry in store.list("locks/")]
+    locks = [entry.name.removeprefix(LOCKS).removesuffix(".json") for entry in store.list(LOCKS)]
     words += f"; locked: {', '.join(locks)}" if locks else ""
     if ledger.damaged:
         return "wrong", f"{words}; {len(ledger.damaged)} damaged, their cells will be computed again: {ledger.damaged[0]}"
@@ -132,9 +133,9 @@ def _try_writing(store: LocalStore) -> None:
     name = f"doctor-{uuid4().hex}"
     try:
         store.put_if_absent(f"{name}/a", b"1")
-        store.publish_pointer(f"{name}/latest", f"{name}/a")
-        if store.get(f"{name}/a") != b"1" or store.read_pointer(f"{name}/latest") != f"{name}/a":
+        store.publish_pointer(f"{name}/b", f"{name}/a")
+        if store.get(f"{name}/a") != b"1" or store.read_pointer(f"{name}/b") != f"{name}/a":
             raise OSError("what was written does not read back")
     finally:
-        store.delete(f"{name}/latest")
+        store.delete(f"{name}/b")
         store.delete(f"{name}/a")

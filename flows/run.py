@@ -20,7 +20,6 @@ from flows.derivation import Derivation
 from flows.papers import check_paper, papers_file
 from pipeline.address import find_cells
 from pipeline.cube import (
-    cube_folder,
     nondeterminism,
     publish_cube,
     published_key,
@@ -31,15 +30,11 @@ from pipeline.cube import (
 from pipeline.digest import code_digest
 from pipeline.inputs import put_inputs
 from pipeline.key_index import write_index
+from pipeline.layout import cube_folder, latest_of, report_folder, report_page, surface_folder, versions_of
 from pipeline.named_axes import report_axes, surface_axes
 from pipeline.plan import Plan, make_plan, refreshed, write_record
 from pipeline.store import Store, open_store_backend
 from pipeline.study import load_study
-
-
-def surface_folder(study: str) -> str:
-    """Store name of a study's surfaces."""
-    return f"surfaces/{study}/"
 
 
 class Run:
@@ -94,7 +89,7 @@ class Run:
     @property
     def report_file(self) -> Path:
         """Where a person opens the report."""
-        path = self.store.path(f"reports/{self.study.name}/index.html")
+        path = self.store.path(report_page(self.study.name))
         if path is None:
             raise TypeError("this store has no local files to open a report from")
         return path
@@ -121,9 +116,9 @@ class Run:
         return sentences
 
     def _report_stands(self) -> bool:
-        folder, version = f"reports/{self.study.name}", self.derivation.report_version
-        links = {self.store.read_pointer(f"{folder}/{link}") for link in ("latest", "index.html")}
-        return links == {version} and version in {entry.name for entry in self.store.list(f"{folder}/versions/")}
+        folder, version = report_folder(self.study.name), self.derivation.report_version
+        links = {self.store.read_pointer(link) for link in (latest_of(folder), report_page(self.study.name))}
+        return links == {version} and version in {entry.name for entry in self.store.list(versions_of(folder))}
 
     def begin(self) -> None:
         """Store what the workers need and remember what is being run."""

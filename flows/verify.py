@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from flows.derive import labelled, load_published, surfaces_of
-from flows.run import Run, surface_folder
-from pipeline.cube import build_cube, cube_folder, nondeterminism, published_key, version_damage
+from flows.run import Run
+from pipeline.cube import build_cube, nondeterminism, published_key, version_damage
 from pipeline.experiment import STATUS_CODES, STATUS_NAMES, Recheckable
+from pipeline.layout import cube_folder, surface_folder
 from pipeline.ledger import read_segment
 from pipeline.plan import refreshed
 from pipeline.recompute import models_of

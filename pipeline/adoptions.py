@@ -8,10 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline.layout import ADOPTIONS
 from pipeline.segment import Name
 from pipeline.store import MOST_RECORD_BYTES, Store, content_name
-
-ADOPTIONS = "adoptions/"
 
 
 class _Record(BaseModel):

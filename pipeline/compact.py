@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cube import GRACE_SECONDS, remove_old_versions
-from pipeline.key_index import INDEX, SegmentInfo
+from pipeline.key_index import SegmentInfo
+from pipeline.layout import CUBES, INDEX, KEYS, PLANS, SURFACES, latest_of, plan_folder, study_of, versions_of
 from pipeline.ledger import Ledger, open_ledger, put_segment, read_segment, segment_file
-from pipeline.plan import KEYS
 from pipeline.segment import ABOUT, Segment, SegmentError, encode_arrays
 from pipeline.store import LocalStore, Store
 from pipeline.zarrio import missing_value, numpy_dtype
@@ -158,11 +158,11 @@ def collect_garbage(
     """
     now = time.time() if now is None else now
     removals = list(_old_segments(store, now - older_than_s))
-    for kind in ("cubes", "surfaces"):
-        for name in sorted({entry.name.split("/")[1] for entry in store.list(f"{kind}/")}):
-            folder = f"{kind}/{name}/"
+    for kind in (CUBES, SURFACES):
+        for name in sorted({study_of(entry.name) for entry in store.list(kind)}):
+            folder = f"{kind}{name}/"
             versions = remove_old_versions(store, folder, now=now, grace_s=older_than_s, dry_run=dry_run)
-            removals += [Removal(f"{folder}versions/{key}", size, "a version superseded") for key, size in versions.items()]
+            removals += [Removal(f"{versions_of(folder)}{key}", size, "a version superseded") for key, size in versions.items()]
     removals += _unnamed(store, now - older_than_s)
     if isinstance(store, LocalStore):
         removals += [
@@ -197,9 +197,9 @@ def _reads(store: Store, name: str) -> bool:
 
 def _unnamed(store: Store, limit: float) -> Iterator[Removal]:
     """Key indices and plan records that no pointer names, and stored keys, which the next run of their study makes again."""
-    named = {store.read_pointer(f"{INDEX}latest")}
-    plans = store.list("plans/")
-    named |= {store.read_pointer(f"plans/{entry.name.split('/')[1]}/latest") for entry in plans}
+    named = {store.read_pointer(latest_of(INDEX))}
+    plans = store.list(PLANS)
+    named |= {store.read_pointer(latest_of(plan_folder(study_of(entry.name)))) for entry in plans}
     for entry in (*store.list(INDEX), *store.list(KEYS), *plans):
         if entry.name not in named and entry.mtime_ns / 1e9 < limit:
             yield Removal(entry.name, entry.size, "no longer pointed to")

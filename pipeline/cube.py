@@ -25,7 +25,7 @@ from pipeline.errors import UsageError
 from pipeline.experiment import STATUS_CODES, Variable
 from pipeline.file_list import ROOT, check_file_list, with_file_list
 from pipeline.identity import canonical_options
-from pipeline.key_index import INDEX
+from pipeline.layout import INDEX, cube_folder, latest_of, versions_of
 from pipeline.ledger import Choice, DamagedSegmentError, read_segment
 from pipeline.plan import Plan, refreshed
 from pipeline.segment import Segment, cell_values
@@ -41,11 +41,6 @@ MISSING_TEXT = "missing_value"
 
 class SchemaError(UsageError):
     """A stored variable's dtype or unit differs from what the experiment declares now (rule S5)."""
-
-
-def cube_folder(study: str) -> str:
-    """Store name of a study's cubes."""
-    return f"cubes/{study}/"
 
 
 def build_cube(plan: Plan) -> tuple[dict[str, Labelled], dict[str, Any]]:
@@ -249,7 +244,7 @@ def publish_group(store: Store, folder: str, key: str, arrays: Mapping[str, Labe
     The group's root metadata is written last, so a version that a kill left half written never opens, and the next
     publication of the same content completes it. A version that was damaged (rule C6) is written again.
     """
-    version = f"{folder}versions/{key}"
+    version = f"{versions_of(folder)}{key}"
     if version_damage(store, version):
         files = with_file_list(group_files({name: _declared(a) for name, a in arrays.items()}, attributes))
         _remove_damaged(store, version, files)
@@ -258,7 +253,7 @@ def publish_group(store: Store, folder: str, key: str, arrays: Mapping[str, Labe
         with ThreadPoolExecutor(_WRITERS) as pool:
             list(pool.map(lambda name: store.put_if_absent(f"{version}/{name}", files[name]), sorted(files)))
         store.put_if_absent(f"{version}/{ROOT}", root)
-    store.publish_pointer(f"{folder}latest", version)
+    store.publish_pointer(latest_of(folder), version)
     remove_old_versions(store, folder)
     return version
 
@@ -308,7 +303,7 @@ def publish_cube(plan: Plan, store: Store) -> str:
     try:
         arrays, attributes = build_cube(plan)
     except (KeyError, DamagedSegmentError):
-        store.delete(f"{INDEX}latest")
+        store.delete(latest_of(INDEX))
         plan = refreshed(plan, store, use_index=False)
         arrays, attributes = build_cube(plan)
     return publish_group(store, cube_folder(plan.study.name), plan.cube_key, arrays, attributes)
@@ -322,8 +317,8 @@ def published_key(store: Store, folder: str) -> str | None:
 
 def published_version(store: Store, folder: str) -> str | None:
     """Store name of the version that ``latest`` names; None where nothing is published, or it names something else."""
-    target = store.read_pointer(f"{folder}latest")
-    return target if target is not None and target.rpartition("/")[0] == f"{folder}versions" else None
+    target = store.read_pointer(latest_of(folder))
+    return target if target is not None and f"{target.rpartition('/')[0]}/" == versions_of(folder) else None
 
 
 def remove_old_versions(
@@ -339,8 +334,9 @@ def remove_old_versions(
     now = time.time() if now is None else now
     latest = published_key(store, folder)
     versions: dict[str, list[Any]] = {}
-    for entry in store.list(f"{folder}versions/"):
-        versions.setdefault(entry.name.removeprefix(f"{folder}versions/").split("/", 1)[0], []).append(entry)
+    place = versions_of(folder)
+    for entry in store.list(place):
+        versions.setdefault(entry.name.removeprefix(place).split("/", 1)[0], []).append(entry)
     newest = {key: max(e.mtime_ns for e in entries) / 1e9 for key, entries in versions.items()}
     ranked = sorted((key for key in versions if key != latest), key=lambda key: -newest[key])
     removed = [key for key in ranked[KEPT_VERSIONS:] if now - newest[key] > grace_s]

@@ -8,9 +8,8 @@ from typing import Any
 from pipeline.errors import SurroundingsError, UsageError
 from pipeline.grid import Cells
 from pipeline.identity import input_files
+from pipeline.layout import INPUTS
 from pipeline.store import Store, content_name
-
-INPUTS = "inputs/"
 
 
 def put_inputs(cells: Cells, store: Store) -> None:

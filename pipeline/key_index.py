@@ -13,13 +13,13 @@ from pydantic import BaseModel, Field
 
 from pipeline.archive import Archive, pack
 from pipeline.experiment import STATUS_CODES
+from pipeline.layout import INDEX, latest_of
 from pipeline.segment import KEY_BYTES, Count, Name, Seconds, Text
 from pipeline.store import Store, content_name
 
 if TYPE_CHECKING:
     from pipeline.ledger import Ledger
 
-INDEX = "ledger/index/"
 _INDEX_FORMAT = 3
 _STATUSES = [STATUS_CODES[name] for name in ("ok", "inaccurate", "infeasible", "failed")]
 """What a cell that is there may have."""
@@ -88,9 +88,9 @@ def write_index(ledger: Ledger) -> None:
     columns |= {"origin": _local_origins(ledger).astype("<i4")}
     data = pack({"head.json": head} | {name: column.tobytes() for name, column in columns.items()})
     name = f"{INDEX}{content_name(data)}.zip"
-    old = ledger.store.read_pointer(f"{INDEX}latest")
+    old = ledger.store.read_pointer(latest_of(INDEX))
     ledger.store.put_if_absent(name, data, durable=False)
-    ledger.store.publish_pointer(f"{INDEX}latest", name)
+    ledger.store.publish_pointer(latest_of(INDEX), name)
     if old is not None and old != name and old.startswith(INDEX):
         ledger.store.delete(old)
 
@@ -138,7 +138,7 @@ class _IndexHead(BaseModel):
 
 def read_index(store: Store) -> list[Rows]:
     """Rows of the key index; none when it is absent, damaged or of another format."""
-    target = store.read_pointer(f"{INDEX}latest")
+    target = store.read_pointer(latest_of(INDEX))
     if target is None or not target.startswith(INDEX):
         return []
     try:

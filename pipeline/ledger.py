@@ -23,11 +23,11 @@ from pipeline.archive import MOST_BYTES
 from pipeline.errors import broken_field
 from pipeline.experiment import STATUS_CODES
 from pipeline.files import told
-from pipeline.key_index import INDEX, Rows, SegmentInfo, read_index
+from pipeline.key_index import Rows, SegmentInfo, read_index
+from pipeline.layout import INDEX, SEGMENTS
 from pipeline.segment import ABOUT, KEY_BYTES, Count, Name, Seconds, Segment, SegmentError, Text, decode_segment
 from pipeline.store import Entry, Store, content_name
 
-SEGMENTS = "ledger/segments/"
 _NAME = re.compile("[0-9a-f]{32}")
 _FAILED = STATUS_CODES["failed"]
 _RESULTS = (STATUS_CODES["ok"], STATUS_CODES["inaccurate"], STATUS_CODES["infeasible"])

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from pipeline.errors import SurroundingsError
+from pipeline.layout import LOCKS, lock_name
 from pipeline.store import Store
 
 RENEW_S = 60.0
@@ -52,7 +53,7 @@ def study_lock(store: Store, study: str, *, force: bool = False) -> Iterator[Cal
     StudyLockedError
         If another run holds it; the sentence says who, and what to do.
     """
-    name = f"locks/{study}.json"
+    name = lock_name(study)
     process = psutil.Process()
     own = {
         "host": platform.node(), "process": process.pid, "born": process.create_time(), "user": _user(),
@@ -98,7 +99,7 @@ def _sign(name: str) -> str:
 def _renew(store: Store, name: str) -> None:
     """Leave a sign of life: a pointer whose target is the moment."""
     with contextlib.suppress(OSError, SurroundingsError):  # a folder that hangs may answer the next time
-        store.publish_pointer(_sign(name), f"locks/at/{datetime.now(UTC).strftime(_MOMENT)}")
+        store.publish_pointer(_sign(name), f"{LOCKS}at/{datetime.now(UTC).strftime(_MOMENT)}")
 
 
 def _lease_end(store: Store, name: str, holder: dict[str, Any]) -> datetime | None:

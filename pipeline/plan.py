@@ -23,6 +23,7 @@ from pipeline.digest import CodeDigest, code_digest, explain_change
 from pipeline.experiment import STATUS_CODES, STATUS_NAMES
 from pipeline.grid import Cells, expand
 from pipeline.identity import canonical_options, canonical_scenario, cell_keys, keyed_content, keys_under, option_texts
+from pipeline.layout import KEYS, latest_of, plan_folder
 from pipeline.ledger import Choice, Ledger, as_words, open_ledger
 from pipeline.segment import KEY_BYTES, Text
 from pipeline.sizes import dense_bytes, kept_names
@@ -30,7 +31,6 @@ from pipeline.store import MOST_RECORD_BYTES, Store, content_name
 from pipeline.study import Study
 
 CUBE_FORMAT = 2
-KEYS = "ledger/keys/"
 MANY_CELLS = 50_000
 """From here on keys are stored by a run: making a million takes three seconds, reading them a tenth of one."""
 MOST_NAMED = 20
@@ -255,9 +255,10 @@ def write_record(plan: Plan, store: Store) -> None:
     """Remember the plan of a run under ``plans/<study>/latest``, and the keys of many cells."""
     _store_keys(plan, store)
     data = json.dumps(record_of(plan), sort_keys=True).encode()
-    name = f"plans/{plan.study.name}/{content_name(data)}.json"
+    folder = plan_folder(plan.study.name)
+    name = f"{folder}{content_name(data)}.json"
     store.put_if_absent(name, data, durable=False)
-    store.publish_pointer(f"plans/{plan.study.name}/latest", name)
+    store.publish_pointer(latest_of(folder), name)
 
 
 class _AxisRecord(BaseModel):
@@ -271,8 +272,9 @@ class _PlanRecord(BaseModel):
 
 def _last_record(plan: Plan) -> _PlanRecord | None:
     """The record of the study's last run; a damaged one counts as absent."""
-    target = plan.ledger.store.read_pointer(f"plans/{plan.study.name}/latest")
-    if target is None or not target.startswith(f"plans/{plan.study.name}/"):
+    folder = plan_folder(plan.study.name)
+    target = plan.ledger.store.read_pointer(latest_of(folder))
+    if target is None or not target.startswith(folder):
         return None
     try:
         return _PlanRecord.model_validate_json(plan.ledger.store.get(target, MOST_RECORD_BYTES))

@@ -14,6 +14,7 @@ from pipeline.cube import published_version
 from pipeline.errors import UsageError, near_miss
 from pipeline.file_list import check_file_list
 from pipeline.files import check_plain
+from pipeline.layout import CUBES, cube_folder, study_of, surface_folder
 from pipeline.ledger import open_ledger, read_segment
 from pipeline.store import Store, open_store_backend
 from pipeline.zarrio import check_group
@@ -30,8 +31,8 @@ class Results:
 
     def studies(self) -> list[str]:
         """Names of the studies with a published cube."""
-        names = {entry.name.split("/")[1] for entry in self._store.list("cubes/")}
-        return sorted(n for n in names if published_version(self._store, f"cubes/{n}/"))
+        names = {study_of(entry.name) for entry in self._store.list(CUBES)}
+        return sorted(n for n in names if published_version(self._store, cube_folder(n)))
 
     def cube(self, study: str) -> xr.Dataset:
         """The latest cube of a study, lazily; the link is resolved once, so all of it is of one version (rule C4).
@@ -41,7 +42,7 @@ class Results:
         UsageError
             If the study has no published cube, or a damaged one.
         """
-        return self._open("cubes", study)
+        return self._open("cubes", cube_folder(study), study)
 
     def tree(self, *studies: str) -> xr.DataTree:
         """The latest cubes of several studies, such as the parts of one too large to be dense, one node each (rule G4).
@@ -63,12 +64,12 @@ class Results:
         UsageError
             If the study has no published surfaces, or damaged ones.
         """
-        return self._open("surfaces", study)
+        return self._open("surfaces", surface_folder(study), study)
 
-    def _open(self, kind: str, study: str) -> xr.Dataset:
+    def _open(self, kind: str, folder: str, study: str) -> xr.Dataset:
         import xarray as xr
 
-        version = published_version(self._store, f"{kind}/{study}/")
+        version = published_version(self._store, folder)
         path = None if version is None else self._store.path(version)
         if version is None or path is None:
             known = self.studies()

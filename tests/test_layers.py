@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,33 @@ def test_the_page_of_rules_has_every_rule_and_names_tests_that_exist() -> None:
         named = re.findall(r"`(test_\w+)`", text)
         assert named or "Not yet" in text, f"{rule} names no test and does not say that it is not yet kept"
         assert set(named) <= defined, f"{rule} names tests that do not exist: {sorted(set(named) - defined)}"
+
+
+FOLDERS = ("ledger", "cubes", "surfaces", "reports", "plans", "locks", "inputs", "adoptions", "versions")
+
+
+def _texts(tree: ast.AST) -> Iterator[ast.Constant]:
+    """Every text of a module that is no docstring."""
+    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    yield from (n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in alone)
+
+
+def _store_names(source: str) -> list[str]:
+    """Texts of a module that spell the name of a folder or of a pointer of a store."""
+    spelled = re.compile(rf"(^|/)({'|'.join(FOLDERS)})/|(^|/)(latest|index\.html)$")
+    return [node.value for node in _texts(ast.parse(source)) if spelled.search(node.value) and " " not in node.value]
+
+
+def test_names_of_the_store_stand_in_one_place() -> None:
+    spelled = {
+        file: _store_names(file.read_text(encoding="utf-8")) for p in ("pipeline", "flows") for file in (ROOT / p).rglob("*.py")
+    }
+    assert len(spelled.pop(ROOT / "pipeline" / "layout.py")) >= 12
+    # The word that a person types for the newest version of a cube.
+    allowed = {ROOT / "flows" / "diff.py": ["latest"], ROOT / "flows" / "commands" / "look.py": ["latest"]}
+    assert {file: names for file, names in spelled.items() if names} == allowed
+
+
+def test_a_name_of_the_store_elsewhere_is_found() -> None:
+    source = 'def f(study):\n    """cubes/x"""\n    return f"cubes/{study}/", f"{study}/latest", "a/versions/", "cubes"\n'
+    assert sorted(_store_names(source)) == ["/latest", "a/versions/", "cubes/"]

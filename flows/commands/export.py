@@ -22,10 +22,10 @@ def export(
 ) -> None:  # fmt: skip
     """Write results as tables or as a figure for paper; what is published is read, nothing is computed."""
     from flows.derive import load_published
-    from flows.run import Run, surface_folder
-    from pipeline.cube import cube_folder
+    from flows.run import Run
     from pipeline.export import FORMATS, tables_of, write_tables
     from pipeline.files import told
+    from pipeline.layout import cube_folder, surface_folder
 
     figures = (".png", ".svg", ".pdf")
     for file in files:

@@ -25,9 +25,10 @@ import toy
 from pipeline import sweep as sweep_module
 from pipeline import worker as worker_module
 from pipeline.compact import collect_garbage, compact
-from pipeline.cube import build_cube, cube_folder, publish_cube
+from pipeline.cube import build_cube, publish_cube
 from pipeline.experiment import STATUS_CODES
 from pipeline.key_index import write_index
+from pipeline.layout import cube_folder
 from pipeline.ledger import open_ledger
 from pipeline.plan import make_plan, refreshed
 from pipeline.store import FAULT_POINTS, LocalStore

@@ -22,7 +22,8 @@ from pipeline import worker as worker_module
 from pipeline.compact import collect_garbage, compact
 from pipeline.cube import publish_cube
 from pipeline.digest import CodeDigest
-from pipeline.key_index import INDEX, write_index
+from pipeline.key_index import write_index
+from pipeline.layout import INDEX
 from pipeline.ledger import open_ledger
 from pipeline.loaded import loaded_code
 from pipeline.plan import Plan, make_plan, plan_under, refreshed

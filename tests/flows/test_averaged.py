@@ -10,7 +10,8 @@ import pytest
 from test_report import own_part
 
 from flows.derive import load_published
-from flows.run import Run, surface_folder
+from flows.run import Run
+from pipeline.layout import surface_folder
 from pipeline.store import LocalStore
 from pipeline.sweep import Sweep
 

@@ -15,7 +15,8 @@ import xarray as xr
 from pipeline.account import account
 from pipeline.compact import GRACE_SECONDS, collect_garbage, compact
 from pipeline.cube import nondeterminism, publish_cube
-from pipeline.key_index import INDEX, write_index
+from pipeline.key_index import write_index
+from pipeline.layout import INDEX
 from pipeline.ledger import open_ledger, segment_file
 from pipeline.plan import make_plan, refreshed
 from pipeline.results import open_store

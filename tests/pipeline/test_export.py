@@ -17,9 +17,10 @@ import xarray as xr
 from scipy.io import loadmat, netcdf_file
 
 from flows.derive import load_published
-from pipeline.cube import cube_folder, publish_cube
+from pipeline.cube import publish_cube
 from pipeline.errors import UsageError
 from pipeline.export import tables_of, write_tables
+from pipeline.layout import cube_folder
 from pipeline.plan import make_plan
 from pipeline.store import LocalStore
 from pipeline.study import load_study

@@ -18,9 +18,10 @@ import xarray as xr
 from toy_study import TOY_STUDY
 
 from pipeline.compact import collect_garbage, compact
-from pipeline.cube import build_cube, cube_folder, nondeterminism, publish_cube
+from pipeline.cube import build_cube, nondeterminism, publish_cube
 from pipeline.digest import CodeDigest
 from pipeline.key_index import write_index
+from pipeline.layout import cube_folder
 from pipeline.ledger import open_ledger
 from pipeline.plan import Plan, make_plan, plan_under, refreshed
 from pipeline.results import open_store
