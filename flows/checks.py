@@ -1,10 +1,16 @@
-"""Checks: what a cube and its surfaces say to one sentence of a paper. Claims name them (:mod:`flows.claims`)."""
+"""Checks: what a cube and its surfaces say to one sentence of a paper. Claims name them (:mod:`flows.claims`).
+
+The checks here know labelled numbers and no field. A check that knows the field is installed by an entry point
+(:mod:`flows.installed_checks`).
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,6 +18,7 @@ from scipy.special import stdtrit
 
 from flows.curve_checks import crossing_gap, crossings_rise, ratio_is, rise_width
 from flows.evidence import FEASIBLE, SLACK, Outcome, has_labels, log_ratio, mean_and_half_width, undecided, values_of
+from flows.installed_checks import CellCheck, installed_checks, load_check
 
 
 def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str) -> Outcome:
@@ -285,7 +292,7 @@ def _edge_moves(cube: xr.Dataset, surfaces: xr.Dataset, *, edge: str, axis: str,
     lines = [line[np.isfinite(line)] for line in table]
     steps = np.concatenate([np.diff(line) for line in lines])
     if not steps.size:
-        return undecided(f"no design is planned at two values of {axis}")
+        return undecided(f"nothing is planned at two values of {axis}")
     unit = surfaces[name].attrs.get("units", "")
     between = {1: " < ", 0: " = ", -1: " > "}[sign]
     ours = "; ".join(between.join(f"{v:.1f}" for v in line) for line in lines if len(line) > 1) + f" {unit}"
@@ -315,23 +322,21 @@ def _certified(cube: xr.Dataset, surfaces: xr.Dataset, *, limit: float) -> Outco
     return ("holds" if good == gap.size else "fails"), ours, f"{good} of {gap.size} cells at or below {limit:g}"
 
 
-def _extraction(
-    cube: xr.Dataset, surfaces: xr.Dataset, *, axis: str, value: str, tolerance: float = 1e-3
+def by_cells(
+    check: CellCheck, cube: xr.Dataset, surfaces: xr.Dataset, *, axis: str | None = None, value: Any = None, **arguments: Any
 ) -> Outcome:  # fmt: skip
-    """Extracted rank-one beams within a tolerance of the bound, at the promised SINR."""
-    if not has_labels(cube, axis, value) or "extracted_rcrb_m" not in cube:
-        return undecided(f"the study lacks {value}")
-    part = cube.sel({axis: value})
-    feasible = part["status"].isin(FEASIBLE)
-    excess = (part["extracted_rcrb_m"] / part["rcrb_m"] - 1).where(feasible).values
-    short = (part["sinr_db"] - part["extracted_min_sinr_db"]).where(feasible).values
-    known = np.isfinite(excess) & np.isfinite(short)
-    if not known.any():
-        return undecided("no cell is feasible")
-    good = known & (np.abs(excess) <= tolerance) & (short <= 1e-3)
-    low, high = 100 * excess[known].min(), 100 * excess[known].max()
-    ours = f"RCRB {low:+.2f} % to {high:+.1f} %, SINR short by at most {max(0.0, short[known].max()):.4f} dB"
-    return ("holds" if good.sum() == known.sum() else "fails"), ours, f"{int(good.sum())} of {int(known.sum())} cells"
+    """The verdict of an installed check on the feasible cells, or on those of them at one value of an axis."""
+    if axis is not None:
+        if not has_labels(cube, axis, value):
+            return undecided(f"the study lacks {value}")
+        cube = cube.sel({axis: value})
+    lacking = [name for name in check.variables if name not in cube.variables]
+    if lacking:
+        return undecided(f"the study keeps no {' and no '.join(lacking)}")
+    status = cube["status"]
+    feasible = status.isin(FEASIBLE).values
+    whole = {name: cube[name].broadcast_like(status).transpose(*status.dims).values for name in check.variables}
+    return check.judge({name: values[feasible] for name, values in whole.items()}, **arguments)
 
 
 def _near_while(
@@ -399,7 +404,6 @@ CHECKS: dict[str, Callable[..., Outcome]] = {
     "edge_decreasing": partial(_edge_moves, sign=-1),
     "edge_increasing": partial(_edge_moves, sign=1),
     "edge_equal": partial(_edge_moves, sign=0),
-    "extraction": _extraction,
     "certified": _certified,
     "near_while": _near_while,
     "mean_within": _mean_within,
@@ -408,3 +412,35 @@ CHECKS: dict[str, Callable[..., Outcome]] = {
     "ratio_is": ratio_is,
     "rise_width": rise_width,
 }
+
+
+def find_check(name: str) -> Callable[..., Outcome]:
+    """The check of a name: one of :data:`CHECKS`, or else one that is installed.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    return CHECKS[name] if name in CHECKS else partial(by_cells, load_check(name, CHECKS))
+
+
+def check_names() -> list[str]:
+    """Names of all checks, the installed ones included."""
+    return [*CHECKS, *installed_checks()]
+
+
+def check_arguments(name: str) -> dict[str, bool]:
+    """The arguments that a check takes from a claim, and whether it needs them."""
+    check = find_check(name)
+    # What a partial check fixes is no choice of a claim.
+    fixed = getattr(check, "keywords", {})
+    signatures = [inspect.signature(check)]
+    if name not in CHECKS:
+        signatures.append(inspect.signature(load_check(name).judge))
+    return {
+        argument: parameter.default is parameter.empty
+        for signature in signatures
+        for argument, parameter in signature.parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and argument not in fixed
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from flows.checks import CHECKS
+from flows.checks import check_arguments, check_names, find_check
 from flows.data_files import data_dir
 from flows.evidence import Outcome, undecided
 from pipeline.errors import UsageError, broken_rule, near_miss
@@ -47,9 +46,10 @@ class Claim(_Part):
 
     @model_validator(mode="after")
     def _check_takes_the_arguments(self) -> Claim:
-        if self.check not in CHECKS:
-            raise ValueError(f"check '{self.check}' is not known{near_miss(self.check, CHECKS)}; accepted: {', '.join(CHECKS)}")
-        taken = _arguments(self.check)
+        known = check_names()
+        if self.check not in known:
+            raise ValueError(f"check '{self.check}' is not known{near_miss(self.check, known)}; accepted: {', '.join(known)}")
+        taken = check_arguments(self.check)
         for name in self.arguments:
             if name not in taken:
                 raise ValueError(
@@ -68,18 +68,6 @@ class ClaimsFile(_Part):
     figure: str
     studies: list[str] = Field(min_length=1)
     claims: list[Claim] = Field(min_length=1)
-
-
-def _arguments(check: str) -> dict[str, bool]:
-    """The arguments that a check takes from a claim, and whether it needs them."""
-    signature = inspect.signature(CHECKS[check])
-    # What a partial check fixes is no choice of a claim.
-    fixed = getattr(CHECKS[check], "keywords", {})
-    return {
-        name: parameter.default is parameter.empty
-        for name, parameter in signature.parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in fixed
-    }
 
 
 def load_claims(file: Path) -> ClaimsFile:
@@ -198,7 +186,7 @@ def _judged(claim: Claim, cube: xr.Dataset, surfaces: xr.Dataset) -> Outcome:
         if condition != LARGEST and not _matching(cube[axis].values, condition).any():
             return undecided(f"the study lacks {axis} {condition}")
     part, shown = _where(cube, where), _where(surfaces, {a: c for a, c in where.items() if a in surfaces.dims and c != LARGEST})
-    return _on_what_is_there(part, CHECKS[claim.check](part, shown, **claim.arguments))
+    return _on_what_is_there(part, find_check(claim.check)(part, shown, **claim.arguments))
 
 
 def _where(data: xr.Dataset, conditions: Mapping[str, Any]) -> xr.Dataset:

@@ -22,6 +22,16 @@ def data_dir() -> Path:
     raise UsageError(f"the installation has no data folder beside {here}")
 
 
+def papers_file() -> Path:
+    """The file that lists the papers."""
+    return data_dir() / "papers.yaml"
+
+
+def words_file() -> Path:
+    """The file with the words that pages use for this field."""
+    return data_dir() / "words.yaml"
+
+
 def study_path(name: str) -> Path:
     """Path of a study: a file by its path, else one of data/studies by its name.
 

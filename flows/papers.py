@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.data_files import data_dir
+from flows.data_files import papers_file
 from pipeline.errors import UsageError, near_miss
 from pipeline.study import Source, Study, validate
 from pipeline.values import read_yaml
@@ -43,11 +43,6 @@ class Paper(BaseModel):
         if self.arxiv:
             found[f"arXiv:{self.arxiv}"] = f"https://arxiv.org/abs/{self.arxiv}"
         return found
-
-
-def papers_file() -> Path:
-    """The file that lists the papers."""
-    return data_dir() / "papers.yaml"
 
 
 def read_papers(file: Path | None = None) -> dict[str, Paper]:

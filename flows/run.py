@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from flows.data_files import study_path
+from flows.data_files import papers_file, study_path, words_file
 from flows.derivation import Derivation
-from flows.papers import check_paper, papers_file
+from flows.installed_checks import check_modules
+from flows.papers import check_paper
 from pipeline.address import find_cells
 from pipeline.cube import (
     nondeterminism,
@@ -35,6 +36,8 @@ from pipeline.named_axes import report_axes, surface_axes
 from pipeline.plan import Plan, make_plan, refreshed, write_record
 from pipeline.store import Store, open_store_backend
 from pipeline.study import load_study
+
+_TEMPLATE = Path(__file__).parent / "report" / "template.html"
 
 
 class Run:
@@ -71,7 +74,7 @@ class Run:
         return _key(
             self.plan.cube_key,
             self.surfaces.model_dump_json(),
-            *_digests("pipeline.surfaces", "flows.claims"),
+            *_digests("pipeline.surfaces", "flows.claims", *check_modules()),
             *_claims_text(),
         )
 
@@ -82,8 +85,7 @@ class Run:
             self.surface_key,
             json.dumps(self.report_spec, sort_keys=True, default=str),
             *_digests("flows.report.page"),
-            (Path(__file__).parent / "report" / "template.html").read_text(encoding="utf-8"),
-            papers_file().read_text(encoding="utf-8"),
+            *(file.read_text(encoding="utf-8") for file in (_TEMPLATE, papers_file(), words_file())),
         )
 
     @property

@@ -23,7 +23,7 @@ from flows.report.choice import EXPORT, MOST_PANELS, MOST_PLOTS, MOST_POINTS, ch
 from flows.report.plots import certificates, tradeoff
 from flows.report.status import status_map
 from flows.report.tables import failed_cells, tables
-from flows.report.words import STATUS_COLOURS, axis_title, label, short
+from flows.report.words import STATUS_COLOURS, axis_title, field_words, label, short
 from pipeline.experiment import STATUS_CODES
 
 
@@ -78,6 +78,7 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
         more_variables=_left_out_variables(shown),
         sections=sections,
         tables=tables(surfaces, spec),
+        certificates_note=field_words().certificates,
         claims=[row | {key: short(row[key], _EVIDENCE) for key in ("ours", "evidence")} for row in claims],
         status_colours=_status_legend(cube),
         folded_cells=folded,
@@ -100,12 +101,13 @@ def drawn_variables(report_spec: dict[str, Any], edge: str | None) -> tuple[froz
     parts = ("mean_feasible", "ci_low_feasible", "ci_high_feasible", "mean_paired")
     counts = ("feasible_count", "planned_count", "paired_count", "solve_seconds_total")
     edges = (f"{edge}_feasible_edge_{word}" for word in ("mean", "min", "max", "count"))
-    statistics = (f"{word}{name}_{part}" for word in ("", *_BESIDE) for name in shown for part in parts)
+    statistics = (f"{word}{name}_{part}" for word in _beginnings() for name in shown for part in parts)
     return frozenset(("status", "message", "relative_gap", "worst_violation")), frozenset((*counts, *edges, *statistics))
 
 
-_BESIDE = ("extracted_", "bound_")
-"""Beginnings of the variables that are drawn beside another one."""
+def _beginnings() -> tuple[str, ...]:
+    """Beginnings of the names of a variable and of those that are drawn beside it."""
+    return ("", *(f"{word}_" for word in field_words().beside))
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def panels(surfaces: xr.Dataset, spec: dict[str, Any], most: int | None = None) 
     values = surfaces[mean].transpose(*axes, ...).values
     full = np.isfinite(values).any(axis=tuple(range(len(axes), values.ndim)))
     choice = choose(full, most or full.size)
-    drawn = [f"{word}{y}_{s}_feasible" for word in ("", *_BESIDE) for s in ("mean", "ci_low", "ci_high")]
+    drawn = [f"{word}{y}_{s}_feasible" for word in _beginnings() for s in ("mean", "ci_low", "ci_high")]
     part = surfaces[[name for name in (*drawn, "feasible_count", "planned_count") if name in surfaces]]
     found = []
     for at in choice.places:
@@ -278,11 +280,8 @@ def _tradeoff_note(surfaces: xr.Dataset, spec: dict[str, Any]) -> str:
     )
     if surfaces.attrs.get("paired"):
         text += " The paired table compares like with like."
-    if f"extracted_{spec['y']}_mean_feasible" in surfaces:
-        text += " Hollow squares: the beams extracted from each design, as transmitted."
-    if f"bound_{spec['y']}_mean_feasible" in surfaces:
-        text += " Hollow squares: the bound."
-    return text
+    notes = (note for word, note in field_words().beside.items() if f"{word}_{spec['y']}_mean_feasible" in surfaces)
+    return " ".join((text, *notes))
 
 
 def _provenance(cube: xr.Dataset, surfaces: xr.Dataset) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from bokeh.models import CDSView, ColumnDataSource, HoverTool, Legend, LegendIte
 
 from flows.report.choice import EXPORT, MOST_COLUMNS, MOST_LETTERS, MOST_POINTS, MOST_VALUES, evenly
 from flows.report.curves import Curve, along, curve_axes, curve_series
-from flows.report.words import COLOURS, axis_title, number, short
+from flows.report.words import COLOURS, axis_title, field_words, number, short
 from pipeline.experiment import STATUS_CODES
 
 hv.extension("bokeh", logo=False)
@@ -180,8 +180,8 @@ def _joined(columns: tuple[str, ...], parts: list[tuple[np.ndarray[Any, Any], ..
 def _squares(
     surfaces: xr.Dataset, spec: dict[str, Any], curves: list[Curve], most: int, at: Float
 ) -> list[tuple[np.ndarray[Any, Any], ...]]:
-    """Hollow squares for what the extracted beams reach, or for the bound of what was measured, where the study keeps it."""
-    beside = next((w for w in ("extracted", "bound") if f"{w}_{spec['y']}_mean_feasible" in surfaces), None)
+    """Hollow squares for the variable that the study keeps beside the one drawn, such as its bound, if there is one."""
+    beside = next((w for w in field_words().beside if f"{w}_{spec['y']}_mean_feasible" in surfaces), None)
     if beside is None:
         return []
     dims = curve_axes(surfaces, spec, f"{spec['y']}_mean_feasible")

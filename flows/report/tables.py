@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from flows.report.choice import EXPORT, MOST_COLUMNS, MOST_PANELS, MOST_ROWS, Choice, choose, evenly
-from flows.report.words import axis_title, entry, label, number, place, seconds, short
+from flows.report.words import axis_title, entry, field_words, label, number, place, seconds, short
 from pipeline.experiment import RAISED, STATUS_CODES
 
 
@@ -114,7 +114,7 @@ def _edges(surfaces: xr.Dataset) -> Table | None:
 
 
 def _paired(surfaces: xr.Dataset, y: str | None) -> Table | None:
-    """Designs side by side on the realisations feasible for all of them."""
+    """The values of the paired axis side by side, on the realisations that are feasible for all of them."""
     paired, name = surfaces.attrs.get("paired"), f"{y}_mean_paired"
     if not paired or name not in surfaces:
         return None
@@ -135,14 +135,15 @@ def _paired(surfaces: xr.Dataset, y: str | None) -> Table | None:
     titles = [axis_title(surfaces, d) for d in axes]
     columns = [*titles, *(short(label(paired, v)) for v in means[paired].values[kept].tolist()), "realisations"]
     note = f"{note} {_left_out(surfaces, choice, 'rows', axes)}".rstrip()
-    return Table("Designs compared on common ground", note, columns, rows)
+    return Table(field_words().paired, note, columns, rows)
 
 
 def _cost(surfaces: xr.Dataset) -> Table | None:
     if "solve_seconds_total" not in surfaces or not surfaces["solve_seconds_total"].dims:
         return None
     total = surfaces["solve_seconds_total"]
-    axis = "design" if "design" in total.dims else str(total.dims[-1])
+    paired = surfaces.attrs.get("paired")
+    axis = str(paired if paired in total.dims else total.dims[-1])
     spent, cells = (surfaces[n].transpose(axis, ...).values for n in ("solve_seconds_total", "planned_count"))
     spent, cells = (part.reshape(len(part), -1).sum(axis=1) for part in (spent, cells))
     choice = choose(cells > 0, MOST_ROWS)

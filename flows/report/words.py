@@ -1,50 +1,52 @@
-"""Words for labels: what a legend, an axis or a table says."""
+"""Words for labels: what a legend, an axis or a table says. Those of the field come from data/words.yaml."""
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from bokeh.colors import RGB
 from bokeh.palettes import viridis
+from pydantic import BaseModel, ConfigDict
 
-_LABELS = {
-    ("design", "phase-agnostic"): "Phase-agnostic design",
-    ("design", "orthogonal"): "Orthogonal design (P.2)",
-    ("design", "beamforming"): "Beamforming design (P.3)",
-    ("design", "unconstrained-tight"): "Unconstrained (P.1T): a bound, needs node phases",
-    ("design", "unconstrained"): "Unconstrained (P.1 as printed): a bound, needs node phases",
-    ("design", "synchronised"): "Design for the stated synchronisation",
-    ("design", "coherent"): "Coherent-only design",
-    ("design", "communication-only"): "Communication only",
-    ("design", "isotropic"): "Isotropic",
-    ("design", "optimum"): "Optimum",
-    ("design", "zero-forcing"): "Zero forcing",
-    ("design", "zero-forcing-best-node"): "Zero forcing, best node senses",
-    ("design", "ofdm-phase-agnostic"): "Phase-agnostic (002)",
-    ("design", "ofdm-orthogonal"): "Orthogonal (002)",
-    ("design", "ofdm-beamforming"): "Beamforming (002)",
-    ("design", "ofdm-unconstrained-tight"): "Unconstrained (002)",
-    ("design", "noncoherent-block"): "Block level (001)",
-    ("design", "robust-none"): "No error (000)",
-    ("design", "robust-lemma1"): "Lemma 1 (000)",
-    ("design", "robust-phase"): "Phases (000)",
-    ("design", "robust-zero-forcing"): "Zero forcing (000)",
-    ("robustness", "none"): "No error",
-    ("robustness", "lemma1"): "Lemma 1",
-    ("robustness", "norm-ball"): "A ball for each node",
-    ("robustness", "stacked-ball"): "One ball",
-    ("robustness", "phase"): "Phases",
-    ("robustness", "s-procedure"): "A ball for each node, exactly",
-    ("robustness", "s-procedure-stacked"): "One ball, exactly",
-    ("angles", "nominal"): "At the estimate",
-    ("angles", "paper"): "At the boundary of (36)",
-    ("angles", "max-min"): "Covering the box",
-    ("limit", "total"): "Total power",
-    ("limit", "per-node"): "Per-node power",
-    ("limit", "per-antenna"): "Per-antenna power",
-}
+from flows.data_files import words_file
+from pipeline.study import Source, validate
+from pipeline.values import read_yaml
+
+
+class Words(BaseModel):
+    """The words of one field, as data/words.yaml has them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    names: dict[str, str]
+    values: dict[str, dict[str, str]]
+    beside: dict[str, str]
+    paired: str
+    certificates: str
+
+
+def read_words(file: Path) -> Words:
+    """The words of a file.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be used as written; the sentence names file, line, key path and value.
+    """
+    content, lines = read_yaml(file.read_text(encoding="utf-8"), str(file))
+    found: Words = validate(Words, content, Source(str(file), lines), ())
+    return found
+
+
+@cache
+def field_words() -> Words:
+    """The words that belong to this installation."""
+    return read_words(words_file())
+
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's palette: told apart by colour-blind readers."""
@@ -75,8 +77,9 @@ def lighter(colour: str, share: float) -> str:
 
 def label(axis: str, value: Any) -> str:
     """A value of an axis in words: ``2 users``, ``Orthogonal design (P.2)``."""
-    if (axis, str(value)) in _LABELS:
-        return _LABELS[axis, str(value)]
+    told = field_words().values.get(axis, {}).get(str(value))
+    if told is not None:
+        return told
     if axis.endswith("_count"):
         noun = axis.removesuffix("_count").replace("_", " ")
         return f"{value} {noun}{'s' if value != 1 else ''}"
@@ -96,7 +99,10 @@ def _named(name: str) -> tuple[str, str]:
     """Words and unit of a name that carries its unit: ``sinr_db`` is SINR in dB."""
     words, _, last = name.rpartition("_")
     words, unit = (words, _UNITS[last]) if last in _UNITS and words else (name, "")
-    return words.replace("_", " ").replace("sinr", "SINR"), unit
+    words = words.replace("_", " ")
+    for name_part, written in field_words().names.items():
+        words = words.replace(name_part, written)
+    return words, unit
 
 
 def entry(axis: str, value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 import xarray as xr
 from ruamel.yaml import YAML
 
-from flows.claims import CHECKS, count_verdicts, counted, evaluate_claims, load_claims
+from flows.checks import CHECKS, by_cells, find_check
+from flows.claims import count_verdicts, counted, evaluate_claims, load_claims
 from flows.cli import claims
 from flows.data_files import data_dir
 from flows.derive import labelled, published_claims
@@ -548,3 +550,35 @@ def test_claims_of_an_earlier_version_ask_for_a_new_report() -> None:
     rows = [{k: v for k, v in row.items() if k != "whose"} for row in judged(fake_cube.quick_cube()).values()]
     with pytest.raises(UsageError, match=r"earlier version: run `disac report quick`"):
         published_claims(_published(rows), "quick")
+
+
+class Doubles:
+    """A check of another field: the second variable is twice the first."""
+
+    variables = ("yield_kg", "level")
+
+    def judge(self, values: Mapping[str, np.ndarray[Any, Any]], *, factor: float = 2.0) -> tuple[str, str, str]:
+        right = values["yield_kg"] == factor * values["level"]
+        return ("holds" if right.all() else "fails"), f"{right.size} cells", ""
+
+
+def test_an_installed_check_receives_the_feasible_cells_as_plain_arrays() -> None:
+    ok, infeasible = STATUS_CODES["ok"], STATUS_CODES["infeasible"]
+    cube = xr.Dataset(
+        {
+            "status": (("level", "draw"), np.array([[ok, ok], [infeasible, ok]], dtype=np.uint8)),
+            "yield_kg": (("level", "draw"), np.array([[2.0, 2.0], [9.0, 4.0]])),
+        },
+        {"level": [1.0, 2.0], "draw": [0, 1]},
+    )
+    assert by_cells(Doubles(), cube, xr.Dataset()) == ("holds", "3 cells", "")
+    assert by_cells(Doubles(), cube, xr.Dataset(), factor=3.0) == ("fails", "3 cells", "")
+    assert by_cells(Doubles(), cube, xr.Dataset(), axis="draw", value=0) == ("holds", "1 cells", "")
+    assert by_cells(Doubles(), cube, xr.Dataset(), axis="draw", value=7)[::2] == ("undecided", "the study lacks 7")
+    told = by_cells(Doubles(), cube.drop_vars("yield_kg"), xr.Dataset())
+    assert told[::2] == ("undecided", "the study keeps no yield_kg")
+
+
+def test_a_check_that_is_not_installed_is_named_with_the_near_miss() -> None:
+    with pytest.raises(UsageError, match=r"no check 'lowr' is installed.*'lower'"):
+        find_check("lowr")

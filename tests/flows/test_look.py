@@ -164,16 +164,17 @@ def test_doctor_is_content_with_a_sound_store_and_not_with_a_damaged_one(ask: Ca
     assert ask("doctor", bare=True).exit_code == 1
 
 
-def test_a_changed_template_makes_the_report_stale(
-    study_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+@pytest.mark.parametrize("name", ["_TEMPLATE", "papers_file", "words_file"])
+def test_what_a_page_is_drawn_with_makes_the_report_stale_when_it_changes(
+    name: str, study_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = Run(str(study_file()), str(tmp_path / "results"))
-    before = run.report_key
-    (tmp_path / "report").mkdir()
-    text = Path(flows.run.__file__).with_name("report").joinpath("template.html").read_text(encoding="utf-8")
-    template = tmp_path / "report" / "template.html"
-    template.write_text(text, encoding="utf-8")
-    monkeypatch.setattr(flows.run, "__file__", str(tmp_path / "run.py"))
+    before, surfaces = run.report_key, run.surface_key
+    found = getattr(flows.run, name)
+    file = tmp_path / "copy"
+    file.write_text((found() if callable(found) else found).read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(flows.run, name, (lambda: file) if callable(found) else file)
     assert run.report_key == before
-    template.write_text(text + "<!-- -->", encoding="utf-8")
+    file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     assert run.report_key != before
+    assert run.surface_key == surfaces

@@ -1,0 +1,49 @@
+"""The words of the field stand in data, not in the faces."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from flows.data_files import words_file
+from flows.report.words import label, read_words
+from pipeline.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+SCIENCE = re.compile(r"s-procedure|robustness|phase-agnostic|zero-forcing|lemma|beam|covarian|rcrb|\bcrb\b|semidefinite", re.I)
+
+
+def test_values_of_options_have_words() -> None:
+    assert label("design", "orthogonal") == "Orthogonal design (P.2)"
+    assert label("robustness", "s-procedure") == "A ball for each node, exactly"
+    assert label("robustness", "unheard-of") == "unheard-of"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("paired: Designs", "paird: Designs", ("paired", "required")),
+        ("sinr: SINR", "sinr: 3", ("line 5", "names.sinr", "3")),
+        ("values:", "valves: {}\nvalues:", ("valves", "unknown key")),
+    ],
+)
+def test_an_error_in_the_words_names_its_place(tmp_path: Path, old: str, new: str, words: tuple[str, ...]) -> None:
+    text = words_file().read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    file = tmp_path / "words.yaml"
+    file.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(UsageError) as raised:
+        read_words(file)
+    for word in (str(file), *words):
+        assert word in str(raised.value)
+
+
+def test_the_faces_know_no_science() -> None:
+    # `disac design` is a command of the science itself; `disac doctor` solves a small program to try the solvers.
+    own = {ROOT / "flows" / "commands" / "design.py", ROOT / "flows" / "doctor.py"}
+    files = {*(ROOT / "flows").rglob("*.py"), *(ROOT / "flows").rglob("*.html")} - own
+    found = {str(file): SCIENCE.findall(file.read_text(encoding="utf-8")) for file in files}
+    assert {name: words for name, words in found.items() if words} == {}
+    assert all(SCIENCE.findall(file.read_text(encoding="utf-8")) for file in own)
