@@ -1,7 +1,7 @@
-"""A process beside the run that makes surfaces and report: it imports their libraries while the cells are computed.
+"""A second process makes surfaces and report. It imports their libraries while the run computes the cells.
 
-Parent and child speak in lines of JSON over the child's standard input and output. The input closes when the run is gone,
-whatever ended it, and the child ends then.
+Parent and child speak in lines of JSON over the child's standard input and output. The input closes when the run
+ends, whatever ended the run. The child process then ends too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command line: one program, a command per thing that people do.
+"""The command line: one program with a command for each task.
 
 Exit codes: 0 done, 1 some cells failed, 2 the input cannot be used as written, 3 cells that were asked for are still missing,
 or disk, network or store failed (3 wins over 1). A preview asks for its slice, a report for what is there.
@@ -46,13 +46,13 @@ ClusterName = Annotated[
 WorkerCount = Annotated[int | None, typer.Option("--workers", min=1, help="Local worker processes; default one per core.")]
 CoreHours = Annotated[
     float | None,
-    typer.Option("--max-core-hours", min=0, help="Worker time to spend; what is left is said, and run again goes on."),
+    typer.Option("--max-core-hours", min=0, help="Worker time that the run may spend. The same command goes on later."),
 ]
 Deadline = Annotated[
-    str | None, typer.Option("--deadline", help="End by then: a duration (90m, 2.5h), a time of day (18:30) or a moment (ISO).")
+    str | None, typer.Option("--deadline", help="Latest end: a duration (90m, 2.5h), a time of day (18:30) or a moment (ISO).")
 ]
 Notify = Annotated[
-    str | None, typer.Option("--on-end", help="A URL (POST with JSON) or a command that is told when the run has ended.")
+    str | None, typer.Option("--on-end", help="A command or a URL that receives the result as JSON when the run has ended.")
 ]
 Insecure = Annotated[
     bool, typer.Option("--insecure", help="Connect the workers without encryption: whoever reaches a port can run code as you.")
@@ -85,7 +85,7 @@ def studies(as_json: AsJson = False) -> None:
 def plan(
     study: StudyName, store: StoreFolder = "results", set_: Overrides = None, as_json: AsJson = False
 ) -> None:  # fmt: skip
-    """Say what a run would compute, and why, without running anything."""
+    """Show what a run would compute, and why. Nothing runs."""
     from flows.run import Run
 
     summary = Run(study, store, set_ or ()).plan.summary()
@@ -149,7 +149,7 @@ def retry(
     on_end: Notify = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compute failed cells again, all of them or those that CELL names; a result then counts over the failure."""
+    """Compute failed cells again: all of them, or those that CELL names. A new result replaces the failure."""
     from flows.run import Run
 
     current = Run(study, store, set_ or (), retry=cell or ())
@@ -229,7 +229,7 @@ def _finish(current: Any, summary: dict[str, Any], console: Console, as_json: bo
 
 @app.command()
 def status(study: StudyName, store: StoreFolder = "results", set_: Overrides = None, as_json: AsJson = False) -> None:
-    """Say where a study stands, and show the failed cells with their sentences."""
+    """Show how much of a study is computed, and each failed cell with its reason."""
     from flows.run import Run
     from pipeline.failures import failed_cells
 
@@ -255,7 +255,7 @@ def status(study: StudyName, store: StoreFolder = "results", set_: Overrides = N
 
 @app.command()
 def report(study: StudyName, store: StoreFolder = "results", set_: Overrides = None, as_json: AsJson = False) -> None:
-    """Write the report of what is in the store now and print its path; computes no cell."""
+    """Write the report of the cells that are stored, and print its path. No cell is computed."""
     from flows.run import Run
 
     current = Run(study, store, set_ or ())
@@ -337,7 +337,7 @@ for command in (
 
 
 def main() -> None:
-    """Entry point: what cannot be done is one sentence and an exit code, never a traceback."""
+    """Entry point. An expected error is printed as one sentence, without a traceback, and sets the exit code."""
     prepare_environment()
     code: int | str | None = 0
     try:

@@ -1,4 +1,4 @@
-"""Where the work runs: a profile becomes a connected Dask cluster. The libraries do the work; nothing here schedules."""
+"""Start or connect the Dask cluster that a profile describes. Dask schedules the tasks; this module does not."""
 
 from __future__ import annotations
 

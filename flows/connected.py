@@ -1,4 +1,4 @@
-"""A cluster that is connected: how many tasks it runs at once, and executors for them."""
+"""A connected cluster: the number of tasks that it runs at once, and the executors that run them."""
 
 from __future__ import annotations
 

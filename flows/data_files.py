@@ -1,4 +1,4 @@
-"""Where the studies, claims and published numbers live: `data/` in a checkout, `flows/data` in an installed wheel."""
+"""Find the data folder: `data/` in a checkout, `flows/data` in an installed wheel."""
 
 from __future__ import annotations
 

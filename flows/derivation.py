@@ -1,4 +1,4 @@
-"""What surfaces and a report are made from: plain data, so that another process can make them."""
+"""The inputs of surfaces and report, as plain data that another process can receive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is made from a published cube: surfaces with claims, and the report. Kept apart since it imports xarray."""
+"""Make surfaces, claims and report from a published cube. This module is separate because it imports xarray, which is slow."""
 
 from __future__ import annotations
 

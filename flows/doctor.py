@@ -1,4 +1,4 @@
-"""Is this machine fit to run studies? Each check says what it found and, where it is wrong, what to do."""
+"""Check whether this machine can run studies. Each check says what it found. Where something is wrong, it says what to do."""
 
 from __future__ import annotations
 

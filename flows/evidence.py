@@ -1,4 +1,4 @@
-"""What every check starts from: the values of feasible cells, ratios of two labels, and means with their bands."""
+"""Parts that all checks use: values of feasible cells, ratios of two labels, and means with their bands."""
 
 from __future__ import annotations
 

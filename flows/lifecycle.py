@@ -1,4 +1,4 @@
-"""A run ends with its process tree, whatever ends it."""
+"""When a run ends, all processes that it started end too, whatever ended the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``--max-core-hours`` and ``--deadline``: what a person grants a run, as a budget."""
+"""``--max-core-hours`` and ``--deadline``: the limits of a run, as a budget."""
 
 from __future__ import annotations
 

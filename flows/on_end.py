@@ -1,4 +1,4 @@
-"""``--on-end``: a command or a URL of the user's own that is told when a run has ended, however it ended."""
+"""``--on-end``: call a command or a URL of the user when a run has ended, whatever ended it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Prefect's server for one run, as a process that ends with the run, whatever ends that.
+"""Prefect's server for one run, as a process that ends with the run.
 
-Started as ``python -m flows.prefect_child FD``: FD is a socket that listens already. The standard input is a pipe from the run;
-it closes when the run is gone, by a signal that no program can answer, too.
+Started as ``python -m flows.prefect_child FD``: FD is a socket that listens already. The standard input is a pipe from the run.
+The pipe closes when the run ends, also when a signal killed the run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Clusters on other machines, by SSH, SLURM or Kubernetes. The libraries do the work; nothing here schedules."""
+"""Clusters on other machines, by SSH, SLURM or Kubernetes. Dask and its libraries schedule the tasks; this module does not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that must stand before Prefect or Dask is imported: no telemetry, a patient start, one BLAS thread."""
+"""Settings that must be made before Prefect or Dask is imported: no telemetry, a long start timeout, one BLAS thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of a run: each is done once, whoever asks for it, and keeps what it raised."""
+"""The steps of a run. Each step runs once, however often it is asked for, and keeps the error that it raised."""
 
 from __future__ import annotations
 

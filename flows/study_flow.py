@@ -1,6 +1,7 @@
 """The Prefect flow of a study: one flow per sweep, a handful of tasks, never one per cell.
 
-Prefect's server shows and records a run. It is not needed to do one: when it goes, what is left is done without it.
+Prefect's server shows and records a run. A run does not need it. If the server ends, the run
+does the remaining steps without it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""On what terms a run is carried out: where, how much it may spend, and who is told of its end."""
+"""The terms of a run: the cluster, the budget, and who is told when the run ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the processes of a cluster talk: encrypted, with a certificate made for one run, or plain where that was asked for.
+"""Connections between the processes of a cluster: encrypted with a certificate of the run, or plain if the user asks for it.
 
 Whoever reaches a Dask scheduler or worker can have it run any code, and the loopback interface checks no user. So every process
 of a cluster shows the run's certificate, and answers nobody who does not.

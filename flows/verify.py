@@ -1,4 +1,4 @@
-"""Everything that can be checked again without trusting what was written: segments, cube, surfaces, certificates."""
+"""Check a store again without trusting it: segments, cube, surfaces, certificates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How Dask's workers end, told by who sees it: the nanny above each worker process (rules W3, W4).
+"""Find out how a Dask worker ended. The nanny process that watches each worker sees it (rules W3, W4).
 
 A nanny knows the exit status or the signal of its worker process, and whether it asked for the end itself. It does not know
 why a signal came: SIGKILL may come from the system, from an operator, or from a scheduler that takes the machine back. So three

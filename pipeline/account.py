@@ -1,4 +1,4 @@
-"""The account of one cell: what it is, since when, computed where, or why it is not there (rules I6, I7, W3)."""
+"""The account of one cell: its result, when and where it was computed, or why it is missing (rules I6, I7, W3)."""
 
 from __future__ import annotations
 

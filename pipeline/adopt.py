@@ -1,4 +1,4 @@
-"""Adopt the cells of older code after a refactoring: only if a sample computed again is equal bit for bit (rule I7)."""
+"""Adopt the cells of older code after a refactoring. A sample is computed again, and every bit must be equal (rule I7)."""
 
 from __future__ import annotations
 

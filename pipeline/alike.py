@@ -1,4 +1,4 @@
-"""Values of an axis that a person takes for one: texts that look alike, numbers that are nearly equal."""
+"""Find values of an axis that a person cannot tell apart: texts that look alike, numbers that are nearly equal."""
 
 from __future__ import annotations
 

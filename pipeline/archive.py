@@ -1,7 +1,7 @@
-"""Archives of the store: zip files with stored entries alone, one after the other and nothing between them.
+"""Archives of the store: zip files whose entries are not compressed and stand one after the other, with nothing between them.
 
-What is read may come from somebody else. Everything that a header says is checked before anything is read by it, so no
-archive makes a reader take more memory than the archive has bytes.
+What is read may come from somebody else. Every header is checked before it is used. So no archive makes
+a reader take more memory than the archive has bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run may spend: worker time, and a moment at which it ends in good order."""
+"""The budget of a run: worker time, and the moment at which the run ends in order."""
 
 from __future__ import annotations
 

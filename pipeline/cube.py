@@ -1,7 +1,7 @@
 """Cubes: the dense labelled view of one study, always rebuilt whole (rules C1-C4).
 
-A version is an immutable folder of plain Zarr v3; ``latest`` is a link to the newest. Nothing here is the truth: delete
-every cube and the next run writes them again from the ledger.
+A version is an immutable folder of plain Zarr v3; ``latest`` is a link to the newest. Cubes are copies of the ledger:
+if all cubes are deleted, the next run writes them again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The code digest of an experiment: what it computes, not how the file looks (rule I2).
+"""The code digest of an experiment. It depends on what the code computes, not on how the file looks (rule I2).
 
-Static: files are parsed, never imported. Starting from the experiment's modules, every module inside the project that
+Files are parsed and never imported. Starting from the experiment's modules, every module inside the project that
 *defines* something reached is included; re-exports through package ``__init__`` files lead to the defining module only.
 The walk of the syntax tree is our own, so that the digest is equal on every supported Python.
 """

@@ -1,4 +1,4 @@
-"""Errors that a person can act on.
+"""Errors that tell a person what to do.
 
 Every error at the edge says where (file, line, key path), what was found, what would be accepted and, for a near miss,
 what was probably meant.

@@ -1,4 +1,4 @@
-"""Files of a folder that somebody else may have made: only plain files are opened, and every refusal is one sentence."""
+"""Open files of a folder that another person may have made. Only plain files are opened; every refusal is one sentence."""
 
 from __future__ import annotations
 

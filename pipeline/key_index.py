@@ -1,4 +1,4 @@
-"""The key index: what a look at the ledger needs of every segment, in one file; only a cache (rule S4)."""
+"""The key index: the keys of all segments in one file, so that the ledger opens fast. It is only a cache (rule S4)."""
 
 from __future__ import annotations
 

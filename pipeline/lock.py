@@ -1,7 +1,7 @@
-"""A lock per study that saves double work (rule W5). Correctness never rests on it: two runs of one study end alike.
+"""A lock for each study avoids double work (rule W5). Results do not depend on it: two runs of one study give the same cube.
 
-The holder renews its lock as long as its process lives. On the same machine the process itself tells whether it is there;
-a lock of another machine ends when its lease has run out.
+The holder renews its lock as long as its process lives. On the same machine a look at the process shows whether it
+lives. A lock of another machine ends when its lease has run out.
 """
 
 from __future__ import annotations

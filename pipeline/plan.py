@@ -1,6 +1,6 @@
 """The plan: which cells of a study are there, which must be computed, and why (rules G4, I5, I7).
 
-Made from the study, the code digest and the ledger's keys alone: no result is read, no cluster is started.
+A plan needs the study, the code digest and the keys of the ledger. It reads no result and starts no cluster.
 """
 
 from __future__ import annotations

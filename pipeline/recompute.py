@@ -1,4 +1,4 @@
-"""One cell computed again in this process, beside its stored result: for a person, for adoption, for checks."""
+"""Compute one cell again in this process and compare it with its stored result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large a study may be, said before anything of its size is built (rule G4)."""
+"""Limits on the size of a study, checked before anything of that size is built (rule G4)."""
 
 from __future__ import annotations
 

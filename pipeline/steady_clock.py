@@ -1,8 +1,8 @@
-"""Dask's pauses by a clock that never steps; imported at the start of every process that runs a part of Dask.
+"""Make Dask measure its pauses by a clock that never steps. Every process that runs a part of Dask imports this module first.
 
-Dask and Tornado time their pauses by the wall clock. When that is set back, a message that waited for the end of a pause of two
-milliseconds waits as long as the step: workers stand idle and the run hangs for an hour or a day. Both libraries let the clock
-be another one, as long as it is the same from the start of the process.
+Dask and Tornado time their pauses by the wall clock. If that clock is set back by an hour, a pause of two
+milliseconds takes an hour: workers are idle and the run hangs. Both libraries accept another clock, if it is set before they
+start.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where bytes live: one small interface, on a local folder or in memory (rules S2, S6)."""
+"""Stores of bytes: one small interface, implemented by a local folder and in memory (rules S2, S6)."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The sweep: a sliding window of tasks over whatever executor is given (rules W1-W4).
+"""The sweep: a sliding window of tasks on any executor (rules W1-W4).
 
-This file carries the cell semantics of execution: how cells become tasks, how a task that kills its worker is split
+This module decides how cells become tasks, how a task that kills its worker is split
 until the guilty cell is alone, what a lost worker means for the cell that was alone on it, and when a cell counts as finished
 (its segment has its name; the receipt only says so).
-Scheduling, transport and restarting workers are the executor's: any ``concurrent.futures.Executor`` will do.
+The executor schedules tasks and restarts workers. It may be any ``concurrent.futures.Executor``.
 """
 
 from __future__ import annotations

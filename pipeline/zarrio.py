@@ -1,8 +1,8 @@
 """Labelled arrays to and from the files of a plain Zarr v3 group, in memory.
 
-Zarr writes. What is read may come from somebody else, so the reader here takes exactly what the writer makes, whole numbers
-and texts in slabs, and checks what the metadata declares before it makes room for it. It loads no Zarr: a look at the keys of
-a store takes less time than that.
+Zarr writes the arrays. The reader here does not use Zarr, because importing Zarr takes longer than reading the keys of a store.
+What it reads may come from another person. So it accepts only what the writer makes, and checks the sizes in the metadata
+before it allocates memory.
 """
 
 from __future__ import annotations

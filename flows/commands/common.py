@@ -37,7 +37,7 @@ _SHOWN = dict.fromkeys(_UNSEEN, "\N{REPLACEMENT CHARACTER}") | {ord(c): c for c 
 
 
 def words(text: object) -> Text:
-    """Text from a store as it may go to a terminal: nothing in it colours, moves, links or hides."""
+    """Text from a store, made safe for a terminal: control characters have no effect."""
     return Text(plain(text))
 
 

@@ -1,4 +1,4 @@
-"""``export``: a study's results for other programs, by the ending of the file."""
+"""``export``: write a study's results for other programs. The ending of the file chooses the format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def export(
     width: Annotated[str, typer.Option(help="Of a figure: column (88 mm) or page (181 mm).")] = "column",
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Write results as tables or as a figure for paper; what is published is read, nothing is computed."""
+    """Write published results as tables or as figures for a paper. Nothing is computed."""
     from flows.derive import load_published
     from flows.run import Run
     from pipeline.export import FORMATS, tables_of, write_tables

@@ -22,7 +22,7 @@ def adopt(
     check: Annotated[int, typer.Option(min=1, help="Cells to compute again; all bits must agree.")] = 20,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """After a refactoring, let cells of older code count, if a sample computed again is equal bit for bit."""
+    """Keep the cells of older code after a refactoring. A sample is computed again; every bit must agree."""
     from flows.run import Run
     from pipeline.adopt import adopt as attempt
     from pipeline.adopt import code_of
@@ -47,7 +47,7 @@ def adopt(
 
 
 def compact(store: StoreFolder = "results", as_json: AsJson = False) -> None:
-    """Copy small segments into large ones; nothing is removed until `disac gc`."""
+    """Copy small segments into large ones. Nothing is removed before `disac gc`."""
     from pipeline.compact import compact as merge
     from pipeline.key_index import write_index
     from pipeline.ledger import open_ledger
@@ -65,11 +65,11 @@ def compact(store: StoreFolder = "results", as_json: AsJson = False) -> None:
 
 def gc(
     store: StoreFolder = "results",
-    older_than: Annotated[str, typer.Option("--older-than", help="Grace: a number with s, m, h or d.")] = "24h",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    older_than: Annotated[str, typer.Option("--older-than", help="Least age: a number with s, m, h or d.")] = "24h",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would be removed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove what nothing needs: compacted segments' sources, superseded versions, leftovers of killed writers."""
+    """Remove unused files: segments that were compacted, old versions, temporary files of killed processes."""
     from pipeline.compact import collect_garbage
     from pipeline.store import open_store_backend
 

@@ -1,4 +1,4 @@
-"""Why a cell is what it is: ``why``, ``cell``, ``verify``, ``diff``."""
+"""Commands that inspect results: ``why``, ``cell``, ``verify``, ``diff``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from flows.commands.common import (
 def why(
     study: StudyName, cell: CellWords = None, store: StoreFolder = "results", set_: Overrides = None, as_json: AsJson = False
 ) -> None:  # fmt: skip
-    """Say why one cell is what it is: its status and sentence, traceback, when, where, under which software."""
+    """Explain one cell: its status and reason, its traceback, when and where it was computed, with which software."""
     from flows.run import Run
     from pipeline.account import account
     from pipeline.address import find_cell
@@ -108,10 +108,10 @@ def _short(value: Any) -> str:
 
 def verify(
     study: StudyName, store: StoreFolder = "results", set_: Overrides = None,
-    sample: Annotated[int, typer.Option(min=0, help="Certificates to judge again.")] = 50,
+    sample: Annotated[int, typer.Option(min=0, help="Number of certificates to check again.")] = 50,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Hash the ledger again, recheck cube and surfaces against it, and judge stored certificates again."""
+    """Check everything again: the hashes of the ledger, cube and surfaces against it, and stored certificates."""
     from flows.run import Run
     from flows.verify import verify as check_all
 

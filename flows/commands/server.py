@@ -1,4 +1,4 @@
-"""``server``: Prefect's server on this machine, kept running so that flows start at once and can be seen in a browser."""
+"""``server``: start or stop a Prefect server that stays. Flows then start faster, and a browser shows them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def server(
     action: Annotated[Action, typer.Argument(help="start, stop or status.")] = Action.start,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 4200,
 ) -> None:
-    """Start (or stop) a Prefect server on 127.0.0.1 that stays: flows start in about a second, and its pages show them."""
+    """Start or stop a Prefect server on 127.0.0.1 that stays. Flows then start in about a second, and its pages show them."""
     from flows import prefect_server
 
     if action is Action.start:

@@ -1,4 +1,4 @@
-"""Which of many a page shows, and the sentence that says what it leaves out."""
+"""Choose which of many values a page shows, and write the sentence that says what the page leaves out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trade-off of a study as a figure for paper: png, svg or pdf through HoloViews on matplotlib."""
+"""Draw the trade-off of a study as a figure for a paper: png, svg or pdf, by HoloViews and matplotlib."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report page: one HTML file that asks nothing of the network."""
+"""The report page: one HTML file that loads nothing from the network."""
 
 from __future__ import annotations
 

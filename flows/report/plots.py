@@ -1,7 +1,7 @@
 """The plots of a report, built with HoloViews on Bokeh. They draw what surfaces and cube hold and compute nothing.
 
-HoloViews makes the axes of a trade-off, and a hook of its options draws into its figure: an element with options of its own
-for every band, curve and row of points took a hundred times as long.
+HoloViews makes the axes of a trade-off, and a hook of its options draws into its figure. One element with its own options
+for every band, curve and row of points was a hundred times slower.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tables of a report: numbers of the surfaces side by side. What is too much for a table is left out with a sentence."""
+"""The tables of a report: numbers of the surfaces side by side. A sentence says what a table leaves out."""
 
 from __future__ import annotations
 
