@@ -96,7 +96,7 @@ def _with_rank(value: NDArray[Any], rank: int) -> NDArray[Any]:
 
 
 def write_arrays(file: Path, arrays: Mapping[str, tuple[tuple[str, ...], Any, str]], about: Mapping[str, Any]) -> None:
-    """Write labelled arrays (dimensions, values, unit) and attributes; the ending decides.
+    """Write labelled arrays (dimensions, values, unit) and attributes. The ending of the file chooses the format.
 
     Raises
     ------

@@ -30,7 +30,9 @@ def export(
     figures = (".png", ".svg", ".pdf")
     for file in files:
         if file.suffix not in (*FORMATS, *figures):
-            raise UsageError(f"'{file}': the ending decides; tables {', '.join(FORMATS)}, figures {', '.join(figures)}")
+            raise UsageError(
+                f"'{file}': the ending chooses the format; tables {', '.join(FORMATS)}, figures {', '.join(figures)}"
+            )
     if width not in ("column", "page"):
         raise UsageError(f"--width '{width}': expected column or page")
     current = Run(study, store, set_ or ())
