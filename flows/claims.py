@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,14 +17,12 @@ from ruamel.yaml.error import YAMLError
 from flows.checks import check_arguments, check_names, find_check
 from flows.data_files import data_dir
 from flows.evidence import Outcome, undecided
+from flows.verdicts import Whose
 from pipeline.errors import UsageError, broken_rule, near_miss
 from pipeline.experiment import STATUS_CODES
 
 LARGEST = "largest"
 """In a claim's ``where``: of each point the largest value of the axis that is planned there."""
-
-Whose = Literal["paper", "ours"]
-"""Whose statement a claim is: the paper's own, or ours on what the paper leaves open, presupposes or does not say."""
 
 
 class _Part(BaseModel):
@@ -116,25 +114,6 @@ def _broken(error: ValidationError, content: Any) -> str:
         accepted = [field.alias or name for name, field in model.model_fields.items()]
         words = f"not known{near_miss(str(place[-1]), accepted)}; accepted: {', '.join(accepted)}"
     return ": ".join(map(str, [*place, words]))
-
-
-def count_verdicts(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """How many statements hold, fail and are undecided: ``{"paper": {"holds": 5, ...}, "ours": {...}}``."""
-    counts = {whose: dict.fromkeys(("holds", "fails", "undecided"), 0) for whose in get_args(Whose)}
-    for row in rows:
-        counts[row["whose"]][row["verdict"]] += 1
-    return counts
-
-
-def counted(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The count as a sentence; empty without a claim."""
-    named = {"paper": "the paper's statements", "ours": "ours"}
-    parts = [
-        f"{named[whose]}: {count['holds']} hold, {count['fails']} fail, {count['undecided']} undecided"
-        for whose, count in count_verdicts(rows).items()
-        if any(count.values())
-    ]
-    return f"Checked here, {'; '.join(parts)}." if parts else ""
 
 
 def evaluate_claims(study: str, cube: xr.Dataset, surfaces: xr.Dataset) -> list[dict[str, Any]]:

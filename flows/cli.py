@@ -278,10 +278,10 @@ def report(study: StudyName, store: StoreFolder = "results", set_: Overrides = N
 @app.command()
 def claims(study: StudyName, store: StoreFolder = "results", set_: Overrides = None, as_json: AsJson = False) -> None:
     """Show the paper's statements, and ours, beside what the study found."""
-    from flows.claims import count_verdicts, counted
     from flows.derive import published_claims
     from flows.papers import read_papers
     from flows.run import Run
+    from flows.verdicts import count_verdicts, counted
 
     current = Run(study, store, set_ or ())
     rows = published_claims(current.store, current.study.name)

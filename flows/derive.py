@@ -11,9 +11,10 @@ import xarray as xr
 from psutil import virtual_memory
 from pydantic import BaseModel, Json, ValidationError
 
-from flows.claims import Whose, evaluate_claims
+from flows.claims import evaluate_claims
 from flows.derivation import Derivation
 from flows.report import build_report, drawn_variables
+from flows.verdicts import Whose
 from pipeline.archive import StoredFiles
 from pipeline.cube import MISSING_TEXT, publish_group, published_version, published_whole
 from pipeline.errors import SurroundingsError, UsageError, broken_field

@@ -17,13 +17,13 @@ from bokeh.document import Document
 from bokeh.embed import components
 from bokeh.resources import Resources
 
-from flows.claims import counted
 from flows.papers import Paper, read_papers, split_at_papers
 from flows.report.choice import EXPORT, MOST_PANELS, MOST_PLOTS, MOST_POINTS, choose
 from flows.report.plots import certificates, tradeoff
 from flows.report.status import status_map
 from flows.report.tables import failed_cells, tables
 from flows.report.words import STATUS_COLOURS, axis_title, field_words, label, short
+from flows.verdicts import counted
 from pipeline.experiment import STATUS_CODES
 
 

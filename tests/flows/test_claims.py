@@ -15,10 +15,11 @@ import xarray as xr
 from ruamel.yaml import YAML
 
 from flows.checks import CHECKS, by_cells, find_check
-from flows.claims import count_verdicts, counted, evaluate_claims, load_claims
+from flows.claims import evaluate_claims, load_claims
 from flows.cli import claims
 from flows.data_files import data_dir
 from flows.derive import labelled, published_claims
+from flows.verdicts import count_verdicts, counted
 from pipeline.cube import publish_group
 from pipeline.errors import UsageError
 from pipeline.experiment import STATUS_CODES

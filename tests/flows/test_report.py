@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import flows.report.page as page_module
-from flows.claims import counted, evaluate_claims
+from flows.claims import evaluate_claims
 from flows.papers import read_papers
 from flows.report import build_report
 from flows.report.choice import MOST_PLOTS, MOST_POINTS, MOST_ROWS, choose
@@ -28,6 +28,7 @@ from flows.report.curves import curve_series
 from flows.report.plots import _log_ticks, tradeoff
 from flows.report.status import MOST_MAP_COLUMNS, MOST_MAP_ROWS, status_map
 from flows.report.words import STATUS_COLOURS, label, short
+from flows.verdicts import counted
 from pipeline.experiment import STATUS_CODES
 from pipeline.surfaces import compute_surfaces
 
