@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.registry import Row
+from disac.designs.robust.choices import CHOICES
 from disac.designs.robust.design import robust_problem
+from disac.designs.robust.guards import LEMMA_1
 from disac.designs.robust.lifted import LiftedProgram
 from disac.designs.robust.limited_power import solve_limited_power, solve_with_outer_bound
 from disac.designs.robust.matrix_inequality import solve_inequality
@@ -55,16 +57,20 @@ def designs() -> Iterator[Row]:
     program.furthest(np.ones(4))
     step = time.process_time() - started
     words = "CVXPY and Clarabel, one step of (P3) in its reduced form, compiled once: no global optimum, no bound"
-    for name, bar in (("none", 1e-3), ("lemma1", 8e-3), ("norm-ball", None), ("stacked-ball", None), ("phase", 25e-3)):
-        seconds = _median(lambda p, r=name: solve_total_power(p, r, SINR), problems)
+    bars: dict[str, float] = {"none": 1e-3, "lemma1": 8e-3, "phase": 25e-3}
+    for name, choice in CHOICES.items():
+        if choice.margins is None:
+            continue
+        margins, bar = choice.margins, bars.get(name)
+        seconds = _median(lambda p, c=margins: solve_total_power(p, c, SINR), problems)
         told = f"{words}; bar {1e3 * bar:g} ms" if bar else words
         yield Row(f"robust {name} N=4, global with bound", seconds, step, "s", told)
-    seconds = _median(lambda p: solve_by_policy_iteration(p, "lemma1", SINR), problems)
+    seconds = _median(lambda p: solve_by_policy_iteration(p, LEMMA_1, SINR), problems)
     yield Row("robust lemma1 N=4, policy iteration", seconds, step, "s", words)
     for limit, bar in (("per-node", 20e-3), ("per-antenna", 120e-3)):
         limited = _problems(4, limit)
-        seconds = _median(lambda p: solve_limited_power(p, "lemma1", SINR), limited)
-        bounded = _median(lambda p: solve_with_outer_bound(p, "lemma1", SINR), limited[:5])
+        seconds = _median(lambda p: solve_limited_power(p, LEMMA_1, SINR), limited)
+        bounded = _median(lambda p: solve_with_outer_bound(p, LEMMA_1, SINR), limited[:5])
         told = f"{words}; stationary, bar {1e3 * bar:g} ms; its outer bound takes {1e3 * (bounded - seconds):.0f} ms more"
         yield Row(f"robust lemma1 N=4, {limit}", seconds, step, "s", told)
 
@@ -76,7 +82,7 @@ def against_print() -> Iterator[Row]:
     program = LiftedProgram(problem, SINR, printed=True)
     found = program.furthest(np.ones(2))
     naive = time.process_time() - started
-    seconds = _median(lambda p: solve_total_power(p, "lemma1", SINR), [problem])
+    seconds = _median(lambda p: solve_total_power(p, LEMMA_1, SINR), [problem])
     words = f"CVXPY and Clarabel, one step of (P3) as printed: {found.outcome}"
     yield Row("robust lemma1 N=2, global with bound", seconds, naive, "s", words)
 

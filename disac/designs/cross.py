@@ -17,10 +17,9 @@ from disac.designs.location import block_level
 from disac.designs.location.baselines import isotropic
 from disac.designs.location.beams import mean_covariance
 from disac.designs.location.design import Designer
-from disac.designs.location.problem import DesignProblem, PowerLimit
-from disac.designs.robust.limited_power import solve_with_outer_bound
-from disac.designs.robust.problem import Robustness, RobustProblem
-from disac.designs.robust.total_power import solve_total_power
+from disac.designs.location.problem import DesignProblem
+from disac.designs.robust.choices import robustness
+from disac.designs.robust.problem import RobustProblem
 from disac.designs.robust.zero_forcing import zero_forcing
 from disac.drops.common import (
     ANTENNAS,
@@ -37,6 +36,7 @@ from disac.metrics.fisher import SensingModel
 from disac.metrics.kld import EchoModel
 from disac.metrics.sinr import SinrType
 from disac.metrics.synchronisation import Synchronisation
+from disac.power_limits import PER_ANTENNA, PER_NODE, TOTAL, PowerLimit
 from disac.rcs import SHAPE, correlation
 from disac.scenarios.common import CommonScenario
 from disac.units import db_to_linear
@@ -63,6 +63,11 @@ class Record:
 Method = Callable[[CommonNetwork, CommonScenario], Record]
 
 
+def _limit(scenario: CommonScenario, *, native: PowerLimit) -> PowerLimit:
+    """The limit of a table: the same for every design, or what the design's paper has."""
+    return PER_NODE if scenario.power == "per-node" else native
+
+
 def sensing_model(network: CommonNetwork, *, coherent: bool) -> SensingModel:
     """Echoes of T symbols: link phases unknown, or known but for one of the target."""
     known = Synchronisation(phase_std_rad=0.0, link_phase_std_rad=0.0, carrier_hz=CARRIER_HZ) if coherent else None
@@ -79,7 +84,7 @@ def sensing_model(network: CommonNetwork, *, coherent: bool) -> SensingModel:
 
 
 def band_problem(
-    network: CommonNetwork, *, coherent: bool = False, sinr_type: SinrType = "noncoherent", limit: PowerLimit = "per-node"
+    network: CommonNetwork, *, coherent: bool = False, sinr_type: SinrType = "noncoherent", limit: PowerLimit = PER_NODE
 ) -> DesignProblem:  # fmt: skip
     """The problem of 002 on X0."""
     each = TOTAL_POWER_W / (len(network.nodes_m) * ANTENNAS)
@@ -93,7 +98,7 @@ def _of_band(
     method: str, *, clusters: int = 0, coherent: bool = False, sinr_type: SinrType = "noncoherent"
 ) -> Method:  # fmt: skip
     def design(network: CommonNetwork, scenario: CommonScenario) -> Record:
-        limit: PowerLimit = "per-node" if scenario.power == "per-node" else "per-antenna"
+        limit = _limit(scenario, native=PER_ANTENNA)
         problem = band_problem(network, coherent=coherent, sinr_type=sinr_type, limit=limit)
         designer = Designer(problem, method, clusters=clusters)
         sinr = db_to_linear(scenario.sinr_db)
@@ -125,9 +130,11 @@ def tone_problem(network: CommonNetwork, subcarrier: int, limit: PowerLimit) -> 
     )  # fmt: skip
 
 
-def _of_tones(robustness: Robustness, *, zero: bool = False) -> Method:
+def _of_tones(name: str, *, zero: bool = False) -> Method:
+    choice = robustness(name)
+
     def design(network: CommonNetwork, scenario: CommonScenario) -> Record:
-        limit: PowerLimit = "per-node" if scenario.power == "per-node" else "total"
+        limit = _limit(scenario, native=TOTAL)
         nodes, users, count, antennas = network.channels.shape
         size = nodes * antennas
         streams = np.zeros((users, count, size, size), dtype=np.complex128)
@@ -136,12 +143,7 @@ def _of_tones(robustness: Robustness, *, zero: bool = False) -> Method:
         for tone in range(count):
             problem = tone_problem(network, tone, limit)
             sinr = db_to_linear(scenario.sinr_db)
-            if zero:
-                found = zero_forcing(problem, robustness, sinr)
-            elif limit == "total":
-                found = solve_total_power(problem, robustness, sinr)
-            else:
-                found = solve_with_outer_bound(problem, robustness, sinr)[0]
+            found = zero_forcing(problem, choice.guarding(), sinr) if zero else choice.design(problem, sinr).design
             if found.beams is None:
                 return Record(found.certificate.status, f"Subcarrier {tone}: {found.certificate.message}")
             w = found.beams.users.reshape(users, size)

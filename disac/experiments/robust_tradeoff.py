@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from disac.designs.robust.angle_boxes import boundary_angles, judged_covering, least_divergence, proven_covering, solve_max_min
-from disac.designs.robust.design import design_beams, judge_again, prove_again, robust_problem
+from disac.designs.robust.choices import SEARCHED, Method, Robustness, RobustnessName, robustness
+from disac.designs.robust.design import robust_problem
 from disac.designs.robust.guards import guarded_sinr
-from disac.designs.robust.problem import Beams, Robustness, RobustProblem
+from disac.designs.robust.problem import Beams, RobustProblem
 from disac.designs.robust.sca import successive_convex, walk_ends
 from disac.designs.robust.total_power import RobustDesign
 from disac.designs.robust.zero_forcing import zero_forcing
@@ -30,8 +31,9 @@ from disac.metrics.detection import (
     threshold_for,
 )
 from disac.metrics.kld import block_divergence
-from disac.metrics.worst_sinr import coherent_beam_sinr, worst_sinr_in_balls, worst_sinr_under_phases
+from disac.metrics.worst_sinr import coherent_beam_sinr
 from disac.optim.certificate import VIOLATION_LIMIT, Certificate
+from disac.power_limits import TOTAL
 from disac.scenarios.coherent import CoherentScenario
 from disac.streams import stream
 from disac.units import db_to_linear, linear_to_db
@@ -58,7 +60,7 @@ class Options(BaseModel):
         "optimum",
         description="beams with the largest divergence; or zero forcing with equal powers of the nodes, or from the best node",
     )
-    robustness: Robustness = Field(
+    robustness: RobustnessName = Field(
         "phase",
         description="channel errors that the SINR must stand: none; the terms of Lemma 1 of 000, no worst case; balls "
         "for each node or one for all; the phases themselves; or the balls exactly, by a matrix inequality",
@@ -69,7 +71,7 @@ class Options(BaseModel):
     objective: Literal["block", "whole"] = Field(
         "block", description="divergence of the block-diagonal covariance (25) of 000, or of the whole one"
     )
-    solver: Literal["cones", "policy-iteration", "reference"] = Field(
+    solver: Method = Field(
         "cones",
         description="small second-order cone programs (exact balls: worst moments), or policy iteration without a conic "
         "solver; the reference is the matrix inequality of exact balls in CVXPY",
@@ -78,17 +80,23 @@ class Options(BaseModel):
     draws: int = Field(10_000, ge=100, le=1_000_000, description="random cross-sections and noises of one cell")
     false_alarm_rate: float = Field(1e-3, gt=0, lt=1, description="controlled false-alarm rate")
 
+    @property
+    def choice(self) -> Robustness:
+        """What ``robustness`` names."""
+        return robustness(self.robustness)
+
     @model_validator(mode="after")
     def _the_design_has_the_choice(self) -> Options:
-        if self.angles == "max-min" and (self.design != "optimum" or self.robustness.startswith("s-procedure")):
+        choice = self.choice
+        if self.angles == "max-min" and (self.design != "optimum" or choice.margins is None):
             raise ValueError("angles max-min: only the optimum with margins on amplitudes covers a box")
         if self.angles == "max-min" and (self.search or self.solver != "cones"):
             raise ValueError("angles max-min: it has no search of errors and no policy iteration")
-        if self.design != "optimum" and self.robustness.startswith("s-procedure"):
+        if self.design != "optimum" and choice.margins is None:
             raise ValueError(f"robustness {self.robustness}: zero forcing is checked by margins on amplitudes")
-        if self.solver == "policy-iteration" and self.robustness not in ("none", "lemma1", "norm-ball", "stacked-ball"):
+        if self.solver == "policy-iteration" and self.solver not in choice.methods:
             raise ValueError(f"solver policy-iteration: it guards balls, not '{self.robustness}'")
-        if self.solver == "reference" and not self.robustness.startswith("s-procedure"):
+        if self.solver == "reference" and self.solver not in choice.methods:
             raise ValueError(f"solver reference: that of s-procedure and s-procedure-stacked, not of '{self.robustness}'")
         return self
 
@@ -199,9 +207,10 @@ class RobustTradeoff:
 
     def rough_seconds(self, options_text: str) -> float:
         """Rough seconds of one cell on one core, for cost estimates before anything has run."""
-        if "s-procedure" in options_text:
-            return 30.0 if "reference" in options_text else 2.0
-        return 0.5 if '"search":true' in options_text.replace(" ", "") else 0.1
+        options = Options.model_validate_json(options_text)
+        if options.solver == "reference":
+            return 30.0
+        return max(options.choice.seconds, 0.5 if options.search else 0.0)
 
 
 def _recomputed(scenario: CoherentScenario, options: Options, stored: Mapping[str, Any]) -> dict[str, float]:
@@ -212,19 +221,19 @@ def _recomputed(scenario: CoherentScenario, options: Options, stored: Mapping[st
     if options.design == "optimum":
         evidence, served = (stored["user_dual"], stored["proof"]), stored["status"] != "infeasible"
         if covers and served:
-            found["least_power"], bound = proven_covering(drop, problem, options.robustness, sinr, half, *evidence)
+            found["least_power"], bound = proven_covering(drop, problem, options.choice.guarding(), sinr, half, *evidence)
         else:
-            found["least_power"], bound = prove_again(problem, options.robustness, sinr, options.solver, *evidence)
+            found["least_power"], bound = options.choice.prove(problem, sinr, options.solver, *evidence)
         if not served:
             return found
     covariance, users = stored["sensing_covariance"], stored["user_beams"]
     if covers:
         least = least_divergence(drop, covariance, half, full=problem.echoes.full)[0]
-        certificate = judged_covering(problem, options.robustness, sinr, users, covariance, least, bound)
+        certificate = judged_covering(problem, options.choice.guarding(), sinr, users, covariance, least, bound)
     else:
         values, vectors = np.linalg.eigh(covariance)
         beams = Beams(users, np.sqrt(np.maximum(values[:, -1:], 0.0)) * vectors[..., -1])
-        certificate = judge_again(problem, options.robustness, sinr, beams, bound)
+        certificate = options.choice.judge(problem, sinr, beams, bound)
         if options.design != "optimum":
             certificate = replace(certificate, dual_bound=float("nan"))
         found |= _served(problem, beams, options, sinr)
@@ -288,16 +297,16 @@ def _result(scenario: CoherentScenario, options: Options, deployment: _Deploymen
     bound_seconds, users, covariance = 0.0, None, None
     design: RobustDesign | None = None
     if options.angles == "max-min":
-        covering = solve_max_min(drop, problem, options.robustness, sinr, half)
+        covering = solve_max_min(drop, problem, options.choice.guarding(), sinr, half)
         certificate, users, covariance = covering.certificate, covering.users, covering.sensing
         user_dual, proof, least = covering.user_dual, covering.proof, covering.least_power
     else:
         if options.design == "optimum":
-            delivered = design_beams(problem, options.robustness, sinr, options.solver)
+            delivered = options.choice.design(problem, sinr, options.solver)
             design, bound_seconds = delivered.design, delivered.bound_seconds
         else:
             best = options.design == "zero-forcing-best-node"
-            design = zero_forcing(problem, options.robustness, sinr, best_node=best)
+            design = zero_forcing(problem, options.choice.guarding(), sinr, best_node=best)
         certificate, user_dual, proof = design.certificate, design.user_dual, design.proof
         least = design.least_power
         if design.beams is not None:
@@ -323,7 +332,7 @@ def _result(scenario: CoherentScenario, options: Options, deployment: _Deploymen
     }  # fmt: skip
     if design is not None and design.beams is not None:
         result |= _served(problem, design.beams, options, sinr)
-        if design.corners is not None and scenario.power.limit == "total":
+        if design.corners is not None and problem.limit == TOTAL:
             result |= _walks(problem, design.corners, scenario)
     return result
 
@@ -359,28 +368,22 @@ def _reached(problem: RobustProblem, beams: Beams, options: Options) -> dict[str
     """Least SINR of any user with the channels as assumed, and with the choice's margins."""
     heard = (problem.channels, beams.users, beams.sensing, problem.noise_power)
     found = {"min_sinr_db": linear_to_db(float(coherent_beam_sinr(*heard).min()))}
-    if not options.robustness.startswith("s-procedure"):
-        found["guarded_sinr_db"] = linear_to_db(float(guarded_sinr(problem, options.robustness, beams).min()))
+    margins = options.choice.margins
+    if margins is not None:
+        found["guarded_sinr_db"] = linear_to_db(float(guarded_sinr(problem, margins, beams).min()))
     return found
 
 
 def _served(problem: RobustProblem, beams: Beams, options: Options, sinr: float) -> dict[str, Any]:
     """SINR of the users as assumed, with the choice's margins and, where asked, under the worst errors found."""
-    heard = (problem.channels, beams.users, beams.sensing, problem.noise_power)
     result: dict[str, Any] = _reached(problem, beams, options)
     if not options.search:
         return result
     started = time.perf_counter()
-    found = {
-        "ball_sinr_db": worst_sinr_in_balls(*heard, problem.ball_radius, stacked=False),
-        "stacked_sinr_db": worst_sinr_in_balls(*heard, problem.ball_radius, stacked=True),
-        "phase_sinr_db": worst_sinr_under_phases(*heard, problem.phase_error_rad),
-    }
-    result |= {name: linear_to_db(float(values.min())) for name, values in found.items()}
+    result |= {f"{e.name}_sinr_db": linear_to_db(float(e.least_sinr(problem, beams).min())) for e in SEARCHED}
     result["search_seconds"] = time.perf_counter() - started
-    declared = {"stacked-ball": "stacked_sinr_db", "s-procedure-stacked": "stacked_sinr_db", "phase": "phase_sinr_db"}
-    stood = "min_sinr_db" if options.robustness == "none" else declared.get(options.robustness, "ball_sinr_db")
-    return result | {"declared_excess_db": result[stood] - linear_to_db(sinr)}
+    stood = result[f"{options.choice.declared.name}_sinr_db"]
+    return result | {"declared_excess_db": stood - linear_to_db(sinr)}
 
 
 def _walks(problem: RobustProblem, corners: Float, scenario: CoherentScenario) -> dict[str, Any]:

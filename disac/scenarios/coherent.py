@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from disac.power_limits import PowerLimitName
 from disac.rcs import RcsLaw
 from disac.scenarios.base import Draw, Section
 
@@ -107,9 +108,7 @@ class CoherentPower(Section):
     """Power and noise; the ratio alone matters."""
 
     power_to_noise_db: float = Field(30.0, description="power of the whole network over the noise, dB")
-    limit: Literal["total", "per-node", "per-antenna"] = Field(
-        "total", description="what the power limit holds for, at the same power allowed in all"
-    )
+    limit: PowerLimitName = Field("total", description="what the power limit holds for, at the same power allowed in all")
 
 
 class CoherentService(Section):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from disac.geometry import chosen_nodes
+from disac.power_limits import PowerLimitName
 from disac.scenarios.base import Draw, Point, Section
 
 
@@ -175,9 +176,7 @@ class Power(Section):
     power_to_noise_db: float = Field(
         20.0, description="per-antenna power over all subcarriers to noise over all subcarriers, at users and nodes, dB"
     )
-    limit: Literal["per-antenna", "per-node", "total"] = Field(
-        "per-antenna", description="what the power limit holds for, at the same power allowed in all"
-    )
+    limit: PowerLimitName = Field("per-antenna", description="what the power limit holds for, at the same power allowed in all")
 
 
 class Service(Section):

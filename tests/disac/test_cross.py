@@ -12,6 +12,7 @@ from disac.drops.common import ANTENNAS, SUBCARRIERS, TOTAL_POWER_W, common_netw
 from disac.experiments.cross_table import Options, Scorer, experiment
 from disac.metrics.cross import phase_gains, whole_divergence
 from disac.metrics.sinr import coherent_sinr, noncoherent_sinr
+from disac.power_limits import TOTAL
 from disac.scenarios.common import CommonScenario
 
 SCENARIO = CommonScenario()
@@ -38,7 +39,7 @@ def test_one_sensing_beam_has_the_anchors_of_the_divergence(node: int, anchor: f
     whole = np.outer(beam.reshape(-1), beam.reshape(-1).conj())
     scores = SCORER.scores(np.zeros((3, SUBCARRIERS, 32, 32), dtype=complex), np.broadcast_to(whole, (SUBCARRIERS, 32, 32)))
     assert scores["kld"] == pytest.approx(anchor, abs=6e-4)
-    problem = tone_problem(NETWORK, 0, "total")
+    problem = tone_problem(NETWORK, 0, TOTAL)
     alone = np.eye(4)[node] * ANTENNAS * TOTAL_POWER_W / SUBCARRIERS
     assert scores["kld"] == pytest.approx(float(problem.divergence(alone)), rel=1e-9)
 
@@ -132,9 +133,9 @@ def test_designs_of_000_keep_their_promise_when_scored_again(design: str) -> Non
 def test_one_bad_subcarrier_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     import dataclasses
 
-    import disac.designs.cross as cross
+    from disac.designs.robust import choices
 
-    solve = cross.solve_total_power
+    solve = choices.solve_total_power
     calls = []
 
     def bad_once(*given: Any) -> Any:
@@ -143,7 +144,7 @@ def test_one_bad_subcarrier_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         told = dataclasses.replace(found.certificate, status="inaccurate", message="not quite")
         return dataclasses.replace(found, certificate=told) if len(calls) == 9 else found
 
-    monkeypatch.setattr(cross, "solve_total_power", bad_once)
+    monkeypatch.setattr(choices, "solve_total_power", bad_once)
     record = METHODS["robust-none"](NETWORK, SCENARIO.model_copy(update={"power": "native"}))
     assert (record.status, record.message) == ("inaccurate", "Subcarrier 8: not quite")
 

@@ -18,10 +18,10 @@ from disac.designs.robust.angle_boxes import (
     proven_covering,
     solve_max_min,
 )
-from disac.designs.robust.design import design_beams, robust_problem
-from disac.designs.robust.guards import guard_of
+from disac.designs.robust.choices import robustness
+from disac.designs.robust.design import robust_problem
+from disac.designs.robust.guards import LEMMA_1, NODE_BALLS, PHASES, UNGUARDED, Margins, guard_of
 from disac.designs.robust.limited_power import solve_with_outer_bound
-from disac.designs.robust.problem import Robustness
 from disac.designs.robust.total_power import solve_total_power
 from disac.drops.clutter import disturbance_covariance, whitened_gain
 from disac.experiments.robust_tradeoff import Options
@@ -34,6 +34,7 @@ from disac.metrics.detection import (
 )
 from disac.metrics.kld import EchoModel, block_divergence, gaussian_divergence
 from disac.metrics.worst_sinr import coherent_beam_sinr, trust_region, worst_sinr_in_balls, worst_sinr_under_phases
+from disac.power_limits import PER_NODE
 from disac.rcs import bistatic_factor, correlation, lobed_profile, mean_amplitude, square_amplitudes
 from tests.disac.robust_cases import array, drop, load, problem
 
@@ -171,7 +172,7 @@ def test_the_trust_region_is_as_good_as_any_point() -> None:
 
 def test_searches_find_no_less_than_random_errors() -> None:
     mine = problem(layout__node_count=2, uncertainty__delta_rad=0.1)
-    beams = solve_total_power(mine, "none", 10.0).beams
+    beams = solve_total_power(mine, UNGUARDED, 10.0).beams
     assert beams is not None
     heard = (beams.users, beams.sensing, mine.noise_power)
     random = np.random.default_rng(8)
@@ -198,9 +199,9 @@ def test_steering_to_a_boundary_is_worse_than_ignoring_the_box() -> None:
         here = drop(layout__separation_deg=120.0, channel__realisation=realisation, service__sinr_db=20.0)
         mine = robust_problem(here)
         moved = robust_problem(here, angles_rad=boundary_angles(here, half))
-        beams = [solve_total_power(each, "lemma1", 100.0).beams for each in (mine, moved)]
+        beams = [solve_total_power(each, LEMMA_1, 100.0).beams for each in (mine, moved)]
         spread = [np.einsum("na,nb->nab", b.sensing, b.sensing.conj()) for b in beams if b is not None]
-        covering = solve_max_min(here, mine, "lemma1", 100.0, half)
+        covering = solve_max_min(here, mine, LEMMA_1, 100.0, half)
         assert covering.certificate.worst_violation <= 1e-9
         assert covering.sensing is not None
         assert least_divergence(here, covering.sensing, half)[0] == pytest.approx(covering.certificate.value)
@@ -213,20 +214,20 @@ def test_steering_to_a_boundary_is_worse_than_ignoring_the_box() -> None:
 def test_covering_beams_attain_their_bound_without_margins() -> None:
     here = drop(layout__separation_deg=120.0, uncertainty__delta_rad=0.0)
     mine = robust_problem(here)
-    q = solve_total_power(mine, "none", 100.0).user_dual
+    q = solve_total_power(mine, UNGUARDED, 100.0).user_dual
     assert q is not None
     half = np.deg2rad(3.0)
-    beams = covering_beams(mine, here, guard_of(mine, "none"), q, half)
+    beams = covering_beams(mine, here, guard_of(mine, UNGUARDED), q, half)
     shares, errors = np.array([beam.shares for beam in beams]), np.array([beam.errors for beam in beams])
-    bounds = covering_reach(mine, here, guard_of(mine, "none"), q, half, shares, errors)
+    bounds = covering_reach(mine, here, guard_of(mine, UNGUARDED), q, half, shares, errors)
     for beam, bound in zip(beams, bounds, strict=True):
         assert beam.reach <= bound * (1 + 1e-9)
         assert beam.reach >= bound * (1 - 1e-4)
 
 
-@pytest.mark.parametrize("robustness", ["none", "lemma1", "norm-ball", "phase"])
+@pytest.mark.parametrize("margins", [UNGUARDED, LEMMA_1, NODE_BALLS, PHASES])
 @pytest.mark.parametrize("aspect", ["transmit", "bisector"])
-def test_no_design_has_a_least_divergence_above_the_proven_one(robustness: Robustness, aspect: str) -> None:
+def test_no_design_has_a_least_divergence_above_the_proven_one(margins: Margins, aspect: str) -> None:
     """Covering reaches its bound where gains move together, and spoiled proofs bound all the same."""
     half = np.deg2rad(4.0)
     here = drop(
@@ -234,13 +235,13 @@ def test_no_design_has_a_least_divergence_above_the_proven_one(robustness: Robus
         target__lobe_deg=30.0, target__aspect=aspect,
     )  # fmt: skip
     mine = robust_problem(here)
-    design = solve_max_min(here, mine, robustness, 100.0, half)
+    design = solve_max_min(here, mine, margins, 100.0, half)
     assert design.proof is not None
     assert design.user_dual is not None
     assert -1e-9 <= design.certificate.relative_gap <= (3e-4 if aspect == "transmit" else 0.5)
     moved = robust_problem(here, angles_rad=here.target_angles_rad + 0.02)
-    others = [solve_total_power(each, robustness, 100.0).beams for each in (mine, moved)]
-    others.append(solve_with_outer_bound(dataclasses.replace(mine, limit="per-node"), robustness, 100.0)[0].beams)
+    others = [solve_total_power(each, margins, 100.0).beams for each in (mine, moved)]
+    others.append(solve_with_outer_bound(dataclasses.replace(mine, limit=PER_NODE), margins, 100.0)[0].beams)
     values = [design.certificate.value]
     for beams in others:
         assert beams is not None
@@ -249,7 +250,7 @@ def test_no_design_has_a_least_divergence_above_the_proven_one(robustness: Robus
     random = np.random.default_rng(6)
     for spread in (0.0, 0.1, 3.0):
         proof = design.proof * (1.0 + spread * random.standard_normal(design.proof.shape))
-        least, bound = proven_covering(here, mine, robustness, 100.0, half, design.user_dual, proof)
+        least, bound = proven_covering(here, mine, margins, 100.0, half, design.user_dual, proof)
         assert least < 1.0
         assert max(values) <= bound * (1.0 + 1e-9)
 
@@ -257,14 +258,14 @@ def test_no_design_has_a_least_divergence_above_the_proven_one(robustness: Robus
 def test_choices_that_do_not_go_together_are_refused() -> None:
     mine = problem(power__limit="per-node")
     with pytest.raises(ValueError, match="posed for total power"):
-        design_beams(mine, "s-procedure", 1.0)
+        robustness("s-procedure").design(mine, 1.0)
     with pytest.raises(ValueError, match="duality of total power"):
-        design_beams(mine, "norm-ball", 1.0, "policy-iteration")
+        robustness("norm-ball").design(mine, 1.0, "policy-iteration")
     with pytest.raises(ValueError, match="not of 'norm-ball'"):
-        design_beams(mine, "norm-ball", 1.0, "reference")
+        robustness("norm-ball").design(mine, 1.0, "reference")
     with pytest.raises(ValidationError, match="solver reference"):
         Options(robustness="phase", solver="reference")
     with pytest.raises(ValueError, match="quarter turn"):
-        guard_of(problem(uncertainty__delta_rad=1.499), "phase") and guard_of(
-            type(mine)(**{**mine.__dict__, "phase_error_rad": 1.6}), "phase"
+        guard_of(problem(uncertainty__delta_rad=1.499), PHASES) and guard_of(
+            type(mine)(**{**mine.__dict__, "phase_error_rad": 1.6}), PHASES
         )

@@ -19,6 +19,7 @@ from disac.metrics.fisher import SensingModel, fisher_information, localization_
 from disac.optim import interior_point, newton
 from disac.optim.program import block_information
 from disac.optim.ties import combined
+from disac.power_limits import PER_NODE, power_limit
 from disac.scenarios.noncoherent import Scenario
 from disac.units import db_to_linear
 
@@ -293,7 +294,7 @@ def test_power_limits_are_kept_and_wider_ones_never_locate_worse(method: str) ->
     """The same power in all, per antenna, per node or together: each a relaxation of the one before; both paths agree."""
     sinr, found = db_to_linear(10.0), {}
     for limit in ("per-antenna", "per-node", "total"):
-        given = dataclasses.replace(problem("case_05"), power_limit=limit)
+        given = dataclasses.replace(problem("case_05"), power_limit=power_limit(limit))
         fast_one, slow_one = (Designer(given, method, solver).design(sinr) for solver in ("fast", "reference"))
         assert fast_one.certificate.status == slow_one.certificate.status == "ok"
         assert fast_one.certificate.relative_gap < 1e-7
@@ -312,7 +313,7 @@ def test_power_limits_are_kept_and_wider_ones_never_locate_worse(method: str) ->
 
 def test_unequal_multipliers_under_one_limit_prove_no_more_than_their_largest() -> None:
     """Positive control: spreading a node's multiplier over its antennas must not raise the bound."""
-    given = dataclasses.replace(problem("case_05"), power_limit="per-node")
+    given = dataclasses.replace(problem("case_05"), power_limit=PER_NODE)
     designer = Designer(given, "phase-agnostic")
     design = designer.design(10.0)
     assert design.power_dual is not None

@@ -13,6 +13,7 @@ from disac.designs.location.feasibility import proven_need
 from disac.designs.location.largest import largest_sinr
 from disac.designs.location.problem import DesignProblem
 from disac.metrics.sinr import noncoherent_sinr
+from disac.power_limits import TOTAL
 from disac.units import db_to_linear, linear_to_db
 
 
@@ -53,7 +54,7 @@ def test_one_user_under_total_power_has_a_closed_form() -> None:
     """
     given = problem("case_03")
     channels = given.channels[:, :1]
-    one = dataclasses.replace(given, channels=channels, power_limit="total")
+    one = dataclasses.replace(given, channels=channels, power_limit=TOTAL)
     gain = (np.abs(channels) ** 2).sum(axis=-1).max(axis=0)[0]
     total = one.per_antenna_power * one.nodes * one.antennas
     expected = total / (one.noise_power / one.subcarriers * (1.0 / gain).sum())

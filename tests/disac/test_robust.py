@@ -12,12 +12,22 @@ from hypothesis import strategies as st
 
 from disac.designs.robust import matrix_inequality
 from disac.designs.robust.balls import InBalls, judged_inequality, proven_by_inequalities, standing_beams
-from disac.designs.robust.guards import guard_of, guarded_amplitudes, guarded_sinr
+from disac.designs.robust.guards import (
+    LEMMA_1,
+    NODE_BALLS,
+    PHASES,
+    STACKED_BALL,
+    UNGUARDED,
+    Margins,
+    guard_of,
+    guarded_amplitudes,
+    guarded_sinr,
+)
 from disac.designs.robust.lifted import LiftedProgram, lifted_walk
 from disac.designs.robust.limited_power import LimitedPower, proven_by_limits, solve_limited_power, solve_with_outer_bound
 from disac.designs.robust.matrix_inequality import InequalityProgram, refutation, solve_inequality
 from disac.designs.robust.policy_iteration import solve_by_policy_iteration
-from disac.designs.robust.problem import Beams, Robustness
+from disac.designs.robust.problem import Beams
 from disac.designs.robust.sca import successive_convex, walk_ends
 from disac.designs.robust.total_power import power_share, quietest_beams, solve_total_power
 from disac.designs.robust.worst_moments import MomentBound, Proposed
@@ -29,10 +39,11 @@ from disac.metrics.worst_sinr import (
     worst_sinr_in_balls,
     worst_sinr_under_phases,
 )
+from disac.power_limits import PER_ANTENNA, PER_NODE, TOTAL, PowerLimit
 from tests.disac.robust_cases import NAMES, array, beams_of, load, problem, problem_of
 
-CHOICES: tuple[Robustness, ...] = ("none", "lemma1", "norm-ball", "stacked-ball", "phase")
-BALLS: tuple[Robustness, ...] = ("none", "lemma1", "norm-ball", "stacked-ball")
+CHOICES = (UNGUARDED, LEMMA_1, NODE_BALLS, STACKED_BALL, PHASES)
+BALLS = (UNGUARDED, LEMMA_1, NODE_BALLS, STACKED_BALL)
 FEASIBLE = [name for name in NAMES if load(name)["outputs"]["feasible"]]
 INFEASIBLE = sorted(set(NAMES) - set(FEASIBLE))
 
@@ -51,14 +62,14 @@ def test_beams_of_a_case_are_judged_as_there(name: str) -> None:
     turned = mine.channels * np.exp(1j * np.array(told["phases"]))[:, np.newaxis, np.newaxis]
     np.testing.assert_allclose(coherent_beam_sinr(turned, *heard), told["sinr_phases"], rtol=1e-12)
     lemma = np.array(told["lemma1_num"]) / np.array(told["lemma1_den"])
-    np.testing.assert_allclose(guarded_sinr(mine, "lemma1", beams), lemma, rtol=1e-12)
+    np.testing.assert_allclose(guarded_sinr(mine, LEMMA_1, beams), lemma, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", FEASIBLE)
 def test_total_power_is_solved_to_the_global_optimum_of_a_case(name: str) -> None:
     case = load(name)
     told, sinr, mine = case["outputs"], case["inputs"]["Gamma"], problem_of(case)
-    design = solve_total_power(mine, "lemma1", sinr)
+    design = solve_total_power(mine, LEMMA_1, sinr)
     assert design.certificate.status == "ok"
     assert design.node == told["global_node"]
     np.testing.assert_allclose(design.certificate.value, told["global_kld"], rtol=1e-6)
@@ -69,12 +80,12 @@ def test_total_power_is_solved_to_the_global_optimum_of_a_case(name: str) -> Non
     assert design.certificate.worst_violation <= 1e-12
 
 
-@pytest.mark.parametrize(("robustness", "variant"), [("none", "none"), ("norm-ball", "node")])
+@pytest.mark.parametrize(("margins", "variant"), [(UNGUARDED, "none"), (NODE_BALLS, "node")])
 @pytest.mark.parametrize("name", FEASIBLE)
-def test_other_choices_reach_their_reference(name: str, robustness: Robustness, variant: str) -> None:
+def test_other_choices_reach_their_reference(name: str, margins: Margins, variant: str) -> None:
     case = load(name)
     told = case["outputs"]["variants"][variant]
-    design = solve_total_power(problem_of(case), robustness, case["inputs"]["Gamma"])
+    design = solve_total_power(problem_of(case), margins, case["inputs"]["Gamma"])
     np.testing.assert_allclose(design.certificate.value, told["kld"], rtol=1e-5)
     np.testing.assert_allclose(design.corners, told["t"], rtol=1e-5)
 
@@ -83,7 +94,7 @@ def test_other_choices_reach_their_reference(name: str, robustness: Robustness, 
 def test_phases_do_better_than_the_reference_that_fixes_the_turn(name: str) -> None:
     """The reference asks for ``Im h_k^H w_k = 0``, which costs up to 3e-5; ours may turn, and its bound closes on it."""
     case = load(name)
-    design = solve_total_power(problem_of(case), "phase", case["inputs"]["Gamma"])
+    design = solve_total_power(problem_of(case), PHASES, case["inputs"]["Gamma"])
     told = case["outputs"]["variants"]["phase2"]["kld"]
     assert told * (1.0 - 1e-6) <= design.certificate.value <= told * (1.0 + 1e-4)
     assert design.certificate.relative_gap <= 1e-6
@@ -93,7 +104,7 @@ def test_the_paper_s_iteration_stops_at_a_worse_node_in_case_03() -> None:
     case = load("case_03")
     told, mine = case["outputs"], problem_of(case)
     start = np.array(case["inputs"]["t0"])
-    design = solve_total_power(mine, "lemma1", case["inputs"]["Gamma"])
+    design = solve_total_power(mine, LEMMA_1, case["inputs"]["Gamma"])
     assert design.corners is not None
     walk = successive_convex(mine.echoes, design.corners, start, 1e-9)
     np.testing.assert_allclose(walk.divergences, told["sca_history"], rtol=1e-6)
@@ -126,7 +137,7 @@ def test_the_surrogate_s_optimum_is_a_corner(name: str) -> None:
     case = load(name)
     told, mine = case["outputs"], problem_of(case)
     weights = np.array(told["c_weights"])
-    design = solve_total_power(mine, "lemma1", case["inputs"]["Gamma"])
+    design = solve_total_power(mine, LEMMA_1, case["inputs"]["Gamma"])
     assert design.corners is not None
     start = array(case["inputs"]["Zv_blocks"])
     still = array(case["inputs"]["R0"])
@@ -135,27 +146,27 @@ def test_the_surrogate_s_optimum_is_a_corner(name: str) -> None:
     np.testing.assert_allclose(constant + (weights * design.corners).max(), told["p3_value"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("robustness", CHOICES)
+@pytest.mark.parametrize("margins", CHOICES)
 @pytest.mark.parametrize("name", INFEASIBLE)
-def test_an_infeasible_case_ends_with_multipliers_that_prove_it(name: str, robustness: Robustness) -> None:
-    if robustness in ("none", "phase"):
+def test_an_infeasible_case_ends_with_multipliers_that_prove_it(name: str, margins: Margins) -> None:
+    if margins in (UNGUARDED, PHASES):
         pytest.skip("without ball errors this case is feasible")
     case = load(name)
-    design = solve_total_power(problem_of(case), robustness, case["inputs"]["Gamma"])
+    design = solve_total_power(problem_of(case), margins, case["inputs"]["Gamma"])
     assert design.certificate.status == "infeasible"
     assert design.least_power > 1.0
-    for limit in ("per-node", "per-antenna"):
-        limited = solve_limited_power(problem_of(case, limit=limit), robustness, case["inputs"]["Gamma"])
+    for limit in (PER_NODE, PER_ANTENNA):
+        limited = solve_limited_power(problem_of(case, limit=limit), margins, case["inputs"]["Gamma"])
         assert limited.certificate.status == "infeasible"
         assert limited.least_power > 1.0
 
 
-@pytest.mark.parametrize(("limit", "variant"), [("per-node", "power_node"), ("per-antenna", "power_antenna")])
+@pytest.mark.parametrize(("limit", "variant"), [(PER_NODE, "power_node"), (PER_ANTENNA, "power_antenna")])
 @pytest.mark.parametrize("name", FEASIBLE)
-def test_stationary_points_of_a_case(name: str, limit: Any, variant: str) -> None:
+def test_stationary_points_of_a_case(name: str, limit: PowerLimit, variant: str) -> None:
     case = load(name)
     mine, sinr = problem_of(case, limit=limit), case["inputs"]["Gamma"]
-    design, _ = solve_with_outer_bound(mine, "lemma1", sinr)
+    design, _ = solve_with_outer_bound(mine, LEMMA_1, sinr)
     assert design.beams is not None
     assert design.certificate.status == "ok"
     np.testing.assert_allclose(design.certificate.value, case["outputs"]["variants"][variant]["kld"], rtol=1e-5)
@@ -163,7 +174,7 @@ def test_stationary_points_of_a_case(name: str, limit: Any, variant: str) -> Non
     assert design.certificate.worst_violation <= 1e-8
     assert power_share(mine, design.beams) <= 1.0 + 1e-8
     # A looser limit allows more.
-    assert design.certificate.value <= solve_total_power(problem_of(case), "lemma1", sinr).certificate.value * (1 + 1e-6)
+    assert design.certificate.value <= solve_total_power(problem_of(case), LEMMA_1, sinr).certificate.value * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("name", FEASIBLE)
@@ -171,21 +182,21 @@ def test_zero_forcing_of_a_case(name: str) -> None:
     case = load(name)
     told = case["outputs"]["zf"]
     mine, sinr = problem_of(case), case["inputs"]["Gamma"]
-    design = zero_forcing(mine, "lemma1", sinr)
+    design = zero_forcing(mine, LEMMA_1, sinr)
     np.testing.assert_allclose(design.certificate.value, told["kld"], rtol=1e-9)
     np.testing.assert_allclose(design.beampowers, told["t"], rtol=1e-9)
-    best = zero_forcing(mine, "lemma1", sinr, best_node=True)
-    optimum = solve_total_power(mine, "lemma1", sinr)
+    best = zero_forcing(mine, LEMMA_1, sinr, best_node=True)
+    optimum = solve_total_power(mine, LEMMA_1, sinr)
     assert design.certificate.value <= best.certificate.value * (1 + 1e-12) <= optimum.certificate.dual_bound * (1 + 1e-12)
 
 
 @settings(max_examples=25, deadline=None)
 @given(
     nodes=st.integers(1, 4), antennas=st.integers(2, 8), users=st.integers(1, 4), sinr_db=st.floats(-10, 35),
-    delta=st.sampled_from([0.0, 0.01, 0.1, 0.3]), robustness=st.sampled_from(CHOICES), seed=st.integers(0, 10**6),
+    delta=st.sampled_from([0.0, 0.01, 0.1, 0.3]), margins=st.sampled_from(CHOICES), seed=st.integers(0, 10**6),
 )  # fmt: skip
 def test_bounds_hold_for_any_design_of_random_problems(
-    nodes: int, antennas: int, users: int, sinr_db: float, delta: float, robustness: Robustness, seed: int
+    nodes: int, antennas: int, users: int, sinr_db: float, delta: float, margins: Margins, seed: int
 ) -> None:  # fmt: skip
     """Optimal with a closed gap, or infeasible with a proof; policy iteration agrees; zero forcing never beats the bound."""
     mine = problem(
@@ -193,9 +204,9 @@ def test_bounds_hold_for_any_design_of_random_problems(
         uncertainty__delta_rad=delta, target__lobe_swing_db=6.0,
     )  # fmt: skip
     sinr = 10.0 ** (sinr_db / 10.0)
-    design = solve_total_power(mine, robustness, sinr)
+    design = solve_total_power(mine, margins, sinr)
     assert design.certificate.status in ("ok", "infeasible"), design.certificate.message
-    zero = zero_forcing(mine, robustness, sinr)
+    zero = zero_forcing(mine, margins, sinr)
     if design.certificate.status == "infeasible":
         assert zero.beams is None
         assert design.least_power > 1.0
@@ -205,8 +216,8 @@ def test_bounds_hold_for_any_design_of_random_problems(
         assert design.certificate.worst_violation <= 1e-9
         if zero.beams is not None:
             assert zero.certificate.value <= design.certificate.dual_bound * (1 + 1e-9)
-    if robustness in BALLS:
-        other = solve_by_policy_iteration(mine, robustness, sinr)
+    if margins in BALLS:
+        other = solve_by_policy_iteration(mine, margins, sinr)
         assert other.certificate.status == design.certificate.status
         if design.beams is not None:
             # As close as both are proven to be; at a null the reweighted step is the less exact.
@@ -217,12 +228,12 @@ def test_bounds_hold_for_any_design_of_random_problems(
 @settings(max_examples=15, deadline=None)
 @given(
     nodes=st.integers(1, 4), antennas=st.integers(2, 6), users=st.integers(1, 3), sinr_db=st.floats(-10, 35),
-    delta=st.sampled_from([0.0, 0.01, 0.1, 0.3]), robustness=st.sampled_from(CHOICES),
+    delta=st.sampled_from([0.0, 0.01, 0.1, 0.3]), margins=st.sampled_from(CHOICES),
     limit=st.sampled_from(["per-node", "per-antenna"]), seed=st.integers(0, 10**6),
 )  # fmt: skip
-@example(4, 4, 3, 8.0, 0.0, "none", "per-node", 12383)
+@example(4, 4, 3, 8.0, 0.0, UNGUARDED, "per-node", 12383)
 def test_limits_of_nodes_and_antennas_are_closed_on_random_problems(
-    nodes: int, antennas: int, users: int, sinr_db: float, delta: float, robustness: Robustness, limit: Any, seed: int
+    nodes: int, antennas: int, users: int, sinr_db: float, delta: float, margins: Margins, limit: Any, seed: int
 ) -> None:  # fmt: skip
     """Within 0.2 % of the bound, or infeasible with a proof; never more than what the same power in total reaches."""
     mine = problem(
@@ -230,27 +241,27 @@ def test_limits_of_nodes_and_antennas_are_closed_on_random_problems(
         uncertainty__delta_rad=delta, target__lobe_swing_db=6.0, power__limit=limit,
     )  # fmt: skip
     sinr = 10.0 ** (sinr_db / 10.0)
-    design, _ = solve_with_outer_bound(mine, robustness, sinr)
+    design, _ = solve_with_outer_bound(mine, margins, sinr)
     assert design.certificate.status in ("ok", "infeasible"), design.certificate.message
     assert design.proof is not None
-    assert proven_by_limits(mine, robustness, sinr, design.proof)[0] == pytest.approx(design.least_power, rel=1e-9)
+    assert proven_by_limits(mine, margins, sinr, design.proof)[0] == pytest.approx(design.least_power, rel=1e-9)
     if design.certificate.status == "infeasible":
         assert design.least_power > 1.0
         return
     assert -1e-9 <= design.certificate.relative_gap <= 2e-3
     assert design.certificate.worst_violation <= 1e-6
-    together = solve_total_power(dataclasses.replace(mine, limit="total"), robustness, sinr).certificate
+    together = solve_total_power(dataclasses.replace(mine, limit=TOTAL), margins, sinr).certificate
     assert design.certificate.value <= together.dual_bound * (1.0 + 1e-9)
 
 
 def test_any_multipliers_give_a_bound_below_the_least_power() -> None:
     """Weak duality needs no optimum: scaled, turned and shortened multipliers prove less power than the beams found need."""
     mine, sinr = problem(layout__node_count=3, uncertainty__delta_rad=0.05), 30.0
-    guard = guard_of(mine, "norm-ball")
+    guard = guard_of(mine, NODE_BALLS)
     directions, multipliers, _, _ = quietest_beams(guard, sinr)
     assert directions is not None
     beams = (directions @ guard.basis.T).reshape(mine.users, mine.nodes, mine.antennas)
-    met = guarded_amplitudes(mine, "norm-ball", beams, np.zeros((mine.nodes, mine.antennas)))
+    met = guarded_amplitudes(mine, NODE_BALLS, beams, np.zeros((mine.nodes, mine.antennas)))
     needed = float(np.linalg.solve(np.diag(met.wanted**2 / sinr) - met.heard**2, np.ones(mine.users)).sum())
     random = np.random.default_rng(5)
     best = multipliers.refined(sinr).proven(sinr).sum()
@@ -263,12 +274,12 @@ def test_any_multipliers_give_a_bound_below_the_least_power() -> None:
         assert spoiled.proven(sinr).sum() <= needed * (1 + 1e-12)
 
 
-@pytest.mark.parametrize("robustness", CHOICES)
+@pytest.mark.parametrize("margins", CHOICES)
 @pytest.mark.parametrize("limit", ["per-node", "per-antenna"])
-def test_simplices_hold_all_that_can_be_reached_whatever_the_evidence(robustness: Robustness, limit: Any) -> None:
+def test_simplices_hold_all_that_can_be_reached_whatever_the_evidence(margins: Margins, limit: Any) -> None:
     """Each program's own point lies on its simplex, every other inside, and spoiled evidence proves less, never too much."""
     mine = problem(layout__node_count=3, arrays__antennas=6, uncertainty__delta_rad=0.05, power__limit=limit)
-    program = LimitedPower(mine, robustness, 30.0)
+    program = LimitedPower(mine, margins, 30.0)
     random = np.random.default_rng(3)
     points, simplices = [], []
     for weights in random.uniform(0.1, 1.0, (4, 3)):
@@ -286,18 +297,18 @@ def test_simplices_hold_all_that_can_be_reached_whatever_the_evidence(robustness
             assert share + (point / reach).sum() <= 1.0 + 1e-9
 
 
-@pytest.mark.parametrize("robustness", ["norm-ball", "stacked-ball", "phase"])
+@pytest.mark.parametrize("margins", [NODE_BALLS, STACKED_BALL, PHASES])
 @pytest.mark.parametrize("nodes", [1, 2, 4])
-def test_no_error_of_the_declared_set_breaks_a_safe_design(robustness: Robustness, nodes: int) -> None:
+def test_no_error_of_the_declared_set_breaks_a_safe_design(margins: Margins, nodes: int) -> None:
     for realisation in range(4):
         mine = problem(layout__node_count=nodes, uncertainty__delta_rad=0.05, channel__realisation=realisation)
-        design = solve_total_power(mine, robustness, 100.0)
+        design = solve_total_power(mine, margins, 100.0)
         assert design.beams is not None
         heard = (mine.channels, design.beams.users, design.beams.sensing, mine.noise_power)
-        if robustness == "phase":
+        if margins == PHASES:
             worst = worst_sinr_under_phases(*heard, mine.phase_error_rad)
         else:
-            stacked = robustness == "stacked-ball"
+            stacked = margins == STACKED_BALL
             worst = worst_sinr_in_balls(*heard, mine.ball_radius, stacked=stacked)
             proven = proven_noise_in_balls(*heard[:3], 100.0, mine.ball_radius, stacked=stacked)
             assert proven.min() >= mine.noise_power * (1.0 - 1e-6)
@@ -311,8 +322,8 @@ def test_search_and_proof_meet_in_one_ball_and_two(nodes: int, stacked: bool, de
     """The search finds errors and the S-procedure rules them out, each by itself; beyond two balls they may differ."""
     for realisation in range(3):
         mine = problem(layout__node_count=nodes, uncertainty__delta_rad=delta, channel__realisation=realisation)
-        for robustness in ("none", "norm-ball"):
-            beams = solve_total_power(mine, robustness, 10.0).beams  # type: ignore[arg-type]
+        for margins in (UNGUARDED, NODE_BALLS):
+            beams = solve_total_power(mine, margins, 10.0).beams  # type: ignore[arg-type]
             if beams is None:
                 continue
             heard = (mine.channels, beams.users, beams.sensing)
@@ -382,7 +393,7 @@ def test_exact_balls_are_solved_and_proven_on_random_problems(
     )  # fmt: skip
     sinr = 10.0 ** (sinr_db / 10.0)
     design = solve_inequality(mine, sinr, stacked=stacked)
-    safe = solve_total_power(mine, "stacked-ball" if stacked else "norm-ball", sinr).certificate
+    safe = solve_total_power(mine, STACKED_BALL if stacked else NODE_BALLS, sinr).certificate
     assert design.certificate.status in ("ok", "infeasible"), design.certificate.message
     assert design.proof is not None
     least, bound = proven_by_inequalities(mine, sinr, design.proof, stacked=stacked)
@@ -405,7 +416,7 @@ def test_exact_balls_are_solved_and_proven_on_random_problems(
 def test_noise_that_no_error_takes_is_told_by_its_sign() -> None:
     """A ball that holds a channel without any signal leaves no noise at all, and beams that no ball reaches leave all of it."""
     mine = problem(layout__node_count=2, uncertainty__delta_rad=0.05)
-    beams = solve_total_power(mine, "none", 10.0).beams
+    beams = solve_total_power(mine, UNGUARDED, 10.0).beams
     assert beams is not None
     heard = (mine.channels, beams.users, beams.sensing, 10.0)
     assert (proven_noise_in_balls(*heard, 100.0 * mine.ball_radius, stacked=True) < 0.0).all()
@@ -422,25 +433,25 @@ def test_noise_that_no_error_takes_is_told_by_its_sign() -> None:
 
 def test_lemma_1_and_no_guard_are_broken_by_search() -> None:
     """000 calls (30), (31) the worst case: an error in its own set (4) breaks it. A positive control for the search, too."""
-    excess: dict[str, list[float]] = {"none": [], "lemma1": []}
+    excess: dict[str, list[float]] = {UNGUARDED: [], LEMMA_1: []}
     for realisation in range(4):
         mine = problem(layout__node_count=2, uncertainty__delta_rad=0.05, channel__realisation=realisation)
-        for robustness, found in excess.items():
-            design = solve_total_power(mine, robustness, 1.0)  # type: ignore[arg-type]
+        for margins, found in excess.items():
+            design = solve_total_power(mine, margins, 1.0)  # type: ignore[arg-type]
             assert design.beams is not None
             worst = worst_sinr_in_balls(
                 mine.channels, design.beams.users, design.beams.sensing, mine.noise_power, mine.ball_radius, stacked=False
             )
             found.append(10 * np.log10(worst.min()))
-    assert max(excess["lemma1"]) < -1e-3
-    assert min(excess["lemma1"]) > -0.2
-    assert max(excess["none"]) < -0.5
+    assert max(excess[LEMMA_1]) < -1e-3
+    assert min(excess[LEMMA_1]) > -0.2
+    assert max(excess[UNGUARDED]) < -0.5
 
 
 def test_the_matrix_inequality_stands_its_balls_and_costs_least() -> None:
     case = load("case_09")
     mine, sinr = problem_of(case), case["inputs"]["Gamma"]
-    safe = solve_total_power(mine, "norm-ball", sinr).certificate.value
+    safe = solve_total_power(mine, NODE_BALLS, sinr).certificate.value
     for stacked in (False, True):
         exact = solve_inequality(mine, sinr, stacked=stacked)
         assert exact.beams is not None
@@ -481,7 +492,7 @@ def test_the_matrix_inequality_proves_that_there_is_none(stacked: bool, delta: f
 def test_the_matrix_inequality_s_bound_is_above_the_optimum_where_there_are_no_errors(realisation: int) -> None:
     """Balls of no size: the optimum is known, and the inequality's bound, proven at the SINR itself, is not below it."""
     mine = problem(layout__separation_deg=120.0, uncertainty__delta_rad=0.0, channel__realisation=realisation)
-    best = solve_total_power(mine, "none", 100.0).certificate.value
+    best = solve_total_power(mine, UNGUARDED, 100.0).certificate.value
     exact = solve_inequality(mine, 100.0, stacked=False).certificate
     assert exact.value <= best
     assert best * (1.0 - 1e-13) <= exact.dual_bound <= best * (1.0 + 1e-7)
@@ -535,11 +546,11 @@ def test_the_outer_bound_holds_close_to_the_largest_sinr(below_db: float) -> Non
     low, high = 10.0, 60.0
     while high - low > 1e-7:
         middle = (low + high) / 2.0
-        served = solve_total_power(mine, "norm-ball", 10.0 ** (middle / 10.0)).certificate.status == "ok"
+        served = solve_total_power(mine, NODE_BALLS, 10.0 ** (middle / 10.0)).certificate.status == "ok"
         low, high = (middle, high) if served else (low, middle)
     sinr = 10.0 ** ((low - below_db) / 10.0)
-    best = solve_total_power(mine, "norm-ball", sinr).certificate.value
-    found, _ = solve_with_outer_bound(dataclasses.replace(mine, limit="per-node"), "norm-ball", sinr)
+    best = solve_total_power(mine, NODE_BALLS, sinr).certificate.value
+    found, _ = solve_with_outer_bound(dataclasses.replace(mine, limit=PER_NODE), NODE_BALLS, sinr)
     assert found.certificate.status == "ok"
     assert found.certificate.value * (1.0 - 1e-6) <= best <= found.certificate.dual_bound * (1.0 + 1e-12)
 
@@ -547,7 +558,7 @@ def test_the_outer_bound_holds_close_to_the_largest_sinr(below_db: float) -> Non
 @pytest.mark.parametrize("nodes", [1, 2])
 def test_the_reduced_lifted_program_agrees_with_the_cones(nodes: int) -> None:
     mine, sinr = problem(layout__node_count=nodes, arrays__antennas=6, uncertainty__delta_rad=0.02), 10.0
-    design = solve_total_power(mine, "lemma1", sinr)
+    design = solve_total_power(mine, LEMMA_1, sinr)
     program = LiftedProgram(mine, sinr)
     for node in range(nodes):
         found = program.furthest(np.eye(nodes)[node])
@@ -572,21 +583,21 @@ def test_the_printed_lifted_program_agrees_with_the_reduced_one() -> None:
 
 def test_a_common_phase_of_one_node_costs_nothing() -> None:
     mine = problem(layout__node_count=1, uncertainty__delta_rad=0.3)
-    guarded, plain = (solve_total_power(mine, robustness, 10.0).certificate.value for robustness in ("phase", "none"))
+    guarded, plain = (solve_total_power(mine, margins, 10.0).certificate.value for margins in (PHASES, UNGUARDED))
     assert guarded == pytest.approx(plain, rel=1e-12)
 
 
 def test_more_error_costs_more() -> None:
-    for robustness in ("norm-ball", "stacked-ball", "lemma1", "phase"):
+    for margins in (NODE_BALLS, STACKED_BALL, LEMMA_1, PHASES):
         values = [
-            solve_total_power(problem(layout__node_count=3, uncertainty__delta_rad=d), robustness, 10.0).certificate.value
+            solve_total_power(problem(layout__node_count=3, uncertainty__delta_rad=d), margins, 10.0).certificate.value
             for d in (0.0, 0.02, 0.05, 0.1)
         ]
         assert (np.diff(values) < 0).all()
 
 
-@pytest.mark.parametrize("robustness", BALLS)
-def test_the_gap_stays_closed_near_the_largest_sinr(robustness: Robustness) -> None:
+@pytest.mark.parametrize("margins", BALLS)
+def test_the_gap_stays_closed_near_the_largest_sinr(margins: Margins) -> None:
     """Sensing beams that null their users sit at a kink of the guarded leakage; the bound is sharp there all the same."""
     for realisation, delta in ((35, 0.01), (6, 0.05)):
         mine = problem(
@@ -595,7 +606,7 @@ def test_the_gap_stays_closed_near_the_largest_sinr(robustness: Robustness) -> N
         )  # fmt: skip
         tested = 0
         for sinr_db in (20.0, 30.0, 35.0, 37.5):
-            certificate = solve_total_power(mine, robustness, 10 ** (sinr_db / 10)).certificate
+            certificate = solve_total_power(mine, margins, 10 ** (sinr_db / 10)).certificate
             if certificate.status != "infeasible":
                 assert certificate.relative_gap <= 1e-8
                 tested += 1
@@ -611,7 +622,7 @@ def test_crowded_arrays_are_not_refused_by_a_step_from_above() -> None:
             channel__realisation=realisation, uncertainty__delta_rad=1e-9,
         )  # fmt: skip
         for sinr in (2.0, 30.0):
-            plain, guarded = (solve_total_power(mine, robustness, sinr) for robustness in ("none", "lemma1"))
+            plain, guarded = (solve_total_power(mine, margins, sinr) for margins in (UNGUARDED, LEMMA_1))
             assert plain.certificate.status == guarded.certificate.status
             if plain.certificate.status == "ok":
                 np.testing.assert_allclose(plain.certificate.value, guarded.certificate.value, rtol=1e-4)
@@ -647,7 +658,7 @@ def test_a_solver_that_stops_short_of_its_tolerance_still_serves() -> None:
     stopped = problem(
         layout__node_count=4, layout__separation_deg=None, uncertainty__delta_rad=0.2, channel__realisation=2
     )  # fmt: skip
-    design, other = (solve(stopped, "lemma1", 1.0) for solve in (solve_total_power, solve_by_policy_iteration))
+    design, other = (solve(stopped, LEMMA_1, 1.0) for solve in (solve_total_power, solve_by_policy_iteration))
     assert design.certificate.status == other.certificate.status == "ok"
     np.testing.assert_allclose(design.certificate.value, other.certificate.value, rtol=1e-9)
     assert design.certificate.relative_gap <= 1e-8
@@ -655,13 +666,13 @@ def test_a_solver_that_stops_short_of_its_tolerance_still_serves() -> None:
 
 def test_beams_beyond_the_power_are_told() -> None:
     mine = problem(layout__node_count=2)
-    design = solve_total_power(mine, "phase", 10.0)
+    design = solve_total_power(mine, PHASES, 10.0)
     assert design.beams is not None
     louder = Beams(design.beams.users * 1.1, design.beams.sensing * 1.1)
     assert power_share(mine, louder) == pytest.approx(1.21, rel=1e-9)
 
 
-def _random_problem(seed: int) -> tuple[Any, float, Robustness]:
+def _random_problem(seed: int) -> tuple[Any, float, Margins]:
     random = np.random.default_rng(seed)
     mine = problem(
         layout__node_count=int(random.integers(1, 5)), layout__user_count=int(random.integers(1, 5)),
@@ -677,8 +688,8 @@ def test_two_methods_agree_on_the_verdict_of_500_random_problems() -> None:
     """Cones and policy iteration share no solver; whatever one proves the other must not contradict."""
     verdicts, undecided = {"ok": 0, "infeasible": 0}, 0
     for seed in range(500):
-        mine, sinr, robustness = _random_problem(seed)
-        design, other = solve_total_power(mine, robustness, sinr), solve_by_policy_iteration(mine, robustness, sinr)
+        mine, sinr, margins = _random_problem(seed)
+        design, other = solve_total_power(mine, margins, sinr), solve_by_policy_iteration(mine, margins, sinr)
         status = design.certificate.status
         assert status in verdicts, (seed, design.certificate.message)
         verdicts[status] += 1
@@ -701,7 +712,7 @@ def test_the_lifted_reference_agrees_on_random_problems() -> None:
         mine, sinr, _ = _random_problem(seed)
         if mine.nodes > 2:
             continue
-        design = solve_total_power(mine, "lemma1", sinr)
+        design = solve_total_power(mine, LEMMA_1, sinr)
         found = LiftedProgram(mine, sinr).furthest(np.ones(mine.nodes))
         if design.certificate.status == "infeasible":
             assert found.beampowers is None, seed

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from disac.designs.robust.design import prove_again, robust_problem
+from disac.designs.robust.design import robust_problem
 from disac.drops.coherent import coherent_drop
 from disac.experiments.robust_tradeoff import Options, experiment
 from disac.scenarios.coherent import CoherentScenario
@@ -166,7 +166,7 @@ def test_no_numbers_prove_that_a_target_that_is_met_cannot_be(choice: dict[str, 
         for q in duals if dual.size else [dual]:
             for numbers in proofs:
                 try:
-                    least, bound = prove_again(problem, options.robustness, 10.0, options.solver, q, numbers)
+                    least, bound = options.choice.prove(problem, 10.0, options.solver, q, numbers)
                 except (np.linalg.LinAlgError, ValueError, RuntimeError):
                     continue
                 assert least < 1.0

@@ -13,10 +13,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.location.problem import DesignProblem, PowerLimit
+from disac.designs.location.problem import DesignProblem
 from disac.metrics.fisher import Localization, SensingModel
 from disac.metrics.sinr import SinrType
 from disac.metrics.synchronisation import Synchronisation
+from disac.power_limits import PowerLimitName
+from disac.power_limits import power_limit as limit_named
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ VARIABLES = (
 
 def problem_of(
     arrays: Mapping[str, Any], design: str = "phase-agnostic", localization: Localization = "hybrid",
-    power_limit: PowerLimit = "per-antenna", sinr_type: SinrType = "noncoherent",
+    power_limit: PowerLimitName = "per-antenna", sinr_type: SinrType = "noncoherent",
 ) -> DesignProblem:  # fmt: skip
     """Check the arrays and make the problem.
 
@@ -98,7 +100,7 @@ def problem_of(
         synchronisation=_synchronisation(clean, design),
     )  # fmt: skip
     power, noise = float(clean["per_antenna_power_w"]), float(clean["user_noise_w"])
-    return DesignProblem(sensing, clean["h"], power, noise, localization, power_limit, sinr_type)
+    return DesignProblem(sensing, clean["h"], power, noise, localization, limit_named(power_limit), sinr_type)
 
 
 def _synchronisation(clean: Mapping[str, NDArray[Any]], design: str) -> Synchronisation | None:

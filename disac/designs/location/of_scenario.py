@@ -12,6 +12,7 @@ from disac.drops.noncoherent import target_amplitudes, user_channels
 from disac.metrics.fisher import SensingModel
 from disac.metrics.sinr import SinrType
 from disac.metrics.synchronisation import Synchronisation
+from disac.power_limits import power_limit
 from disac.scenarios.noncoherent import Scenario
 from disac.units import db_to_linear
 
@@ -44,7 +45,8 @@ def design_problem(
         synchronisation=known,
     )  # fmt: skip
     return DesignProblem(
-        sensing, user_channels(scenario), 1.0, 1.0 / power, scenario.sensing.localization, scenario.power.limit, sinr_type
+        sensing, user_channels(scenario), 1.0, 1.0 / power, scenario.sensing.localization,
+        power_limit(scenario.power.limit), sinr_type,
     )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,9 @@ from disac.metrics.fisher import (
     location_prior,
 )
 from disac.metrics.sinr import SinrType, coherent_sinr, noncoherent_sinr
+from disac.power_limits import PER_ANTENNA, PowerLimit
 
 Complex = NDArray[np.complex128]
-PowerLimit = Literal["per-antenna", "per-node", "total"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class DesignProblem:
     per_antenna_power: float
     noise_power: float
     localization: Localization = "hybrid"
-    power_limit: PowerLimit = "per-antenna"
+    power_limit: PowerLimit = PER_ANTENNA
     sinr_type: SinrType = "noncoherent"
 
     @property
@@ -92,8 +91,7 @@ class DesignProblem:
 
         A limit allows ``per_antenna_power`` times the number of its antennas.
         """
-        antenna = np.arange(self.nodes * self.antennas)
-        return {"per-antenna": antenna, "per-node": antenna // self.antennas, "total": 0 * antenna}[self.power_limit]
+        return self.power_limit.budget_of(self.nodes, self.antennas)
 
     @cached_property
     def row_antennas(self) -> NDArray[np.float64]:

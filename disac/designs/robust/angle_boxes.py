@@ -16,14 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.designs.robust.cones import direction
-from disac.designs.robust.guards import Guard, guard_of, guarded_amplitudes
-from disac.designs.robust.problem import Robustness, RobustProblem
+from disac.designs.robust.guards import Guard, Margins, guard_of, guarded_amplitudes
+from disac.designs.robust.problem import RobustProblem
 from disac.designs.robust.proofs import split_proof
 from disac.designs.robust.total_power import multipliers_of_cones, solve_total_power
 from disac.drops.coherent import CoherentDrop
 from disac.metrics.kld import EchoModel
 from disac.optim.certificate import Certificate
 from disac.optim.conic import solve
+from disac.power_limits import TOTAL
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
@@ -218,7 +219,7 @@ def covering_reach(
 
 
 def proven_covering(
-    drop: CoherentDrop, problem: RobustProblem, robustness: Robustness, sinr: float, half_rad: float, user_dual: Float,
+    drop: CoherentDrop, problem: RobustProblem, margins: Margins, sinr: float, half_rad: float, user_dual: Float,
     proof: Float,
 ) -> tuple[float, float]:  # fmt: skip
     """What the users' proof and any shares and errors prove: least power, and a bound of the least divergence over the boxes.
@@ -227,7 +228,7 @@ def proven_covering(
     these least powers, which lie in a simplex; being convex, it is largest at a corner. Where gains do not move together there
     is no such order for the whole covariance, nor a grid of all angles for many nodes, and no bound.
     """
-    guard, shape = guard_of(problem, robustness), problem.scaled_channels.shape
+    guard, shape = guard_of(problem, margins), problem.scaled_channels.shape
     counts = [problem.nodes * DESIGN_POINTS, problem.scaled_channels.size, problem.scaled_channels.size]
     users, angles, real, imaginary = np.split(
         np.nan_to_num(proof, posinf=0.0, neginf=0.0), np.cumsum([proof.size - sum(counts), *counts[:-1]])
@@ -247,24 +248,22 @@ def _moves_together(drop: CoherentDrop) -> bool:
     return drop.scenario.target.aspect == "transmit" and drop.scenario.clutter.patch_count == 0
 
 
-def solve_max_min(
-    drop: CoherentDrop, problem: RobustProblem, robustness: Robustness, sinr: float, half_rad: float
-) -> MaxMinDesign:
+def solve_max_min(drop: CoherentDrop, problem: RobustProblem, margins: Margins, sinr: float, half_rad: float) -> MaxMinDesign:
     """The node and covariance whose least divergence over the boxes is largest, among covering beams.
 
     The users' beams are those of least power, which serve any sensing signal (see ``total_power``).
     """
     started = time.perf_counter()
-    if problem.limit != "total":
-        raise ValueError(f"angles max-min is posed for total power, not '{problem.limit}'")
-    plain = solve_total_power(problem, robustness, sinr)
+    if problem.limit != TOTAL:
+        raise ValueError(f"angles max-min is posed for total power, not '{problem.limit.name}'")
+    plain = solve_total_power(problem, margins, sinr)
     if plain.beams is None or plain.user_dual is None or plain.proof is None:
         return MaxMinDesign(plain.certificate, user_dual=plain.user_dual, proof=plain.proof, least_power=plain.least_power)
-    guard = guard_of(problem, robustness)
+    guard = guard_of(problem, margins)
     unit = 1.0 / np.sqrt(problem.power)
     users = plain.beams.users * unit
     users = users / np.linalg.norm(users, axis=(1, 2), keepdims=True)
-    amplitudes = guarded_amplitudes(problem, robustness, users, np.zeros_like(problem.steering))
+    amplitudes = guarded_amplitudes(problem, margins, users, np.zeros_like(problem.steering))
     balance = np.diag(amplitudes.wanted**2 / sinr) - amplitudes.heard**2
     quiet = np.linalg.solve(balance, np.ones(problem.users))
     covering = covering_beams(problem, drop, guard, plain.user_dual, half_rad)
@@ -283,19 +282,19 @@ def solve_max_min(
     sent = np.sqrt(problem.power * powers)[:, np.newaxis, np.newaxis] * users
     shares, errors = np.array([beam.shares for beam in covering]), np.array([beam.errors for beam in covering])
     proof = np.concatenate([plain.proof, shares.ravel(), errors.real.ravel(), errors.imag.ravel()])
-    need, bound = proven_covering(drop, problem, robustness, sinr, half_rad, plain.user_dual, proof)
-    certificate = judged_covering(problem, robustness, sinr, sent, sensing, least, bound)
+    need, bound = proven_covering(drop, problem, margins, sinr, half_rad, plain.user_dual, proof)
+    certificate = judged_covering(problem, margins, sinr, sent, sensing, least, bound)
     certificate = replace(certificate, seconds=time.perf_counter() - started)
     return MaxMinDesign(certificate, sent, sensing, where, node, plain.user_dual, proof, need)
 
 
 def judged_covering(
-    problem: RobustProblem, robustness: Robustness, sinr: float, users: Complex, sensing: Complex, least: float, bound: float
+    problem: RobustProblem, margins: Margins, sinr: float, users: Complex, sensing: Complex, least: float, bound: float
 ) -> Certificate:  # fmt: skip
     """Certificate of users' beams [K, N, M] and sensing covariances [N, M, M] with a least divergence, from themselves."""
-    guard, power = guard_of(problem, robustness), problem.power
+    guard, power = guard_of(problem, margins), problem.power
     spent = float((np.abs(users) ** 2).sum() + np.real(np.trace(sensing, axis1=1, axis2=2)).sum()) / power
-    served = guarded_amplitudes(problem, robustness, users / np.sqrt(power), np.zeros_like(problem.steering))
+    served = guarded_amplitudes(problem, margins, users / np.sqrt(power), np.zeros_like(problem.steering))
     leaks = sum(_leaks(problem, guard, node, each / power) for node, each in enumerate(sensing))
     reached = np.maximum(served.wanted, 0.0) ** 2 / ((served.heard**2).sum(axis=1) + leaks + 1.0)
     return Certificate(

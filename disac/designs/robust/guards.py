@@ -12,11 +12,52 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.robust.problem import Beams, Robustness, RobustProblem
+from disac.designs.robust.problem import Beams, RobustProblem
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Margins:
+    """How a choice guards amplitudes.
+
+    Attributes
+    ----------
+    by_node
+        Errors are bounded at each node by itself, so that beams are sought in each node's own span.
+    guards_balls
+        Norm-bounded channel errors are guarded: a ball for each node, or one ball for all nodes together.
+    guards_wanted
+        The wanted amplitude is guarded too, not interference alone.
+    stacks_leaks
+        The leakage of one node's sensing beam is guarded against the error of all nodes together.
+    guards_phases
+        The phases of the nodes are guarded.
+    """
+
+    by_node: bool = False
+    guards_balls: bool = False
+    guards_wanted: bool = False
+    stacks_leaks: bool = False
+    guards_phases: bool = False
+
+
+UNGUARDED = Margins()
+"""Channels are taken as they are."""
+
+LEMMA_1 = Margins(guards_balls=True)
+"""The terms of Lemma 1 of 000, which are no worst case: the wanted amplitude has no margin."""
+
+NODE_BALLS = Margins(by_node=True, guards_balls=True, guards_wanted=True)
+"""A ball for each node."""
+
+STACKED_BALL = Margins(guards_balls=True, guards_wanted=True, stacks_leaks=True)
+"""One ball for all nodes together."""
+
+PHASES = Margins(by_node=True, guards_wanted=True, guards_phases=True)
+"""The phases themselves."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +90,7 @@ def arc_guarded(problem: RobustProblem) -> float:
     return problem.phase_error_rad if problem.nodes > 1 else 0.0
 
 
-def guard_of(problem: RobustProblem, robustness: Robustness, basis: Complex | None = None) -> Guard:
+def guard_of(problem: RobustProblem, margins: Margins, basis: Complex | None = None) -> Guard:
     """Margins of a choice, in units in which power and noise are one.
 
     Parameters
@@ -60,34 +101,39 @@ def guard_of(problem: RobustProblem, robustness: Robustness, basis: Complex | No
     Raises
     ------
     ValueError
-        If the choice is a matrix inequality, which has no such margins, or the phase error reaches a quarter turn.
+        If phases are guarded and the phase error reaches a quarter turn.
     """
-    nodes, users = problem.nodes, problem.users
     if basis is None:
-        whole = robustness in ("none", "lemma1", "stacked-ball")
-        basis = _orthonormal(_stacked(problem.scaled_channels).T) if whole else node_wise_basis(problem)
+        basis = node_wise_basis(problem) if margins.by_node else _orthonormal(_stacked(problem.scaled_channels).T)
     heard = _stacked(problem.scaled_channels) @ basis.conj()
     node_heard = _by_node(problem.scaled_channels) @ basis.conj()
-    everything: Index = np.arange(basis.shape[1])
-    none = np.zeros((0, users))
-    silent = np.zeros((nodes, users))
-    if robustness == "none" or (robustness == "phase" and arc_guarded(problem) == 0.0):
-        return Guard(basis, heard, node_heard, (), none, False, 0.0, silent)
-    if robustness == "lemma1":
-        radius = problem.stacked_radius[np.newaxis]
-        return Guard(basis, heard, node_heard, (everything,), radius, False, 0.0, problem.scaled_radius)
-    if robustness == "stacked-ball":
-        radius = problem.stacked_radius[np.newaxis]
-        leaks = np.broadcast_to(problem.stacked_radius, (nodes, users))
-        return Guard(basis, heard, node_heard, (everything,), radius, True, 0.0, leaks)
-    if robustness == "norm-ball":
-        blocks = tuple(np.flatnonzero(np.abs(part).max(axis=0) > 0) for part in basis.reshape(nodes, problem.antennas, -1))
-        return Guard(basis, heard, node_heard, blocks, problem.scaled_radius, True, 0.0, problem.scaled_radius)
-    if robustness == "phase":
-        if not arc_guarded(problem) < np.pi / 2:
-            raise ValueError(f"phase_error_rad {problem.phase_error_rad} is not below a quarter turn: nothing is left to guard")
-        return Guard(basis, heard, node_heard, (), none, True, arc_guarded(problem), silent)
-    raise ValueError(f"'{robustness}' is a matrix inequality and has no margins on amplitudes")
+    arc = arc_guarded(problem) if margins.guards_phases else 0.0
+    if not arc < np.pi / 2:
+        raise ValueError(f"phase_error_rad {problem.phase_error_rad} is not below a quarter turn: nothing is left to guard")
+    blocks: tuple[Index, ...] = ()
+    radius = np.zeros((0, problem.users))
+    if margins.guards_balls and margins.by_node:
+        blocks = tuple(np.flatnonzero(np.abs(part).max(axis=0) > 0) for part in _rows_by_node(problem, basis))
+        radius = problem.scaled_radius
+    elif margins.guards_balls:
+        blocks, radius = (np.arange(basis.shape[1]),), problem.stacked_radius[np.newaxis]
+    return Guard(
+        basis, heard, node_heard, blocks, radius, margins.guards_wanted, arc, _sensing_radius(problem, margins)
+    )  # fmt: skip
+
+
+def _rows_by_node(problem: RobustProblem, basis: Complex) -> Complex:
+    """The rows of a basis [N M, d] that belong to each node, [N, M, d]."""
+    return basis.reshape(problem.nodes, problem.antennas, -1)
+
+
+def _sensing_radius(problem: RobustProblem, margins: Margins) -> Float:
+    """Radius of the errors that guard the leakage of sensing beams, [N, K]; zero where it is not guarded."""
+    if not margins.guards_balls:
+        return np.zeros((problem.nodes, problem.users))
+    if margins.stacks_leaks:
+        return np.broadcast_to(problem.stacked_radius, (problem.nodes, problem.users))
+    return problem.scaled_radius
 
 
 def _stacked(channels: Complex) -> Complex:
@@ -154,40 +200,37 @@ class Amplitudes:
         return np.maximum(self.wanted, 0.0) ** 2 / disturbed
 
 
-def guarded_amplitudes(problem: RobustProblem, robustness: Robustness, users: Complex, sensing: Complex) -> Amplitudes:
+def guarded_amplitudes(problem: RobustProblem, margins: Margins, users: Complex, sensing: Complex) -> Amplitudes:
     """Amplitudes with a choice's margins of beams [K, N, M] and [N, M] in units of the power limit, in full coordinates."""
     h = problem.scaled_channels
     parts = np.einsum("nkm,jnm->nkj", h.conj(), users)
     leaks = np.abs(np.einsum("nkm,nm->kn", h.conj(), sensing))
     together = parts.sum(axis=0)
     wanted, heard = np.abs(np.diagonal(together)), np.abs(together)
-    norms, sensing_norms = np.linalg.norm(users, axis=2), np.linalg.norm(sensing, axis=1)
-    if robustness == "phase" and arc_guarded(problem) > 0.0:
+    if margins.guards_phases and arc_guarded(problem) > 0.0:
         arc = arc_guarded(problem)
         # A user may turn what it hears by any one phase: none, as the design's own beams ask for, or its mean phase.
         own = np.diagonal(parts, axis1=1, axis2=2)
         turned = own * np.exp(-1j * np.angle(np.diagonal(together)))
         wanted = np.maximum(arc_guarded_part(own, arc).sum(axis=0), arc_guarded_part(turned, arc).sum(axis=0))
         heard = heard + 2.0 * np.sin(arc / 2.0) * np.abs(parts).sum(axis=0)
-    elif robustness == "norm-ball":
-        margin = problem.scaled_radius.T @ norms.T
-        wanted, heard = wanted - np.diagonal(margin), heard + margin
-        leaks = leaks + problem.scaled_radius.T * sensing_norms
-    elif robustness in ("lemma1", "stacked-ball"):
-        margin = problem.stacked_radius[:, np.newaxis] * np.linalg.norm(norms, axis=1)
-        heard = heard + margin
-        if robustness == "stacked-ball":
-            wanted = wanted - np.diagonal(margin)
-            leaks = leaks + problem.stacked_radius[:, np.newaxis] * sensing_norms
+    if margins.guards_balls:
+        norms = np.linalg.norm(users, axis=2)
+        if margins.by_node:
+            margin = problem.scaled_radius.T @ norms.T
         else:
-            leaks = leaks + problem.scaled_radius.T * sensing_norms
+            margin = problem.stacked_radius[:, np.newaxis] * np.linalg.norm(norms, axis=1)
+        heard = heard + margin
+        if margins.guards_wanted:
+            wanted = wanted - np.diagonal(margin)
+        leaks = leaks + _sensing_radius(problem, margins).T * np.linalg.norm(sensing, axis=1)
     return Amplitudes(wanted, heard * (1.0 - np.eye(len(users))), leaks)
 
 
-def guarded_sinr(problem: RobustProblem, robustness: Robustness, beams: Beams) -> Float:
+def guarded_sinr(problem: RobustProblem, margins: Margins, beams: Beams) -> Float:
     """SINR of every user with a choice's margins, from the beams themselves, linear, [K].
 
     A promise of Gamma is kept where all entries reach it.
     """
     unit = 1.0 / np.sqrt(problem.power)
-    return guarded_amplitudes(problem, robustness, beams.users * unit, beams.sensing * unit).sinr()
+    return guarded_amplitudes(problem, margins, beams.users * unit, beams.sensing * unit).sinr()

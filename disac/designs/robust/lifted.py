@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.robust.guards import guard_of, sensing_bases
+from disac.designs.robust.guards import LEMMA_1, guard_of, sensing_bases
 from disac.designs.robust.problem import RobustProblem
 from disac.optim.conic import solve
 
@@ -42,13 +42,13 @@ class LiftedProgram:
 
         nodes, antennas = problem.nodes, problem.antennas
         if not printed:
-            basis, sensing = guard_of(problem, "lemma1").basis, sensing_bases(problem)
+            basis, sensing = guard_of(problem, LEMMA_1).basis, sensing_bases(problem)
         else:
             basis = np.eye(nodes * antennas, dtype=np.complex128)
             sensing = np.broadcast_to(np.eye(antennas, dtype=np.complex128), (nodes, antennas, antennas))
         self.problem = problem
         self.weights = cp.Parameter(nodes, nonneg=True)
-        heard = guard_of(problem, "lemma1", basis).heard
+        heard = guard_of(problem, LEMMA_1, basis).heard
         leaks = problem.scaled_channels @ sensing.conj()
         target = np.einsum("nm,nms->ns", problem.steering, sensing)
         self.users = [cp.Variable((basis.shape[1],) * 2, hermitian=True) for _ in range(problem.users)]

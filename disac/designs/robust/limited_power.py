@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.designs.robust.cones import GuardedCones
-from disac.designs.robust.guards import guard_of, node_wise_basis, sensing_bases
-from disac.designs.robust.problem import Beams, Robustness, RobustProblem
+from disac.designs.robust.guards import Margins, guard_of, node_wise_basis, sensing_bases
+from disac.designs.robust.problem import Beams, RobustProblem
 from disac.designs.robust.proofs import Multipliers, common_vertex, proven_together
 from disac.designs.robust.total_power import RobustDesign, infeasible, judged
 from disac.optim.certificate import Certificate
@@ -49,21 +49,21 @@ LEAST_PRICE = 1e-5
 class LimitedPower:
     """One problem and SINR target (linear): its cone program is set up once and solved for each direction of u."""
 
-    def __init__(self, problem: RobustProblem, robustness: Robustness, sinr: float) -> None:
+    def __init__(self, problem: RobustProblem, margins: Margins, sinr: float) -> None:
         nodes, antennas = problem.nodes, problem.antennas
-        self.problem, self.robustness, self.sinr = problem, robustness, sinr
-        if problem.limit == "per-antenna":
+        self.problem, self.margins, self.sinr = problem, margins, sinr
+        if problem.limit.joins_antennas:
+            self.basis, self.sensing = node_wise_basis(problem), sensing_bases(problem)
+        else:
             self.basis = np.eye(nodes * antennas, dtype=np.complex128)
             self.sensing = np.broadcast_to(np.eye(antennas, dtype=np.complex128), (nodes, antennas, antennas))
-        else:
-            self.basis, self.sensing = node_wise_basis(problem), sensing_bases(problem)
         self.target = np.einsum("nm,nms->ns", problem.steering, self.sensing)
         self.cones = self._cones(fixed_noise=True)
         self.iterations = 0
 
     def _cones(self, *, fixed_noise: bool) -> GuardedCones:
         problem = self.problem
-        guard = guard_of(problem, self.robustness, self.basis)
+        guard = guard_of(problem, self.margins, self.basis)
         sinr = self.sinr * (1.0 + RETREAT) if fixed_noise else self.sinr
         cones = GuardedCones(guard, sinr, self.sensing, problem.scaled_channels, fixed_noise=fixed_noise)
         rows = self.basis.reshape(problem.nodes, problem.antennas, -1)
@@ -71,11 +71,9 @@ class LimitedPower:
             held = np.flatnonzero(np.abs(rows[n]).max(axis=0) > 0)
             own = [cones.beam(k)[np.concatenate([held, cones.size + held])] for k in range(problem.users)]
             columns = np.concatenate([*own, cones.sensing_beam(n)])
-            if problem.limit == "per-antenna":
-                for antenna in columns.reshape(-1, problem.antennas).T:
-                    cones.limit(antenna, 1.0 / (problem.nodes * problem.antennas))
-            else:
-                cones.limit(columns, 1.0 / problem.nodes)
+            own_budgets = [columns] if problem.limit.joins_antennas else columns.reshape(-1, problem.antennas).T
+            for budget in own_budgets:
+                cones.limit(budget, 1.0 / problem.limit.budgets(problem.nodes, problem.antennas))
         return cones
 
     def _cost(self, weights: Float) -> Float:
@@ -176,7 +174,7 @@ def _floored(prices: Float) -> Float:
 
 
 def proven_by_limits(
-    problem: RobustProblem, robustness: Robustness, sinr: float, proof: Float
+    problem: RobustProblem, margins: Margins, sinr: float, proof: Float
 ) -> tuple[float, float]:  # fmt: skip
     """What evidence of several simplices, one after another, proves together, whatever it is.
 
@@ -187,7 +185,7 @@ def proven_by_limits(
     bound
         Divergence, in nats, that no design exceeds.
     """
-    program = LimitedPower(problem, robustness, sinr)
+    program = LimitedPower(problem, margins, sinr)
     return proven_together(problem, [program.simplex(each) for each in proof.reshape(-1, program.evidence_size)])
 
 
@@ -255,7 +253,7 @@ class _Search:
         program, problem = self.program, self.problem
         if self.best is not None:
             beams = program.beams(self.best)
-            certificate = judged(problem, program.robustness, program.sinr, beams, float("inf"), stationary=True)
+            certificate = judged(problem, program.margins, program.sinr, beams, float("inf"), stationary=True)
             certificate = replace(certificate, iterations=program.iterations, seconds=time.perf_counter() - started)
             reached = beams.beampowers(problem.steering)
             return RobustDesign(certificate, beams, reached, int(np.argmax(reached)))
@@ -268,13 +266,13 @@ class _Search:
         return RobustDesign(Certificate("failed", sentence, iterations=iterations, seconds=seconds))
 
 
-def _from_equal_powers(problem: RobustProblem, robustness: Robustness, sinr: float, closed: float = CLOSED) -> _Search:
-    search = _Search(LimitedPower(problem, robustness, sinr), closed)
+def _from_equal_powers(problem: RobustProblem, margins: Margins, sinr: float, closed: float = CLOSED) -> _Search:
+    search = _Search(LimitedPower(problem, margins, sinr), closed)
     search.climb(np.linalg.norm(problem.steering, axis=1) / np.sqrt(problem.nodes))
     return search
 
 
-def solve_limited_power(problem: RobustProblem, robustness: Robustness, sinr: float) -> RobustDesign:
+def solve_limited_power(problem: RobustProblem, margins: Margins, sinr: float) -> RobustDesign:
     """Design for an SINR target (linear) under per-node or per-antenna power: a stationary point, without its bound.
 
     Returns
@@ -283,11 +281,11 @@ def solve_limited_power(problem: RobustProblem, robustness: Robustness, sinr: fl
         ``ok`` with ``dual_bound`` infinite, which :func:`solve_with_outer_bound` finds; or ``infeasible``, proven.
     """
     started = time.perf_counter()
-    return _from_equal_powers(problem, robustness, sinr).design(started)
+    return _from_equal_powers(problem, margins, sinr).design(started)
 
 
 def solve_with_outer_bound(
-    problem: RobustProblem, robustness: Robustness, sinr: float, closed: float = CLOSED
+    problem: RobustProblem, margins: Margins, sinr: float, closed: float = CLOSED
 ) -> tuple[RobustDesign, float]:
     """As :func:`solve_limited_power`, with a bound over simplices that enclose all designs, and the search's seconds.
 
@@ -302,7 +300,7 @@ def solve_with_outer_bound(
         Wall time from the first stationary point on.
     """
     started = time.perf_counter()
-    search = _from_equal_powers(problem, robustness, sinr, closed)
+    search = _from_equal_powers(problem, margins, sinr, closed)
     first = time.perf_counter()
     if search.best is None:
         return search.design(started), 0.0

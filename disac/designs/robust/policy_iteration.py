@@ -14,9 +14,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.robust.guards import Guard, guard_of
+from disac.designs.robust.guards import Guard, Margins, guard_of
 from disac.designs.robust.nominal import nominal_beams
-from disac.designs.robust.problem import Robustness, RobustProblem
+from disac.designs.robust.problem import RobustProblem
 from disac.designs.robust.proofs import Multipliers, leak_numbers, proven_by, split_proof, unguarded
 from disac.designs.robust.total_power import RobustDesign, delivered, infeasible, sensing_beams
 from disac.optim.certificate import Certificate
@@ -29,7 +29,7 @@ FIRST_SMOOTHING = 0.1
 LAST_SMOOTHING = 1e-9
 
 
-def solve_by_policy_iteration(problem: RobustProblem, robustness: Robustness, sinr: float) -> RobustDesign:
+def solve_by_policy_iteration(problem: RobustProblem, margins: Margins, sinr: float) -> RobustDesign:
     """As :func:`disac.designs.robust.total_power.solve_total_power`, for the choices that guard by balls.
 
     Raises
@@ -38,7 +38,7 @@ def solve_by_policy_iteration(problem: RobustProblem, robustness: Robustness, si
         For phases: their wanted amplitude is a minimum over an arc, which no norm penalises.
     """
     started, proof = time.perf_counter(), np.zeros(0)
-    guard = guard_of(problem, robustness)
+    guard = guard_of(problem, margins)
     if guard.arc_rad > 0:
         raise NotImplementedError("policy iteration guards balls, not phases")
     directions, q, sweeps = nominal_beams(guard.heard, sinr)
@@ -59,15 +59,15 @@ def solve_by_policy_iteration(problem: RobustProblem, robustness: Robustness, si
             certificate = Certificate("failed", sentence, seconds=time.perf_counter() - started)
             return RobustDesign(certificate, user_dual=q, least_power=float(q.sum()), proof=proof)
     sensing, reach, leaks = sensing_beams(problem, guard, q)
-    found = delivered(problem, robustness, sinr, guard, directions, sensing, q, reach, sweeps, started)
+    found = delivered(problem, margins, sinr, guard, directions, sensing, q, reach, sweeps, started)
     return replace(found, proof=np.concatenate([proof, leaks]))
 
 
 def proven_by_beams(
-    problem: RobustProblem, robustness: Robustness, sinr: float, user_dual: Float, proof: Float
+    problem: RobustProblem, margins: Margins, sinr: float, user_dual: Float, proof: Float
 ) -> tuple[float, float]:  # fmt: skip
     """As :func:`disac.designs.robust.total_power.proven_by_cones`, from beams (all Re, all Im) and smoothing of a sweep."""
-    guard = guard_of(problem, robustness)
+    guard = guard_of(problem, margins)
     users, leaks = split_proof(problem, guard, proof)
     if users.size == 0:
         return proven_by(problem, guard, sinr, unguarded(guard, user_dual), leaks)

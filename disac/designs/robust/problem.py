@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from disac.metrics.kld import EchoModel
+from disac.power_limits import TOTAL, PowerLimit
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
-PowerLimit = Literal["total", "per-node", "per-antenna"]
-
-Robustness = Literal["none", "lemma1", "norm-ball", "stacked-ball", "phase", "s-procedure", "s-procedure-stacked"]
-"""Which channel errors the SINR must stand, and how it is made to: not at all; the terms of Lemma 1 of 000, which are no
-worst case; a ball for each node; one ball for all nodes together; the phases themselves; or the exact matrix inequality of
-the balls."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,7 @@ class RobustProblem:
     noise_power: float
     ball_radius: Float
     phase_error_rad: float
-    limit: PowerLimit = "total"
+    limit: PowerLimit = TOTAL
 
     @property
     def nodes(self) -> int:

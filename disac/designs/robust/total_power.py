@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.designs.robust.cones import GuardedCones, direction, modulus
-from disac.designs.robust.guards import Guard, guard_of, guarded_amplitudes, guarded_sinr, sensing_bases
+from disac.designs.robust.guards import Guard, Margins, guard_of, guarded_amplitudes, guarded_sinr, sensing_bases
 from disac.designs.robust.nominal import nominal_beams
-from disac.designs.robust.problem import Beams, PowerLimit, Robustness, RobustProblem
+from disac.designs.robust.problem import Beams, RobustProblem
 from disac.designs.robust.proofs import (
     Multipliers,
     corner_bound,
@@ -49,8 +49,8 @@ class RobustDesign:
 
     ``corners`` [N] are the largest t_n of each node alone. ``user_dual`` q [K] carries the bound or the infeasibility: the
     least power that it proves is ``least_power`` times the limit. ``proof`` are the numbers that name the proof's error
-    vectors, read as the method wrote them (:func:`disac.designs.robust.design.prove_again`): multipliers of the users' cones,
-    beams of a policy iteration, or multipliers of a matrix inequality; empty where no error is needed.
+    vectors, read as the method wrote them (``Robustness.prove`` of ``choices``): multipliers of the users' cones, beams
+    of a policy iteration, or multipliers of a matrix inequality; empty where no error is needed.
     """
 
     certificate: Certificate
@@ -63,13 +63,13 @@ class RobustDesign:
     proof: Float | None = None
 
 
-def solve_total_power(problem: RobustProblem, robustness: Robustness, sinr: float) -> RobustDesign:
+def solve_total_power(problem: RobustProblem, margins: Margins, sinr: float) -> RobustDesign:
     """Design for an SINR target (linear) under a total power limit.
 
     Parameters
     ----------
-    robustness
-        Any choice with margins on amplitudes (not a matrix inequality).
+    margins
+        How amplitudes are guarded.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def solve_total_power(problem: RobustProblem, robustness: Robustness, sinr: floa
         (33) in nats and ``dual_bound`` is above it.
     """
     started, proof = time.perf_counter(), np.zeros(0)
-    guard = guard_of(problem, robustness)
+    guard = guard_of(problem, margins)
     if guard.exact:
         directions, q, iterations = nominal_beams(guard.heard, sinr)
     else:
@@ -98,12 +98,12 @@ def solve_total_power(problem: RobustProblem, robustness: Robustness, sinr: floa
             Certificate("failed", sentence, seconds=time.perf_counter() - started), user_dual=q, least_power=float(q.sum())
         )  # fmt: skip
     sensing, reach, leaks = sensing_beams(problem, guard, q)
-    found = delivered(problem, robustness, sinr, guard, directions, sensing, q, reach, iterations, started)
+    found = delivered(problem, margins, sinr, guard, directions, sensing, q, reach, iterations, started)
     return replace(found, proof=np.concatenate([proof, leaks]))
 
 
 def proven_by_cones(
-    problem: RobustProblem, robustness: Robustness, sinr: float, user_dual: Float, proof: Float
+    problem: RobustProblem, margins: Margins, sinr: float, user_dual: Float, proof: Float
 ) -> tuple[float, float]:  # fmt: skip
     """What q [K] and a proof prove whatever their values: multipliers of the users' cone program, block after block, and the
     errors of the leaks (:func:`leak_errors`).
@@ -115,7 +115,7 @@ def proven_by_cones(
     bound
         Divergence (33), in nats, that no design exceeds.
     """
-    guard = guard_of(problem, robustness)
+    guard = guard_of(problem, margins)
     users, leaks = split_proof(problem, guard, proof)
     return proven_by(problem, guard, sinr, multipliers_of_cones(guard, sinr, user_dual, users), leaks)
 
@@ -232,13 +232,13 @@ def _leak_program(problem: RobustProblem, guard: Guard, q: Float) -> tuple[Float
 
 
 def delivered(
-    problem: RobustProblem, robustness: Robustness, sinr: float, guard: Guard, directions: Complex, sensing: Complex, q: Float,
+    problem: RobustProblem, margins: Margins, sinr: float, guard: Guard, directions: Complex, sensing: Complex, q: Float,
     reach: Float, iterations: int, started: float,
 ) -> RobustDesign:  # fmt: skip
     """Powers along unit beams that meet every guarded SINR with equality, all else spent on sensing by the best node."""
     users, nodes = problem.users, problem.nodes
     beams = (directions @ guard.basis.T).reshape(users, nodes, problem.antennas)
-    amplitudes = guarded_amplitudes(problem, robustness, beams, sensing)
+    amplitudes = guarded_amplitudes(problem, margins, beams, sensing)
     balance = np.diag(np.maximum(amplitudes.wanted, 0.0) ** 2 / sinr) - amplitudes.heard**2
     solved = np.linalg.solve(balance, np.column_stack([np.ones(users), amplitudes.leaks**2]))
     quiet, per_sensing = solved[:, 0], solved[:, 1:]
@@ -257,20 +257,20 @@ def delivered(
     lit[node] = scale * np.sqrt(spare[node]) * sensing[node]
     sent = Beams(scale * np.sqrt(powers[:, node])[:, np.newaxis, np.newaxis] * beams, lit)
     bound = corner_bound(problem, reach, q)
-    certificate = judged(problem, robustness, sinr, sent, bound)
+    certificate = judged(problem, margins, sinr, sent, bound)
     certificate = replace(certificate, iterations=iterations, seconds=time.perf_counter() - started)
     return RobustDesign(certificate, sent, sent.beampowers(problem.steering), node, corners, q, float(q.sum()))
 
 
 def judged(
-    problem: RobustProblem, robustness: Robustness, sinr: float, beams: Beams, bound: float, *, stationary: bool = False
+    problem: RobustProblem, margins: Margins, sinr: float, beams: Beams, bound: float, *, stationary: bool = False
 ) -> Certificate:  # fmt: skip
     """Certificate of beams from themselves: their divergence against a bound from above, and what they violate.
 
     Of a ``stationary`` point nobody promises that the bound is close.
     """
     value = float(problem.divergence(beams.beampowers(problem.steering)))
-    reached = guarded_sinr(problem, robustness, beams)
+    reached = guarded_sinr(problem, margins, beams)
     return Certificate(
         "ok", "", value, bound, power_violation=max(0.0, power_share(problem, beams) - 1.0),
         sinr_violation=max(0.0, 1.0 - float(reached.min()) / sinr), psd_violation=0.0, maximised=True,
@@ -280,13 +280,4 @@ def judged(
 def power_share(problem: RobustProblem, beams: Beams) -> float:
     """Power spent where most of its limit is spent: in all, at a node, or at an antenna."""
     spent = (np.abs(beams.users) ** 2).sum(axis=0) + np.abs(beams.sensing) ** 2
-    return float(busiest(spent / problem.power, problem.limit))
-
-
-def busiest(spent: Float, limit: PowerLimit) -> Float:
-    """Largest share of a limit for powers [..., N, M] of the antennas in units of the whole power, [...]."""
-    if limit == "total":
-        return spent.sum(axis=(-2, -1))
-    if limit == "per-node":
-        return spent.sum(axis=-1).max(axis=-1) * spent.shape[-2]
-    return spent.max(axis=(-2, -1)) * spent.shape[-2] * spent.shape[-1]
+    return float(problem.limit.busiest(spent / problem.power))

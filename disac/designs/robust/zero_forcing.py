@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.robust.guards import guarded_amplitudes
-from disac.designs.robust.problem import Beams, Robustness, RobustProblem
-from disac.designs.robust.total_power import RobustDesign, busiest, judged
+from disac.designs.robust.guards import Margins, guarded_amplitudes
+from disac.designs.robust.problem import Beams, RobustProblem
+from disac.designs.robust.total_power import RobustDesign, judged
 from disac.optim.certificate import Certificate
 
 Complex = NDArray[np.complex128]
@@ -21,7 +21,7 @@ SHARES = 201
 """Values of the users' share of the power on the grid from 0 to 1."""
 
 
-def zero_forcing(problem: RobustProblem, robustness: Robustness, sinr: float, *, best_node: bool = False) -> RobustDesign:
+def zero_forcing(problem: RobustProblem, margins: Margins, sinr: float, *, best_node: bool = False) -> RobustDesign:
     """The share of power with the largest divergence that keeps every guarded SINR.
 
     Users get the normalised columns of the pseudo-inverse of all nodes' channels, with equal powers. Each node's sensing beam
@@ -39,14 +39,14 @@ def zero_forcing(problem: RobustProblem, robustness: Robustness, sinr: float, *,
     inverse = np.linalg.pinv(stacked.conj())
     beams = (inverse / np.linalg.norm(inverse, axis=0)).T.reshape(users, nodes, -1) / np.sqrt(users)
     sensing = _blind(problem.channels, problem.steering.conj())
-    amplitudes = guarded_amplitudes(problem, robustness, beams, sensing)
+    amplitudes = guarded_amplitudes(problem, margins, beams, sensing)
     wanted, heard = np.maximum(amplitudes.wanted, 0.0) ** 2, (amplitudes.heard**2).sum(axis=1)
     splits = np.eye(nodes) if best_node else np.full((1, nodes), 1.0 / nodes)
     share = np.linspace(0.0, 1.0, SHARES)[:, np.newaxis, np.newaxis]
     # Where a node or an antenna would exceed its own limit, everything is turned down.
     spent = share[..., np.newaxis] * (np.abs(beams) ** 2).sum(axis=0)
     spent = spent + (1.0 - share[..., np.newaxis]) * splits[..., np.newaxis] * np.abs(sensing) ** 2
-    turned = 1.0 / np.maximum(busiest(spent, problem.limit), 1.0)[..., np.newaxis]
+    turned = 1.0 / np.maximum(problem.limit.busiest(spent), 1.0)[..., np.newaxis]
     disturbed = turned * (share * heard + (1.0 - share) * (splits @ (amplitudes.leaks**2).T)) + 1.0
     serves = (turned * share * wanted >= sinr * disturbed).all(axis=2)
     lit = np.abs(np.einsum("nm,nm->n", problem.steering, sensing)) ** 2
@@ -59,7 +59,7 @@ def zero_forcing(problem: RobustProblem, robustness: Robustness, sinr: float, *,
     rho = float(share[chosen, 0, 0])
     scale = np.sqrt(problem.power * turned[chosen, split, 0])
     sent = Beams(scale * np.sqrt(rho) * beams, scale * np.sqrt(1.0 - rho) * np.sqrt(splits[split])[:, np.newaxis] * sensing)
-    certificate = judged(problem, robustness, sinr, sent, float("inf"), stationary=True)
+    certificate = judged(problem, margins, sinr, sent, float("inf"), stationary=True)
     certificate = replace(certificate, dual_bound=float("nan"), seconds=time.perf_counter() - started)
     return RobustDesign(certificate, sent, sent.beampowers(problem.steering), int(np.argmax(t[chosen, split])))
 
