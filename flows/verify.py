@@ -12,7 +12,7 @@ from flows.derive import labelled, load_published, surfaces_of
 from flows.run import Run
 from pipeline.cube import build_cube, nondeterminism, published_key, version_damage
 from pipeline.experiment import STATUS_CODES, STATUS_NAMES, Recheckable
-from pipeline.layout import cube_folder, surface_folder
+from pipeline.layout import cube_folder, surface_folder, versions_of
 from pipeline.ledger import read_segment
 from pipeline.plan import refreshed
 from pipeline.recompute import models_of
@@ -57,7 +57,7 @@ def _cube(run: Run) -> Check:
         return Check("cube", "none is published", ())
     if key != run.plan.cube_key:
         return Check("cube", "published", ("it is older than the ledger: `disac report` publishes it again",))
-    if why := version_damage(run.store, f"{folder}versions/{key}"):
+    if why := version_damage(run.store, f"{versions_of(folder)}{key}"):
         return Check("cube", "published", (f"{why}: {_MENDED}",))
     arrays, _ = build_cube(run.plan)
     published = labelled(load_published(run.store, folder))
@@ -71,7 +71,7 @@ def _surfaces(run: Run) -> Check:
         return Check("surfaces", "none are published", ())
     if key != run.surface_key:
         return Check("surfaces", "published", ("they are older than the cube or than the code that makes them",))
-    if why := version_damage(run.store, f"{folder}versions/{key}"):
+    if why := version_damage(run.store, f"{versions_of(folder)}{key}"):
         return Check("surfaces", "published", (f"{why}: {_MENDED}",))
     if run.damage():
         return Check("surfaces", "published", ("they cannot be compared with a damaged cube",))
@@ -82,7 +82,7 @@ def _surfaces(run: Run) -> Check:
 
 def _told(folder: str, key: str, differences: list[str]) -> tuple[str, ...]:
     """Differences, and what mends them: the files have their sizes, so a run takes the version for sound."""
-    way = f"remove the folder '{folder}versions/{key}' of the store, and `disac report` publishes it again"
+    way = f"remove the folder '{versions_of(folder)}{key}' of the store, and `disac report` publishes it again"
     return (*differences, *([way] if differences else []))
 
 

@@ -292,7 +292,7 @@ def version_damage(store: Store, version: str) -> str:
 def published_whole(store: Store, folder: str, key: str) -> bool:
     """Whether ``latest`` names the version of a key, and all its files are there with their sizes."""
     version = published_version(store, folder)
-    return version == f"{folder}versions/{key}" and not version_damage(store, version)
+    return version == f"{versions_of(folder)}{key}" and not version_damage(store, version)
 
 
 def publish_cube(plan: Plan, store: Store) -> str:
