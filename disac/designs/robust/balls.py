@@ -20,7 +20,7 @@ from scipy.optimize import brentq
 from disac.designs.robust.guards import sensing_bases
 from disac.designs.robust.problem import Beams, RobustProblem
 from disac.designs.robust.proofs import proven_together
-from disac.designs.robust.total_power import power_share
+from disac.designs.robust.total_power import ENOUGH, power_share
 from disac.metrics.worst_sinr import proven_noise_in_balls
 from disac.optim.certificate import Certificate
 
@@ -54,7 +54,8 @@ class InBalls:
         size = float(np.abs(multipliers).max())
         for h, radius, multiplier in zip(self.heard, self.radius, multipliers / size, strict=True):
             values, vectors = np.linalg.eigh(multiplier + multiplier.conj().T)
-            root = vectors * np.sqrt(np.maximum(values, 0.0)) / np.linalg.norm(h)
+            # A channel of zero has no length to measure by, and needs none.
+            root = vectors * np.sqrt(np.maximum(values, 0.0)) / (float(np.linalg.norm(h)) or 1.0)
             errors, weight = root[:-1], float(np.linalg.norm(root[-1])) ** 2
             spread = (np.abs(errors) ** 2).sum(axis=1).reshape(self.balls, -1).sum(axis=1)
             shrink = np.sqrt(np.minimum(1.0, weight / np.maximum(spread, 1e-300)))
@@ -64,8 +65,8 @@ class InBalls:
             weights += weight
         found = np.array(moments)
         most = float(np.linalg.eigvalsh(found / self.sinr + found - found.sum(axis=0))[:, -1].max())
-        # Where no power serves the eigenvalue is not positive; rounding must not be what says so.
-        return found, weights, max(most, 1e-12 * float(np.linalg.norm(found.sum(axis=0))))
+        # Where no power serves the eigenvalue is not positive; rounding must not be what says so, and any multiple is enough.
+        return found, weights, max(most, 1e-12 * float(np.linalg.norm(found.sum(axis=0))), weights / ENOUGH)
 
     def simplex(self, multipliers: Complex) -> tuple[float, Float]:
         """Least power p of the users and reach r [N] with ``p + sum_n t_n / r_n <= 1`` for every design, in units of the limit.

@@ -23,7 +23,7 @@ from disac.designs.robust.cones import GuardedCones
 from disac.designs.robust.guards import Margins, guard_of, node_wise_basis, sensing_bases
 from disac.designs.robust.problem import Beams, RobustProblem
 from disac.designs.robust.proofs import Multipliers, common_vertex, proven_together
-from disac.designs.robust.total_power import RobustDesign, infeasible, judged
+from disac.designs.robust.total_power import RobustDesign, infeasible, judged, unheard, unheard_dual
 from disac.optim.certificate import Certificate
 from disac.optim.cones import ConeSolution
 
@@ -272,6 +272,14 @@ def _from_equal_powers(problem: RobustProblem, margins: Margins, sinr: float, cl
     return search
 
 
+def _unheard(problem: RobustProblem, margins: Margins, sinr: float, started: float) -> RobustDesign:
+    """The verdict on a problem with a user whom no beam reaches."""
+    program = LimitedPower(problem, margins, sinr)
+    prices, errors = np.ones(len(program.cones.limits)), np.zeros(program.cones.error_rows)
+    proof = np.concatenate([unheard_dual(problem), prices, errors])
+    return unheard(problem, time.perf_counter() - started, proof=proof)
+
+
 def solve_limited_power(problem: RobustProblem, margins: Margins, sinr: float) -> RobustDesign:
     """Design for an SINR target (linear) under per-node or per-antenna power: a stationary point, without its bound.
 
@@ -281,6 +289,8 @@ def solve_limited_power(problem: RobustProblem, margins: Margins, sinr: float) -
         ``ok`` with ``dual_bound`` infinite, which :func:`solve_with_outer_bound` finds; or ``infeasible``, proven.
     """
     started = time.perf_counter()
+    if problem.unheard_user is not None:
+        return _unheard(problem, margins, sinr, started)
     return _from_equal_powers(problem, margins, sinr).design(started)
 
 
@@ -300,6 +310,8 @@ def solve_with_outer_bound(
         Wall time from the first stationary point on.
     """
     started = time.perf_counter()
+    if problem.unheard_user is not None:
+        return _unheard(problem, margins, sinr, started), 0.0
     search = _from_equal_powers(problem, margins, sinr, closed)
     first = time.perf_counter()
     if search.best is None:

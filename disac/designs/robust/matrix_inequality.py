@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.designs.robust.balls import InBalls, flat, judged_inequality, proven_by_inequalities, standing_beams
+from disac.designs.robust.guards import sensing_bases
 from disac.designs.robust.nominal import nominal_beams
 from disac.designs.robust.problem import Beams, RobustProblem
 from disac.designs.robust.proofs import common_vertex
-from disac.designs.robust.total_power import RobustDesign, infeasible
+from disac.designs.robust.total_power import RobustDesign, infeasible, unheard
 from disac.designs.robust.worst_moments import Proposed, worst_moments
 from disac.optim.certificate import Certificate
 from disac.optim.conic import solve
@@ -186,6 +187,11 @@ def solve_inequality(problem: RobustProblem, sinr: float, *, stacked: bool, lift
         ``ok`` within the bound that ``dual_bound`` is, ``infeasible`` with its proof, or ``failed`` where neither was found.
     """
     started = time.perf_counter()
+    if problem.unheard_user is not None:
+        size = problem.nodes * sensing_bases(problem).shape[2] + 1
+        alone = np.zeros((problem.users, size, size), dtype=np.complex128)
+        alone[problem.unheard_user, -1, -1] = 1.0
+        return unheard(problem, time.perf_counter() - started, proof=flat([alone]))
     search = _Search(problem, sinr, stacked=stacked)
     before, by_solver = np.inf, False
     for _ in range(ROUNDS):

@@ -18,7 +18,7 @@ from disac.designs.robust.guards import Guard, Margins, guard_of
 from disac.designs.robust.nominal import nominal_beams
 from disac.designs.robust.problem import RobustProblem
 from disac.designs.robust.proofs import Multipliers, leak_numbers, proven_by, split_proof, unguarded
-from disac.designs.robust.total_power import RobustDesign, delivered, infeasible, sensing_beams
+from disac.designs.robust.total_power import RobustDesign, delivered, infeasible, sensing_beams, unheard, unheard_dual
 from disac.optim.certificate import Certificate
 
 Complex = NDArray[np.complex128]
@@ -41,8 +41,10 @@ def solve_by_policy_iteration(problem: RobustProblem, margins: Margins, sinr: fl
     guard = guard_of(problem, margins)
     if guard.arc_rad > 0:
         raise NotImplementedError("policy iteration guards balls, not phases")
-    directions, q, sweeps = nominal_beams(guard.heard, sinr)
     silent = np.zeros(leak_numbers(problem, guard))
+    if problem.unheard_user is not None:
+        return unheard(problem, time.perf_counter() - started, unheard_dual(problem), silent)
+    directions, q, sweeps = nominal_beams(guard.heard, sinr)
     if directions is None:
         return infeasible(float(q.sum()), time.perf_counter() - started, q, silent)
     if not guard.exact:

@@ -48,9 +48,13 @@ class Multipliers:
         weight = np.broadcast_to(q[:, np.newaxis], (users, users)) * (1.0 - np.eye(users))
         loaded = self.heard * np.sqrt(weight)[..., np.newaxis]
         matrices = np.eye(size) + loaded.transpose(1, 2, 0) @ loaded.conj().swapaxes(0, 1)
-        beams = np.linalg.solve(matrices, self.wanted[..., np.newaxis])[..., 0]
-        level = 1.0 / np.real(np.einsum("ka,ka->k", self.wanted.conj(), beams))
-        return beams * level[:, np.newaxis], level
+        beams = np.asarray(np.linalg.solve(matrices, self.wanted[..., np.newaxis])[..., 0], dtype=np.complex128)
+        served = np.real(np.einsum("ka,ka->k", self.wanted.conj(), beams))
+        # A beam that is not heard at all serves at no power.
+        heard = self.wanted.any(axis=1)
+        level: Float = np.divide(1.0, served, out=np.full(users, np.inf), where=heard)
+        beams *= np.where(heard, level, 0.0)[:, np.newaxis]
+        return beams, level
 
     def refined(self, sinr: float) -> Multipliers:
         """The fixed point ``q_k = Gamma L_k(q)`` of these error vectors, by Newton's method, where a step leads to one."""
@@ -91,7 +95,8 @@ class Multipliers:
         least = 1.0 / np.maximum(np.sum(np.abs(self.wanted) ** 2, axis=1), 1e-300)
         share = np.where(short <= 0, 1.0, least / (least + np.maximum(short, 0.0)))
         # What is no number proves nothing.
-        return self.q * (float(share.min()) if np.isfinite(level).all() else 0.0)
+        known = np.isfinite(level) | ~self.wanted.any(axis=1)
+        return self.q * (float(share.min()) if known.all() else 0.0)
 
 
 def unguarded(guard: Guard, q: Float) -> Multipliers:

@@ -79,6 +79,9 @@ def solve_total_power(problem: RobustProblem, margins: Margins, sinr: float) -> 
     """
     started, proof = time.perf_counter(), np.zeros(0)
     guard = guard_of(problem, margins)
+    if problem.unheard_user is not None:
+        silent = np.zeros(leak_numbers(problem, guard))
+        return unheard(problem, time.perf_counter() - started, unheard_dual(problem), silent)
     if guard.exact:
         directions, q, iterations = nominal_beams(guard.heard, sinr)
     else:
@@ -136,6 +139,22 @@ def infeasible(
     sentence = f"No beams give every user the SINR as it is guarded: they take at least {need:.4g} times the power (checked)."
     refused = Certificate("infeasible", sentence, dual_bound=0.0, iterations=iterations, seconds=seconds, maximised=True)
     return RobustDesign(refused, user_dual=user_dual, least_power=need, proof=proof)
+
+
+def unheard(
+    problem: RobustProblem, seconds: float, user_dual: Float | None = None, proof: Float | None = None
+) -> RobustDesign:  # fmt: skip
+    """The verdict on a problem with a user whom no beam reaches (:attr:`RobustProblem.unheard_user`), with its proof."""
+    user = problem.unheard_user
+    reason = "the power is zero" if problem.power == 0.0 else f"the channels of user {user} are zero at all nodes"
+    sentence = f"No beams give every user the SINR: {reason} (checked)."
+    found = infeasible(ENOUGH, seconds, user_dual, proof)
+    return replace(found, certificate=replace(found.certificate, message=sentence))
+
+
+def unheard_dual(problem: RobustProblem) -> Float:
+    """Multipliers [K] that prove it: the user's own, of any size."""
+    return ENOUGH * np.eye(problem.users)[problem.unheard_user]
 
 
 def _quietest(guard: Guard, sinr: float) -> GuardedCones:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from disac.designs.robust.guards import Margins, guarded_amplitudes
 from disac.designs.robust.problem import Beams, RobustProblem
-from disac.designs.robust.total_power import RobustDesign, judged
+from disac.designs.robust.total_power import RobustDesign, judged, unheard
 from disac.optim.certificate import Certificate
 
 Complex = NDArray[np.complex128]
@@ -35,6 +35,8 @@ def zero_forcing(problem: RobustProblem, margins: Margins, sinr: float, *, best_
     """
     started = time.perf_counter()
     users, nodes = problem.users, problem.nodes
+    if problem.unheard_user is not None:
+        return unheard(problem, time.perf_counter() - started)
     stacked = problem.channels.transpose(1, 0, 2).reshape(users, -1)
     inverse = np.linalg.pinv(stacked.conj())
     beams = (inverse / np.linalg.norm(inverse, axis=0)).T.reshape(users, nodes, -1) / np.sqrt(users)
