@@ -32,7 +32,7 @@ from disac.metrics.detection import (
 )
 from disac.metrics.kld import block_divergence
 from disac.metrics.worst_sinr import coherent_beam_sinr
-from disac.optim.certificate import VIOLATION_LIMIT, Certificate
+from disac.optim.certificate import GAP_LIMIT, VIOLATION_LIMIT, Certificate
 from disac.power_limits import TOTAL
 from disac.scenarios.coherent import CoherentScenario
 from disac.streams import stream
@@ -254,6 +254,8 @@ def _unproven(stored: Mapping[str, Any], again: Mapping[str, float]) -> list[str
         wrong.append(f"the objective {again['objective']:.9g} is above its bound {again['dual_bound']:.9g}")
     if stored["status"] == "ok" and not again["worst_violation"] <= VIOLATION_LIMIT:
         wrong.append(f"a constraint is violated by {again['worst_violation']:.1e}, and the cell is 'ok'")
+    if stored["status"] == "ok" and again["relative_gap"] > GAP_LIMIT * (1.0 + 1e-6):
+        wrong.append(f"the gap to the bound is {again['relative_gap']:.1e}, and the cell is 'ok'")
     return wrong
 
 

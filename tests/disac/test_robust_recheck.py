@@ -21,8 +21,8 @@ CHOICES: list[dict[str, Any]] = [
     {"robustness": "lemma1", "solver": "policy-iteration"},
     {"robustness": "phase", "angles": "max-min"},
     {"robustness": "norm-ball", "angles": "max-min"},
-    {"robustness": "s-procedure"},
-    {"robustness": "s-procedure-stacked", "solver": "reference"},
+    {"robustness": "s-procedure-stacked"},
+    {"robustness": "s-procedure", "solver": "reference"},
     {"robustness": "lemma1", "angles": "paper"},
     {"robustness": "lemma1", "design": "zero-forcing"},
 ]

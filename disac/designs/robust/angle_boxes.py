@@ -300,7 +300,7 @@ def judged_covering(
     return Certificate(
         "ok", "", least, bound, power_violation=max(0.0, spent - 1.0), psd_violation=0.0,
         sinr_violation=max(0.0, 1.0 - float(reached.min()) / sinr), maximised=True,
-    ).judged(float("inf"))  # fmt: skip
+    ).judged()  # fmt: skip
 
 
 def _leaks(problem: RobustProblem, guard: Guard, node: int, covariance: Complex) -> Float:

@@ -147,4 +147,4 @@ def judged_inequality(problem: RobustProblem, sinr: float, beams: Beams, bound: 
         "ok", "", float(problem.divergence(beams.beampowers(problem.steering))), bound,
         power_violation=max(0.0, power_share(problem, beams) - 1.0),
         sinr_violation=max(0.0, -proven_spare_noise(problem, sinr, beams, stacked=stacked)), psd_violation=0.0, maximised=True,
-    ).judged(float("inf"))  # fmt: skip
+    ).judged()  # fmt: skip

@@ -179,8 +179,7 @@ class ByMargins(Robustness):
 
     def judge(self, problem: RobustProblem, sinr: float, beams: Beams, bound: float) -> Certificate:
         """See :meth:`Robustness.judge`."""
-        stationary = problem.limit != TOTAL or not bound < float("inf")
-        return judged(problem, self.guard, sinr, beams, bound, stationary=stationary)
+        return judged(problem, self.guard, sinr, beams, bound, stationary=not bound < float("inf"))
 
 
 @dataclass(frozen=True)

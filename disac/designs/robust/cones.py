@@ -6,6 +6,8 @@ The wanted amplitude is concave and the amplitudes that disturb are convex in th
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,12 +37,21 @@ class GuardedCones:
         Scaled channels h_{n,k} [N, K, M] that the sensing beams leak over; needed with ``sensing``.
     fixed_noise
         Whether nu is one; a variable otherwise.
+    units
+        Amplitudes in which the rows of each user are written, [K]; one where none are given. At high power to noise the
+        solver needs the lengths of the channels here: in units of the noise their entries are too far apart.
     """
 
     def __init__(
-        self, guard: Guard, sinr: float, sensing: Complex | None = None, channels: Complex | None = None, *, fixed_noise: bool
+        self, guard: Guard, sinr: float, sensing: Complex | None = None, channels: Complex | None = None, *, fixed_noise: bool,
+        units: Float | None = None,
     ) -> None:  # fmt: skip
         self.guard, self.root, self.fixed_noise = guard, float(np.sqrt(sinr)), fixed_noise
+        self.units = np.ones(len(guard.heard)) if units is None else units
+        self._written = replace(
+            guard, heard=guard.heard / self.units[:, np.newaxis], node_heard=guard.node_heard / self.units[:, np.newaxis],
+            radius=guard.radius / self.units, sensing_radius=guard.sensing_radius / self.units,
+        )  # fmt: skip
         self.users, self.size = guard.heard.shape
         self.nodes = len(guard.node_heard)
         self.sensing, self.sensing_size = sensing, 0 if sensing is None else sensing.shape[2]
@@ -63,7 +74,7 @@ class GuardedCones:
         self.variables = int(ends[-1])
         self._sinr_rows()
         for p, (k, j) in enumerate(self.pairs):
-            self.program.second_order([self.start["amplitudes"] + p, *self.beam(j)], modulus(guard.heard[k]))
+            self.program.second_order([self.start["amplitudes"] + p, *self.beam(j)], modulus(self._written.heard[k]))
         for b, block in enumerate(guard.blocks):
             for j in range(self.users):
                 picked = np.concatenate([self.beam(j)[block], self.beam(j)[self.size + block]])
@@ -74,7 +85,7 @@ class GuardedCones:
         self._leak_block = self.program.blocks
         if sensing is not None:
             assert channels is not None
-            self._leak_rows(sensing, channels)
+            self._leak_rows(sensing, channels / self.units[:, np.newaxis])
         self.error_rows = self.program.rows
         """How many multipliers, the first, name errors."""
         self.limits: list[tuple[int, Index]] = []
@@ -110,7 +121,7 @@ class GuardedCones:
         return beams[:, 0] + 1j * beams[:, 1]
 
     def _sinr_rows(self) -> None:
-        guard, users = self.guard, self.users
+        guard, users = self._written, self.users
         arc = guard.arc_rad > 0
         spread = 2.0 * np.sin(guard.arc_rad / 2.0)
         leaking = range(self.nodes if self.sensing is not None else 0)
@@ -119,7 +130,7 @@ class GuardedCones:
             height = 2 + len(others) + len(leaking)
             unit = np.eye(height)
             columns: list[int] = [self.start["noise"]]
-            entries: list[Float] = [self.root * unit[-1]]
+            entries: list[Float] = [self.root / self.units[k] * unit[-1]]
             if not arc:
                 columns += list(self.beam(k))
                 entries += list(np.outer(_real_row(guard.heard[k]), unit[0]))
@@ -148,7 +159,7 @@ class GuardedCones:
             self.program.second_order(columns, np.array(entries).T)
 
     def _arc_rows(self) -> None:
-        guard, users, pairs = self.guard, self.users, self.pairs
+        guard, users, pairs = self._written, self.users, self.pairs
         cosine, sine = np.cos(guard.arc_rad), np.sin(guard.arc_rad)
         for n in range(self.nodes):
             for p, (k, j) in enumerate(pairs):
@@ -170,6 +181,10 @@ class GuardedCones:
         for n in range(self.count["norms"]):
             self.program.second_order([self.start["norms"] + n, *self.sensing_beam(n)], np.eye(1 + 2 * self.sensing_size))
 
+    def noise_multipliers(self, multipliers: list[Float]) -> Float:
+        """Multipliers of the users' noise amplitudes, in units of the noise, [K]."""
+        return np.array([-float(z[-1]) for z in multipliers[: self.users]]) / self.units
+
     def error_vectors(self, multipliers: list[Float]) -> tuple[Float, Complex, Complex]:
         """Weights of the users' noise, summing to one, and the error vectors to which the multipliers point.
 
@@ -181,7 +196,7 @@ class GuardedCones:
             n_k [K, d] and d_jk [K hearing, K beam, d], with ``s_k(w) <= Re n_k^H w`` and ``g_jk(w) >= |d_jk^H w|``.
         """
         guard, users, nodes, pairs = self.guard, self.users, self.nodes, len(self.pairs)
-        weights = np.maximum([-z[-1] for z in multipliers[:users]], 0.0)
+        weights = np.maximum(self.noise_multipliers(multipliers), 0.0)
         weights = weights / max(float(weights.sum()), 1e-300)
         heard = np.zeros((users, users, self.size), dtype=np.complex128)
         for (k, j), z in zip(self.pairs, multipliers[users : users + pairs], strict=True):

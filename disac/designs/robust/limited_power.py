@@ -14,17 +14,17 @@ closes the gap between the two for certain.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from disac.designs.robust.cones import GuardedCones
-from disac.designs.robust.guards import Margins, guard_of, node_wise_basis, sensing_bases
+from disac.designs.robust.guards import Margins, guard_of, guarded_sinr, node_wise_basis, sensing_bases
 from disac.designs.robust.problem import Beams, RobustProblem
 from disac.designs.robust.proofs import Multipliers, common_vertex, proven_together
 from disac.designs.robust.total_power import RobustDesign, infeasible, judged, unheard, unheard_dual
-from disac.optim.certificate import Certificate
+from disac.optim.certificate import GAP_LIMIT, Certificate
 from disac.optim.cones import ConeSolution
 
 Complex = NDArray[np.complex128]
@@ -32,26 +32,54 @@ Float = NDArray[np.float64]
 
 ROUNDS = 30
 CUTS = 60
-CLOSED = 1e-3
-"""Relative distance between design and bound at which no further simplex is asked for, unless told otherwise."""
+CLOSED = 0.999 * GAP_LIMIT
+"""Relative distance between design and bound at which no further simplex is asked for, unless told otherwise: a little inside
+the limit, for what rounding takes of the design."""
 
 CLIMB = 1e-3
 """A climb ends where a step gains less than this share of that distance."""
 
-RETREAT = 1e-7
-"""The SINR is asked for by this much more, relative, since the solver leaves rows violated by about a tenth of it. Bounds, and
-proofs that there is no design, are those of the SINR itself."""
 
-LEAST_PRICE = 1e-5
-"""Of the largest: power that costs nothing would have no inverse, and any price proves."""
+@dataclass(frozen=True)
+class Care:
+    """How the cone programs are written.
+
+    Attributes
+    ----------
+    retreat
+        The SINR is asked for by this much more, relative, since the solver leaves rows violated by about a tenth of it.
+        Bounds, and proofs that there is no design, are those of the SINR itself.
+    least_price
+        Least price of a power limit, of the largest one: power that costs nothing would have no inverse, and any price proves.
+    own_units
+        Whether each user's rows are written in units of its channel in place of the noise.
+    """
+
+    retreat: float
+    least_price: float
+    own_units: bool
+
+
+USUAL = Care(retreat=1e-7, least_price=1e-5, own_units=False)
+
+SHARPER = (Care(retreat=1e-8, least_price=1e-7, own_units=True), Care(retreat=1e-9, least_price=1e-9, own_units=True))
+"""To be tried in order where the usual programs leave a gap: near the largest SINR, which magnifies retreat and prices, and at
+high power to noise."""
+
+LEAST_PRICE = min(care.least_price for care in SHARPER)
+"""Least price of stored evidence."""
+
+SHORT = 1e-9
+"""A design of the sharper programs counts where no user's SINR falls short by more, relative: near the largest SINR a little
+less of it buys much divergence."""
 
 
 class LimitedPower:
     """One problem and SINR target (linear): its cone program is set up once and solved for each direction of u."""
 
-    def __init__(self, problem: RobustProblem, margins: Margins, sinr: float) -> None:
+    def __init__(self, problem: RobustProblem, margins: Margins, sinr: float, care: Care = USUAL) -> None:
         nodes, antennas = problem.nodes, problem.antennas
-        self.problem, self.margins, self.sinr = problem, margins, sinr
+        self.problem, self.margins, self.sinr, self.care = problem, margins, sinr, care
         if problem.limit.joins_antennas:
             self.basis, self.sensing = node_wise_basis(problem), sensing_bases(problem)
         else:
@@ -64,8 +92,9 @@ class LimitedPower:
     def _cones(self, *, fixed_noise: bool) -> GuardedCones:
         problem = self.problem
         guard = guard_of(problem, self.margins, self.basis)
-        sinr = self.sinr * (1.0 + RETREAT) if fixed_noise else self.sinr
-        cones = GuardedCones(guard, sinr, self.sensing, problem.scaled_channels, fixed_noise=fixed_noise)
+        sinr = self.sinr * (1.0 + self.care.retreat) if fixed_noise else self.sinr
+        units = np.maximum(np.linalg.norm(guard.heard, axis=1), 1.0) if self.care.own_units else None
+        cones = GuardedCones(guard, sinr, self.sensing, problem.scaled_channels, fixed_noise=fixed_noise, units=units)
         rows = self.basis.reshape(problem.nodes, problem.antennas, -1)
         for n in range(problem.nodes):
             held = np.flatnonzero(np.abs(rows[n]).max(axis=0) > 0)
@@ -92,15 +121,15 @@ class LimitedPower:
     def evidence(self, cones: GuardedCones, found: ConeSolution) -> Float:
         """What proves a simplex: q [K], prices of the limits (of mean one), and the multipliers that name errors."""
         noise = max(float(found.variables[cones.start["noise"]]), 1e-9)
-        q = [cones.root * max(-float(z[-1]), 0.0) / noise for z in found.multipliers[: self.problem.users]]
+        q = cones.root * np.maximum(cones.noise_multipliers(found.multipliers), 0.0) / noise
         spent = [float(np.linalg.norm(found.variables[columns])) for _, columns in cones.limits]
         prices = [
             max(float(found.multipliers[block][0]), 0.0) / max(norm, 1e-12)
             for (block, _), norm in zip(cones.limits, spent, strict=True)
         ]
-        floored = _floored(np.array(prices))
+        floored = _floored(np.array(prices), self.care.least_price)
         unit = float(floored.mean())
-        return np.concatenate([np.array(q) / unit, floored / unit, np.concatenate(found.multipliers)[: cones.error_rows]])
+        return np.concatenate([q / unit, floored / unit, np.concatenate(found.multipliers)[: cones.error_rows]])
 
     @property
     def evidence_size(self) -> int:
@@ -133,7 +162,7 @@ class LimitedPower:
         """Multipliers in coordinates whose length is the priced power's, and the prices [N, M] of the antennas' powers."""
         problem, limits = self.problem, len(self.cones.limits)
         q, prices = evidence[: problem.users], evidence[problem.users : problem.users + limits]
-        prices = _floored(prices)
+        prices = _floored(prices, LEAST_PRICE)
         # All limits are alike and add up to one.
         each = np.repeat(prices / prices.mean(), problem.nodes * problem.antennas // limits).reshape(
             problem.nodes, problem.antennas
@@ -166,11 +195,11 @@ class LimitedPower:
         return evidence, found.iterations
 
 
-def _floored(prices: Float) -> Float:
+def _floored(prices: Float, least: float) -> Float:
     """Prices of which none is nothing; all alike where none is known."""
     known = np.nan_to_num(prices, nan=0.0, posinf=0.0, neginf=0.0)
     largest = float(np.abs(known).max())
-    return np.maximum(known, LEAST_PRICE * largest) if 1e-200 < largest < 1e200 else np.ones_like(known)
+    return np.maximum(known, least * largest) if 1e-200 < largest < 1e200 else np.ones_like(known)
 
 
 def proven_by_limits(
@@ -214,9 +243,17 @@ class _Search:
         self.solutions.append(found)
         amplitudes = np.maximum(amplitudes, 0.0)
         reached = float(self.problem.divergence(self.problem.power * amplitudes**2))
-        if reached > self.value:
+        if reached > self.value and self._serves(found):
             self.value, self.best = reached, found
         return amplitudes
+
+    def _serves(self, found: ConeSolution) -> bool:
+        """Whether a design of the sharper programs gives every user the SINR; the usual ones keep their retreat for it."""
+        program = self.program
+        if program.care is USUAL:
+            return True
+        reached = guarded_sinr(self.problem, program.margins, program.beams(found))
+        return float(reached.min()) >= program.sinr * (1.0 - SHORT)
 
     def tangent(self, amplitudes: Float) -> Float:
         """Direction of steepest ascent at amplitudes, of unit length."""
@@ -238,6 +275,30 @@ class _Search:
         amplitudes = self.ask(weights)
         if amplitudes is not None and self.value > before * (1.0 + self.step):
             self.climb(amplitudes)
+
+    def sharpen(self, care: Care) -> None:
+        """Ask with more care from here on, for a design and simplices beside those found so far."""
+        program = self.program
+        self.program = LimitedPower(self.problem, program.margins, program.sinr, care)
+        self.program.iterations = program.iterations
+
+    def from_equal_powers(self) -> None:
+        """Climb from equal powers of the nodes."""
+        self.climb(np.linalg.norm(self.problem.steering, axis=1) / np.sqrt(self.problem.nodes))
+
+    def close(self, closed: float) -> float:
+        """Add simplices and designs until the bound is close, or there is no more to ask; the bound."""
+        corner, bound = self.enclose()
+        for _ in range(CUTS):
+            if bound <= self.value * (1.0 + closed):
+                break
+            before = bound, self.value
+            self.climb_if_better(self.tangent(np.sqrt(corner)))
+            corner, bound = self.enclose()
+            if (bound, self.value) == before:
+                # The vertex would be asked for again, and answered as before.
+                break
+        return bound
 
     def enclose(self) -> tuple[Float, float]:
         """The best vertex t [N] of what all simplices so far have in common, and the bound that it is."""
@@ -268,7 +329,7 @@ class _Search:
 
 def _from_equal_powers(problem: RobustProblem, margins: Margins, sinr: float, closed: float = CLOSED) -> _Search:
     search = _Search(LimitedPower(problem, margins, sinr), closed)
-    search.climb(np.linalg.norm(problem.steering, axis=1) / np.sqrt(problem.nodes))
+    search.from_equal_powers()
     return search
 
 
@@ -305,7 +366,8 @@ def solve_with_outer_bound(
     Returns
     -------
     design
-        Its ``dual_bound`` is the largest divergence of any vertex of what the simplices have in common.
+        Its ``dual_bound`` is the largest divergence of any vertex of what the simplices have in common; ``inaccurate`` where
+        the gap exceeds :data:`disac.optim.certificate.GAP_LIMIT`.
     bound_seconds
         Wall time from the first stationary point on.
     """
@@ -315,16 +377,22 @@ def solve_with_outer_bound(
     search = _from_equal_powers(problem, margins, sinr, closed)
     first = time.perf_counter()
     if search.best is None:
-        return search.design(started), 0.0
-    corner, bound = search.enclose()
-    for _ in range(CUTS):
-        if bound <= search.value * (1.0 + closed):
-            break
-        search.climb_if_better(search.tangent(np.sqrt(corner)))
-        corner, bound = search.enclose()
+        refused = search.design(started)
+        if refused.certificate.status == "infeasible":
+            return refused, 0.0
+        for care in SHARPER:
+            search.sharpen(care)
+            search.from_equal_powers()
+        if search.best is None:
+            return refused, 0.0
+    bound = search.close(closed)
+    for care in SHARPER:
+        if bound > search.value * (1.0 + closed):
+            search.sharpen(care)
+            bound = search.close(closed)
     seconds = time.perf_counter() - first
     design = search.design(started)
-    certificate = replace(design.certificate, dual_bound=bound, seconds=design.certificate.seconds - seconds)
+    certificate = replace(design.certificate, dual_bound=bound, seconds=design.certificate.seconds - seconds).judged()
     proof = np.concatenate(search.evidence)
     return replace(
         design, certificate=certificate, least_power=max(share for share, _ in search.simplices), proof=proof

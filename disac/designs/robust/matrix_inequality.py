@@ -23,7 +23,7 @@ from disac.designs.robust.problem import Beams, RobustProblem
 from disac.designs.robust.proofs import common_vertex
 from disac.designs.robust.total_power import RobustDesign, infeasible, unheard
 from disac.designs.robust.worst_moments import Proposed, worst_moments
-from disac.optim.certificate import Certificate
+from disac.optim.certificate import GAP_LIMIT, Certificate
 from disac.optim.conic import solve
 
 Complex = NDArray[np.complex128]
@@ -36,7 +36,7 @@ TOLERANCES: tuple[dict[str, Any], ...] = (
 """To be tried in order: the inequality defeats the solver on a good share of the drops at tight tolerances."""
 
 ROUNDS = 16
-CLOSED = 1e-3
+CLOSED = 0.999 * GAP_LIMIT
 """Relative distance between design and bound at which no further design is asked for."""
 
 
@@ -184,7 +184,8 @@ def solve_inequality(problem: RobustProblem, sinr: float, *, stacked: bool, lift
     Returns
     -------
     RobustDesign
-        ``ok`` within the bound that ``dual_bound`` is, ``infeasible`` with its proof, or ``failed`` where neither was found.
+        ``ok`` where the gap to ``dual_bound`` is within the limit, ``inaccurate`` where it is not, ``infeasible`` with its
+        proof, or ``failed`` where neither was found.
     """
     started = time.perf_counter()
     if problem.unheard_user is not None:

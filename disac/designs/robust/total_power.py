@@ -286,7 +286,7 @@ def judged(
 ) -> Certificate:  # fmt: skip
     """Certificate of beams from themselves: their divergence against a bound from above, and what they violate.
 
-    Of a ``stationary`` point nobody promises that the bound is close.
+    A ``stationary`` point has no bound yet, and its gap is not judged.
     """
     value = float(problem.divergence(beams.beampowers(problem.steering)))
     reached = guarded_sinr(problem, margins, beams)

@@ -1,0 +1,105 @@
+"""What is ``ok`` is within the stated gap: near the largest SINR, at high power to noise, and where nothing closes it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from disac.designs.robust import limited_power
+from disac.designs.robust.guards import LEMMA_1, NODE_BALLS, PHASES, STACKED_BALL, UNGUARDED, Margins
+from disac.designs.robust.limited_power import SHARPER, LimitedPower, solve_with_outer_bound
+from disac.designs.robust.problem import RobustProblem
+from disac.experiments.robust_tradeoff import experiment
+from disac.optim.certificate import GAP_LIMIT
+from tests.disac.robust_cases import problem
+from tests.disac.test_robust_recheck import Options, scenario_of, stored_of
+
+
+def _three_nodes(limit: str, power_db: float = 30.0, realisation: int = 0) -> RobustProblem:
+    return problem(
+        layout__node_count=3, arrays__antennas=6, layout__user_count=3, uncertainty__delta_rad=0.05, power__limit=limit,
+        power__power_to_noise_db=power_db, channel__realisation=realisation, target__lobe_swing_db=6.0,
+    )  # fmt: skip
+
+
+def _largest_sinr(mine: RobustProblem, margins: Margins) -> float:
+    """By bisection on the largest noise that the users stand within the limits."""
+    low, high = -10.0, 60.0
+    for _ in range(34):
+        middle = 0.5 * (low + high)
+        cones = LimitedPower(mine, margins, 10.0 ** (middle / 10.0))._cones(fixed_noise=False)
+        cost = np.zeros(cones.variables)
+        cost[cones.start["noise"]] = 1.0
+        found = cones.program.solve(cost)
+        low, high = (middle, high) if found.variables[cones.start["noise"]] > 1.0 else (low, middle)
+    return float(10.0 ** (low / 10.0))
+
+
+@pytest.mark.parametrize("margins", [NODE_BALLS, LEMMA_1, PHASES], ids=["balls", "lemma 1", "phases"])
+@pytest.mark.parametrize("limit", ["per-node", "per-antenna"])
+def test_the_gap_is_closed_next_to_the_largest_sinr(margins: Margins, limit: str) -> None:
+    """One hundredth of a per cent below it. The bounds must not cross the values that less SINR allows."""
+    mine = _three_nodes(limit)
+    top = _largest_sinr(mine, margins)
+    found = [solve_with_outer_bound(mine, margins, top * (1.0 - below))[0] for below in (1e-3, 1e-4)]
+    for design in found:
+        assert design.certificate.status == "ok", design.certificate.message
+        assert -1e-9 <= design.certificate.relative_gap <= GAP_LIMIT
+        assert design.certificate.sinr_violation <= 1e-9
+    assert found[1].certificate.value <= found[0].certificate.dual_bound
+    assert solve_with_outer_bound(mine, margins, top * (1.0 + 1e-4))[0].certificate.status == "infeasible"
+
+
+@pytest.mark.parametrize("margins", [UNGUARDED, STACKED_BALL, PHASES], ids=["none", "one ball", "phases"])
+@pytest.mark.parametrize("limit", ["per-node", "per-antenna"])
+def test_the_gap_is_closed_at_100_db(margins: Margins, limit: str) -> None:
+    """The users need next to no power, and the divergence in units of it is that of 80 dB, where the solver has less to do."""
+    found, quieter = (solve_with_outer_bound(_three_nodes(limit, db), margins, 100.0)[0].certificate for db in (100.0, 80.0))
+    for certificate in (found, quieter):
+        assert certificate.status == "ok", certificate.message
+        assert -1e-9 <= certificate.relative_gap <= GAP_LIMIT
+    assert found.value <= quieter.dual_bound * (1.0 + 1e-6)
+    assert quieter.value <= found.dual_bound * (1.0 + 1e-6)
+
+
+@pytest.mark.parametrize("care", SHARPER, ids=["sharper", "sharpest"])
+def test_the_units_of_the_rows_change_no_result(care: limited_power.Care) -> None:
+    mine = _three_nodes("per-antenna")
+    for margins in (NODE_BALLS, PHASES, LEMMA_1):
+        reached = []
+        for each in (limited_power.USUAL, care):
+            program = LimitedPower(mine, margins, 30.0, each)
+            found, amplitudes = program.furthest(np.ones(3))
+            share, reach = program.simplex(program.evidence(program.cones, found))
+            assert share + (amplitudes**2 / reach).sum() == pytest.approx(1.0, abs=1e-5)
+            reached.append(np.concatenate([amplitudes, [share], reach]))
+        np.testing.assert_allclose(reached[1], reached[0], rtol=1e-4)
+
+
+def test_a_gap_that_stays_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Positive control: without more simplices and sharper programs the design next to the largest SINR is not ``ok``."""
+    mine = _three_nodes("per-antenna")
+    sinr = _largest_sinr(mine, NODE_BALLS) * (1.0 - 1e-4)
+    monkeypatch.setattr(limited_power, "SHARPER", ())
+    certificate = solve_with_outer_bound(mine, NODE_BALLS, sinr)[0].certificate
+    assert certificate.status == "inaccurate"
+    assert certificate.message == f"Delivered, but the relative gap {certificate.relative_gap:.1e} exceeds 1e-03."
+    assert certificate.relative_gap > 1e-2
+
+
+def test_a_stored_gap_above_the_limit_is_noticed() -> None:
+    scenario, options = scenario_of(10.0, 0.05, "per-node"), Options(draws=100, robustness="lemma1")
+    stored = stored_of(scenario, options)
+    assert experiment.recheck(scenario, options, stored) == []
+    # Less power at the target: a design of its own, further from the bound.
+    said = experiment.recheck(scenario, options, stored | {"sensing_covariance": 0.99 * stored["sensing_covariance"]})
+    assert any("the gap to the bound is" in sentence and "'ok'" in sentence for sentence in said)
+
+
+def test_the_reference_of_one_ball_leaves_a_gap_and_says_so() -> None:
+    """Its multipliers, as CVXPY has them, bound this drop to half a per cent only."""
+    options = Options(draws=100, robustness="s-procedure-stacked", solver="reference")
+    stored = stored_of(scenario_of(10.0, 0.05), options)
+    assert stored["relative_gap"] > GAP_LIMIT
+    assert stored["status"] == "inaccurate"
+    assert "exceeds 1e-03" in stored["message"]
