@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from disac.designs.robust import limited_power
+from disac.designs.robust import cones, limited_power
 from disac.designs.robust.guards import LEMMA_1, NODE_BALLS, PHASES, STACKED_BALL, UNGUARDED, Margins
 from disac.designs.robust.limited_power import SHARPER, LimitedPower, solve_with_outer_bound
 from disac.designs.robust.problem import RobustProblem
@@ -71,6 +71,25 @@ def test_the_units_of_the_rows_change_no_result(care: limited_power.Care) -> Non
             program = LimitedPower(mine, margins, 30.0, each)
             found, amplitudes = program.furthest(np.ones(3))
             share, reach = program.simplex(program.evidence(program.cones, found))
+            assert share + (amplitudes**2 / reach).sum() == pytest.approx(1.0, abs=1e-5)
+            reached.append(np.concatenate([amplitudes, [share], reach]))
+        np.testing.assert_allclose(reached[1], reached[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("limit", ["per-node", "per-antenna"])
+def test_amplitudes_as_variables_change_no_result(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The optimum is the same; the evidence of either program proves the same simplex, read by the other one."""
+    mine = _three_nodes(limit)
+    plain = LimitedPower(mine, PHASES, 30.0)
+    monkeypatch.setattr(cones, "SPLIT_FROM", 0)
+    split = LimitedPower(mine, PHASES, 30.0)
+    assert split.cones.variables == plain.cones.variables + 2 * 3 * 3 * 3
+    assert split.evidence_size == plain.evidence_size
+    for weights in (np.ones(3), np.array([1.0, 0.1, 0.3])):
+        reached = []
+        for program, reader in ((plain, split), (split, plain)):
+            found, amplitudes = program.furthest(weights)
+            share, reach = reader.simplex(program.evidence(program.cones, found))
             assert share + (amplitudes**2 / reach).sum() == pytest.approx(1.0, abs=1e-5)
             reached.append(np.concatenate([amplitudes, [share], reach]))
         np.testing.assert_allclose(reached[1], reached[0], rtol=1e-4)

@@ -19,11 +19,18 @@ Float = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 
+SPLIT_FROM = 1000
+"""Entries of all users' beams from which on what users hear of each node has variables of its own, where phases are guarded:
+many cones share these amplitudes, and a matrix that repeats the channels in each of them is dense (N = 8, M = 32, K = 8: half
+the time)."""
+
+
 class GuardedCones:
     """Variables and rows of users' beams and, where ``sensing`` bases are given, of every node's sensing beam.
 
     Variables, in order: users' beams (Re, Im) in the guard's coordinates, sensing beams in theirs, the noise amplitude nu,
-    then the moduli. ``limits`` are sets of beam variables with the power that each may carry.
+    then the moduli, and in large programs what each user hears of each beam from each node. ``limits`` are sets of beam
+    variables with the power that each may carry.
 
     Parameters
     ----------
@@ -48,6 +55,7 @@ class GuardedCones:
     ) -> None:  # fmt: skip
         self.guard, self.root, self.fixed_noise = guard, float(np.sqrt(sinr)), fixed_noise
         self.units = np.ones(len(guard.heard)) if units is None else units
+        self._splits = bool(guard.arc_rad > 0) and guard.heard.size >= SPLIT_FROM
         self._written = replace(
             guard, heard=guard.heard / self.units[:, np.newaxis], node_heard=guard.node_heard / self.units[:, np.newaxis],
             radius=guard.radius / self.units, sensing_radius=guard.sensing_radius / self.units,
@@ -66,6 +74,7 @@ class GuardedCones:
             "parts": self.nodes * self.users if arc else 0,
             "leaks": 0 if sensing is None else self.users * self.nodes,
             "norms": 0 if sensing is None or not guard.sensing_radius.any() else self.nodes,
+            "heard": 2 * self.nodes * self.users**2 if self._splits else 0,
         }
         ends = np.cumsum(list(counts.values()))
         self.start = dict(zip(counts, [0, *(int(end) for end in ends)], strict=False))
@@ -74,7 +83,8 @@ class GuardedCones:
         self.variables = int(ends[-1])
         self._sinr_rows()
         for p, (k, j) in enumerate(self.pairs):
-            self.program.second_order([self.start["amplitudes"] + p, *self.beam(j)], modulus(self._written.heard[k]))
+            columns, rows = self._received(k, j)
+            self.program.second_order(*modulus_of(self.start["amplitudes"] + p, columns, rows))
         for b, block in enumerate(guard.blocks):
             for j in range(self.users):
                 picked = np.concatenate([self.beam(j)[block], self.beam(j)[self.size + block]])
@@ -90,6 +100,8 @@ class GuardedCones:
         """How many multipliers, the first, name errors."""
         self.limits: list[tuple[int, Index]] = []
         """Block and columns of every limit of power."""
+        if self._splits:
+            self._heard_rows()
         if fixed_noise:
             self.program.equal([self.start["noise"]], np.ones((1, 1)), np.ones(1))
 
@@ -132,8 +144,9 @@ class GuardedCones:
             columns: list[int] = [self.start["noise"]]
             entries: list[Float] = [self.root / self.units[k] * unit[-1]]
             if not arc:
-                columns += list(self.beam(k))
-                entries += list(np.outer(_real_row(guard.heard[k]), unit[0]))
+                own, rows = self._received(k, k)
+                columns += list(own)
+                entries += list(np.outer(rows[0], unit[0]))
             for i, p in enumerate(others):
                 columns.append(self.start["amplitudes"] + p)
                 entries.append(self.root * unit[1 + i])
@@ -158,19 +171,43 @@ class GuardedCones:
                     entries.append(self.root * guard.sensing_radius[n, k] * unit[1 + len(others) + n])
             self.program.second_order(columns, np.array(entries).T)
 
+    def _heard(self, node: int, hearing: int, user: int) -> Index:
+        """Columns of what a user hears of one beam from one node, Re and Im."""
+        start = self.start["heard"] + 2 * ((node * self.users + hearing) * self.users + user)
+        return np.arange(start, start + 2)
+
+    def _received_from(self, node: int, hearing: int, user: int) -> tuple[Index, Float]:
+        """Columns, and rows (Re, Im) over them, of what a user hears of one beam from one node."""
+        if self._splits:
+            return self._heard(node, hearing, user), np.eye(2)
+        return self.beam(user), modulus(self._written.node_heard[node, hearing])[1:, 1:]
+
+    def _received(self, hearing: int, user: int) -> tuple[Index, Float]:
+        """Columns, and rows (Re, Im) over them, of what a user hears of one beam from all nodes."""
+        if self._splits:
+            parts = [self._heard(n, hearing, user) for n in range(self.nodes)]
+            return np.concatenate(parts), np.tile(np.eye(2), self.nodes)
+        return self.beam(user), modulus(self._written.heard[hearing])[1:, 1:]
+
+    def _heard_rows(self) -> None:
+        """What each user hears of each beam from each node, as variables of their own."""
+        for n, k, j in np.ndindex(self.nodes, self.users, self.users):
+            rows = np.hstack([-np.eye(2), modulus(self._written.node_heard[n, k])[1:, 1:]])
+            self.program.equal(np.concatenate([self._heard(n, k, j), self.beam(j)]), rows, np.zeros(2))
+
     def _arc_rows(self) -> None:
         guard, users, pairs = self._written, self.users, self.pairs
         cosine, sine = np.cos(guard.arc_rad), np.sin(guard.arc_rad)
         for n in range(self.nodes):
             for p, (k, j) in enumerate(pairs):
-                column = self.start["margins"] + n * len(pairs) + p
-                self.program.second_order([column, *self.beam(j)], modulus(guard.node_heard[n, k]))
+                columns, rows = self._received_from(n, k, j)
+                self.program.second_order(*modulus_of(self.start["margins"] + n * len(pairs) + p, columns, rows))
         for n in range(self.nodes):
             for k in range(users):
-                real, imaginary = modulus(guard.node_heard[n, k])[1:, 1:]
+                columns, (real, imaginary) = self._received_from(n, k, k)
                 rows = np.stack([cosine * real + sine * imaginary, cosine * real - sine * imaginary, real / cosine])
                 rows = np.concatenate([-np.ones((3, 1)), rows], axis=1)
-                self.program.nonnegative([self.start["parts"] + n * users + k, *self.beam(k)], rows)
+                self.program.nonnegative([self.start["parts"] + n * users + k, *columns], rows)
 
     def _leak_rows(self, sensing: Complex, channels: Complex) -> None:
         heard = channels @ sensing.conj()
@@ -248,6 +285,14 @@ def modulus(vector: Complex) -> Float:
     rows[1, 1:] = _real_row(vector)
     rows[2, 1:] = np.concatenate([-vector.imag, vector.real])
     return rows
+
+
+def modulus_of(column: int, columns: Index, rows: Float) -> tuple[Index, Float]:
+    """Columns and rows of ``e >= |y|`` for e in ``column``, and y from rows (Re, Im) over ``columns``."""
+    bound = np.zeros((3, 1 + len(columns)))
+    bound[0, 0] = 1.0
+    bound[1:, 1:] = rows
+    return np.concatenate([[column], columns]), bound
 
 
 def direction(multiplier: Float) -> Complex:
