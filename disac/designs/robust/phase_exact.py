@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.designs.robust.guards import arc_guarded
+from disac.designs.robust.phase_climb import climbed
 from disac.designs.robust.phase_cuts import SHARPER, BarrierProgram, Coordinates, Cuts
 from disac.designs.robust.problem import Beams, RobustProblem
 from disac.designs.robust.proofs import common_vertex, proven_together
@@ -30,7 +31,7 @@ from disac.optim.certificate import GAP_LIMIT, Certificate
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
-ROUNDS = 16
+ROUNDS = 60
 CLOSED = 1e-4
 """Relative distance between design and bound at which no further design is asked for."""
 
@@ -40,6 +41,12 @@ SHARPEST = 1e13
 
 EXACT = 2e-6
 """Relative distance from the optimum for the cuts so far at which a program ends."""
+
+CLIMBS = 30
+MORE_CUTS = 8
+DRAWS = 4
+GAIN = 1e-5
+"""Relative gain of the divergence below which a climb ends."""
 
 SPLITS = 20
 ASSURED = 3e-7
@@ -71,6 +78,9 @@ class _Search:
         self.cuts = Cuts(np.arange(users), np.zeros((users, nodes)))
         self.best: Beams | None = None
         self.value, self.steps = -np.inf, 0
+        self.covariances: tuple[Complex, Complex] | None = None
+        self.lifted = 0.0
+        """Largest divergence of covariances met, whatever their rank: where the bound is as low it gets no lower."""
         # No users at all: what the power alone can put on the target.
         self.evidence = [(np.ones(len(self.frame.limits)), self.cuts, np.zeros(users))]
 
@@ -106,7 +116,59 @@ class _Search:
         kept = q > 1e-9 * q.max()
         self.evidence.append((program.prices, Cuts(self.cuts.user[kept], self.cuts.phases[kept]), q[kept]))
         if covariances is not None and program.value > 0.0:
+            t = np.real(np.einsum("ns,nst,nt->n", self.frame.target.conj(), covariances[1], self.frame.target))
+            lifted = float(self.problem.divergence(self.problem.power * np.maximum(t, 0.0)))
+            if lifted > self.lifted:
+                self.lifted, self.covariances = lifted, covariances
             self.keep(self.split(_principal(covariances[0]), *_sensing(covariances[1]), weights))
+
+    def climb(self, beams: Beams | None) -> None:
+        """Cones from given beams, again and again, until a step gains next to nothing."""
+        frame, problem, value = self.frame, self.problem, 0.0
+        for _ in range(CLIMBS):
+            if beams is None:
+                return
+            self.keep(beams)
+            t = beams.beampowers(problem.steering)
+            reached = float(problem.divergence(t))
+            if reached <= value * (1.0 + GAIN):
+                return
+            value, scale = reached, 1.0 / np.sqrt(problem.power)
+            users = scale * beams.users.reshape(problem.users, -1) @ frame.basis.conj()
+            sensing = scale * np.einsum("nms,nm->ns", frame.sensing.conj(), beams.sensing)
+            slope = problem.echoes.gradient(t)
+            found = climbed(frame, self.sinr, self.cuts, users, sensing, np.sqrt(t) * slope)
+            if found is None:
+                return
+            for _ in range(MORE_CUTS):
+                worst = least_forms(self._forms(found[0]), arc_guarded(problem), 1e-7)
+                leaked = np.abs(np.einsum("nks,ns->kn", frame.leaks.conj(), found[1])) ** 2
+                short = np.flatnonzero(worst.value - leaked.sum(axis=1) < 1.0 - 1e-5)
+                if not len(short):
+                    break
+                self.cuts = self.cuts.joined(Cuts(short, worst.phases[short]))
+                following = climbed(frame, self.sinr, self.cuts, users, sensing, np.sqrt(t) * slope)
+                if following is None:
+                    break
+                found = following
+            lit = np.sum(np.abs(found[1]) ** 2, axis=1)
+            beams = self.split(_unit(found[0]), _unit(found[1]), lit > DIM * lit.max(), slope)
+
+    def _forms(self, users: Complex) -> Complex:
+        return user_forms(np.einsum("nkd,jd->nkj", self.frame.heard.conj(), users), self.sinr)
+
+    def draw(self, seed: int) -> Beams | None:
+        """Beams drawn at random from the best covariances, with powers that serve."""
+        if self.covariances is None:
+            return None
+        users, sensing = self.covariances
+        random = np.random.default_rng(seed)
+        normal = random.standard_normal((2, *users.shape[:2]))
+        values, vectors = np.linalg.eigh(users)
+        roots = vectors * np.sqrt(np.maximum(values, 0.0))[:, np.newaxis]
+        t = np.real(np.einsum("ns,nst,nt->n", self.frame.target.conj(), sensing, self.frame.target))
+        weights = self.problem.echoes.gradient(self.problem.power * np.maximum(t, 0.0))
+        return self.split(_unit(np.einsum("kde,ke->kd", roots, normal[0] + 1j * normal[1])), *_sensing(sensing), weights)
 
     def keep(self, beams: Beams | None) -> None:
         """Beams that are better than the best so far take their place."""
@@ -166,6 +228,10 @@ def _principal(covariances: Complex) -> Complex:
     return np.linalg.eigh(covariances)[1][..., -1]
 
 
+def _unit(beams: Complex) -> Complex:
+    return np.asarray(beams / np.maximum(np.linalg.norm(beams, axis=-1, keepdims=True), 1e-300), dtype=np.complex128)
+
+
 def _sensing(covariances: Complex) -> tuple[Complex, NDArray[np.bool_]]:
     """First eigenvectors of sensing covariances, and which of them carry power."""
     power = np.real(np.trace(covariances, axis1=1, axis2=2))
@@ -184,14 +250,22 @@ def solve_phase_exact(problem: RobustProblem, sinr: float) -> RobustDesign:
         at named phases that no covariances satisfy, or ``failed`` where neither was found.
     """
     started = time.perf_counter()
-    search, before = _Search(problem, sinr), np.inf
+    search, asked = _Search(problem, sinr), np.zeros((0, problem.nodes))
     for _ in range(ROUNDS):
         simplices = search.simplices()
         corner, bound = common_vertex(problem, simplices)
-        if max(share for share, _ in simplices) > 1.0 or bound <= max(search.value, 0.0) * (1.0 + CLOSED) or not bound < before:
+        if max(share for share, _ in simplices) > 1.0 or bound <= search.lifted * (1.0 + CLOSED):
             break
-        before = bound
+        # A vertex that was not cut off would ask for the same design again.
+        if (np.abs(asked - corner).max(axis=1, initial=0.0) <= 1e-9 * corner.max()).any():
+            break
+        asked = np.vstack([asked, corner])
         search.ask(problem.echoes.gradient(problem.power * corner))
+    if bound > search.value * (1.0 + CLOSED):
+        search.climb(search.best)
+    for seed in range(DRAWS):
+        if bound > search.value * (1.0 + GAP_LIMIT):
+            search.climb(search.draw(seed))
     proof = flat(search.evidence)
     need, bound = proven_by_phases(problem, sinr, proof)
     seconds = time.perf_counter() - started
