@@ -21,6 +21,7 @@ CHOICES: list[dict[str, Any]] = [
     {"robustness": "lemma1", "solver": "policy-iteration"},
     {"robustness": "phase", "angles": "max-min"},
     {"robustness": "norm-ball", "angles": "max-min"},
+    {"robustness": "phase-exact"},
     {"robustness": "s-procedure-stacked"},
     {"robustness": "s-procedure", "solver": "reference"},
     {"robustness": "lemma1", "angles": "paper"},

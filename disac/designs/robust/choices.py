@@ -20,6 +20,7 @@ from disac.designs.robust.design import Delivered
 from disac.designs.robust.guards import LEMMA_1, NODE_BALLS, PHASES, STACKED_BALL, UNGUARDED, Margins
 from disac.designs.robust.limited_power import proven_by_limits, solve_with_outer_bound
 from disac.designs.robust.matrix_inequality import solve_inequality
+from disac.designs.robust.phase_exact import judged_phases, proven_by_phases, solve_phase_exact
 from disac.designs.robust.policy_iteration import proven_by_beams, solve_by_policy_iteration
 from disac.designs.robust.problem import Beams, RobustProblem
 from disac.designs.robust.total_power import judged, proven_by_cones, solve_total_power
@@ -29,7 +30,7 @@ from disac.power_limits import TOTAL
 
 Float = NDArray[np.float64]
 
-RobustnessName = Literal["none", "lemma1", "norm-ball", "stacked-ball", "phase", "s-procedure", "s-procedure-stacked"]
+RobustnessName = Literal["none", "lemma1", "norm-ball", "stacked-ball", "phase", "phase-exact", "s-procedure", "s-procedure-stacked"]
 """How options and files name a choice."""
 
 Method = Literal["cones", "policy-iteration", "reference"]
@@ -205,6 +206,27 @@ class ByInequality(Robustness):
         return judged_inequality(problem, sinr, beams, bound, stacked=self.stacked)
 
 
+@dataclass(frozen=True)
+class ByPhases(Robustness):
+    """Every phase error of the nodes, exactly, under any power limit."""
+
+    def design(self, problem: RobustProblem, sinr: float, method: Method = "cones") -> Delivered:
+        """See :meth:`Robustness.design`."""
+        if method != "cones":
+            raise ValueError(f"'{self.name}' has no method '{method}'")
+        return Delivered(solve_phase_exact(problem, sinr))
+
+    def prove(
+        self, problem: RobustProblem, sinr: float, method: Method, user_dual: Float, proof: Float
+    ) -> tuple[float, float]:  # fmt: skip
+        """See :meth:`Robustness.prove`."""
+        return proven_by_phases(problem, sinr, proof)
+
+    def judge(self, problem: RobustProblem, sinr: float, beams: Beams, bound: float) -> Certificate:
+        """See :meth:`Robustness.judge`."""
+        return judged_phases(problem, sinr, beams, bound)
+
+
 _OF_BALLS: tuple[Method, ...] = ("cones", "policy-iteration")
 _EXACT: tuple[Method, ...] = ("cones", "reference")
 
@@ -213,12 +235,13 @@ LEMMA_1_TERMS = ByMargins("lemma1", BALL_ERRORS, _OF_BALLS, 0.1, LEMMA_1)
 NORM_BALL = ByMargins("norm-ball", BALL_ERRORS, _OF_BALLS, 0.1, NODE_BALLS)
 ONE_BALL = ByMargins("stacked-ball", STACKED_ERRORS, _OF_BALLS, 0.1, STACKED_BALL)
 PHASE = ByMargins("phase", PHASE_ERRORS, ("cones",), 0.1, PHASES)
+EXACT_PHASES = ByPhases("phase-exact", PHASE_ERRORS, ("cones",), 1.0)
 EXACT_BALLS = ByInequality("s-procedure", BALL_ERRORS, _EXACT, 2.0, stacked=False)
 EXACT_BALL = ByInequality("s-procedure-stacked", STACKED_ERRORS, _EXACT, 2.0, stacked=True)
 
 CHOICES: dict[str, Robustness] = {
     choice.name: choice
-    for choice in (NONE, LEMMA_1_TERMS, NORM_BALL, ONE_BALL, PHASE, EXACT_BALLS, EXACT_BALL)
+    for choice in (NONE, LEMMA_1_TERMS, NORM_BALL, ONE_BALL, PHASE, EXACT_PHASES, EXACT_BALLS, EXACT_BALL)
 }  # fmt: skip
 
 

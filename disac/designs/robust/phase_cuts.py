@@ -65,7 +65,7 @@ class Coordinates:
 
     def __init__(self, problem: RobustProblem) -> None:
         nodes, antennas = problem.nodes, problem.antennas
-        if problem.limit == "per-antenna":
+        if not problem.limit.joins_antennas:
             self.basis = np.eye(nodes * antennas, dtype=np.complex128)
             self.sensing = np.broadcast_to(np.eye(antennas, dtype=np.complex128), (nodes, antennas, antennas))
         else:
@@ -75,9 +75,9 @@ class Coordinates:
         self.leaks = np.einsum("nkm,nms->nks", problem.scaled_channels, self.sensing.conj())
         self.target = np.einsum("nm,nms->ns", problem.steering.conj(), self.sensing.conj())
         size = self.sensing.shape[2]
-        if problem.limit == "total":
+        if problem.limit.joins_nodes:
             self.priced, self.sensing_priced = np.ones((1, self.basis.shape[1])), np.ones((1, nodes, size))
-        elif problem.limit == "per-node":
+        elif problem.limit.joins_antennas:
             self.priced = (np.abs(self.by_node) ** 2).sum(axis=1).round()
             self.sensing_priced = np.repeat(np.eye(nodes)[:, :, np.newaxis], size, axis=2)
         else:
@@ -118,7 +118,7 @@ class Coordinates:
         signs = np.where(cuts.user == np.arange(users)[:, np.newaxis], 1.0 / sinr, -1.0)
         charged = np.einsum("ki,id,ie->kde", signs * q, vectors, vectors.conj(), optimize=True)
         # Where no power serves the eigenvalue is not positive; rounding must not be what says so.
-        scale = 1e-12 * float(q @ (np.abs(vectors) ** 2).sum(axis=1))
+        scale = 1e-12 * float(q @ (1.0 + (np.abs(vectors) ** 2).sum(axis=1)))
         most = max(float(np.linalg.eigvalsh(charged)[:, -1].max()), scale) if q.any() else 1.0
         total = np.bincount(cuts.user, weights=q, minlength=users) / most
         matrices = np.einsum("k,nks,nkt->nst", total, self.leaks, self.leaks.conj())

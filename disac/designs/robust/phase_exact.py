@@ -24,7 +24,7 @@ from disac.designs.robust.phase_climb import climbed
 from disac.designs.robust.phase_cuts import SHARPER, BarrierProgram, Coordinates, Cuts
 from disac.designs.robust.problem import Beams, RobustProblem
 from disac.designs.robust.proofs import common_vertex, proven_together
-from disac.designs.robust.total_power import RobustDesign, power_share
+from disac.designs.robust.total_power import RobustDesign, power_share, unheard
 from disac.metrics.worst_phases import least_forms, proven_noise_under_phases, user_forms
 from disac.optim.certificate import GAP_LIMIT, Certificate
 
@@ -250,6 +250,10 @@ def solve_phase_exact(problem: RobustProblem, sinr: float) -> RobustDesign:
         at named phases that no covariances satisfy, or ``failed`` where neither was found.
     """
     started = time.perf_counter()
+    if problem.unheard_user is not None:
+        alone = Cuts(np.array([problem.unheard_user]), np.zeros((1, problem.nodes)))
+        evidence = [(np.ones(len(Coordinates(problem).limits)), alone, np.ones(1))]
+        return unheard(problem, time.perf_counter() - started, proof=flat(evidence))
     search, asked = _Search(problem, sinr), np.zeros((0, problem.nodes))
     for _ in range(ROUNDS):
         simplices = search.simplices()

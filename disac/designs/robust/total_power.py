@@ -136,7 +136,10 @@ def infeasible(
     need: float, seconds: float, user_dual: Float | None = None, proof: Float | None = None, iterations: int = -1
 ) -> RobustDesign:  # fmt: skip
     """The proof that no beams serve the users as the choice guards them: they need at least ``need`` times the power."""
-    sentence = f"No beams give every user the SINR as it is guarded: they take at least {need:.4g} times the power (checked)."
+    sentence = (
+        "No beams give every user the SINR as the choice guards it, its margins included: "
+        f"they take at least {need:.4g} times the power (checked)."
+    )
     refused = Certificate("infeasible", sentence, dual_bound=0.0, iterations=iterations, seconds=seconds, maximised=True)
     return RobustDesign(refused, user_dual=user_dual, least_power=need, proof=proof)
 

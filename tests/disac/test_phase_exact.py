@@ -1,0 +1,157 @@
+"""Phases guarded exactly: against an independent semidefinite program on a dense grid of phases, and against what margins miss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from disac.designs.robust.choices import EXACT_PHASES, PHASE
+from disac.designs.robust.phase_exact import proven_by_phases, solve_phase_exact
+from disac.designs.robust.problem import RobustProblem
+from disac.metrics.worst_phases import form_values, least_forms
+from disac.metrics.worst_sinr import worst_sinr_under_phases
+from disac.units import db_to_linear
+from tests.disac.robust_cases import problem
+
+
+def small(nodes: int, antennas: int, users: int, delta: float, realisation: int, **other: Any) -> RobustProblem:
+    return problem(
+        layout__node_count=nodes, arrays__antennas=antennas, layout__user_count=users, uncertainty__delta_rad=delta,
+        channel__realisation=realisation, **other,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 4])
+@pytest.mark.parametrize("delta", [0.1, 0.6, 1.4])
+def test_the_least_form_is_below_a_dense_search_and_proven(nodes: int, delta: float) -> None:
+    random = np.random.default_rng(nodes)
+    parts = random.standard_normal((6, 4, nodes)) + 1j * random.standard_normal((6, 4, nodes))
+    sign = np.array([3.0, -1.0, -1.0, -1.0])
+    forms = np.einsum("j,fjn,fjm->fnm", sign, parts, parts.conj())
+    found = least_forms(forms, delta)
+    each = {2: 1001, 3: 81, 4: 21}[nodes]
+    grid = np.stack(np.meshgrid(*[np.linspace(-delta, delta, each)] * (nodes - 1), indexing="ij"), axis=-1).reshape(-1, nodes - 1)
+    size = np.abs(forms).sum(axis=(1, 2))
+    np.testing.assert_allclose(form_values(forms, found.phases), found.value, rtol=0, atol=1e-12 * size.max())
+    assert (np.abs(found.phases) <= delta + 1e-15).all()
+    assert (found.value - found.proven <= 2e-10 * size).all()
+    for n in range(nodes):
+        # Some node stands at the limit in a least point.
+        phases = np.insert(grid, n, delta, axis=1)
+        dense = form_values(forms[:, np.newaxis], np.broadcast_to(phases, (len(forms), *phases.shape))).min(axis=1)
+        assert (found.proven <= dense + 1e-12 * size).all()
+
+
+@pytest.mark.parametrize(
+    ("antennas", "users", "delta", "sinr_db", "realisation", "least"),
+    [(4, 5, 0.2, 10.0, 0, 0.001745), (4, 5, 0.2, 10.0, 2, 0.000916), (6, 6, 0.1, 15.0, 0, None), (6, 6, 0.1, 15.0, 2, None)],
+)
+def test_exact_phases_reach_what_margins_miss(
+    antennas: int, users: int, delta: float, sinr_db: float, realisation: int, least: float | None
+) -> None:
+    mine = small(2, antennas, users, delta, realisation, layout__separation_deg=120.0)
+    sinr = db_to_linear(sinr_db)
+    exact, margins = EXACT_PHASES.design(mine, sinr).design, PHASE.design(mine, sinr).design
+    assert exact.certificate.status == "ok"
+    assert exact.certificate.relative_gap <= 1e-4
+    if least is not None:
+        assert exact.certificate.value >= least - 5e-7
+    assert exact.certificate.value >= 1.02 * margins.certificate.value
+    assert exact.beams is not None
+    heard = (mine.channels, exact.beams.users, exact.beams.sensing, mine.noise_power, delta)
+    assert worst_sinr_under_phases(*heard).min() >= sinr * (1.0 - 1e-9)
+
+
+def _dense_bound(mine: RobustProblem, sinr: float, weights: np.ndarray, points: int) -> float | None:
+    """Largest ``sum_n c_n t_n`` of covariances in full coordinates on a grid of phases, over the power; None if there are none."""
+    import cvxpy as cp
+
+    nodes, users, antennas = mine.scaled_channels.shape
+    size = nodes * antennas
+    own = [cp.Variable((size, size), hermitian=True) for _ in range(users)]
+    lit = [cp.Variable((antennas, antennas), hermitian=True) for _ in range(nodes)]
+    limits = [x >> 0 for x in [*own, *lit]]
+    limits.append(cp.real(sum(cp.trace(x) for x in [*own, *lit])) <= 1.0)
+    delta = mine.phase_error_rad
+    axis = np.linspace(-2.0 * delta, 2.0 * delta, points)
+    apart = np.stack(np.meshgrid(*[axis] * (nodes - 1), indexing="ij"), axis=-1).reshape(-1, nodes - 1)
+    phases = np.insert(apart, 0, 0.0, axis=1)
+    phases = phases[np.ptp(phases, axis=1) <= 2.0 * delta + 1e-12]
+    for k in range(users):
+        form = own[k] / sinr - sum(own[j] for j in range(users) if j != k)
+        leaks = sum(
+            cp.real(mine.scaled_channels[n, k].conj() @ lit[n] @ mine.scaled_channels[n, k]) for n in range(nodes)
+        )  # fmt: skip
+        for phi in phases:
+            h = (np.exp(1j * phi)[:, np.newaxis] * mine.scaled_channels[:, k]).reshape(-1)
+            limits.append((cp.real(h.conj() @ form @ h) - leaks - 1.0) / 100.0 >= 0)
+    scale = float((weights * np.linalg.norm(mine.steering, axis=1) ** 2).max())
+    reached = sum(
+        weights[n] / scale * cp.real(mine.steering[n] @ lit[n] @ mine.steering[n].conj()) for n in range(nodes)
+    )  # fmt: skip
+    program = cp.Problem(cp.Maximize(reached), limits)
+    program.solve(solver="CLARABEL", max_threads=1)
+    return None if program.status != "optimal" else scale * float(program.value)
+
+
+def _agrees_with_a_dense_search(nodes: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    mine = small(nodes, int(random.integers(2, 4)), 2, float(random.uniform(0.05, 0.8)), seed, layout__separation_deg=60.0)
+    sinr = db_to_linear(float(random.uniform(0.0, 12.0)))
+    design = solve_phase_exact(mine, sinr)
+    best = 0.0
+    for n in range(nodes):
+        reached = _dense_bound(mine, sinr, np.eye(nodes)[n], 25 if nodes == 2 else 9)
+        if reached is not None:
+            best = max(best, float(mine.divergence(mine.power * reached * np.eye(nodes)[n])))
+    if design.certificate.status == "infeasible":
+        assert best <= 1e-6
+        return
+    assert design.certificate.status == "ok"
+    # The grid leaves phases out, so that its optimum is above that of all phases; ours may share power among nodes.
+    assert design.certificate.value <= best * (1.0 + 1e-3)
+    assert design.certificate.value >= best * (1.0 - 1e-3)
+
+
+@pytest.mark.parametrize(("nodes", "seed"), [(2, 0), (2, 1), (3, 2)])
+def test_exact_phases_agree_with_a_dense_search(nodes: int, seed: int) -> None:
+    _agrees_with_a_dense_search(nodes, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nodes", [2, 3])
+@pytest.mark.parametrize("seed", range(50))
+def test_exact_phases_agree_with_a_dense_search_on_100_problems(nodes: int, seed: int) -> None:
+    _agrees_with_a_dense_search(nodes, 100 + seed)
+
+
+@pytest.mark.parametrize("limit", ["total", "per-node", "per-antenna"])
+def test_what_cannot_be_served_comes_with_multipliers_that_prove_it(limit: str) -> None:
+    mine = small(2, 2, 3, 1.0, 0, power__limit=limit)
+    design = solve_phase_exact(mine, db_to_linear(20.0))
+    assert design.certificate.status == "infeasible"
+    assert "for all phase errors" in design.certificate.message
+    assert design.proof is not None
+    least, bound = proven_by_phases(mine, db_to_linear(20.0), design.proof)
+    assert least == pytest.approx(design.least_power)
+    assert least > 1.0
+    assert bound == 0.0
+
+
+@pytest.mark.parametrize("limit", ["total", "per-node", "per-antenna"])
+def test_no_numbers_prove_less_than_what_is_reached(limit: str) -> None:
+    mine, sinr = small(3, 3, 2, 0.3, 1, power__limit=limit), db_to_linear(10.0)
+    design = solve_phase_exact(mine, sinr)
+    assert design.certificate.status == "ok"
+    assert design.proof is not None
+    random = np.random.default_rng(0)
+    for scale in (1e-3, 1e-1, 1.0, 1e3):
+        noise = random.standard_normal(design.proof.size)
+        noise[0] = 0.0
+        least, bound = proven_by_phases(mine, sinr, design.proof + scale * noise * np.abs(design.proof).mean())
+        assert least < 1.0
+        assert bound >= design.certificate.value * (1.0 - 1e-9)
+    for broken in (np.zeros(0), np.full(design.proof.size, np.nan), design.proof[:-1]):
+        assert proven_by_phases(mine, sinr, broken) == (0.0, float("inf"))
