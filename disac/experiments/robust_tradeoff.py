@@ -63,7 +63,7 @@ class Options(BaseModel):
     robustness: RobustnessName = Field(
         "phase",
         description="channel errors that the SINR must stand: none; the terms of Lemma 1 of 000, no worst case; balls "
-        "for each node or one for all; the phases themselves, by margins or exactly; or the balls exactly, by a matrix inequality",
+        "for each node or one for all; the phases, by margins or exactly; or the balls exactly, by a matrix inequality",
     )
     angles: Literal["nominal", "paper", "max-min"] = Field(
         "nominal", description="target angle: as estimated, moved to a boundary by (36) of 000, or covered with its error"
@@ -134,7 +134,7 @@ VARIABLES = (
     Variable("trapped_loss", "largest loss of divergence over random starts, relative", optional=True),
     Variable("objective", "value of the objective", "nat"),
     Variable("dual_bound", "upper bound of the objective over beams that meet the choice's margins or exact set", "nat"),
-    Variable("least_power", "power, of the limit, that users need at least as the choice guards them; above one no beams meet its condition"),
+    Variable("least_power", "least power that users need with the choice's margins, of the limit; above one none serves"),
     Variable("relative_gap", "relative gap between bound and value"),
     Variable("worst_violation", "largest relative violation of a constraint"),
     Variable("power_violation", "relative violation of the power limit"),

@@ -66,7 +66,7 @@ def proven_noise_under_phases(
 
 @dataclass(frozen=True)
 class LeastForms:
-    """Least values of forms [F, N, N] over phases: ``value`` [F] is reached at ``phases`` [F, N], none is below ``proven`` [F]."""
+    """Least values of forms [F, N, N] over phases: ``value`` [F] at ``phases`` [F, N], and ``proven`` [F] below all."""
 
     value: Float
     phases: Float

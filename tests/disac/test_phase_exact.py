@@ -1,4 +1,4 @@
-"""Phases guarded exactly: against an independent semidefinite program on a dense grid of phases, and against what margins miss."""
+"""Phases guarded exactly: against a semidefinite program on a dense grid of phases, and against what margins miss."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from disac.designs.robust.phase_exact import proven_by_phases, solve_phase_exact
 from disac.designs.robust.problem import RobustProblem
 from disac.metrics.worst_phases import form_values, least_forms
 from disac.metrics.worst_sinr import worst_sinr_under_phases
+from disac.optim.conic import solve
 from disac.units import db_to_linear
 from tests.disac.robust_cases import problem
 
@@ -32,7 +33,9 @@ def test_the_least_form_is_below_a_dense_search_and_proven(nodes: int, delta: fl
     forms = np.einsum("j,fjn,fjm->fnm", sign, parts, parts.conj())
     found = least_forms(forms, delta)
     each = {2: 1001, 3: 81, 4: 21}[nodes]
-    grid = np.stack(np.meshgrid(*[np.linspace(-delta, delta, each)] * (nodes - 1), indexing="ij"), axis=-1).reshape(-1, nodes - 1)
+    grid = np.stack(np.meshgrid(*[np.linspace(-delta, delta, each)] * (nodes - 1), indexing="ij"), axis=-1).reshape(
+        -1, nodes - 1
+    )
     size = np.abs(forms).sum(axis=(1, 2))
     np.testing.assert_allclose(form_values(forms, found.phases), found.value, rtol=0, atol=1e-12 * size.max())
     assert (np.abs(found.phases) <= delta + 1e-15).all()
@@ -64,8 +67,26 @@ def test_exact_phases_reach_what_margins_miss(
     assert worst_sinr_under_phases(*heard).min() >= sinr * (1.0 - 1e-9)
 
 
+def test_exact_phases_serve_where_margins_find_no_beams() -> None:
+    mine, sinr = small(2, 2, 2, 0.6, 3, layout__separation_deg=120.0), db_to_linear(20.5)
+    exact, margins = EXACT_PHASES.design(mine, sinr).design, PHASE.design(mine, sinr).design
+    assert margins.certificate.status == "infeasible"
+    assert "margins included" in margins.certificate.message
+    assert exact.certificate.status == "ok"
+    assert exact.certificate.relative_gap <= 1e-3
+    assert exact.beams is not None
+    heard = (mine.channels, exact.beams.users, exact.beams.sensing, mine.noise_power, 0.6)
+    assert worst_sinr_under_phases(*heard).min() >= sinr * (1.0 - 1e-9)
+
+
+def test_exact_phases_serve_16_db_where_margins_are_wide() -> None:
+    for realisation in (0, 1):
+        mine = small(2, 2, 2, 0.6, realisation, layout__separation_deg=120.0)
+        assert EXACT_PHASES.design(mine, db_to_linear(16.34)).design.certificate.status == "ok"
+
+
 def _dense_bound(mine: RobustProblem, sinr: float, weights: np.ndarray, points: int) -> float | None:
-    """Largest ``sum_n c_n t_n`` of covariances in full coordinates on a grid of phases, over the power; None if there are none."""
+    """Largest ``sum_n c_n t_n`` of covariances on a grid of phases, in full coordinates; None if there are none."""
     import cvxpy as cp
 
     nodes, users, antennas = mine.scaled_channels.shape
@@ -86,24 +107,24 @@ def _dense_bound(mine: RobustProblem, sinr: float, weights: np.ndarray, points: 
         )  # fmt: skip
         for phi in phases:
             h = (np.exp(1j * phi)[:, np.newaxis] * mine.scaled_channels[:, k]).reshape(-1)
-            limits.append((cp.real(h.conj() @ form @ h) - leaks - 1.0) / 100.0 >= 0)
+            limits.append((cp.real(h.conj() @ form @ h) - leaks - 1.0) / float(np.linalg.norm(h)) ** 2 >= 0)
     scale = float((weights * np.linalg.norm(mine.steering, axis=1) ** 2).max())
     reached = sum(
         weights[n] / scale * cp.real(mine.steering[n] @ lit[n] @ mine.steering[n].conj()) for n in range(nodes)
     )  # fmt: skip
     program = cp.Problem(cp.Maximize(reached), limits)
-    program.solve(solver="CLARABEL", max_threads=1)
-    return None if program.status != "optimal" else scale * float(program.value)
+    outcome, _ = solve(program, {"max_threads": 1})
+    return scale * float(program.value) if outcome in ("optimal", "optimal_inaccurate") else None
 
 
-def _agrees_with_a_dense_search(nodes: int, seed: int) -> None:
+def _agrees_with_a_dense_search(nodes: int, seed: int, points: int) -> None:
     random = np.random.default_rng(seed)
     mine = small(nodes, int(random.integers(2, 4)), 2, float(random.uniform(0.05, 0.8)), seed, layout__separation_deg=60.0)
     sinr = db_to_linear(float(random.uniform(0.0, 12.0)))
     design = solve_phase_exact(mine, sinr)
     best = 0.0
     for n in range(nodes):
-        reached = _dense_bound(mine, sinr, np.eye(nodes)[n], 25 if nodes == 2 else 9)
+        reached = _dense_bound(mine, sinr, np.eye(nodes)[n], points)
         if reached is not None:
             best = max(best, float(mine.divergence(mine.power * reached * np.eye(nodes)[n])))
     if design.certificate.status == "infeasible":
@@ -115,16 +136,16 @@ def _agrees_with_a_dense_search(nodes: int, seed: int) -> None:
     assert design.certificate.value >= best * (1.0 - 1e-3)
 
 
-@pytest.mark.parametrize(("nodes", "seed"), [(2, 0), (2, 1), (3, 2)])
-def test_exact_phases_agree_with_a_dense_search(nodes: int, seed: int) -> None:
-    _agrees_with_a_dense_search(nodes, seed)
+@pytest.mark.parametrize(("nodes", "seed", "points"), [(2, 0, 17), (2, 1, 17), (3, 2, 5)])
+def test_exact_phases_agree_with_a_dense_search(nodes: int, seed: int, points: int) -> None:
+    _agrees_with_a_dense_search(nodes, seed, points)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("nodes", [2, 3])
 @pytest.mark.parametrize("seed", range(50))
 def test_exact_phases_agree_with_a_dense_search_on_100_problems(nodes: int, seed: int) -> None:
-    _agrees_with_a_dense_search(nodes, 100 + seed)
+    _agrees_with_a_dense_search(nodes, 100 + seed, 25 if nodes == 2 else 9)
 
 
 @pytest.mark.parametrize("limit", ["total", "per-node", "per-antenna"])

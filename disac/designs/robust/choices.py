@@ -30,7 +30,9 @@ from disac.power_limits import TOTAL
 
 Float = NDArray[np.float64]
 
-RobustnessName = Literal["none", "lemma1", "norm-ball", "stacked-ball", "phase", "phase-exact", "s-procedure", "s-procedure-stacked"]
+RobustnessName = Literal[
+    "none", "lemma1", "norm-ball", "stacked-ball", "phase", "phase-exact", "s-procedure", "s-procedure-stacked"
+]
 """How options and files name a choice."""
 
 Method = Literal["cones", "policy-iteration", "reference"]

@@ -1,8 +1,8 @@
-"""Better beams from given ones that stand all phases: second-order cones within the set (successive convex approximation).
+"""Better beams from given ones that stand all phases, by cones within the set (successive convex approximation).
 
 With ``theta`` the angle of the useful amplitude ``h_k(phi)^H w_k`` so far, ``Re(e^{-j theta} h_k(phi)^H w_k)`` is at most its
-modulus and equal to it at the beams so far. So rows with it at any phases hold for those beams, and beams that satisfy them have
-the SINR at these phases.
+modulus and equal to it at the beams so far. So rows with it at any phases hold for those beams, and beams that satisfy them
+have the SINR at these phases.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def climbed(
             row += 2
         program.second_order(np.arange(total), rows, root * np.eye(len(rows))[-1])
     counted = np.concatenate(
-        [np.tile(frame.priced, (1, 2 * count)), np.repeat(frame.sensing_priced, 2, axis=1).reshape(len(frame.limits), -1)], axis=1
+        [np.tile(frame.priced, (1, 2 * count)), np.repeat(frame.sensing_priced, 2, axis=1).reshape(len(frame.limits), -1)],
+        axis=1,
     )
     for held, most in zip(counted, frame.limits, strict=True):
         columns = np.flatnonzero(held)

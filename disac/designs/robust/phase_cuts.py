@@ -8,8 +8,9 @@ Gamma at phi where
 which is linear in them. Multipliers ``q_i >= 0`` of finitely many such rows (a *cut* is a user and its phases phi_i) and prices
 ``mu_l >= 0`` of the power limits p_l bound every ``sum_n c_n t_n``:
 
-    ``min sum_l p_l mu_l - sum_i q_i``   with   ``E(mu) >= sum_{i of k} q_i h_i h_i^H / Gamma - sum_{i not of k} q_i h_i h_i^H``   for each k,
-    ``E_n(mu) + sum_i q_i h_nk(i) h_nk(i)^H >= c_n a_n^* a_n^T``   for each n,
+    ``min sum_l p_l mu_l - sum_i q_i``   with, for each k and each n,
+    ``E(mu) >= sum_{i of k} q_i h_i h_i^H / Gamma - sum_{i not of k} q_i h_i h_i^H``,
+    ``E_n(mu) + sum_i q_i h_nk(i) h_nk(i)^H >= c_n a_n^* a_n^T``,
 
 E(mu) being the diagonal of each coordinate's price. There are few unknowns and the matrices are sums of dyads, so that Newton's
 method on the logarithmic barrier takes milliseconds (Boyd and Vandenberghe, Convex Optimization, chapter 11); the inverses of
@@ -95,7 +96,7 @@ class Coordinates:
         return np.real(np.einsum("nks,nst,nkt->k", self.leaks.conj(), sensing, self.leaks))
 
     def simplex(self, sinr: float, prices: Float, cuts: Cuts, multipliers: Float) -> tuple[float, Float]:
-        """Least power p of the users and reach r [N] with ``p + sum_n t_n / r_n <= 1`` for every design, in units of the limit.
+        """Least power p of the users and reach r [N] with ``p + sum_n t_n / r_n <= 1`` for every design, of the limit.
 
         Prices of which the limits together cost one count at most one for any beams. With nu the largest eigenvalue of any
         ``sum_{i of k} q_i h_i h_i^H / Gamma - sum_{i not of k} q_i h_i h_i^H`` in units of the prices, the rows times q add up to
@@ -148,7 +149,10 @@ class BarrierProgram:
         self.cuts = Cuts(np.zeros(0, dtype=np.intp), np.zeros((0, self.nodes)))
         self.vectors = np.zeros((0, coordinates.heard.shape[2]), dtype=np.complex128)
         self.signs = np.zeros((self.users, 0))
-        self.prices, self.q = np.full(len(coordinates.limits), 2.0 / coordinates.limits.size / coordinates.limits[0]), np.zeros(0)
+        self.prices, self.q = (
+            np.full(len(coordinates.limits), 2.0 / coordinates.limits.size / coordinates.limits[0]),
+            np.zeros(0),
+        )
         self.weight = 1.0
         self.steps = 0
         self.add(cuts)
@@ -235,7 +239,9 @@ class BarrierProgram:
         hessian[count:, count:] += between.sum(axis=0)[np.ix_(user, user)]
         mixed += np.einsum("nks,lns->lk", np.abs(reached) ** 2, frame.sensing_priced)[:, user]
         gradient[:count] -= np.einsum("lns,nss->l", frame.sensing_priced, np.real(sensing))
-        hessian[:count, :count] += np.einsum("lns,nst,mnt->lm", frame.sensing_priced, np.abs(sensing) ** 2, frame.sensing_priced)
+        hessian[:count, :count] += np.einsum(
+            "lns,nst,mnt->lm", frame.sensing_priced, np.abs(sensing) ** 2, frame.sensing_priced
+        )
         hessian[:count, count:] += mixed
         hessian[count:, :count] += mixed.T
         unknowns = np.concatenate([self.prices, self.q])
@@ -248,7 +254,9 @@ class BarrierProgram:
             gradient, hessian = self._newton()
             unknowns = np.concatenate([self.prices, self.q])
             scaled = hessian * unknowns[:, np.newaxis] * unknowns
-            step = -unknowns * np.linalg.solve(scaled + 1e-14 * np.eye(len(unknowns)) * np.trace(scaled) / len(unknowns), gradient * unknowns)
+            step = -unknowns * np.linalg.solve(
+                scaled + 1e-14 * np.eye(len(unknowns)) * np.trace(scaled) / len(unknowns), gradient * unknowns
+            )
             self.steps += 1
             gain = -float(gradient @ step)
             if not gain > 2.0 * CENTRED:
@@ -262,11 +270,15 @@ class BarrierProgram:
             else:
                 break
             self.prices, self.q = moved[:count], moved[count:]
+            if self.value < 0.0:
+                # Proof enough that no covariances serve; the objective may fall without end.
+                break
 
     def covariances(self) -> tuple[Complex, Complex]:
         """W_k [K, d, d] and W_s,n [N, s, s] that belong to the centre."""
-        users = np.linalg.inv(self._slack(self.prices, self.q)) / self.weight
-        return users, np.linalg.inv(self._sensing_slack(self.prices, self.q)) / self.weight
+        users = np.asarray(np.linalg.inv(self._slack(self.prices, self.q)) / self.weight, dtype=np.complex128)
+        sensing = np.linalg.inv(self._sensing_slack(self.prices, self.q)) / self.weight
+        return users, np.asarray(sensing, dtype=np.complex128)
 
     def multipliers(self) -> Float:
         """q [I] in units of the scaled channels."""
