@@ -99,7 +99,7 @@ class Coordinates:
         """Least power p of the users and reach r [N] with ``p + sum_n t_n / r_n <= 1`` for every design, of the limit.
 
         Prices of which the limits together cost one count at most one for any beams. With nu the largest eigenvalue of any
-        ``sum_{i of k} q_i h_i h_i^H / Gamma - sum_{i not of k} q_i h_i h_i^H`` in units of the prices, the rows times q add up to
+        ``sum_{i of k} q_i h_i h_i^H / Gamma - sum_{i not of k} q_i h_i h_i^H`` in units of the prices, the rows times q say
         ``sum_i q_i / nu + sum_n t_n / r_n <= 1`` with ``r_n = nu a_n^T (nu E_n + sum_i q_i h_nk(i) h_nk(i)^H)^-1 a_n^*``.
 
         Parameters
