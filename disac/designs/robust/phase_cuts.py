@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from disac.designs.robust.guards import node_wise_basis, sensing_bases
 from disac.designs.robust.problem import RobustProblem
+from disac.designs.robust.total_power import ENOUGH
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
@@ -120,13 +121,13 @@ class Coordinates:
         charged = np.einsum("ki,id,ie->kde", signs * q, vectors, vectors.conj(), optimize=True)
         # Where no power serves the eigenvalue is not positive; rounding must not be what says so.
         scale = 1e-12 * float(q @ (1.0 + (np.abs(vectors) ** 2).sum(axis=1)))
-        most = max(float(np.linalg.eigvalsh(charged)[:, -1].max()), scale) if q.any() else 1.0
+        most = max(float(np.linalg.eigvalsh(charged).max(initial=0.0)), scale) if q.any() else 1.0
         total = np.bincount(cuts.user, weights=q, minlength=users) / most
         matrices = np.einsum("k,nks,nkt->nst", total, self.leaks, self.leaks.conj())
         diagonal = np.arange(matrices.shape[1])
         matrices[:, diagonal, diagonal] += np.einsum("l,lns->ns", prices, self.sensing_priced)
         lit = np.linalg.solve(matrices, self.target[..., np.newaxis])[..., 0]
-        return float(total.sum()), np.real(np.einsum("ns,ns->n", self.target.conj(), lit))
+        return min(float(total.sum()), ENOUGH), np.real(np.einsum("ns,ns->n", self.target.conj(), lit))
 
     def channels(self, cuts: Cuts) -> Complex:
         """``h_k(phi)`` of cuts, [I, d]."""

@@ -90,7 +90,7 @@ class _Search:
     def ask(self, weights: Float) -> None:
         """The best covariances for weights c, with cuts until they stand all phases; keeps bound and beams."""
         program = BarrierProgram(self.frame, self.sinr, weights, self.cuts)
-        covariances = None
+        covariances, settled = None, False
         for _ in range(CENTRES):
             program.centre()
             if program.value < 0.0:
@@ -107,7 +107,8 @@ class _Search:
                     program.add(Cuts(np.array(short), phases[short]))
                     program.weight /= SHARPER**2
                     continue
-                if program.gap <= EXACT * program.value or program.weight >= SHARPEST:
+                settled = program.gap <= EXACT * program.value
+                if settled or program.weight >= SHARPEST:
                     break
             program.weight *= SHARPER
         self.steps += program.steps
@@ -118,7 +119,8 @@ class _Search:
         if covariances is not None and program.value > 0.0:
             t = np.real(np.einsum("ns,nst,nt->n", self.frame.target.conj(), covariances[1], self.frame.target))
             lifted = float(self.problem.divergence(self.problem.power * np.maximum(t, 0.0)))
-            if lifted > self.lifted:
+            # Those of a point that is no centre exceed the power, and so the program's own bound.
+            if settled and program.weights @ t <= program.value and lifted > self.lifted:
                 self.lifted, self.covariances = lifted, covariances
             self.keep(self.split(_principal(covariances[0]), *_sensing(covariances[1]), weights))
 
