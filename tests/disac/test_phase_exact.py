@@ -130,10 +130,15 @@ def _agrees_with_a_dense_search(nodes: int, seed: int, points: int) -> None:
     if design.certificate.status == "infeasible":
         assert best <= 1e-6
         return
+    # The grid leaves phases out, so that its optimum is above that of all phases.
+    assert design.certificate.dual_bound == pytest.approx(best, rel=1e-3)
+    if design.certificate.status == "inaccurate":
+        # Best covariances of more than rank one: beams do not reach them, and the certificate says so.
+        assert 1e-3 < design.certificate.relative_gap <= 2e-2
+        assert "the relative gap" in design.certificate.message
+        return
     assert design.certificate.status == "ok"
-    # The grid leaves phases out, so that its optimum is above that of all phases; ours may share power among nodes.
-    assert design.certificate.value <= best * (1.0 + 1e-3)
-    assert design.certificate.value >= best * (1.0 - 1e-3)
+    assert design.certificate.value == pytest.approx(best, rel=1e-3)
 
 
 @pytest.mark.parametrize(("nodes", "seed", "points"), [(2, 0, 17), (2, 1, 17), (3, 2, 5)])
