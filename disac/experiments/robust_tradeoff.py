@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from disac.designs.robust.angle_boxes import boundary_angles, judged_covering, least_divergence, proven_covering, solve_max_min
+from disac.designs.robust.angle_boxes import boundary_angles, judged_covering, proven_covering, solve_max_min
+from disac.designs.robust.angle_cover import least_divergence
 from disac.designs.robust.choices import SEARCHED, Method, Robustness, RobustnessName, robustness
 from disac.designs.robust.design import robust_problem
 from disac.designs.robust.guards import guarded_sinr

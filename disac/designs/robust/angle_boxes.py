@@ -8,20 +8,20 @@ design.
 
 from __future__ import annotations
 
-import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from disac.designs.robust.angle_cover import Least, box_points, least_divergence, moves_together, received_patterns
 from disac.designs.robust.cones import direction
 from disac.designs.robust.guards import Guard, Margins, guard_of, guarded_amplitudes
 from disac.designs.robust.problem import RobustProblem
 from disac.designs.robust.proofs import split_proof
 from disac.designs.robust.total_power import multipliers_of_cones, solve_total_power
 from disac.drops.coherent import CoherentDrop
-from disac.metrics.kld import EchoModel
 from disac.optim.certificate import Certificate
 from disac.optim.conic import solve
 from disac.power_limits import TOTAL
@@ -29,33 +29,17 @@ from disac.power_limits import TOTAL
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
-DESIGN_POINTS = CHECK_POINTS = 9
+START_POINTS = 9
+"""Angles per box at least with which a covering beam begins; more for many antennas."""
 
-CHECKED = 10_000
-"""Combinations of angles at most: with more nodes, each has fewer points."""
+SETTLED = 1e-5
+"""A covering beam may put less on an angle between its own than on these by this, relative."""
 
+NEGLIGIBLE = 1e-5
+"""Share of the largest singular value below which a direction is left to no covering beam."""
 
-def box_points(half_rad: float, nodes: int, points: int) -> Float:
-    """All combinations of angle errors on a grid over the boxes, [points^N, N], rad."""
-    line = np.linspace(-half_rad, half_rad, points)
-    return np.array(list(itertools.product(line, repeat=nodes)))
-
-
-def _errors_that_count(drop: CoherentDrop, sensing: Complex, half_rad: float, points: int) -> Float:
-    """Combinations of the angle errors that a divergence depends on, [G, N]; the others stay zero.
-
-    A node that sends nothing to the target matters by its receive response, which only clutter can tell from another, and by
-    the aspect where that is not the transmitter's.
-    """
-    nodes = len(drop.nodes_m)
-    only_senders = drop.scenario.target.aspect == "transmit" and drop.scenario.clutter.patch_count == 0
-    lit = np.real(np.trace(sensing, axis1=1, axis2=2)) > 0
-    counts = np.flatnonzero(lit) if only_senders else np.arange(nodes)
-    while points > 3 and points ** len(counts) > CHECKED:
-        points -= 2
-    errors = np.zeros((points ** len(counts), nodes))
-    errors[:, counts] = box_points(half_rad, len(counts), points)
-    return errors
+ROUNDS = 20
+"""Times at most that a node's worst angles are added to its own."""
 
 
 def boundary_angles(drop: CoherentDrop, half_rad: float) -> Float:
@@ -71,35 +55,13 @@ def boundary_angles(drop: CoherentDrop, half_rad: float) -> Float:
     return drop.target_angles_rad + corners[int(np.argmin(values))]
 
 
-def least_divergence(
-    drop: CoherentDrop, sensing: Complex, half_rad: float, *, full: bool = False, points: int = CHECK_POINTS
-) -> tuple[float, Float]:  # fmt: skip
-    """Least divergence of sensing covariances W_s,n [N, M, M] over a grid of the boxes, and the angle errors [N] where it is.
-
-    Aspects, receive responses and transmit responses all move with the angles.
-    """
-    errors = _errors_that_count(drop, sensing, half_rad, points)
-    away = drop.target_angles_rad + errors
-    response = drop.steering(away)
-    t = np.real(np.einsum("gna,nab,gnb->gn", response, sensing, response.conj(), optimize=True))
-    gains = drop.echo_gains(away)
-    if full:
-        correlation = drop.link_correlation()
-        values = np.array([float(EchoModel(g, correlation, True).divergence(each)) for g, each in zip(gains, t, strict=True)])
-    else:
-        scnr = np.einsum("gnm,gm->gn", gains, t)
-        values = (scnr - np.log1p(scnr)).sum(axis=1)
-    least = int(np.argmin(values))
-    return float(values[least]), errors[least]
-
-
 @dataclass(frozen=True)
 class CoveringBeam:
-    """Covariance W [M, M] per power spent, the least weighted power that it puts on its grid, and what names its bound: the
-    angles' shares [G] and errors [K, M] of unit length that raise its leakage most."""
+    """Covariance W [M, M] per power spent, and what names the bound of its reach: its angles' errors [G], rad, their shares [G],
+    and errors [K, M] of unit length of the channels that raise its leakage most."""
 
     covariance: Complex
-    reach: float
+    angle_errors_rad: Float
     shares: Float
     errors: Complex
 
@@ -108,8 +70,8 @@ class CoveringBeam:
 class MaxMinDesign:
     """Users' beams [K, N, M] and sensing covariances [N, M, M], physical; the errors [N] of the worst angles, rad.
 
-    The certificate's value is the least divergence over the boxes. ``proof`` are the numbers of the users' proof, then the
-    shares of every node's angles and its errors, Re and Im (:func:`proven_covering`).
+    The certificate's value is the least divergence over the boxes. ``proof`` are the numbers of the users' proof, then every
+    node's angles, their shares, and its errors, Re and Im (:func:`proven_covering`).
     """
 
     certificate: Certificate
@@ -122,92 +84,137 @@ class MaxMinDesign:
     least_power: float = float("nan")
 
 
-def box_gains(drop: CoherentDrop, half_rad: float) -> tuple[Float, Float]:
-    """Largest echo gains over the grid of the boxes, [N, N], and what of them is left at most at each angle of a transmitter.
-
-    The second, [N, G], is the largest share over receivers and over the angles of all other nodes.
-    """
-    nodes = len(drop.nodes_m)
-    if _moves_together(drop) or DESIGN_POINTS**nodes > CHECKED:
-        # All angles at once, where no other angle counts or all of them would be too many.
-        errors = np.repeat(np.linspace(-half_rad, half_rad, DESIGN_POINTS)[:, np.newaxis], nodes, axis=1)
-        gains = drop.echo_gains(drop.target_angles_rad + errors)
-        largest = gains.max(axis=0)
-        return largest, (gains / np.maximum(largest, 1e-300)).max(axis=1).T
-    gains = drop.echo_gains(drop.target_angles_rad + box_points(half_rad, nodes, DESIGN_POINTS))
-    largest = gains.max(axis=0)
-    share = (gains / np.maximum(largest, 1e-300)).max(axis=1).reshape(*[DESIGN_POINTS] * nodes, nodes)
-    return largest, np.array([share[..., n].max(axis=tuple(m for m in range(nodes) if m != n)) for n in range(nodes)])
+def start_points(drop: CoherentDrop, half_rad: float) -> int:
+    """Angles with which a covering beam begins: about two for each of the box's degrees of freedom, one per 1 / M of the sine."""
+    return max(START_POINTS, 1 + 2 * int(np.ceil(2.0 * half_rad * drop.scenario.arrays.antennas)))
 
 
-def covering_beams(problem: RobustProblem, drop: CoherentDrop, guard: Guard, q: Float, half_rad: float) -> list[CoveringBeam]:
-    """For each node the covariance that puts the most power on all of its box, in units of the power spent.
-
-    ``max u`` with ``v_g a_g^T W a_g^* >= u`` over the grid and ``tr W + sum_k q_k l_k(W) <= 1``, v_g what of the echo gains is
-    left at an angle; leakage is guarded as by (31) of 000, which is safe for covariances of any rank. W may need two streams
-    and keeps them.
-    """
-    import cvxpy as cp
-
-    found = []
-    _, left = box_gains(drop, half_rad)
-    for n in range(problem.nodes):
-        responses = _box_responses(drop, n, half_rad, left[n])
-        span = np.concatenate([problem.scaled_channels[n].T, responses.T], axis=1)
-        vectors, values, _ = np.linalg.svd(span, full_matrices=False)
-        basis = vectors[:, values > 1e-9 * values[0]]
-        targets, heard = responses @ basis.conj(), problem.scaled_channels[n] @ basis.conj()
-        w = cp.Variable((basis.shape[1],) * 2, hermitian=True)
-        u = cp.Variable()
-        cost = cp.real(cp.trace(w))
-        norms, cones = cp.Variable(problem.users), []
-        for k, radius in enumerate(guard.sensing_radius[n]):
-            h = heard[k]
-            leak = cp.real(cp.trace(np.outer(h, h.conj()) @ w))
-            if radius > 0:
-                leak = leak + radius**2 * cp.real(cp.trace(w)) + 2.0 * radius * norms[k]
-            cost = cost + float(q[k]) * leak
-            cones.append(cp.SOC(norms[k], cp.hstack([cp.real(w @ h), cp.imag(w @ h)])))
-        unit = float(np.sum(np.abs(responses) ** 2, axis=1).max())
-        lit = [cp.real(cp.trace(np.outer(a, a.conj()) @ w)) / unit >= u for a in targets]
-        program = cp.Problem(cp.Maximize(u), [w >> 0, cost <= 1.0, *lit, *cones])
-        outcome, _ = solve(program, {"max_threads": 1})
-        if outcome not in ("optimal", "optimal_inaccurate") or w.value is None:
-            raise ArithmeticError(f"the covering beam of node {n} was not found: the solver ended with '{outcome}'")
-        values_w, vectors = np.linalg.eigh(w.value)
-        inner = (vectors * np.maximum(values_w, 0.0)) @ vectors.conj().T
-        spent = float(np.real(np.trace(inner)))
-        for k, radius in enumerate(guard.sensing_radius[n]):
-            h = heard[k]
-            leak_k = float(np.real(h.conj() @ inner @ h)) + radius**2 * float(np.real(np.trace(inner)))
-            spent += float(q[k]) * (leak_k + 2.0 * radius * float(np.linalg.norm(inner @ h)))
-        inner = inner / spent
-        reach = float(np.real(np.einsum("ga,ab,gb->g", targets.conj(), inner, targets)).min())
-        share = np.maximum([float(c.dual_value) for c in lit], 0.0)
-        # Of a null, W h = 0, only the multiplier knows the direction.
-        along = np.array([direction(np.concatenate([np.atleast_1d(part).ravel() for part in c.dual_value])) for c in cones])
-        found.append(CoveringBeam(basis @ inner @ basis.conj().T, reach, share, along @ basis.T))
-    return found
+def proof_points(drop: CoherentDrop, half_rad: float) -> int:
+    """Angles per node that a proof holds."""
+    return 2 * start_points(drop, half_rad)
 
 
-def _box_responses(drop: CoherentDrop, node: int, half_rad: float, left: Float) -> Complex:
-    """``sqrt(v_g) a_g^*`` of a node over the grid of its box, [G, M]."""
-    angles = drop.target_angles_rad[node] + np.linspace(-half_rad, half_rad, DESIGN_POINTS)
+def gains_of_sender(drop: CoherentDrop, node: int, errors_rad: Float, others_rad: Float) -> Float:
+    """Echo gains [G, H, N] of one transmitter at errors [G] to every receiver, whose errors are [N, H]; to itself, its own."""
+    errors = np.empty((len(errors_rad), others_rad.shape[1], len(others_rad)))
+    errors[:] = others_rad.T
+    errors[:, :, node] = errors_rad[:, np.newaxis]
+    received = np.empty(errors.shape)
+    for n, pattern in enumerate(received_patterns(drop)):
+        angle = drop.target_angles_rad[n]
+        received[:, :, n] = pattern.at(angle + errors_rad)[:, np.newaxis] if n == node else pattern.at(angle + others_rad[n])
+    return received * drop.mean_squares(errors)[..., node]
+
+
+def box_gains(drop: CoherentDrop, errors_rad: Float) -> tuple[Float, Float]:
+    """Largest echo gains [N, N] with every node's angle errors among its own [N, G], and what of them is left at most at each
+    angle of a transmitter: the second, [N, G], is the largest share over receivers and over their angles."""
+    largest, left = [], []
+    for node, errors in enumerate(errors_rad):
+        gains = gains_of_sender(drop, node, errors, errors_rad[:, :1] if moves_together(drop) else errors_rad)
+        largest.append(gains.max(axis=(0, 1)))
+        left.append((gains / np.maximum(largest[-1], 1e-300)).max(axis=(1, 2)))
+    return np.array(largest).T, np.array(left)
+
+
+class _Box:
+    """The box of one node: its responses, weighted by what of the largest echo gain is left at an angle while other nodes'
+    angles are those of a grid."""
+
+    def __init__(self, drop: CoherentDrop, node: int, half_rad: float) -> None:
+        self._drop, self._node, self._half = drop, node, half_rad
+        line = np.linspace(-half_rad, half_rad, START_POINTS)
+        self._others = np.tile(line[:1] if moves_together(drop) else line, (len(drop.nodes_m), 1))
+        self._largest = np.maximum(gains_of_sender(drop, node, line, self._others).max(axis=(0, 1)), 1e-300)
+
+    def left(self, errors_rad: Float) -> Float:
+        gains = gains_of_sender(self._drop, self._node, errors_rad, self._others)
+        return (gains / self._largest).max(axis=(1, 2))
+
+    def responses(self, errors_rad: Float) -> Complex:
+        """``sqrt(v_g) a_g^*``, [G, M]."""
+        return _responses(self._drop, self._node, errors_rad, self.left(errors_rad))
+
+    def dips(self, covariance: Complex, errors_rad: Float) -> Float:
+        """Errors where a covariance W [M, M] puts less than on any of the errors given, by more than ``SETTLED``."""
+        dense = 4 * START_POINTS + 128 * int(np.ceil(2.0 * self._half * len(covariance)))
+        line = np.linspace(-self._half, self._half, dense)
+        response = self.responses(np.concatenate([line, errors_rad]))
+        reached = np.real(np.einsum("ga,ga->g", response.conj(), response @ covariance.T))
+        before, here, after = reached[: dense - 2], reached[1 : dense - 1], reached[2:dense]
+        low = np.flatnonzero((here <= before) & (here <= after) & (here < reached[dense:].min() * (1.0 - SETTLED)))
+        bend = (before + after - 2.0 * here)[low]
+        # The vertex of the parabola through three points.
+        return line[1 + low] + (line[1] - line[0]) * (before - after)[low] / np.maximum(2.0 * bend, 1e-300)
+
+
+def _responses(drop: CoherentDrop, node: int, errors_rad: Float, left: Float) -> Complex:
+    angles = drop.target_angles_rad[node] + errors_rad
     return drop.steering(angles).conj() * np.sqrt(left)[:, np.newaxis]
 
 
-def covering_reach(
-    problem: RobustProblem, drop: CoherentDrop, guard: Guard, q: Float, half_rad: float, shares: Float, errors: Complex
-) -> Float:  # fmt: skip
-    """Weighted power, per power that is left, that no covariance of a node puts on every angle of its grid, [N].
+def covering_beam(
+    problem: RobustProblem, guard: Guard, q: Float, node: int, errors_rad: Float, responses: Complex
+) -> CoveringBeam:
+    """The covariance of a node that puts the most power on all its angles [G], in units of the power spent.
 
-    For any shares [N, G] of the angles and errors u [N, K, M], cut to unit length, it is the largest generalised eigenvalue of
-    the shared responses and the cost, in which a leakage is at least ``h^H W h + r^2 tr W + 2 r Re u^H W h``.
+    ``max u`` with ``a_g^T W a_g^* >= u`` for the weighted responses [G, M] and ``tr W + sum_k q_k l_k(W) <= 1``; leakage is
+    guarded as by (31) of 000, which is safe for covariances of any rank. W may need two streams and keeps them.
     """
-    _, left = box_gains(drop, half_rad)
+    import cvxpy as cp
+
+    radii = guard.sensing_radius[node]
+    heard_of = problem.scaled_channels[node]
+    unit = float(np.sum(np.abs(responses) ** 2, axis=1).max())
+    # Directions that the responses hardly have cost power and reach no angle.
+    lengths = np.linalg.norm(heard_of, axis=1, keepdims=True)
+    span = np.concatenate([(heard_of / lengths).T, responses.T / np.sqrt(unit)], axis=1)
+    vectors, values, _ = np.linalg.svd(span, full_matrices=False)
+    basis = vectors[:, values > NEGLIGIBLE * values[0]]
+    targets, heard = responses @ basis.conj(), heard_of @ basis.conj()
+    w = cp.Variable((basis.shape[1],) * 2, hermitian=True)
+    u = cp.Variable()
+    cost = cp.real(cp.trace(w))
+    norms, cones = cp.Variable(problem.users), []
+    for k, radius in enumerate(radii):
+        h = heard[k]
+        leak = cp.real(cp.trace(np.outer(h, h.conj()) @ w))
+        if radius > 0:
+            leak = leak + radius**2 * cp.real(cp.trace(w)) + 2.0 * radius * norms[k]
+        cost = cost + float(q[k]) * leak
+        cones.append(cp.SOC(norms[k], cp.hstack([cp.real(w @ h), cp.imag(w @ h)])))
+    outer = np.einsum("ga,gb->gab", targets.conj(), targets).reshape(len(targets), -1) / unit
+    lit = cp.real(outer @ cp.vec(w, order="C")) >= u
+    program = cp.Problem(cp.Maximize(u), [w >> 0, cost <= 1.0, lit, *cones])
+    outcome, _ = solve(program, {"max_threads": 1})
+    if outcome not in ("optimal", "optimal_inaccurate") or w.value is None:
+        raise ArithmeticError(f"the covering beam of node {node} was not found: the solver ended with '{outcome}'")
+    values_w, vectors = np.linalg.eigh(w.value)
+    inner = (vectors * np.maximum(values_w, 0.0)) @ vectors.conj().T
+    spent = float(np.real(np.trace(inner)))
+    for k, radius in enumerate(radii):
+        h = heard[k]
+        leak_k = float(np.real(h.conj() @ inner @ h)) + radius**2 * float(np.real(np.trace(inner)))
+        spent += float(q[k]) * (leak_k + 2.0 * radius * float(np.linalg.norm(inner @ h)))
+    # Of a null, W h = 0, only the multiplier knows the direction.
+    along = np.array([direction(np.concatenate([np.atleast_1d(part).ravel() for part in c.dual_value])) for c in cones])
+    share = np.maximum(lit.dual_value, 0.0)
+    return CoveringBeam(basis @ (inner / spent) @ basis.conj().T, errors_rad, share, along @ basis.T)
+
+
+def covering_reach(
+    problem: RobustProblem, drop: CoherentDrop, guard: Guard, q: Float, left: Float, angles: Float, shares: Float,
+    errors: Complex,
+) -> Float:  # fmt: skip
+    """Weighted power, per power that is left, that no covariance of a node puts on each of its angles, [N].
+
+    For any angle errors [N, G] with weights [N, G], any shares [N, G] of them and errors u [N, K, M] of the channels, cut to
+    unit length, it is the largest generalised eigenvalue of the shared responses and the cost, in which a leakage is at least
+    ``h^H W h + r^2 tr W + 2 r Re u^H W h``.
+    """
     reach = np.empty(problem.nodes)
     for n, share in enumerate(np.maximum(shares, 0.0)):
-        responses = _box_responses(drop, n, half_rad, left[n])
+        responses = _responses(drop, n, angles[n], left[n])
         lengths = np.maximum(np.linalg.norm(errors[n], axis=1, keepdims=True), 1.0)
         heard, radius = problem.scaled_channels[n], guard.sensing_radius[n]
         across = (heard.T * (q * radius)) @ (errors[n] / lengths).conj()
@@ -218,34 +225,80 @@ def covering_reach(
     return reach
 
 
+def covering_bounds(
+    drop: CoherentDrop, problem: RobustProblem, guard: Guard, q: Float, angles: Float, shares: Float, errors: Complex
+) -> Float:  # fmt: skip
+    """Bounds [N] of the least divergence over the boxes, where one node alone senses; the largest holds for every design.
+
+    The boxes hold the angles of the proof, and at those of each transmitter where its weighted power is least the divergence is
+    at most that of the largest gains with these least powers, which lie in a simplex; being convex, it is largest at a corner.
+    Where gains do not move together there is no such order for the whole covariance, and no bound.
+    """
+    if not moves_together(drop) and problem.echoes.full:
+        return np.full(problem.nodes, np.inf)
+    largest, left = box_gains(drop, angles)
+    reach = covering_reach(problem, drop, guard, q, left, angles, shares, errors)
+    corners = np.diag(problem.power * max(1.0 - float(q.sum()), 0.0) * reach)
+    bounds = replace(problem.echoes, gains=largest).divergence(np.where(np.isfinite(corners), corners, 0.0))
+    return np.where(np.isfinite(reach), bounds, np.inf)
+
+
 def proven_covering(
     drop: CoherentDrop, problem: RobustProblem, margins: Margins, sinr: float, half_rad: float, user_dual: Float,
     proof: Float,
 ) -> tuple[float, float]:  # fmt: skip
-    """What the users' proof and any shares and errors prove: least power, and a bound of the least divergence over the boxes.
-
-    At the angles of each transmitter where its weighted power is least the divergence is at most that of the largest gains with
-    these least powers, which lie in a simplex; being convex, it is largest at a corner. Where gains do not move together there
-    is no such order for the whole covariance, nor a grid of all angles for many nodes, and no bound.
-    """
+    """What the users' proof and any angles, shares and errors prove: least power, and a bound of the least divergence over the
+    boxes (:func:`covering_bounds`)."""
     guard, shape = guard_of(problem, margins), problem.scaled_channels.shape
-    counts = [problem.nodes * DESIGN_POINTS, problem.scaled_channels.size, problem.scaled_channels.size]
-    users, angles, real, imaginary = np.split(
+    angles_count = problem.nodes * proof_points(drop, half_rad)
+    counts = [angles_count, angles_count, problem.scaled_channels.size, problem.scaled_channels.size]
+    users, angles, shares, real, imaginary = np.split(
         np.nan_to_num(proof, posinf=0.0, neginf=0.0), np.cumsum([proof.size - sum(counts), *counts[:-1]])
     )
     q = multipliers_of_cones(guard, sinr, user_dual, split_proof(problem, guard, users)[0]).proven(sinr)
-    if not _moves_together(drop) and (problem.echoes.full or DESIGN_POINTS**problem.nodes > CHECKED):
-        return float(q.sum()), float("inf")
-    reach = problem.power * max(1.0 - float(q.sum()), 0.0) * covering_reach(
-        problem, drop, guard, q, half_rad, angles.reshape(problem.nodes, -1), (real + 1j * imaginary).reshape(shape)
+    bounds = covering_bounds(
+        drop, problem, guard, q, np.clip(angles, -half_rad, half_rad).reshape(problem.nodes, -1),
+        shares.reshape(problem.nodes, -1), (real + 1j * imaginary).reshape(shape),
     )  # fmt: skip
-    echoes = replace(problem.echoes, gains=box_gains(drop, half_rad)[0])
-    return float(q.sum()), float(echoes.divergence(np.diag(reach)).max())
+    return float(q.sum()), float(bounds.max())
 
 
-def _moves_together(drop: CoherentDrop) -> bool:
-    """Whether the angle of a transmitter scales the gains of all its links alike, and no other angle counts."""
-    return drop.scenario.target.aspect == "transmit" and drop.scenario.clutter.patch_count == 0
+def _evidence(beams: list[CoveringBeam], points: int) -> tuple[Float, Float, Complex]:
+    """Angle errors [N, points] and shares [N, points] of the largest shares, and the errors [N, K, M]."""
+    angles, shares = np.empty((len(beams), points)), np.zeros((len(beams), points))
+    for n, beam in enumerate(beams):
+        kept = np.sort(np.argsort(-beam.shares, kind="stable")[:points])
+        angles[n] = beam.angle_errors_rad[kept[0]]
+        angles[n, : len(kept)], shares[n, : len(kept)] = beam.angle_errors_rad[kept], beam.shares[kept]
+    return angles, shares, np.array([beam.errors for beam in beams])
+
+
+def covering_beams(
+    problem: RobustProblem, drop: CoherentDrop, guard: Guard, q: Float, half_rad: float,
+    least_of: Callable[[int, CoveringBeam], float],
+) -> list[CoveringBeam]:  # fmt: skip
+    """Covering beams of all nodes, by cutting planes: a node's worst angles are added to its own until its beam covers the
+    whole box, for each node whose bound is above the best of ``least_of``, the least divergence of a node and its beam.
+    """
+    boxes = [_Box(drop, n, half_rad) for n in range(problem.nodes)]
+    line = np.linspace(-half_rad, half_rad, start_points(drop, half_rad))
+
+    def beam_of(n: int, errors_rad: Float) -> CoveringBeam:
+        return covering_beam(problem, guard, q, n, errors_rad, boxes[n].responses(errors_rad))
+
+    beams = [beam_of(n, line) for n in range(problem.nodes)]
+    rounds, settled, best = np.zeros(problem.nodes, int), np.zeros(problem.nodes, bool), -np.inf
+    while True:
+        bounds = covering_bounds(drop, problem, guard, q, *_evidence(beams, proof_points(drop, half_rad)))
+        n = int(np.argmax(np.where(settled, -np.inf, bounds)))
+        if settled.all() or bounds[n] <= best:
+            return beams
+        dips = boxes[n].dips(beams[n].covariance, beams[n].angle_errors_rad)
+        if dips.size and rounds[n] < ROUNDS:
+            beams[n] = beam_of(n, np.sort(np.concatenate([beams[n].angle_errors_rad, dips])))
+            rounds[n] += 1
+        else:
+            settled[n], best = True, max(best, least_of(n, beams[n]))
 
 
 def solve_max_min(drop: CoherentDrop, problem: RobustProblem, margins: Margins, sinr: float, half_rad: float) -> MaxMinDesign:
@@ -266,26 +319,29 @@ def solve_max_min(drop: CoherentDrop, problem: RobustProblem, margins: Margins, 
     amplitudes = guarded_amplitudes(problem, margins, users, np.zeros_like(problem.steering))
     balance = np.diag(amplitudes.wanted**2 / sinr) - amplitudes.heard**2
     quiet = np.linalg.solve(balance, np.ones(problem.users))
-    covering = covering_beams(problem, drop, guard, plain.user_dual, half_rad)
-    tried = []
-    for node, beam in enumerate(covering):
+
+    def spread(node: int, beam: CoveringBeam) -> tuple[Float, Complex]:
+        """Powers [K] of the users' beams and sensing covariances [N, M, M] that spend the whole limit."""
         per_sensing = np.linalg.solve(balance, _leaks(problem, guard, node, beam.covariance))
-        trace = float(np.real(np.trace(beam.covariance)))
-        spare = (1.0 - quiet.sum()) / (trace + per_sensing.sum())
+        spare = (1.0 - quiet.sum()) / (float(np.real(np.trace(beam.covariance))) + per_sensing.sum())
         sensing = np.zeros((problem.nodes, problem.antennas, problem.antennas), dtype=np.complex128)
         sensing[node] = problem.power * spare * beam.covariance
-        tried.append(
-            (*least_divergence(drop, sensing, half_rad, full=problem.echoes.full), quiet + spare * per_sensing, sensing)
-        )
-    node = int(np.argmax([least for least, *_ in tried]))
-    least, where, powers, sensing = tried[node]
+        return quiet + spare * per_sensing, sensing
+
+    def least_of(node: int, beam: CoveringBeam) -> Least:
+        return least_divergence(drop, spread(node, beam)[1], half_rad, full=problem.echoes.full)
+
+    covering = covering_beams(problem, drop, guard, plain.user_dual, half_rad, lambda n, beam: least_of(n, beam).value)
+    found = [least_of(node, beam) for node, beam in enumerate(covering)]
+    node = int(np.argmax([each.value for each in found]))
+    powers, sensing = spread(node, covering[node])
     sent = np.sqrt(problem.power * powers)[:, np.newaxis, np.newaxis] * users
-    shares, errors = np.array([beam.shares for beam in covering]), np.array([beam.errors for beam in covering])
-    proof = np.concatenate([plain.proof, shares.ravel(), errors.real.ravel(), errors.imag.ravel()])
+    angles, shares, errors = _evidence(covering, proof_points(drop, half_rad))
+    proof = np.concatenate([plain.proof, angles.ravel(), shares.ravel(), errors.real.ravel(), errors.imag.ravel()])
     need, bound = proven_covering(drop, problem, margins, sinr, half_rad, plain.user_dual, proof)
-    certificate = judged_covering(problem, margins, sinr, sent, sensing, least, bound)
+    certificate = judged_covering(problem, margins, sinr, sent, sensing, found[node].value, bound)
     certificate = replace(certificate, seconds=time.perf_counter() - started)
-    return MaxMinDesign(certificate, sent, sensing, where, node, plain.user_dual, proof, need)
+    return MaxMinDesign(certificate, sent, sensing, found[node].errors_rad, node, plain.user_dual, proof, need)
 
 
 def judged_covering(

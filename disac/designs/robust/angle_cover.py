@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.coherent_drop import CoherentDrop
+from disac.drops.coherent import CoherentDrop
 from disac.metrics.kld import EchoModel, block_divergence
 from disac.rcs import lobed_profile
 
