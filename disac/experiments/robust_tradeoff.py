@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from disac.designs.robust.angle_boxes import boundary_angles, judged_covering, proven_covering, solve_max_min
-from disac.designs.robust.angle_cover import least_divergence
+from disac.designs.robust.angle_cover import divergences_at, least_divergence, other_points
 from disac.designs.robust.choices import SEARCHED, Method, Robustness, RobustnessName, robustness
 from disac.designs.robust.design import robust_problem
 from disac.designs.robust.guards import guarded_sinr
@@ -50,6 +50,9 @@ STEPS_SHOWN = tuple(range(7))
 
 RANDOM_STARTS = 200
 """Starts of the successive convex approximation, uniform on the simplex of powers at the target."""
+
+COVERED = 1e-6
+"""What no other point of the boxes may be below the stored least divergence by, relative."""
 
 
 class Options(BaseModel):
@@ -200,11 +203,15 @@ class RobustTradeoff:
         if stored["status"] == "infeasible" and options.design != "optimum":
             return []
         again = _recomputed(scenario, options, stored)
-        return [
-            f"{name} is stored as {stored[name]:.9g}, what is stored beside it gives {value:.9g}"
-            for name, value in again.items()
-            if not np.isclose(stored[name], value, rtol=1e-7, atol=1e-9, equal_nan=True)
-        ] + _unproven(stored, again)
+        return (
+            [
+                f"{name} is stored as {stored[name]:.9g}, what is stored beside it gives {value:.9g}"
+                for name, value in again.items()
+                if not np.isclose(stored[name], value, rtol=1e-7, atol=1e-9, equal_nan=True)
+            ]
+            + _unproven(stored, again)
+            + _uncovered(scenario, options, stored)
+        )
 
     def rough_seconds(self, options_text: str) -> float:
         """Rough seconds of one cell on one core, for cost estimates before anything has run."""
@@ -258,6 +265,22 @@ def _unproven(stored: Mapping[str, Any], again: Mapping[str, float]) -> list[str
     if stored["status"] == "ok" and again["relative_gap"] > GAP_LIMIT * (1.0 + 1e-6):
         wrong.append(f"the gap to the bound is {again['relative_gap']:.1e}, and the cell is 'ok'")
     return wrong
+
+
+def _uncovered(scenario: CoherentScenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
+    """Whether the divergence is less somewhere in the boxes than is stored, at points of which no search knows."""
+    half = _half_box(scenario)
+    if half == 0.0 or stored["status"] == "infeasible":
+        return []
+    drop, covariance, full = coherent_drop(scenario), stored["sensing_covariance"], options.objective == "whole"
+    worst = least_divergence(drop, covariance, half, full=full).errors_rad
+    errors = other_points(drop, covariance, worst, half)
+    values = divergences_at(drop, covariance, errors, full=full)
+    least, where = float(values.min()), np.rad2deg(errors[int(np.argmin(values))])
+    if least >= stored["least_kld"] * (1.0 - COVERED) - 1e-12:
+        return []
+    at = ", ".join(f"{error:.4g}" for error in where)
+    return [f"least_kld is stored as {stored['least_kld']:.9g}, at angle errors of {at} deg the divergence is {least:.9g}"]
 
 
 def _problems(drop: CoherentDrop, options: Options, half_rad: float) -> tuple[RobustProblem, RobustProblem]:

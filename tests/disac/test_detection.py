@@ -12,15 +12,16 @@ from scipy.stats import gamma, ncx2
 
 from disac.designs.robust.angle_boxes import (
     boundary_angles,
-    covering_beams,
+    covering_beam,
     covering_reach,
     least_divergence,
     proven_covering,
     solve_max_min,
 )
+from disac.designs.robust.angle_cover import least_divergence
 from disac.designs.robust.choices import robustness
 from disac.designs.robust.design import robust_problem
-from disac.designs.robust.guards import LEMMA_1, NODE_BALLS, PHASES, UNGUARDED, Margins, guard_of
+from disac.designs.robust.guards import NODE_BALLS, UNGUARDED, Margins, guard_of
 from disac.designs.robust.limited_power import solve_with_outer_bound
 from disac.designs.robust.total_power import solve_total_power
 from disac.drops.clutter import disturbance_covariance, whitened_gain
@@ -211,18 +212,26 @@ def test_steering_to_a_boundary_is_worse_than_ignoring_the_box() -> None:
     assert max_min > nominal
 
 
-def test_covering_beams_attain_their_bound_without_margins() -> None:
-    here = drop(layout__separation_deg=120.0, uncertainty__delta_rad=0.0)
+@pytest.mark.parametrize("margins", [UNGUARDED, NODE_BALLS], ids=["none", "norm-ball"])
+def test_covering_beams_attain_their_bound(margins: Margins) -> None:
+    """And so does the power that they put on their angles, computed from themselves."""
+    here = drop(layout__separation_deg=120.0, uncertainty__delta_rad=0.03)
     mine = robust_problem(here)
-    q = solve_total_power(mine, UNGUARDED, 100.0).user_dual
+    q, guard = solve_total_power(mine, margins, 100.0).user_dual, guard_of(mine, margins)
     assert q is not None
-    half = np.deg2rad(3.0)
-    beams = covering_beams(mine, here, guard_of(mine, UNGUARDED), q, half)
-    shares, errors = np.array([beam.shares for beam in beams]), np.array([beam.errors for beam in beams])
-    bounds = covering_reach(mine, here, guard_of(mine, UNGUARDED), q, half, shares, errors)
-    for beam, bound in zip(beams, bounds, strict=True):
-        assert beam.reach <= bound * (1 + 1e-9)
-        assert beam.reach >= bound * (1 - 1e-4)
+    line = np.deg2rad(np.linspace(-3.0, 3.0, 9))
+    for node in range(2):
+        responses = here.steering(here.target_angles_rad[node] + line).conj()
+        beam = covering_beam(mine, guard, q, node, line, responses)
+        w, h, r = beam.covariance, mine.scaled_channels[node], guard.sensing_radius[node]
+        leaks = np.real(np.einsum("ka,ab,kb->k", h.conj(), w, h)) + 2 * r * np.linalg.norm(w @ h.T, axis=0)
+        trace = float(np.real(np.trace(w)))
+        assert trace + float(q @ (leaks + r**2 * trace)) == pytest.approx(1.0, rel=1e-9)
+        reached = np.real(np.einsum("ga,ab,gb->g", responses.conj(), w, responses)).min()
+        angles, shares = np.tile(line, (2, 1)), np.tile(beam.shares, (2, 1))
+        errors = np.tile(beam.errors, (2, 1, 1))
+        bound = covering_reach(mine, here, guard, q, np.ones((2, 9)), angles, shares, errors)[node]
+        assert bound * (1 - 1e-5) <= reached <= bound * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("margins", [UNGUARDED, LEMMA_1, NODE_BALLS, PHASES])

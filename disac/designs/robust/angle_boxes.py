@@ -2,8 +2,8 @@
 
 Only the node that senses has to cover its box. For multipliers q of the users (see ``total_power``) a sensing covariance W of
 node m costs ``tr W + sum_k q_k l_k(W)`` of the power that the users leave, so that the largest power it puts on every angle
-of a grid is a small convex program of its own; its multipliers, shares of the angles, bound the least divergence of every
-design.
+of a set is a small convex program of its own; its multipliers, shares of the angles, bound the least divergence of every
+design. Angles between those of the set that get less are added to it until there are none (cutting planes).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.designs.robust.angle_cover import Least, box_points, least_divergence, moves_together, received_patterns
-from disac.designs.robust.cones import direction
 from disac.designs.robust.guards import Guard, Margins, guard_of, guarded_amplitudes
 from disac.designs.robust.problem import RobustProblem
 from disac.designs.robust.proofs import split_proof
@@ -32,11 +31,11 @@ Float = NDArray[np.float64]
 START_POINTS = 9
 """Angles per box at least with which a covering beam begins; more for many antennas."""
 
-SETTLED = 1e-5
+SETTLED = 2e-5
 """A covering beam may put less on an angle between its own than on these by this, relative."""
 
-NEGLIGIBLE = 1e-5
-"""Share of the largest singular value below which a direction is left to no covering beam."""
+NEGLIGIBLE = 1e-3
+"""Of the largest singular value of users and responses: directions below it cost power and hardly reach an angle."""
 
 ROUNDS = 20
 """Times at most that a node's worst angles are added to its own."""
@@ -57,8 +56,8 @@ def boundary_angles(drop: CoherentDrop, half_rad: float) -> Float:
 
 @dataclass(frozen=True)
 class CoveringBeam:
-    """Covariance W [M, M] per power spent, and what names the bound of its reach: its angles' errors [G], rad, their shares [G],
-    and errors [K, M] of unit length of the channels that raise its leakage most."""
+    """Covariance W [M, M] per power spent, and what names the bound of its reach: its angles' errors [G], rad, with their
+    shares [G], and errors [K, M] of unit length of the channels that raise its leakage most."""
 
     covariance: Complex
     angle_errors_rad: Float
@@ -85,7 +84,7 @@ class MaxMinDesign:
 
 
 def start_points(drop: CoherentDrop, half_rad: float) -> int:
-    """Angles with which a covering beam begins: about two for each of the box's degrees of freedom, one per 1 / M of the sine."""
+    """Angles with which a covering beam begins: one for each 1 / (2 M) of the sine or closer."""
     return max(START_POINTS, 1 + 2 * int(np.ceil(2.0 * half_rad * drop.scenario.arrays.antennas)))
 
 
@@ -158,48 +157,59 @@ def covering_beam(
 ) -> CoveringBeam:
     """The covariance of a node that puts the most power on all its angles [G], in units of the power spent.
 
-    ``max u`` with ``a_g^T W a_g^* >= u`` for the weighted responses [G, M] and ``tr W + sum_k q_k l_k(W) <= 1``; leakage is
-    guarded as by (31) of 000, which is safe for covariances of any rank. W may need two streams and keeps them.
+    ``max u`` with ``b_g^H W b_g >= u`` for the weighted responses b_g [G, M] and ``tr W + sum_k q_k l_k(W) <= 1``; leakage is
+    guarded as by (31) of 000, ``l_k = h^H W h + r^2 tr W + 2 r |W h|``, which is safe for covariances of any rank. The
+    dual is solved: the least c with
+
+        ``c (1 + sum_k q_k r_k^2) I + sum_k q_k (c h_k h_k^H + r_k (h_k y_k^H + y_k h_k^H)) - sum_g s_g b_g b_g^H >= 0``
+
+    for shares s of sum one and ``|y_k| <= c``. W is its multiplier; it may need two streams and keeps them.
     """
     import cvxpy as cp
 
-    radii = guard.sensing_radius[node]
-    heard_of = problem.scaled_channels[node]
+    radii, heard_of, users = guard.sensing_radius[node], problem.scaled_channels[node], problem.users
     unit = float(np.sum(np.abs(responses) ** 2, axis=1).max())
-    # Directions that the responses hardly have cost power and reach no angle.
     lengths = np.linalg.norm(heard_of, axis=1, keepdims=True)
     span = np.concatenate([(heard_of / lengths).T, responses.T / np.sqrt(unit)], axis=1)
     vectors, values, _ = np.linalg.svd(span, full_matrices=False)
     basis = vectors[:, values > NEGLIGIBLE * values[0]]
-    targets, heard = responses @ basis.conj(), heard_of @ basis.conj()
-    w = cp.Variable((basis.shape[1],) * 2, hermitian=True)
-    u = cp.Variable()
-    cost = cp.real(cp.trace(w))
-    norms, cones = cp.Variable(problem.users), []
-    for k, radius in enumerate(radii):
-        h = heard[k]
-        leak = cp.real(cp.trace(np.outer(h, h.conj()) @ w))
-        if radius > 0:
-            leak = leak + radius**2 * cp.real(cp.trace(w)) + 2.0 * radius * norms[k]
-        cost = cost + float(q[k]) * leak
-        cones.append(cp.SOC(norms[k], cp.hstack([cp.real(w @ h), cp.imag(w @ h)])))
-    outer = np.einsum("ga,gb->gab", targets.conj(), targets).reshape(len(targets), -1) / unit
-    lit = cp.real(outer @ cp.vec(w, order="C")) >= u
-    program = cp.Problem(cp.Maximize(u), [w >> 0, cost <= 1.0, lit, *cones])
+    targets, heard, size = responses @ basis.conj(), heard_of @ basis.conj(), basis.shape[1]
+    least, shares = cp.Variable(nonneg=True), cp.Variable(len(targets), nonneg=True)
+    parts = cp.Variable((users, 2 * size))
+    cost = (1.0 + float(q @ radii**2)) * np.eye(size) + (heard.T * q) @ heard.conj()
+    matrix = least * _as_real(cost) - _columns(np.einsum("ga,gb->gab", targets, targets.conj()) / unit) @ shares
+    unity = np.concatenate([np.eye(size), 1j * np.eye(size)])
+    for k in np.flatnonzero(radii > 0).tolist():
+        across = np.einsum("a,eb->eab", float(q[k] * radii[k]) * heard[k], unity.conj())
+        matrix = matrix + _columns(across + across.conj().swapaxes(1, 2)) @ parts[k]
+    definite = cp.reshape(matrix, (2 * size, 2 * size), order="C") >> 0
+    program = cp.Problem(cp.Minimize(least), [definite, cp.sum(shares) == 1.0, cp.norm(parts, axis=1) <= least])
     outcome, _ = solve(program, {"max_threads": 1})
-    if outcome not in ("optimal", "optimal_inaccurate") or w.value is None:
+    if outcome not in ("optimal", "optimal_inaccurate") or definite.dual_value is None:
         raise ArithmeticError(f"the covering beam of node {node} was not found: the solver ended with '{outcome}'")
-    values_w, vectors = np.linalg.eigh(w.value)
+    above, below = np.split(definite.dual_value, 2)
+    found = above[:, :size] + below[:, size:] + 1j * (below[:, :size] - above[:, size:])
+    values_w, vectors = np.linalg.eigh((found + found.conj().T) / 2.0)
     inner = (vectors * np.maximum(values_w, 0.0)) @ vectors.conj().T
     spent = float(np.real(np.trace(inner)))
     for k, radius in enumerate(radii):
         h = heard[k]
         leak_k = float(np.real(h.conj() @ inner @ h)) + radius**2 * float(np.real(np.trace(inner)))
         spent += float(q[k]) * (leak_k + 2.0 * radius * float(np.linalg.norm(inner @ h)))
-    # Of a null, W h = 0, only the multiplier knows the direction.
-    along = np.array([direction(np.concatenate([np.atleast_1d(part).ravel() for part in c.dual_value])) for c in cones])
-    share = np.maximum(lit.dual_value, 0.0)
-    return CoveringBeam(basis @ (inner / spent) @ basis.conj().T, errors_rad, share, along @ basis.T)
+    along = (parts.value[:, :size] + 1j * parts.value[:, size:]) / max(float(least.value), 1e-300)
+    covariance = basis @ (inner / spent) @ basis.conj().T
+    return CoveringBeam(covariance, errors_rad, np.maximum(shares.value, 0.0), along @ basis.T)
+
+
+def _as_real(matrices: Complex) -> Float:
+    """Hermitian matrices [..., d, d] as the rows of real symmetric ones that are definite with them, [..., 4 d^2]."""
+    upper = np.concatenate([matrices.real, -matrices.imag], axis=-1)
+    whole = np.concatenate([upper, np.concatenate([matrices.imag, matrices.real], axis=-1)], axis=-2)
+    return whole.reshape(*matrices.shape[:-2], -1)
+
+
+def _columns(matrices: Complex) -> Float:
+    return np.ascontiguousarray(_as_real(matrices).T)
 
 
 def covering_reach(

@@ -42,6 +42,9 @@ OPEN_CELLS = 100_000
 STARTS = 5
 """Points of the grid from which angles that depend on each other are sought."""
 
+COMBINATIONS = 256
+"""Combinations of all angles on which a least divergence is checked."""
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -91,7 +94,7 @@ class Pattern:
     def bounds(self, largest_angle_rad: float) -> Bounds:
         """By the angle, up to a largest angle from boresight.
 
-        p less its mean, or less half its peak, is at most ``height``; Bernstein bounds derivatives by phi by D and D^2 times it.
+        Less its mean, or half its peak, p is at most ``height``, and its derivatives by phi D and D^2 times that (Bernstein).
         """
         degree = len(self.coefficients) - 1
         height = min(self.peak / 2.0, 2.0 * float(np.abs(self.coefficients[1:]).sum()))
@@ -296,6 +299,21 @@ def least_divergence(drop: CoherentDrop, sensing: Complex, half_rad: float, *, f
         # The grid has the least already.
         value, found = float(values[first]), found._replace(errors_rad=errors[first])
     return Least(value, found.errors_rad, min(found.proven, value) if apart else 0.0)
+
+
+def other_points(drop: CoherentDrop, sensing: Complex, errors_rad: Float, half_rad: float) -> Float:
+    """Errors [G, N] on which a least divergence that was found at errors [N] is checked: each box on a line through these, at
+    16 M points per unit of the sine and between those of any search, and combinations of all (R. Kronecker's lattice)."""
+    order = np.sort(angles_that_count(drop, sensing))
+    count = CHECK_POINTS + int(np.ceil(32.0 * half_rad * drop.scenario.arrays.antennas))
+    line = half_rad * (2.0 * (np.arange(count) + 1.0 / np.pi) / count - 1.0)
+    lines = np.tile(errors_rad, (len(order), count, 1))
+    for row, node in zip(lines, order, strict=True):
+        row[:, node] = line
+    roots = np.sqrt([2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0])
+    mixed = np.tile(errors_rad, (COMBINATIONS, 1))
+    mixed[:, order] = half_rad * (2.0 * (np.outer(np.arange(COMBINATIONS), roots[: len(order)]) % 1.0) - 1.0)
+    return np.concatenate([*lines, mixed])
 
 
 def _descended(echoes: EchoesOverBoxes, order: NDArray[np.intp], errors_rad: Float, half_rad: float) -> Least:
