@@ -39,7 +39,7 @@ FLOOR = 1e-12
 OPEN_CELLS = 100_000
 """Cells that may wait to be halved; the proof is given up above it."""
 
-STARTS = 5
+STARTS = 3
 """Points of the grid from which angles that depend on each other are sought."""
 
 COMBINATIONS = 256
@@ -114,7 +114,8 @@ class Least(NamedTuple):
 
 def moves_together(drop: CoherentDrop) -> bool:
     """Whether the angle of a transmitter scales the gains of all its links alike, and no other angle counts."""
-    return drop.scenario.target.aspect == "transmit" and drop.scenario.clutter.patch_count == 0
+    alone = len(drop.nodes_m) == 1
+    return alone or (drop.scenario.target.aspect == "transmit" and drop.scenario.clutter.patch_count == 0)
 
 
 class EchoesOverBoxes:
@@ -276,7 +277,7 @@ def least_divergence(drop: CoherentDrop, sensing: Complex, half_rad: float, *, f
     """Least divergence of sensing covariances W_s,n [N, M, M] over the boxes ``|error of each node| <= half_rad``.
 
     It is sought node after node, each along its whole box. Where one angle does not change which other angle is worst that is
-    the least, proven to ``MARGIN``: for all senders where gains move together (``aspect: transmit``, no clutter), and for one
+    the least, proven to ``MARGIN`` for each angle: for all senders where gains move together (``aspect: transmit``, no clutter), and for one
     sender unless the profile is read at the bisector. Elsewhere it is the least found from several points, and nothing is
     proven (zero).
     """
@@ -289,6 +290,8 @@ def least_divergence(drop: CoherentDrop, sensing: Complex, half_rad: float, *, f
     errors[:, np.sort(order)] = box_points(half_rad, len(order), points)
     values = divergences_at(drop, sensing, errors, full=full)
     first = int(np.argmin(values))
+    if not order.size:
+        return Least(float(values[first]), errors[first], float(values[first]))
     lit = np.count_nonzero(np.real(np.trace(sensing, axis1=1, axis2=2)) > 0)
     apart = moves_together(drop) or (lit == 1 and drop.scenario.target.aspect != "bisector")
     echoes = EchoesOverBoxes(drop, sensing, half_rad, full=full)
@@ -317,15 +320,16 @@ def other_points(drop: CoherentDrop, sensing: Complex, errors_rad: Float, half_r
 
 
 def _descended(echoes: EchoesOverBoxes, order: NDArray[np.intp], errors_rad: Float, half_rad: float) -> Least:
-    """From errors [N], the box of one node after another, until none has less."""
+    """From errors [N], the box of one node after another, until none has less. What each box may lack adds up."""
     least, errors = np.inf, errors_rad
     while True:
-        before = least
+        before, lacking = least, 0.0
         for node in order:
             found = echoes.along(int(node), errors, half_rad)
+            lacking += found.value - found.proven
             if found.value < least:
                 least = found.value
                 errors = errors.copy()
                 errors[node] = found.errors_rad
         if not least < before * (1.0 - MARGIN):
-            return Least(least, errors, found.proven)
+            return Least(least, errors, max(least - lacking, 0.0))
