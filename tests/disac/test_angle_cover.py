@@ -164,8 +164,8 @@ def test_a_line_of_too_many_cells_is_not_proven(monkeypatch: pytest.MonkeyPatch)
     assert 1.0 - 2e-7 <= found.proven <= found.value <= 1.0 + 1e-7
 
 
-LARGE = [(1, 64, 5.0, 12.0), (2, 24, 10.0, 1.9), (2, 32, 15.0, 1.0)]
-"""Nodes, antennas, degrees, and a divergence that covering the box reaches; nine points of its own reached 0.18, 1.96, 0.00."""
+LARGE = [(1, 64, 5.0, 12.0), (2, 24, 10.0, 1.9), (2, 24, 15.0, 0.5)]
+"""Nodes, antennas, degrees, and a divergence that covering the box reaches; nine points of its own reached 0.18, 1.96, 0.21."""
 
 
 @pytest.mark.parametrize(("nodes", "antennas", "half_deg", "reached"), LARGE)

@@ -277,9 +277,14 @@ def least_divergence(drop: CoherentDrop, sensing: Complex, half_rad: float, *, f
     """Least divergence of sensing covariances W_s,n [N, M, M] over the boxes ``|error of each node| <= half_rad``.
 
     It is sought node after node, each along its whole box. Where one angle does not change which other angle is worst that is
-    the least, proven to ``MARGIN`` for each angle: for all senders where gains move together (``aspect: transmit``, no clutter), and for one
-    sender unless the profile is read at the bisector. Elsewhere it is the least found from several points, and nothing is
-    proven (zero).
+    the least, proven to ``MARGIN`` for each angle: for all senders where gains move together (``aspect: transmit``, no
+    clutter), and for one sender unless the profile is read at the bisector. Elsewhere it is the least found from several
+    points, and nothing is proven (zero).
+
+    Returns
+    -------
+    Least
+        Value and proven bound in nats, errors [N] in rad.
     """
     count = len(drop.nodes_m)
     order = angles_that_count(drop, sensing)
