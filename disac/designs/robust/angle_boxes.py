@@ -288,7 +288,8 @@ def covering_beams(
     least_of: Callable[[int, CoveringBeam], float],
 ) -> list[CoveringBeam]:  # fmt: skip
     """Covering beams of all nodes, by cutting planes: a node's worst angles are added to its own until its beam covers the
-    whole box, for each node whose bound is above the best of ``least_of``, the least divergence of a node and its beam.
+    whole box. The bound of a node whose beam does not cover it is below the best of ``least_of``, which is called once with
+    each other node and its beam, and gives their least divergence.
     """
     boxes = [_Box(drop, n, half_rad) for n in range(problem.nodes)]
     line = np.linspace(-half_rad, half_rad, start_points(drop, half_rad))
@@ -338,12 +339,14 @@ def solve_max_min(drop: CoherentDrop, problem: RobustProblem, margins: Margins, 
         sensing[node] = problem.power * spare * beam.covariance
         return quiet + spare * per_sensing, sensing
 
-    def least_of(node: int, beam: CoveringBeam) -> Least:
-        return least_divergence(drop, spread(node, beam)[1], half_rad, full=problem.echoes.full)
+    found: dict[int, Least] = {}
 
-    covering = covering_beams(problem, drop, guard, plain.user_dual, half_rad, lambda n, beam: least_of(n, beam).value)
-    found = [least_of(node, beam) for node, beam in enumerate(covering)]
-    node = int(np.argmax([each.value for each in found]))
+    def least_of(node: int, beam: CoveringBeam) -> float:
+        found[node] = least_divergence(drop, spread(node, beam)[1], half_rad, full=problem.echoes.full)
+        return found[node].value
+
+    covering = covering_beams(problem, drop, guard, plain.user_dual, half_rad, least_of)
+    node = max(found, key=lambda each: found[each].value)
     powers, sensing = spread(node, covering[node])
     sent = np.sqrt(problem.power * powers)[:, np.newaxis, np.newaxis] * users
     angles, shares, errors = _evidence(covering, proof_points(drop, half_rad))
