@@ -281,7 +281,10 @@ class LocalStore:
         with told(path):
             if self._crosses_pointer(name) or kind_of(path) != stat.S_IFLNK:
                 return None
-            target = os.path.relpath(path.parent / path.readlink(), self._root)
+            try:
+                target = os.path.relpath(path.parent / path.readlink(), self._root)
+            except FileNotFoundError:  # deleted since the look before: a lock that has just been released
+                return None
         with contextlib.suppress(ValueError):
             return check_name(target)
         return None
