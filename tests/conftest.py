@@ -8,10 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import psutil
 import pytest
 from toy_study import TOY_STUDY
+
+from flows.prefect_server import run_server
+from flows.settings import prepare_environment
 
 PLUGIN = Path(__file__).parent / "plugin"
 sys.path.insert(0, str(PLUGIN))
@@ -37,9 +41,26 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("prefect")
 
 
+@pytest.fixture(scope="session")
+def prefect(home: Path) -> Iterator[dict[str, str]]:
+    """One Prefect server for all runs that need none of their own; gives the settings that name it."""
+    with contextlib.ExitStack() as stack:
+        with mock.patch.dict(os.environ, {"PREFECT_HOME": str(home)}):
+            os.environ.pop("PREFECT_API_URL", None)
+            prepare_environment()
+            stack.enter_context(run_server()).wait()
+            settings = {name: os.environ[name] for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")}
+        yield settings
+
+
 @pytest.fixture
-def disac(home: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a command in ``tmp_path``, optionally with a Dask configuration of its own; ended with the test."""
+def disac(
+    home: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., subprocess.Popen[str]]]:  # fmt: skip
+    """Start a command in ``tmp_path``, optionally with a Dask configuration of its own; ended with the test.
+
+    A run uses the session's Prefect server; ``own_server`` lets it start and end one of its own, as it does for a user.
+    """
     listener = tmp_path / "listener"
     listener.mkdir()
     (listener / "sitecustomize.py").write_text(LISTENER)
@@ -50,13 +71,15 @@ def disac(home: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen
     started: list[subprocess.Popen[str]] = []
 
     def start(
-        *arguments: str, config: str | None = None, environment: dict[str, str] | None = None
-    ) -> subprocess.Popen[str]:  # fmt: skip
+        *arguments: str, config: str | None = None, environment: dict[str, str] | None = None, own_server: bool = False
+    ) -> subprocess.Popen[str]:
         if config is not None:
             (tmp_path / "dask_config.yaml").write_text(config)
+        runs = arguments[0] in ("run", "retry") and not own_server
+        server: dict[str, str] = request.getfixturevalue("prefect") if runs else {}
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=os.environ | always | (environment or {}), cwd=tmp_path, start_new_session=True,
+            env=os.environ | always | server | (environment or {}), cwd=tmp_path, start_new_session=True,
         )  # fmt: skip
         started.append(process)
         return process

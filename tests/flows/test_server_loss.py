@@ -71,7 +71,7 @@ def test_a_run_ends_publishes_and_reports_without_its_server(
     disac: Start, study_file: Write, tmp_path: Path, moment: str, how: signal.Signals
 ) -> None:
     store = tmp_path / "results"
-    run = disac("run", str(study_file(LONGER, SLEEPY)), "--store", str(store))
+    run = disac("run", str(study_file(LONGER, SLEEPY)), "--store", str(store), own_server=True)
     _end_server(run, store, moment, how)
     since = time.monotonic()
     code, out, err = finished(run)
@@ -128,7 +128,7 @@ def test_a_server_of_the_users_own_that_hangs_holds_up_nothing(
 
 def test_a_server_that_ends_while_it_starts_is_a_sentence(disac: Start, study_file: Write, tmp_path: Path) -> None:
     store = tmp_path / "results"
-    run = disac("run", str(study_file()), "--store", str(store))
+    run = disac("run", str(study_file()), "--store", str(store), own_server=True)
     _end_server(run, store, "start", signal.SIGKILL)
     code, out, err = finished(run, timeout=60)
     assert code == 3, out + err
@@ -141,7 +141,7 @@ def test_nobody_else_may_use_the_server_of_a_run(disac: Start, study_file: Write
     import urllib.request
 
     store = tmp_path / "results"
-    run = disac("run", str(study_file(LONGER, SLEEPY)), "--store", str(store))
+    run = disac("run", str(study_file(LONGER, SLEEPY)), "--store", str(store), own_server=True)
     deadline = time.monotonic() + 90.0
     while not (store / "plans").is_dir():
         assert time.monotonic() < deadline
