@@ -20,9 +20,6 @@ from disac.geometry import angles_rad, delays_s
 from disac.metrics.fisher import SensingModel, fisher_information, mean_derivatives
 from disac.metrics.printed_fisher import ERRATA, appendix_information, differentiated_information, mean_echoes
 from disac.scenarios.noncoherent import Scenario
-from flows.data_files import study_path
-from pipeline.study import load_study
-from pipeline.testing import check_line_independence
 
 NODES = [(-46.19, -19.13), (46.19, -19.13), (-19.13, -46.19)]
 
@@ -170,10 +167,3 @@ def test_what_is_out_of_reach_or_out_of_scope_is_a_sentence() -> None:
     (apart,) = experiment.run([scene(nodes_m=NODES[:2], transmitters=[0], receivers=[1])], Options())
     assert apart["status"] == "failed"
     assert "transmit and receive" in apart["message"]
-
-
-def test_r2_a_cell_does_not_depend_on_its_neighbours() -> None:
-    small = ["arrays.transmit_antennas=3", "arrays.receive_antennas=3", "waveform.subcarriers=4"]
-    axes = ["axes.realisation=0:2:1"]
-    study = load_study(study_path("ofdm-theory"), overrides=[*small, *axes], experiment_loader=lambda name: experiment)
-    check_line_independence(study)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from pipeline.results import open_store
 from pipeline.store import LocalStore, Store
 from pipeline.study import load_study
 from pipeline.sweep import Sweep
+from pipeline.testing import check_line_independence
 
 Write = Callable[..., Path]
 
@@ -179,9 +181,36 @@ def test_s3_copies_that_differ_are_reported(study_file: Write, store: Store, mon
 
 
 def test_w1_the_shared_experiment_test_holds_for_any_cut_of_a_line(study_file: Write) -> None:
-    from pipeline.testing import check_line_independence
+    assert [cell["status"] for cell in check_line_independence(load_study(study_file()))] == ["ok"] * 3 + ["infeasible"] * 2
 
-    check_line_independence(load_study(study_file()))
+
+def _number_in_line(scenarios: list[toy.ToyScenario], i: int) -> int:
+    return i
+
+
+def _falls(scenarios: list[toy.ToyScenario], i: int) -> bool:
+    return i > 0 and scenarios[i].signal.level_db < scenarios[i - 1].signal.level_db
+
+
+def _seen_before(scenarios: list[toy.ToyScenario], i: int) -> int:
+    return max(count for _, count, _ in toy.COUNTED)
+
+
+@pytest.mark.parametrize(
+    ("leak", "found"), [(_number_in_line, "pieces of 1"), (_falls, "permuted"), (_seen_before, "after the last cell")]
+)
+def test_w1_the_shared_experiment_test_finds_what_a_cell_takes_from_another(
+    study_file: Write, leak: Callable[[list[toy.ToyScenario], int], int], found: str
+) -> None:
+    class Leaks(toy.Toy):
+        def run(self, scenarios: list[toy.ToyScenario], options: toy.ToyOptions) -> list[dict[str, Any]]:
+            cells = super().run(scenarios, options)
+            return [cell | {"steps": leak(scenarios, i)} for i, cell in enumerate(cells)]
+
+    toy.COUNTED.clear()
+    study = load_study(study_file(), experiment_loader=lambda name: Leaks())
+    with pytest.raises(AssertionError, match=f"{found}: cell .*'steps' differs"):
+        check_line_independence(study)
 
 
 def test_i4_a_worker_reads_the_stored_copy_of_a_file(study_file: Write, store: Store, tmp_path: Path) -> None:
@@ -215,7 +244,7 @@ def test_the_cube_is_published_during_a_run_for_a_bounded_share_of_its_time(
 ) -> None:
     monkeypatch.setattr(sweep_module, "PUBLISH_EVERY_S", 0.2)
     monkeypatch.setattr(sweep_module, "TARGET_SECONDS", 0.1)
-    file = study_file(('"0:2:1"', '"0:40:1"'), ("experiment: toy", "experiment: toy\noptions: {act: sleep}"))
+    file = study_file(('"0:2:1"', '"0:11:1"'), ("experiment: toy", "experiment: toy\noptions: {act: sleep}"))
     plan = make_plan(load_study(file), store)
     spent: list[float] = []
     seen: list[int] = []
