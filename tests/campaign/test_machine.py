@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import toy
 from faults import Kill, KilledError
 from hypothesis import settings
@@ -240,7 +241,8 @@ def _expected(cell: Cell) -> int:
     return 5 if cell[0] == toy.RAISES_AT_DB else 4 if cell[0] >= toy.INFEASIBLE_FROM_DB else 2
 
 
-def test_s5_any_history_agrees_with_the_model() -> None:
+@pytest.mark.parametrize("histories", [8, pytest.param(40, marks=pytest.mark.slow)])
+def test_s5_any_history_agrees_with_the_model(histories: int) -> None:
     run_state_machine_as_test(
-        StoreMachine, settings=settings(max_examples=40, stateful_step_count=25, deadline=None, derandomize=True)
+        StoreMachine, settings=settings(max_examples=histories, stateful_step_count=25, deadline=None, derandomize=True)
     )  # fmt: skip

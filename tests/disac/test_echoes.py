@@ -265,8 +265,15 @@ def test_the_bound_is_attained_where_noise_is_low(targets: int) -> None:
     assert spread < 0.3
 
 
-def test_the_threshold_shows_and_aliasing_is_named() -> None:
-    options = Options(trials=20, symbols=2, area_m=40.0)
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(trials=6, symbols=2, area_m=40.0),
+        pytest.param(Options(trials=20, symbols=2, area_m=40.0), marks=pytest.mark.slow),
+    ],
+    ids=["small", "large"],
+)
+def test_the_threshold_shows_and_aliasing_is_named(options: Options) -> None:
     low, high = (experiment.run([scene(a)], options)[0] for a in (-65.0, -30.0))
     assert low["outlier_share"] > 0.3
     assert low["squared_error_m2"] > 3 * low["bound_squared_error_m2"]
