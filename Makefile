@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STORE ?= results
 ONLY ?=
+FLOORS := disac:96 pipeline:90 flows:70
 
 .PHONY: run studies test test-all bench lint clean
 .DELETE_ON_ERROR:
@@ -23,8 +24,15 @@ studies: $(VENV)/.run
 	@bad=; for study in data/studies/*.yaml; do $(BIN)/disac run "$$study" --store $(STORE) || bad="$$bad $$study"; done; \
 	test -z "$$bad" || { echo "ended badly:$$bad"; exit 1; }
 
+# Two workers, each with one BLAS thread; a worker without work takes half of what the other has left. The shares of lines
+# are of these processes: what runs in a process that a test starts does not count. No share may fall below its floor.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
 test: $(VENV)/.dev lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal --cov --cov-report=
+	@bad=; for floor in $(FLOORS); do package=$${floor%:*}; printf '%s: lines run by the tests, %%: ' $$package; \
+	$(BIN)/coverage report --include="$$package/*" --format=total --fail-under=$${floor#*:} || bad="$$bad $$floor"; done; \
+	test -z "$$bad" || { echo "below the floor:$$bad"; exit 1; }
 
 test-all: $(VENV)/.dev lint
 	$(BIN)/python -m pytest
@@ -39,7 +47,7 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports --no-logo
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "disac needs Python 3.11 or later: none found; name one with make PYTHON=..."; exit 1; }
