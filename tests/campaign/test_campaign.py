@@ -12,7 +12,8 @@ from engine import BrokenFolder, Folder, ForgetfulFolder, Spec, Tally, trial, un
 
 from pipeline.study import load_study
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
+# Processes that are killed hand on no count of lines: counting would cost time and give nothing.
+pytestmark = [pytest.mark.skipif(sys.platform == "win32", reason="needs fork"), pytest.mark.no_cover]
 
 Write = Callable[..., Path]
 KINDS = {"point", "sigkill", "two", "damage", "edited"}

@@ -79,13 +79,14 @@ def test_w3_what_a_cell_does_to_its_process_is_told_with_its_cause(
     assert found["segfault"][1].startswith("The cell ended its worker process: SIGSEGV")
     assert "memory limit of 476.84 MiB: it used" in found["memory"][1]
     assert len(after.todo) == 0, "all are for good"
-    assert took < 30.0
+    assert took < 120.0, "nothing waits for the time limit of a cell, which is 600 s"
 
 
 def test_w3_a_cell_that_exits_is_done_at_once(cluster: tuple[LocalCluster, Client], tmp_path: Path) -> None:
-    _, found, took = run(cluster[1], LocalStore(tmp_path), "exits")
+    before = cluster[1].run(os.getpid)
+    _, found, _ = run(cluster[1], LocalStore(tmp_path), "exits")
     assert found["exits"] == ("failed", "SystemExit: 3")
-    assert took < 5.0
+    assert cluster[1].run(os.getpid) == before, "it costs no worker"
 
 
 def test_w3_a_healthy_cell_whose_worker_is_killed_twice_is_ok(cluster: tuple[LocalCluster, Client], tmp_path: Path) -> None:
