@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STORE ?= results
 ONLY ?=
-# How lines are counted: from Python 3.12 on at nearly no cost.
+# How lines are counted: from Python 3.12 on by sys.monitoring, before that by a trace function.
 CORE := import sys; print("ctrace" if sys.version_info < (3, 12) else "sysmon")
 FLOORS := disac:96 pipeline:95 flows:85
 
