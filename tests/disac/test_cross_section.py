@@ -9,8 +9,8 @@ import pytest
 from scipy.special import i0
 from scipy.stats import gamma, kstest
 
-from disac.coherent_scenario import CoherentScenario
 from disac.experiments.cross_section import ASPECTS_DEG, Options, experiment
+from disac.scenarios.coherent import CoherentScenario
 
 
 def drawn(realisation: int = 0, seed: int = 1, **target: Any) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from flows.claims import load_claims
 from flows.data_files import data_dir
 from flows.papers import Paper, check_paper, papers_page, read_papers, split_at_papers
 from pipeline.errors import UsageError
 from pipeline.study import load_study
-from pipeline.values import read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE = 'toy:\n  number: "000"\n  title: A Title\n  authors: [A. Author]\n  about: A toy.\n'
@@ -63,7 +63,7 @@ def test_a_study_names_a_paper_of_the_list_or_none() -> None:
 
 
 def test_every_file_of_claims_is_about_a_paper_of_the_list() -> None:
-    named = {read_yaml(f.read_text(encoding="utf-8"), f.name)[0]["paper"] for f in (data_dir() / "claims").glob("*.yaml")}
+    named = {load_claims(file).paper for file in (data_dir() / "claims").glob("*.yaml")}
     assert named <= set(read_papers())
 
 

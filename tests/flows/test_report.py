@@ -437,6 +437,7 @@ def test_what_a_claim_says_is_escaped_where_it_cites_a_paper() -> None:
     surfaces = compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design")
     row = {
         "verdict": "fails",
+        "whose": "ours",
         "ours": "1",
         "statement": "<b> 004",
         "source": "000 & x",
