@@ -21,8 +21,8 @@ from disac.designs.robust.angle_cover import (
     least_on_line,
     other_points,
 )
+from disac.designs.robust.choices import RobustnessName, robustness
 from disac.designs.robust.design import robust_problem
-from disac.designs.robust.problem import Robustness
 from disac.drops.coherent import CoherentDrop
 from disac.experiments.robust_tradeoff import Options, experiment
 from tests.disac.robust_cases import drop
@@ -175,7 +175,7 @@ def test_large_arrays_cover_their_boxes(nodes: int, antennas: int, half_deg: flo
         layout__node_count=nodes, layout__user_count=2, arrays__antennas=antennas, target__echo_snr_db=-15.0,
         service__sinr_db=10.0,
     )  # fmt: skip
-    design = solve_max_min(here, robust_problem(here), "phase", 10.0, half)
+    design = solve_max_min(here, robust_problem(here), robustness("phase").guarding(), 10.0, half)
     assert design.sensing is not None
     assert design.certificate.status == "ok"
     assert -1e-9 <= design.certificate.relative_gap <= 1e-4
@@ -183,15 +183,15 @@ def test_large_arrays_cover_their_boxes(nodes: int, antennas: int, half_deg: flo
     assert design.certificate.value == pytest.approx(least_on_a_grid(here, design.sensing, half), rel=1e-6)
 
 
-@pytest.mark.parametrize("robustness", ["none", "lemma1", "norm-ball", "stacked-ball", "phase"])
+@pytest.mark.parametrize("name", ["none", "lemma1", "norm-ball", "stacked-ball", "phase"])
 @pytest.mark.parametrize("half_deg", [0.0, 5.0])
-def test_every_choice_covers_the_box(robustness: Robustness, half_deg: float) -> None:
+def test_every_choice_covers_the_box(name: RobustnessName, half_deg: float) -> None:
     half = np.deg2rad(half_deg)
     here = drop(
         layout__separation_deg=120.0, channel__realisation=2, uncertainty__delta_rad=0.05, target__lobe_swing_db=6.0,
         target__lobe_deg=30.0,
     )  # fmt: skip
-    design = solve_max_min(here, robust_problem(here), robustness, 10.0, half)
+    design = solve_max_min(here, robust_problem(here), robustness(name).guarding(), 10.0, half)
     assert design.sensing is not None
     assert -1e-9 <= design.certificate.relative_gap <= 1e-4
     assert design.certificate.worst_violation <= 1e-9

@@ -47,12 +47,13 @@ def test_the_busiest_budget_is_that_of_the_sums_over_budgets(limit: PowerLimit) 
 
 def test_what_differs_is_declared_by_the_choice() -> None:
     exact = [name for name, choice in CHOICES.items() if choice.margins is None]
-    assert exact == ["s-procedure", "s-procedure-stacked"]
+    assert exact == ["phase-exact", "s-procedure", "s-procedure-stacked"]
     without_solver = [name for name, choice in CHOICES.items() if "policy-iteration" in choice.methods]
     assert without_solver == ["none", "lemma1", "norm-ball", "stacked-ball"]
     declared = {name: choice.declared.name for name, choice in CHOICES.items()}
     assert declared == {
         "none": "min", "lemma1": "ball", "norm-ball": "ball", "stacked-ball": "stacked", "phase": "phase",
+        "phase-exact": "phase",
         "s-procedure": "ball", "s-procedure-stacked": "stacked",
     }  # fmt: skip
     with pytest.raises(ValueError, match="'s-procedure' has no margins on amplitudes"):
