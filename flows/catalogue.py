@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from flows.data_files import data_dir
 from flows.papers import check_paper, read_papers
-from pipeline.experiment import load_experiment
+from pipeline.experiment import load_experiment, rough_seconds
 from pipeline.grid import expand
 from pipeline.plan import cost_classes
 from pipeline.study import load_study, study_json_schema
@@ -22,7 +23,7 @@ def catalogue() -> list[dict[str, Any]]:
         study = check_paper(load_study(file))
         cells = expand(study)
         classes = Counter(cost_classes(cells, np.arange(len(cells.index))))
-        rough = getattr(study.experiment, "rough_seconds", None)
+        costs = [(n, rough_seconds(study.experiment, json.loads(options))) for options, n in classes.items()]
         rows.append(
             {
                 "study": study.name,
@@ -31,7 +32,7 @@ def catalogue() -> list[dict[str, Any]]:
                 "figure": study.figure or "",
                 "experiment": study.experiment.name,
                 "cells": len(cells.index),
-                "rough_seconds": None if rough is None else sum(n * rough(c) for c, n in classes.items()),
+                "rough_seconds": sum(n * cost for n, cost in costs if cost is not None) or None,
             }
         )
     return rows

@@ -104,6 +104,30 @@ class Resourceful(Protocol):
     def resources(self) -> Mapping[str, float]: ...  # of ONE task, such as {"memory": 4e9, "GPU": 1}; memory in bytes
 
 
+@runtime_checkable
+class Costed(Protocol):
+    """An experiment that says what its cells cost before anything has run."""
+
+    @property
+    def rough_costs(self) -> Sequence[tuple[Mapping[str, Any], float]]:
+        """Options, and the rough seconds of a cell on one core where all of them are chosen; the first that fits counts."""
+        ...
+
+
+@runtime_checkable
+class Headlined(Protocol):
+    """An experiment that names the variable that a report shows where its study names none."""
+
+    @property
+    def main_metric(self) -> str: ...
+
+
+def rough_seconds(experiment: Experiment, options: Mapping[str, Any]) -> float | None:
+    """Rough seconds of one cell with these options; None where the experiment does not say."""
+    costs = experiment.rough_costs if isinstance(experiment, Costed) else ()
+    return next((cost for chosen, cost in costs if all(options.get(k) == v for k, v in chosen.items())), None)
+
+
 def is_optional(variable: Variable) -> bool:
     """Whether a cell that is ok may leave the variable out, or give less of it than its dimension has labels (rule W6)."""
     return bool(getattr(variable, "optional", False))

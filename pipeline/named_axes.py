@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.errors import near_miss
+from pipeline.experiment import Headlined
 from pipeline.grid import Axis, Cells
 from pipeline.study import SurfaceSpec
 from pipeline.values import KeyPath
@@ -53,7 +54,7 @@ def report_axes(cells: Cells, over: str | None) -> dict[str, Any]:
         raise cells.study.source.error(
             ("report", "y"), f"no variable '{report['y']}'{near_miss(report['y'], variables)}; there are {', '.join(variables)}"
         )
-    report["y"] = report.get("y") or _first_real(cells)
+    report["y"] = report.get("y") or _main_metric(cells)
     own = sorted({dim for variable in cells.study.experiment.variables for dim in variable.dims})
     for key in ("x", "colour", "style"):
         if report.get(key) is not None:
@@ -66,9 +67,11 @@ def report_axes(cells: Cells, over: str | None) -> dict[str, Any]:
     return report
 
 
-def _first_real(cells: Cells) -> str | None:
-    """The first variable that is one real number for each cell and repeats."""
-    kept = cells.study.keep
+def _main_metric(cells: Cells) -> str | None:
+    """What the experiment names, where the study keeps it; else the first variable that is one real number and repeats."""
+    kept, experiment = cells.study.keep, cells.study.experiment
+    if isinstance(experiment, Headlined) and (kept is None or experiment.main_metric in kept):
+        return experiment.main_metric
     for variable in cells.study.experiment.variables:
         single = variable.kind == "cube" and variable.dtype.startswith("float") and not variable.dims
         if single and not variable.volatile and (kept is None or variable.name in kept):

@@ -1,10 +1,27 @@
-"""Plain objects that describe an experiment to whatever runs it."""
+"""What all experiments share: how one is described, and how its cells run, fail and are compared with what is stored."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+S = TypeVar("S")
+
+BREAKDOWNS = (np.linalg.LinAlgError, ArithmeticError)
+"""What arithmetic raises when it breaks down. Any other exception is an error of the program, and no result."""
+
+RoughCosts = tuple[tuple[Mapping[str, Any], float], ...]
+"""Rough seconds of one cell on one core: options, and the seconds where all of these are chosen. The first that fits counts."""
+
+
+class ExperimentOptions(BaseModel):
+    """What an experiment does with a scenario; unknown names and values of another type are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 @dataclass(frozen=True)
@@ -23,3 +40,47 @@ class Variable:
     kind: Literal["cube", "detail"] = "cube"
     volatile: bool = False
     optional: bool = False
+
+
+def failed(message: str) -> dict[str, Any]:
+    """The result of a cell that has none, with the reason."""
+    return {"status": "failed", "message": message}
+
+
+def broken_down(error: Exception) -> dict[str, Any]:
+    """The result of a cell whose arithmetic broke down."""
+    return failed(f"The design broke down numerically ({type(error).__name__}: {error}).")
+
+
+def cell_by_cell(compute: Callable[[S], Mapping[str, Any]], scenarios: Iterable[S]) -> list[dict[str, Any]]:
+    """One result per scenario; a breakdown of arithmetic is a cell's own and leaves the others alone."""
+    results = []
+    for scenario in scenarios:
+        try:
+            results.append(dict(compute(scenario)))
+        except BREAKDOWNS as error:
+            results.append(broken_down(error))
+    return results
+
+
+def differences(
+    stored: Mapping[str, Any], again: Mapping[str, float], evidence: str, *, relative: float, absolute: float = 0.0
+) -> list[str]:  # fmt: skip
+    """Sentences on numbers that what is stored beside them does not give.
+
+    Parameters
+    ----------
+    stored
+        A stored result.
+    again
+        The numbers as they follow from the ``evidence``, by name.
+    evidence
+        What they follow from, in words.
+    relative, absolute
+        Differences that count as none.
+    """
+    return [
+        f"{name} is stored as {stored[name]:.9g}, {evidence} gives {value:.9g}"
+        for name, value in again.items()
+        if not np.isclose(stored[name], value, rtol=relative, atol=absolute, equal_nan=True)
+    ]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from disac.drops.coherent import coherent_drop
-from disac.experiments.base import Variable
+from disac.experiments.base import ExperimentOptions, RoughCosts, Variable, cell_by_cell
 from disac.rcs import SHAPE, lobed_profile, square_amplitudes
 from disac.scenarios.coherent import CoherentScenario
 from disac.streams import stream
@@ -18,10 +18,8 @@ from disac.streams import stream
 ASPECTS_DEG = tuple(float(angle) for angle in range(0, 360, 5))
 
 
-class Options(BaseModel):
+class Options(ExperimentOptions):
     """There is nothing to choose."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 def _over_aspect(name: str, long_name: str, unit: str) -> Variable:
@@ -41,15 +39,13 @@ class CrossSection:
         _over_aspect("drawn_db", "one draw of the cross-section at every aspect", "dB"),
         Variable("spread_db", "standard deviation of the draw about the profile", "dB"),
     )
+    main_metric: str = "spread_db"
+    rough_costs: RoughCosts = (({}, 0.02),)
     modules: tuple[str, ...] = ("disac.experiments.cross_section",)
 
-    def run(self, scenarios: Sequence[CoherentScenario], options: Options) -> list[Mapping[str, Any]]:
+    def run(self, scenarios: Sequence[CoherentScenario], options: Options) -> list[dict[str, Any]]:
         """One result per scenario; every aspect has a draw of its own."""
-        return [_drawn(scenario) for scenario in scenarios]
-
-    def rough_seconds(self, options_text: str) -> float:
-        """Rough seconds of one cell on one core, for cost estimates before anything has run."""
-        return 0.02
+        return cell_by_cell(_drawn, scenarios)
 
 
 def _drawn(scenario: CoherentScenario) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from disac.designs.cross import METHODS, MISSING, Method, Record, band_problem, sensing_model
 from disac.designs.location.judge import location_crb_m2
@@ -28,7 +27,7 @@ from disac.drops.common import (
     CommonNetwork,
     common_network,
 )
-from disac.experiments.base import Variable
+from disac.experiments.base import ExperimentOptions, RoughCosts, Variable, cell_by_cell, differences
 from disac.metrics.cross import illuminated, phase_gains, radiated, whole_divergence
 from disac.metrics.delay import delay_sidelobes
 from disac.metrics.detection import detection_probability, draw_echoes, threshold_for
@@ -58,10 +57,8 @@ def _plugins() -> dict[str, Any]:
     return {point.name: point for point in entry_points(group=PLUGINS)}
 
 
-class Options(BaseModel):
+class Options(ExperimentOptions):
     """Which design."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     design: str = Field("ofdm-phase-agnostic", description="design of a paper, or of an installed plugin")
 
@@ -123,6 +120,15 @@ VARIABLES = (
         ("subcarrier", "antenna", "stream"), kind="detail",
     ),
 )  # fmt: skip
+
+
+COSTS: RoughCosts = (
+    ({"design": "coherent"}, 13.0),
+    ({"design": "ofdm-unconstrained-tight"}, 9.0),
+    ({"design": "robust-lemma1"}, 6.0),
+    ({"design": "robust-phase"}, 6.0),
+    ({}, 2.0),
+)
 
 
 class Scorer:
@@ -231,6 +237,9 @@ class CrossTable:
     line_axes: tuple[str, ...] = ()
     variables: tuple[Variable, ...] = VARIABLES
 
+    main_metric: str = "rcrb_nc_m"
+    rough_costs: RoughCosts = COSTS
+
     @property
     def modules(self) -> tuple[str, ...]:
         """Code that defines the result: ours, and that of every installed plugin."""
@@ -238,15 +247,12 @@ class CrossTable:
 
     def run(self, scenarios: Sequence[CommonScenario], options: Options) -> list[dict[str, Any]]:
         """One result per scenario."""
-        return [self._cell(scenario, options) for scenario in scenarios]
+        return cell_by_cell(lambda scenario: self._cell(scenario, options), scenarios)
 
     def _cell(self, scenario: CommonScenario, options: Options) -> dict[str, Any]:
         network, started = common_network(scenario), time.perf_counter()
         method: Method = METHODS[options.design] if options.design in METHODS else _plugins()[options.design].load()
-        try:
-            record: Record = method(network, scenario)
-        except (np.linalg.LinAlgError, ArithmeticError, ValueError, RuntimeError) as error:
-            return {"status": "failed", "message": f"The design broke down ({type(error).__name__}: {error})."}
+        record: Record = method(network, scenario)
         result = {"status": record.status, "message": record.message, "solve_seconds": time.perf_counter() - started}
         if record.users is None or record.sensing is None:
             return result
@@ -261,16 +267,8 @@ class CrossTable:
         sent = _covariances(stored["user_streams"]), _covariances(stored["sensing_streams"])
         again = Scorer(common_network(scenario), scenario).scores(*sent)
         scored = [v.name for v in VARIABLES if not v.dims and v.name not in ("relative_gap", "solve_seconds")]
-        return [
-            f"{name} is stored as {stored[name]:.9g}, the stored covariances give {again.get(name, np.nan):.9g}"
-            for name in scored
-            if not np.isclose(stored[name], again.get(name, np.nan), rtol=1e-7, atol=1e-12, equal_nan=True)
-        ]
-
-    def rough_seconds(self, options_text: str) -> float:
-        """Rough seconds of one cell on one core, for cost estimates before anything has run."""
-        dear = {"coherent": 13.0, "ofdm-unconstrained-tight": 9.0, "robust-lemma1": 6.0, "robust-phase": 6.0}
-        return dear.get(str(json.loads(options_text)["design"]), 2.0)
+        found = {name: again.get(name, np.nan) for name in scored}
+        return differences(stored, found, "the stored signal", relative=1e-7, absolute=1e-12)
 
 
 experiment = CrossTable()

@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from disac.designs.location.design import Delivered, Designer
 from disac.designs.location.of_scenario import design_problem
 from disac.designs.location.problem import DesignProblem
 from disac.drops.noncoherent import node_phases_rad
 from disac.estimators.maximum_likelihood import Area, locate
-from disac.experiments.base import Variable
+from disac.experiments.base import BREAKDOWNS, ExperimentOptions, RoughCosts, Variable, broken_down, differences
 from disac.metrics.delay import delay_margin, range_ambiguous
 from disac.metrics.fisher import fisher_information, localization_crb, location_derivatives
 from disac.optim.certificate import VIOLATION_LIMIT
@@ -35,10 +35,8 @@ SINR_BINS_DB = tuple(np.arange(-19.5, 60.0).tolist())
 SINR_QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 
-class Options(BaseModel):
+class Options(ExperimentOptions):
     """Which design is sent, and how it is measured."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     design: Literal["phase-agnostic", "orthogonal", "unconstrained-tight"] = Field(
         "phase-agnostic", description="design method"
@@ -98,28 +96,23 @@ class OfdmEchoes:
     options_model: type[BaseModel] = Options
     line_axes: tuple[str, ...] = ("sensing.amplitude_db",)
     variables: tuple[Variable, ...] = VARIABLES
+    main_metric: str = "rmse_m"
+    rough_costs: RoughCosts = (({}, 0.5),)
     modules: tuple[str, ...] = ("disac.experiments.ofdm_echoes",)
 
     def run(self, scenarios: Sequence[Scenario], options: Options) -> list[dict[str, Any]]:
         """One result per scenario; scenarios differ in the amplitude alone."""
         try:
             return _measured(scenarios, options)
-        except (np.linalg.LinAlgError, ArithmeticError) as error:
-            sentence = f"The design broke down numerically ({type(error).__name__}: {error})."
-            return [{"status": "failed", "message": sentence}] * len(scenarios)
+        except BREAKDOWNS as error:
+            return [broken_down(error)] * len(scenarios)
 
     def recheck(self, scenario: Scenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
         """Sentences on what the stored estimates do not give."""
         if np.isnan(stored["squared_error_m2"]):
             return []
-        error = assigned_error_m2(stored["estimate_m"], scenario.layout.targets).sum(axis=1).mean()
-        if np.isclose(error, stored["squared_error_m2"], rtol=1e-9, atol=0.0):
-            return []
-        return [f"squared_error_m2 is stored as {stored['squared_error_m2']:.9g}, the stored estimates give {error:.9g}"]
-
-    def rough_seconds(self, options_text: str) -> float:
-        """Rough seconds of one cell on one core (N=2, one target)."""
-        return 0.5
+        error = float(assigned_error_m2(stored["estimate_m"], scenario.layout.targets).sum(axis=1).mean())
+        return differences(stored, {"squared_error_m2": error}, "the estimate stored", relative=1e-9)
 
 
 def assigned_error_m2(found: Float, targets: Float) -> Float:

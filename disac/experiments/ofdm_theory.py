@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from disac.arrays import delay_vector, steering_vector
 from disac.designs.location import beamforming, block_level, orthogonal, phase_agnostic, unconstrained_tight
@@ -25,7 +25,7 @@ from disac.designs.location.judge import location_crb_m2
 from disac.designs.location.of_scenario import design_problem
 from disac.designs.location.phase_agnostic import scrambling
 from disac.designs.location.problem import DesignProblem, Part
-from disac.experiments.base import Variable
+from disac.experiments.base import ExperimentOptions, RoughCosts, Variable, cell_by_cell, failed
 from disac.geometry import angles_rad, delays_s
 from disac.metrics.fisher import (
     Localization,
@@ -47,10 +47,8 @@ QUIET_SINR = 1e-3
 """SINR (linear) at which users cost nothing, where sensing alone is compared."""
 
 
-class Options(BaseModel):
+class Options(ExperimentOptions):
     """How the signals are sampled and where nodes and targets stand."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     symbols: int = Field(3, ge=1, le=64, description="OFDM symbols of the sampled signals")
     random_layout: bool = Field(True, description="nodes and targets drawn by the realisation, or as the layout has them")
@@ -109,15 +107,13 @@ class OfdmTheory:
     options_model: type[BaseModel] = Options
     line_axes: tuple[str, ...] = ()
     variables: tuple[Variable, ...] = VARIABLES
+    main_metric: str = "theorem1_residual"
+    rough_costs: RoughCosts = (({}, 1.5),)
     modules: tuple[str, ...] = ("disac.experiments.ofdm_theory",)
 
     def run(self, scenarios: Sequence[Scenario], options: Options) -> list[dict[str, Any]]:
         """One result per scenario."""
-        return [_cell(scenario, options) for scenario in scenarios]
-
-    def rough_seconds(self, options_text: str) -> float:
-        """Rough seconds of one cell on one core (N=2, two targets)."""
-        return 1.5
+        return cell_by_cell(lambda scenario: _cell(scenario, options), scenarios)
 
 
 def deployment(scenario: Scenario) -> Scenario:
@@ -138,7 +134,7 @@ def _cell(scenario: Scenario, options: Options) -> dict[str, Any]:
     started = time.perf_counter()
     placed = deployment(scenario) if options.random_layout else scenario
     if placed.layout.transmitters is not None or placed.layout.receivers is not None:
-        return {"status": "failed", "message": "The statements are about nodes that all transmit and receive."}
+        return failed("The statements are about nodes that all transmit and receive.")
     problem, sinr = design_problem(placed), db_to_linear(scenario.service.sinr_db)
     entity = {"realisation": scenario.channel.realisation}
     # One stream per node and symbol, so that more of either leave the others as they are.
@@ -150,18 +146,15 @@ def _cell(scenario: Scenario, options: Options) -> dict[str, Any]:
             for t in range(options.symbols)
         ]
     )  # fmt: skip
-    try:
-        result: dict[str, Any] = signal_residuals(problem, waveform) | variable_counts(problem)
-        result |= bound_readings(problem) | band_ratios(problem)
-        for method, extracted in EXTRACTIONS.items():
-            designer = Designer(problem, method)
-            design = designer.design(sinr)
-            if design.streams is None:
-                certificate = design.certificate
-                return {"status": certificate.status, "message": f"The design '{method}': {certificate.message}"}
-            result |= extracted(designer, design, sinr)
-    except (np.linalg.LinAlgError, ArithmeticError) as error:
-        return {"status": "failed", "message": f"The cell broke down numerically ({type(error).__name__}: {error})."}
+    result: dict[str, Any] = signal_residuals(problem, waveform) | variable_counts(problem)
+    result |= bound_readings(problem) | band_ratios(problem)
+    for method, extracted in EXTRACTIONS.items():
+        designer = Designer(problem, method)
+        design = designer.design(sinr)
+        if design.streams is None:
+            certificate = design.certificate
+            return {"status": certificate.status, "message": f"The design '{method}': {certificate.message}"}
+        result |= extracted(designer, design, sinr)
     result["beamforming_to_orthogonal"] = result.pop("beamforming_crb_m2") / result.pop("orthogonal_crb_m2")
     return result | {"status": "ok", "message": "", "solve_seconds": time.perf_counter() - started}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from disac.arrays import steering_vector
 from disac.designs.location.baselines import communication_only, isotropic
@@ -20,7 +19,7 @@ from disac.designs.location.judge import location_crb_m2
 from disac.designs.location.of_scenario import BELIEFS, design_problem, designer_of
 from disac.designs.location.problem import DesignProblem
 from disac.drops.noncoherent import node_phases_rad
-from disac.experiments.base import Variable
+from disac.experiments.base import ExperimentOptions, RoughCosts, Variable, cell_by_cell, differences, failed
 from disac.geometry import angles_rad, delays_s
 from disac.metrics.delay import delay_margin, delay_sidelobes, illumination, range_ambiguous
 from disac.metrics.fisher import null_vector
@@ -30,10 +29,8 @@ from disac.scenarios.noncoherent import Scenario, StatedSynchronisation
 from disac.units import db_to_linear, linear_to_db
 
 
-class Options(BaseModel):
+class Options(ExperimentOptions):
     """Which design, how fine, and by which solver."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     design: Literal[
         "phase-agnostic", "synchronised", "coherent", "orthogonal", "beamforming", "unconstrained-tight", "unconstrained",
@@ -150,6 +147,16 @@ VARIABLES = (
 )  # fmt: skip
 
 
+COSTS: RoughCosts = (
+    ({"solver": "fast"}, 0.2),
+    ({"design": "phase-agnostic"}, 1.5),
+    ({"design": "orthogonal"}, 0.7),
+    ({"design": "beamforming"}, 0.7),
+    ({}, 12.0),
+)
+"""For N=2, M=6, L=16."""
+
+
 @dataclass(frozen=True)
 class OfdmTradeoff:
     """The experiment; a line shares channels, Fisher coefficients and compiled programs along the SINR.
@@ -165,12 +172,13 @@ class OfdmTradeoff:
         *(f"synchronisation.{name}" for name in StatedSynchronisation.model_fields),
     )
     variables: tuple[Variable, ...] = VARIABLES
+    main_metric: str = "rcrb_m"
+    rough_costs: RoughCosts = COSTS
     modules: tuple[str, ...] = ("disac.experiments.ofdm_tradeoff",)
 
     def run(self, scenarios: Sequence[Scenario], options: Options) -> list[dict[str, Any]]:
         """One result per scenario; scenarios differ in the SINR target and in what is known of clocks and phases."""
-        line = _Line(scenarios[0], options)
-        return [line.cell(scenario) for scenario in scenarios]
+        return cell_by_cell(_Line(scenarios[0], options).cell, scenarios)
 
     def recheck(self, scenario: Scenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
         """Sentences on what a stored result promises and its stored design or proof does not keep."""
@@ -188,22 +196,11 @@ class OfdmTradeoff:
         pairs = {
             "objective": again.value, "dual_bound": again.dual_bound, "min_sinr_db": linear_to_db(reached),
         }  # fmt: skip
-        wrong = [
-            f"{name} is stored as {stored[name]:.9g}, the stored design gives {value:.9g}"
-            for name, value in pairs.items()
-            if not np.isclose(stored[name], value, rtol=RECHECK_TOLERANCE, atol=0.0)
-        ]
+        wrong = differences(stored, pairs, "the stored design", relative=RECHECK_TOLERANCE)
         worst = max(again.power_violation, again.sinr_violation)
         if worst > stored["worst_violation"] + VIOLATION_LIMIT:
             wrong.append(f"the stored design violates a constraint by {worst:.2g}, {stored['worst_violation']:.2g} is stored")
         return wrong
-
-    def rough_seconds(self, options_text: str) -> float:
-        """Rough seconds of one cell on one core (N=2, M=6, L=16), for cost estimates before anything has run."""
-        chosen = json.loads(options_text)
-        if chosen["solver"] == "fast":
-            return 0.2
-        return {"phase-agnostic": 1.5, "orthogonal": 0.7, "beamforming": 0.7}.get(str(chosen["design"]), 12.0)
 
 
 def _designer(scenario: Scenario, options: Options) -> Designer:
@@ -270,17 +267,14 @@ class _Line:
         self._stated: dict[StatedSynchronisation, DesignProblem] = {}
 
     def cell(self, scenario: Scenario) -> dict[str, Any]:
-        """One cell; a breakdown of its linear algebra is its own result and leaves the rest of the line alone."""
-        try:
-            sent = self._of(scenario)
-            if sent.transmitted is None:
-                return sent.result
-            known = scenario.synchronisation
-            if known not in self._stated:
-                self._stated[known] = design_problem(scenario, "stated")
-            return sent.result | {"hybrid_rcrb_m": np.sqrt(location_crb_m2(self._stated[known], sent.transmitted))}
-        except (np.linalg.LinAlgError, ArithmeticError) as error:
-            return _failed(f"The design broke down numerically ({type(error).__name__}: {error}).")
+        """One cell: what was sent, and its bound under the scenario's synchronisation."""
+        sent = self._of(scenario)
+        if sent.transmitted is None:
+            return sent.result
+        known = scenario.synchronisation
+        if known not in self._stated:
+            self._stated[known] = design_problem(scenario, "stated")
+        return sent.result | {"hybrid_rcrb_m": np.sqrt(location_crb_m2(self._stated[known], sent.transmitted))}
 
     def _of(self, scenario: Scenario) -> _Sent:
         asks = BELIEFS.get(self._options.design) == "stated"
@@ -308,14 +302,14 @@ class _Line:
         options, nominal = self._options, self._deployment.nominal
         if options.clusters > scenario.waveform.subcarriers:
             sentence = f"clusters {options.clusters} are more than waveform.subcarriers {scenario.waveform.subcarriers}."
-            return _Sent(_failed(sentence))
+            return _Sent(failed(sentence))
         if not np.isfinite(location_crb_m2(nominal, isotropic(nominal).sum(axis=0))):
             return _Sent(_unidentifiable(scenario, nominal, isotropic(nominal).sum(axis=0)))
         try:
             designer = _designer(scenario, options)
         except np.linalg.LinAlgError as error:
             sentence = f"The program could not be set up ({error}): its Fisher information is nearly singular."
-            return _Sent(_failed(sentence))
+            return _Sent(failed(sentence))
         even = designer.structure.uniform_covariances(designer.problem)
         uniform = location_crb_m2(designer.problem, even)
         if not np.isfinite(uniform):
@@ -335,7 +329,7 @@ def _baseline(design: str, deployment: _Deployment) -> _Sent:
         try:
             streams, largest = communication_only(problem)
         except ArithmeticError as error:
-            return _Sent(_failed(f"The largest SINR was not found: {error}"))
+            return _Sent(failed(f"The largest SINR was not found: {error}"))
         result |= {
             "message": "The largest SINR of all users, between a design that reaches it and a proof of what none reaches.",
             "sinr_bound_db": largest.beyond_db, "power_dual": largest.power_dual, "sinr_dual": largest.sinr_dual,
@@ -354,10 +348,8 @@ def _baseline(design: str, deployment: _Deployment) -> _Sent:
 
 def _recheck_baseline(scenario: Scenario, stored: Mapping[str, Any]) -> list[str]:
     problem = design_problem(scenario)
-    wrong = []
-    again = np.sqrt(location_crb_m2(problem, stored["stream_covariance"].sum(axis=0)))
-    if not np.isclose(stored["rcrb_m"], again, rtol=RECHECK_TOLERANCE, atol=0.0):
-        wrong.append(f"rcrb_m is stored as {stored['rcrb_m']:.9g}, the stored design gives {again:.9g}")
+    again = float(np.sqrt(location_crb_m2(problem, stored["stream_covariance"].sum(axis=0))))
+    wrong = differences(stored, {"rcrb_m": again}, "the stored design", relative=RECHECK_TOLERANCE)
     beyond_db = stored["sinr_bound_db"]
     if np.isfinite(beyond_db):
         designer = Designer(problem, "phase-agnostic")
@@ -365,10 +357,6 @@ def _recheck_baseline(scenario: Scenario, stored: Mapping[str, Any]) -> list[str
         if least <= 1.0:
             wrong.append(f"the stored ray proves a need of {least:.6g} times the power only at {beyond_db:.6g} dB")
     return wrong
-
-
-def _failed(message: str) -> dict[str, Any]:
-    return {"status": "failed", "message": message}
 
 
 def _unidentifiable(scenario: Scenario, problem: DesignProblem, covariances: NDArray[np.complex128]) -> dict[str, Any]:
@@ -384,7 +372,7 @@ def _unidentifiable(scenario: Scenario, problem: DesignProblem, covariances: NDA
         f"The targets cannot be located: with sensing.localization '{mode}' and {nodes} node{'s' * (nodes > 1)} in "
         f"layout.nodes_m the Fisher information is singular even at uniform power; add nodes or use 'hybrid'.{moved}"
     )
-    return _failed(sentence) | ({} if direction is None else {"null_vector": direction})
+    return failed(sentence) | ({} if direction is None else {"null_vector": direction})
 
 
 def _result(

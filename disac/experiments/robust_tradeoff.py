@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from disac.designs.robust.angle_boxes import boundary_angles, judged_covering, proven_covering, solve_max_min
 from disac.designs.robust.angle_cover import divergences_at, least_divergence, other_points
-from disac.designs.robust.choices import SEARCHED, Method, Robustness, RobustnessName, robustness
+from disac.designs.robust.choices import CHOICES, SEARCHED, Method, Robustness, RobustnessName, robustness
 from disac.designs.robust.design import robust_problem
 from disac.designs.robust.guards import guarded_sinr
 from disac.designs.robust.problem import Beams, RobustProblem
@@ -22,7 +22,7 @@ from disac.designs.robust.sca import successive_convex, walk_ends
 from disac.designs.robust.total_power import RobustDesign
 from disac.designs.robust.zero_forcing import zero_forcing
 from disac.drops.coherent import CoherentDrop, coherent_drop
-from disac.experiments.base import Variable
+from disac.experiments.base import ExperimentOptions, RoughCosts, Variable, cell_by_cell, differences, failed
 from disac.metrics.detection import (
     PAPER_THRESHOLD,
     Echoes,
@@ -55,10 +55,8 @@ COVERED = 1e-6
 """What no other point of the boxes may be below the stored least divergence by, relative."""
 
 
-class Options(BaseModel):
+class Options(ExperimentOptions):
     """Which design, against which errors, and what is measured."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     design: Literal["optimum", "zero-forcing", "zero-forcing-best-node"] = Field(
         "optimum",
@@ -182,6 +180,14 @@ class _Deployment:
         return self._echoes(SNAPSHOTS)
 
 
+COSTS: RoughCosts = (
+    ({"solver": "reference"}, 30.0),
+    *(({"robustness": name}, choice.seconds) for name, choice in CHOICES.items() if choice.seconds > 0.5),
+    ({"search": True}, 0.5),
+    *(({"robustness": name}, choice.seconds) for name, choice in CHOICES.items()),
+)
+
+
 @dataclass(frozen=True)
 class RobustTradeoff:
     """The experiment; a line shares a drop's random numbers along the strength of the echoes."""
@@ -191,34 +197,22 @@ class RobustTradeoff:
     options_model: type[BaseModel] = Options
     line_axes: tuple[str, ...] = ("target.echo_snr_db",)
     variables: tuple[Variable, ...] = VARIABLES
+    main_metric: str = "kld"
+    rough_costs: RoughCosts = COSTS
     modules: tuple[str, ...] = ("disac.experiments.robust_tradeoff",)
 
     def run(self, scenarios: Sequence[CoherentScenario], options: Options) -> list[dict[str, Any]]:
         """One result per scenario; scenarios differ in the strength of the echoes alone."""
         deployment = _Deployment(scenarios[0], options)
-        return [_cell(scenario, options, deployment) for scenario in scenarios]
+        return cell_by_cell(lambda scenario: _result(scenario, options, deployment), scenarios)
 
     def recheck(self, scenario: CoherentScenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
         """Sentences on what a stored result promises and its stored beams or multipliers do not keep."""
         if stored["status"] == "infeasible" and options.design != "optimum":
             return []
         again = _recomputed(scenario, options, stored)
-        return (
-            [
-                f"{name} is stored as {stored[name]:.9g}, what is stored beside it gives {value:.9g}"
-                for name, value in again.items()
-                if not np.isclose(stored[name], value, rtol=1e-7, atol=1e-9, equal_nan=True)
-            ]
-            + _unproven(stored, again)
-            + _uncovered(scenario, options, stored)
-        )
-
-    def rough_seconds(self, options_text: str) -> float:
-        """Rough seconds of one cell on one core, for cost estimates before anything has run."""
-        options = Options.model_validate_json(options_text)
-        if options.solver == "reference":
-            return 30.0
-        return max(options.choice.seconds, 0.5 if options.search else 0.0)
+        wrong = differences(stored, again, "what is stored beside it", relative=1e-7, absolute=1e-9)
+        return wrong + _unproven(stored, again) + _uncovered(scenario, options, stored)
 
 
 def _recomputed(scenario: CoherentScenario, options: Options, stored: Mapping[str, Any]) -> dict[str, float]:
@@ -308,15 +302,23 @@ def _beampowers(problem: RobustProblem, covariance: Complex) -> Float:
     return np.real(np.einsum("na,nab,nb->n", problem.steering, covariance, problem.steering.conj()))
 
 
-def _cell(scenario: CoherentScenario, options: Options, deployment: _Deployment) -> dict[str, Any]:
-    """One cell; a breakdown of its arithmetic is its own result."""
-    try:
-        return _result(scenario, options, deployment)
-    except (np.linalg.LinAlgError, ArithmeticError, ValueError, RuntimeError) as error:
-        return {"status": "failed", "message": f"The design broke down ({type(error).__name__}: {error})."}
+def _refusal(scenario: CoherentScenario, options: Options) -> str:
+    """Why what is chosen is not posed under the scenario's power limit; nothing where it is."""
+    limit = scenario.power.limit
+    if limit == TOTAL.name:
+        return ""
+    chosen = {
+        f"robustness '{options.robustness}'": not options.choice.any_limit,
+        f"solver '{options.solver}'": options.solver != "cones",
+        "angles 'max-min'": options.angles == "max-min",
+    }
+    what = next((what for what, only_total in chosen.items() if only_total), None)
+    return f"The choice {what} is posed for total power, not for power.limit '{limit}'." if what else ""
 
 
 def _result(scenario: CoherentScenario, options: Options, deployment: _Deployment) -> dict[str, Any]:
+    if refusal := _refusal(scenario, options):
+        return failed(refusal)
     drop, sinr = coherent_drop(scenario), db_to_linear(scenario.service.sinr_db)
     half = _half_box(scenario)
     nominal, problem = _problems(drop, options, half)

@@ -183,4 +183,4 @@ def test_covering_a_box_is_refused_where_it_would_be_something_else() -> None:
             Options.model_validate({"angles": "max-min", **more})
     cell = experiment.run([scenario_of(10.0, 0.05, "per-node")], Options(angles="max-min", draws=100))[0]
     assert cell["status"] == "failed"
-    assert "posed for total power, not 'per-node'" in cell["message"]
+    assert "posed for total power, not for power.limit 'per-node'" in cell["message"]

@@ -116,6 +116,11 @@ class Robustness(ABC):
         """How amplitudes are guarded; None where the choice guards in another way."""
         return None
 
+    @property
+    def any_limit(self) -> bool:
+        """Whether there is a design under every power limit, and not under total power alone."""
+        return True
+
     def guarding(self) -> Margins:
         """The margins of a choice that has some.
 
@@ -190,6 +195,11 @@ class ByInequality(Robustness):
     """The exact matrix inequality of balls, under total power; ``stacked`` takes one ball over all nodes."""
 
     stacked: bool
+
+    @property
+    def any_limit(self) -> bool:
+        """See :attr:`Robustness.any_limit`."""
+        return False
 
     def design(self, problem: RobustProblem, sinr: float, method: Method = "cones") -> Delivered:
         """See :meth:`Robustness.design`."""
