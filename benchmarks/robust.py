@@ -10,11 +10,11 @@ import numpy as np
 
 from benchmarks.registry import Row
 from disac.designs.robust.choices import CHOICES
-from disac.designs.robust.design import robust_problem
 from disac.designs.robust.guards import LEMMA_1
 from disac.designs.robust.lifted import LiftedProgram
 from disac.designs.robust.limited_power import solve_limited_power, solve_with_outer_bound
 from disac.designs.robust.matrix_inequality import solve_inequality
+from disac.designs.robust.of_drop import robust_problem
 from disac.designs.robust.policy_iteration import solve_by_policy_iteration
 from disac.designs.robust.problem import RobustProblem
 from disac.designs.robust.total_power import solve_total_power

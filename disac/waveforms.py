@@ -112,7 +112,7 @@ def instantaneous_sinr(channels: Complex, data: Complex, sensing: Complex, noise
 
 
 @dataclass(frozen=True)
-class Echoes:
+class SampledEchoes:
     """Received echoes of a known signal, in the dimensions that its symbols span: nothing else tells of positions.
 
     ``clean`` [N_r, L, M_r, R] are the echoes without noise, ``noise`` [trials, N_r, L, M_r, R] is white with ``noise_power`` in
@@ -198,7 +198,7 @@ def clean_echoes(model: SensingModel, signal: Complex, before: Complex, prefix_s
 
 def echoes(
     model: SensingModel, signal: Complex, before: Complex, prefix_s: float, trials: int, random: np.random.Generator
-) -> Echoes:  # fmt: skip
+) -> SampledEchoes:  # fmt: skip
     """Echoes of a signal (:func:`clean_echoes`), and independent noise for each trial of power ``sigma_s^2 / L`` an entry."""
     clean = clean_echoes(model, signal, before, prefix_s)
     power = model.noise_power / model.subcarriers
@@ -213,4 +213,4 @@ def echoes(
         noise.append(drawn if basis is None else drawn @ basis)
     if basis is not None:
         clean, signal = clean @ basis, signal @ basis
-    return Echoes(clean, np.stack(noise), signal, power)
+    return SampledEchoes(clean, np.stack(noise), signal, power)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from disac.arrays import steering_vector
 from disac.drops.clutter import disturbance_covariance, whitened_gain
+from disac.drops.fading import distance_gain, rician_weights
 from disac.geometry import angles_rad
 from disac.rcs import SHAPE, bistatic_factor, correlation, lobed_profile
 from disac.scenarios.coherent import CoherentScenario
@@ -111,7 +112,7 @@ def coherent_drop(scenario: CoherentScenario) -> CoherentDrop:
 
 def _channels(scenario: CoherentScenario, nodes: Float, users: Float) -> Complex:
     channel, antennas = scenario.channel, scenario.arrays.antennas
-    factor = db_to_linear(channel.rician_factor_db)
+    of_direct, of_scattered = rician_weights(channel.rician_factor_db)
     angles = angles_rad(nodes, users, "origin")
     away = np.linalg.norm(users[np.newaxis] - nodes[:, np.newaxis], axis=2)
     turn = np.exp(-2j * np.pi * away / channel.wavelength_m)
@@ -119,10 +120,8 @@ def _channels(scenario: CoherentScenario, nodes: Float, users: Float) -> Complex
     for node, user in np.ndindex(h.shape[:2]):
         random = stream(channel.seed, "scattered-channel", realisation=channel.realisation, node=node, user=user)
         direct = turn[node, user] * steering_vector(angles[node, user], antennas)
-        h[node, user] = np.sqrt(factor / (factor + 1.0)) * direct + np.sqrt(1.0 / (factor + 1.0)) * complex_normal(
-            random, antennas
-        )
-    gain = (away / scenario.layout.radius_m) ** -channel.pathloss_exponent
+        h[node, user] = of_direct * direct + of_scattered * complex_normal(random, antennas)
+    gain = distance_gain(away, scenario.layout.radius_m, channel.pathloss_exponent)
     return h * np.sqrt(gain)[..., np.newaxis]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.arrays import baseband_hz, steering_vector
+from disac.drops.fading import rician_weights, urban_micro_gain
 from disac.geometry import angles_rad
 from disac.scenarios.common import CommonScenario
 from disac.streams import complex_normal, stream
@@ -72,9 +73,9 @@ def common_network(scenario: CommonScenario) -> CommonNetwork:
 
 def _channels(scenario: CommonScenario, nodes: Float, users: Float) -> Complex:
     """Urban micro, line of sight, Rician; the direct path turns with the frequency, what is scattered does not."""
-    factor = db_to_linear(RICIAN_FACTOR_DB)
+    of_direct, of_scattered = rician_weights(RICIAN_FACTOR_DB)
     away = np.linalg.norm(users[np.newaxis] - nodes[:, np.newaxis], axis=2)
-    gain = 10.0 ** (-(22.0 * np.log10(away) + 28.0 + 20.0 * np.log10(CARRIER_HZ / 1e9)) / 10.0)
+    gain = urban_micro_gain(away, CARRIER_HZ)
     direct = steering_vector(angles_rad(nodes, users, "origin"), ANTENNAS)
     frequency = CARRIER_HZ + baseband_hz(SUBCARRIERS, BANDWIDTH_HZ)
     turn = np.exp(-2j * np.pi * frequency * (away / SPEED_OF_LIGHT_M_S)[..., np.newaxis])
@@ -82,6 +83,6 @@ def _channels(scenario: CommonScenario, nodes: Float, users: Float) -> Complex:
     for node, user in np.ndindex(away.shape):
         random = stream(scenario.seed, "common-scattered", realisation=scenario.realisation, node=node, user=user)
         scattered[node, user] = complex_normal(random, ANTENNAS)
-    h = np.sqrt(factor / (factor + 1.0)) * turn[..., np.newaxis] * direct[:, :, np.newaxis]
-    h = h + np.sqrt(1.0 / (factor + 1.0)) * scattered[:, :, np.newaxis]
+    h = of_direct * turn[..., np.newaxis] * direct[:, :, np.newaxis]
+    h = h + of_scattered * scattered[:, :, np.newaxis]
     return h * np.sqrt(gain)[..., np.newaxis, np.newaxis]

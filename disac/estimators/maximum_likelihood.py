@@ -21,7 +21,7 @@ from disac.estimators.projections import Projections
 from disac.geometry import angles_rad, delays_s
 from disac.metrics.fisher import SensingModel
 from disac.units import SPEED_OF_LIGHT_M_S
-from disac.waveforms import Echoes
+from disac.waveforms import SampledEchoes
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
@@ -58,7 +58,7 @@ class Area:
         return np.stack([x.ravel(), y.ravel()], axis=1)
 
 
-def locate(model: SensingModel, seen: Echoes, area: Area, amplitudes: Sequence[float]) -> Float:
+def locate(model: SensingModel, seen: SampledEchoes, area: Area, amplitudes: Sequence[float]) -> Float:
     """Most likely positions of as many targets as the model has; its own positions and amplitudes are not looked at.
 
     Parameters
@@ -86,7 +86,7 @@ def locate(model: SensingModel, seen: Echoes, area: Area, amplitudes: Sequence[f
 class _Search:
     """What the likelihood of one signal needs, prepared once: at every grid point, and for refinement between them."""
 
-    def __init__(self, model: SensingModel, seen: Echoes, area: Area) -> None:
+    def __init__(self, model: SensingModel, seen: SampledEchoes, area: Area) -> None:
         self._model, self._signal = model, seen.signal
         self._projections = Projections(model, seen)
         points = area.points()

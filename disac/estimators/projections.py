@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from disac.arrays import delay_vector, steering_derivative, steering_vector
 from disac.geometry import angle_gradient, angles_rad, delay_gradient, delays_s
 from disac.metrics.fisher import SensingModel
-from disac.waveforms import Echoes
+from disac.waveforms import SampledEchoes
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
@@ -37,7 +37,7 @@ class Fit:
 class Projections:
     """Inner products of echoes and link responses of a known signal; links (m, k) of a receiver count as A = N_t K."""
 
-    def __init__(self, model: SensingModel, seen: Echoes) -> None:
+    def __init__(self, model: SensingModel, seen: SampledEchoes) -> None:
         self._model, self._noise_power = model, seen.noise_power
         subcarriers, transmitters, antennas = model.subcarriers, len(model.transmit_nodes), model.transmit_antennas
         split = seen.signal.reshape(subcarriers, transmitters, antennas, -1)

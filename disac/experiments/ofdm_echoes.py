@@ -23,7 +23,7 @@ from disac.optim.certificate import VIOLATION_LIMIT
 from disac.scenarios.noncoherent import Scenario, Waveform
 from disac.streams import stream
 from disac.units import SPEED_OF_LIGHT_M_S, db_to_linear, linear_to_db
-from disac.waveforms import Echoes, echoes, heard_powers, symbols_before, transmitted_signal
+from disac.waveforms import SampledEchoes, echoes, heard_powers, symbols_before, transmitted_signal
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
@@ -151,7 +151,7 @@ def _measured(scenarios: Sequence[Scenario], options: Options) -> list[dict[str,
     ]  # fmt: skip
 
 
-def _seen(scenario: Scenario, options: Options, problem: DesignProblem, sent: Delivered, code: Complex) -> Echoes:
+def _seen(scenario: Scenario, options: Options, problem: DesignProblem, sent: Delivered, code: Complex) -> SampledEchoes:
     """Echoes of the design's signal, of symbols that follow earlier ones of the same design."""
     beams, remainder = sent.beams, sent.remainder
     assert beams is not None

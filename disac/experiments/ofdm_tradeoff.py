@@ -207,7 +207,7 @@ def _designer(scenario: Scenario, options: Options) -> Designer:
     return designer_of(scenario, options.design, options.sinr_type, options.solver, options.clusters)
 
 
-class _Deployment:
+class _Surroundings:
     """What a delivered signal meets, whatever is known of clocks and phases: unknown node phases, delays of the links."""
 
     def __init__(self, scenario: Scenario) -> None:
@@ -261,7 +261,7 @@ class _Line:
     """The cells of a line: a designer for each belief, a design for each belief and SINR target."""
 
     def __init__(self, first: Scenario, options: Options) -> None:
-        self._options, self._deployment = options, _Deployment(first)
+        self._options, self._deployment = options, _Surroundings(first)
         self._designers: dict[StatedSynchronisation | None, tuple[Designer, float] | _Sent] = {}
         self._sent: dict[tuple[StatedSynchronisation | None, float], _Sent] = {}
         self._stated: dict[StatedSynchronisation, DesignProblem] = {}
@@ -317,7 +317,7 @@ class _Line:
         return designer, uniform
 
 
-def _baseline(design: str, deployment: _Deployment) -> _Sent:
+def _baseline(design: str, deployment: _Surroundings) -> _Sent:
     """A design that the SINR target does not touch."""
     started = time.perf_counter()
     problem = deployment.nominal
@@ -376,7 +376,7 @@ def _unidentifiable(scenario: Scenario, problem: DesignProblem, covariances: NDA
 
 
 def _result(
-    designer: Designer, sinr_db: float, uniform_crb_m2: float, deployment: _Deployment, *, seek_constant: bool
+    designer: Designer, sinr_db: float, uniform_crb_m2: float, deployment: _Surroundings, *, seek_constant: bool
 ) -> _Sent:  # fmt: skip
     sinr = db_to_linear(sinr_db)
     design = designer.design(sinr)

@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field, model_validator
 from disac.designs.robust.angle_boxes import boundary_angles, judged_covering, proven_covering, solve_max_min
 from disac.designs.robust.angle_cover import divergences_at, least_divergence, other_points
 from disac.designs.robust.choices import CHOICES, SEARCHED, Method, Robustness, RobustnessName, robustness
-from disac.designs.robust.design import robust_problem
 from disac.designs.robust.guards import guarded_sinr
+from disac.designs.robust.of_drop import robust_problem
 from disac.designs.robust.problem import Beams, RobustProblem
 from disac.designs.robust.sca import successive_convex, walk_ends
 from disac.designs.robust.total_power import RobustDesign
@@ -25,7 +25,7 @@ from disac.drops.coherent import CoherentDrop, coherent_drop
 from disac.experiments.base import ExperimentOptions, RoughCosts, Variable, cell_by_cell, differences, failed
 from disac.metrics.detection import (
     PAPER_THRESHOLD,
-    Echoes,
+    EchoDraws,
     detection_probability,
     draw_echoes,
     false_alarm_rate,
@@ -158,13 +158,13 @@ VARIABLES = (
 )  # fmt: skip
 
 
-class _Deployment:
+class _LineDraws:
     """What the cells of a line share: the drop and its random numbers."""
 
     def __init__(self, scenario: CoherentScenario, options: Options) -> None:
         self.scenario, self.options = scenario, options
 
-    def _echoes(self, snapshots: int) -> Echoes:
+    def _echoes(self, snapshots: int) -> EchoDraws:
         channel, target = self.scenario.channel, self.scenario.target
         return draw_echoes(
             channel.seed, channel.realisation, target.law, self.scenario.layout.node_count, self.options.draws, snapshots,
@@ -172,11 +172,11 @@ class _Deployment:
         )  # fmt: skip
 
     @cached_property
-    def short(self) -> Echoes:
+    def short(self) -> EchoDraws:
         return self._echoes(1)
 
     @cached_property
-    def long(self) -> Echoes:
+    def long(self) -> EchoDraws:
         return self._echoes(SNAPSHOTS)
 
 
@@ -203,7 +203,7 @@ class RobustTradeoff:
 
     def run(self, scenarios: Sequence[CoherentScenario], options: Options) -> list[dict[str, Any]]:
         """One result per scenario; scenarios differ in the strength of the echoes alone."""
-        deployment = _Deployment(scenarios[0], options)
+        deployment = _LineDraws(scenarios[0], options)
         return cell_by_cell(lambda scenario: _result(scenario, options, deployment), scenarios)
 
     def recheck(self, scenario: CoherentScenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
@@ -316,7 +316,7 @@ def _refusal(scenario: CoherentScenario, options: Options) -> str:
     return f"The choice {what} is posed for total power, not for power.limit '{limit}'." if what else ""
 
 
-def _result(scenario: CoherentScenario, options: Options, deployment: _Deployment) -> dict[str, Any]:
+def _result(scenario: CoherentScenario, options: Options, deployment: _LineDraws) -> dict[str, Any]:
     if refusal := _refusal(scenario, options):
         return failed(refusal)
     drop, sinr = coherent_drop(scenario), db_to_linear(scenario.service.sinr_db)
@@ -373,7 +373,7 @@ def _certified(certificate: Certificate) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _detected(problem: RobustProblem, t: Float, options: Options, deployment: _Deployment) -> dict[str, Any]:
+def _detected(problem: RobustProblem, t: Float, options: Options, deployment: _LineDraws) -> dict[str, Any]:
     """Divergence and detection over random cross-sections of what reaches the target."""
     gains, nodes, rate = problem.echoes.gains, problem.nodes, options.false_alarm_rate
     short, long = deployment.short, deployment.long

@@ -33,7 +33,7 @@ def threshold_for(rate: float, nodes: int, snapshots: int = 1) -> float:
 
 
 @dataclass(frozen=True)
-class Echoes:
+class EchoDraws:
     """Common random numbers of one drop: ``squares`` beta^2 over its mean [S, N, N] and ``noise`` [S, N] along the signal,
     complex; ``rest`` [S, N] is the noise power of the other T - 1 dimensions. ``snapshots`` T."""
 
@@ -51,7 +51,7 @@ class Echoes:
 
 def draw_echoes(
     seed: int, realisation: int, law: RcsLaw, nodes: int, draws: int, snapshots: int, *, common: bool
-) -> Echoes:  # fmt: skip
+) -> EchoDraws:  # fmt: skip
     """Draws for T snapshots: slow laws hold one cross-section over them, fast ones draw T and enter by their mean.
 
     The signal's energy over the snapshots lies in one complex dimension, so one complex normal and a Gamma variable stand for
@@ -70,7 +70,7 @@ def draw_echoes(
         noise[:, n] = complex_normal(random, draws)
         if snapshots > 1:
             rest[:, n] = random.gamma(snapshots - 1, 1.0, draws)
-    return Echoes(squares, noise, rest, snapshots)
+    return EchoDraws(squares, noise, rest, snapshots)
 
 
 def detection_probability(statistics: Float, threshold: float) -> Float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from disac.designs.robust.design import robust_problem
+from disac.designs.robust.of_drop import robust_problem
 from disac.designs.robust.problem import Beams, RobustProblem
 from disac.drops.coherent import CoherentDrop, coherent_drop
 from disac.metrics.kld import EchoModel

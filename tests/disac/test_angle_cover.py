@@ -22,7 +22,7 @@ from disac.designs.robust.angle_cover import (
     other_points,
 )
 from disac.designs.robust.choices import RobustnessName, robustness
-from disac.designs.robust.design import robust_problem
+from disac.designs.robust.of_drop import robust_problem
 from disac.drops.coherent import CoherentDrop
 from disac.experiments.robust_tradeoff import Options, experiment
 from tests.disac.robust_cases import drop

@@ -19,9 +19,9 @@ from disac.designs.robust.angle_boxes import (
 )
 from disac.designs.robust.angle_cover import least_divergence
 from disac.designs.robust.choices import robustness
-from disac.designs.robust.design import robust_problem
 from disac.designs.robust.guards import LEMMA_1, NODE_BALLS, PHASES, UNGUARDED, Margins, guard_of
 from disac.designs.robust.limited_power import solve_with_outer_bound
+from disac.designs.robust.of_drop import robust_problem
 from disac.designs.robust.total_power import solve_total_power
 from disac.drops.clutter import disturbance_covariance, whitened_gain
 from disac.experiments.robust_tradeoff import Options

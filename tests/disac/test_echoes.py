@@ -29,7 +29,7 @@ from disac.metrics.fisher import (
 from disac.metrics.phases import phase_rates
 from disac.scenarios.noncoherent import Scenario
 from disac.waveforms import (
-    Echoes,
+    SampledEchoes,
     clean_echoes,
     echoes,
     heard_powers,
@@ -54,7 +54,7 @@ def gaussian(random: np.random.Generator, *shape: int) -> np.ndarray[Any, Any]:
     return random.standard_normal(shape) + 1j * random.standard_normal(shape)
 
 
-def covered(model: SensingModel, signal: np.ndarray[Any, Any], trials: int, random: np.random.Generator) -> Echoes:
+def covered(model: SensingModel, signal: np.ndarray[Any, Any], trials: int, random: np.random.Generator) -> SampledEchoes:
     """Echoes within the cyclic prefix."""
     return echoes(model, signal, signal[..., :0], 0.0, trials, random)
 

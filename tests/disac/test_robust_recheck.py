@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from disac.designs.robust.design import robust_problem
+from disac.designs.robust.of_drop import robust_problem
 from disac.drops.coherent import coherent_drop
 from disac.experiments.robust_tradeoff import Options, experiment
 from disac.scenarios.coherent import CoherentScenario

@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.designs.robust.balls import judged_inequality, proven_by_inequalities
-from disac.designs.robust.design import Delivered
 from disac.designs.robust.guards import LEMMA_1, NODE_BALLS, PHASES, STACKED_BALL, UNGUARDED, Margins
 from disac.designs.robust.limited_power import proven_by_limits, solve_with_outer_bound
 from disac.designs.robust.matrix_inequality import solve_inequality
 from disac.designs.robust.phase_exact import judged_phases, proven_by_phases, solve_phase_exact
 from disac.designs.robust.policy_iteration import proven_by_beams, solve_by_policy_iteration
 from disac.designs.robust.problem import Beams, RobustProblem
-from disac.designs.robust.total_power import judged, proven_by_cones, solve_total_power
+from disac.designs.robust.total_power import RobustDesign, judged, proven_by_cones, solve_total_power
 from disac.metrics.worst_sinr import coherent_beam_sinr, worst_sinr_in_balls, worst_sinr_under_phases
 from disac.optim.certificate import Certificate
 from disac.power_limits import TOTAL
@@ -91,6 +90,14 @@ SEARCHED = (BALL_ERRORS, STACKED_ERRORS, PHASE_ERRORS)
 
 
 @dataclass(frozen=True)
+class TimedDesign:
+    """A design with the wall time of its bound where that is a matter of its own."""
+
+    design: RobustDesign
+    bound_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Robustness(ABC):
     """One choice.
 
@@ -134,7 +141,7 @@ class Robustness(ABC):
         return self.margins
 
     @abstractmethod
-    def design(self, problem: RobustProblem, sinr: float, method: Method = "cones") -> Delivered:
+    def design(self, problem: RobustProblem, sinr: float, method: Method = "cones") -> TimedDesign:
         """Beams with the largest divergence whose users have the SINR (linear) under the errors that the choice stands.
 
         Raises
@@ -165,16 +172,16 @@ class ByMargins(Robustness):
         """How amplitudes are guarded."""
         return self.guard
 
-    def design(self, problem: RobustProblem, sinr: float, method: Method = "cones") -> Delivered:
+    def design(self, problem: RobustProblem, sinr: float, method: Method = "cones") -> TimedDesign:
         """See :meth:`Robustness.design`."""
         if method == "reference":
             raise ValueError(f"the reference is that of the matrix inequalities, not of '{self.name}'")
         if problem.limit != TOTAL:
             if method != "cones":
                 raise ValueError(f"policy iteration rests on the duality of total power; the limit is '{problem.limit.name}'")
-            return Delivered(*solve_with_outer_bound(problem, self.guard, sinr))
+            return TimedDesign(*solve_with_outer_bound(problem, self.guard, sinr))
         solver = solve_total_power if method == "cones" else solve_by_policy_iteration
-        return Delivered(solver(problem, self.guard, sinr))
+        return TimedDesign(solver(problem, self.guard, sinr))
 
     def prove(
         self, problem: RobustProblem, sinr: float, method: Method, user_dual: Float, proof: Float
@@ -201,11 +208,11 @@ class ByInequality(Robustness):
         """See :attr:`Robustness.any_limit`."""
         return False
 
-    def design(self, problem: RobustProblem, sinr: float, method: Method = "cones") -> Delivered:
+    def design(self, problem: RobustProblem, sinr: float, method: Method = "cones") -> TimedDesign:
         """See :meth:`Robustness.design`."""
         if problem.limit != TOTAL:
             raise ValueError(f"'{self.name}' is posed for total power, not '{problem.limit.name}'")
-        return Delivered(solve_inequality(problem, sinr, stacked=self.stacked, lifted=method == "reference"))
+        return TimedDesign(solve_inequality(problem, sinr, stacked=self.stacked, lifted=method == "reference"))
 
     def prove(
         self, problem: RobustProblem, sinr: float, method: Method, user_dual: Float, proof: Float
@@ -222,11 +229,11 @@ class ByInequality(Robustness):
 class ByPhases(Robustness):
     """Every phase error of the nodes, exactly, under any power limit."""
 
-    def design(self, problem: RobustProblem, sinr: float, method: Method = "cones") -> Delivered:
+    def design(self, problem: RobustProblem, sinr: float, method: Method = "cones") -> TimedDesign:
         """See :meth:`Robustness.design`."""
         if method != "cones":
             raise ValueError(f"'{self.name}' has no method '{method}'")
-        return Delivered(solve_phase_exact(problem, sinr))
+        return TimedDesign(solve_phase_exact(problem, sinr))
 
     def prove(
         self, problem: RobustProblem, sinr: float, method: Method, user_dual: Float, proof: Float

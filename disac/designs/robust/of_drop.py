@@ -1,25 +1,14 @@
-"""The problem of a drop, and what a robust design delivers."""
+"""The robust design problem of a coherent drop."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 
 from disac.designs.robust.problem import RobustProblem
-from disac.designs.robust.total_power import RobustDesign
 from disac.drops.coherent import CoherentDrop
 from disac.metrics.kld import EchoModel
 from disac.power_limits import power_limit
 from disac.units import db_to_linear
-
-
-@dataclass(frozen=True)
-class Delivered:
-    """A design with the wall time of its bound where that is a matter of its own."""
-
-    design: RobustDesign
-    bound_seconds: float = 0.0
 
 
 def robust_problem(drop: CoherentDrop, *, full: bool = False, angles_rad: np.ndarray | None = None) -> RobustProblem:
