@@ -83,6 +83,7 @@ def test_w3_what_a_cell_does_to_its_process_is_told_with_its_cause(
 
 
 def test_w3_a_cell_that_exits_is_done_at_once(cluster: tuple[LocalCluster, Client], tmp_path: Path) -> None:
+    cluster[1].wait_for_workers(2)
     before = cluster[1].run(os.getpid)
     _, found, _ = run(cluster[1], LocalStore(tmp_path), "exits")
     assert found["exits"][0] == "failed"
