@@ -15,8 +15,8 @@ from pipeline.errors import UsageError
 ENDINGS = "a Zarr group (.zarr), .npz or .mat"
 
 
-def read_arrays(file: Path, ranks: Mapping[str, int]) -> dict[str, NDArray[Any]]:
-    """Arrays of a file by name; nothing of it is executed.
+def read_arrays(file: Path, ranks: Mapping[str, int]) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[str, ...]]]:
+    """Arrays of a file by name, and the names of their dimensions where the file has them; nothing of it is executed.
 
     Parameters
     ----------
@@ -35,20 +35,28 @@ def read_arrays(file: Path, ranks: Mapping[str, int]) -> dict[str, NDArray[Any]]
             return _read_zarr(file)
         if file.suffix == ".npz":
             with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-                return {str(name): arrays[name] for name in arrays.files}
+                return {str(name): arrays[name] for name in arrays.files}, {}
         if file.suffix == ".mat":
             found = _read_hdf5(file) if _is_hdf5(file) else _read_mat(file)
-            return {name: _with_rank(value, ranks.get(name, value.ndim)) for name, value in found.items()}
+            return {name: _with_rank(value, ranks.get(name, value.ndim)) for name, value in found.items()}, {}
     except (OSError, ValueError, NotImplementedError, KeyError, BadZipFile) as error:
         raise UsageError(f"'{file}' cannot be read: {error}") from error
     raise UsageError(f"'{file}': expected {ENDINGS}")
 
 
-def _read_zarr(folder: Path) -> dict[str, NDArray[Any]]:
+def _read_zarr(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[str, ...]]]:
     import zarr
 
     group = zarr.open_group(folder, mode="r")
-    return {name: np.asarray(array[...]) for name, array in group.arrays()}
+    arrays = dict(group.arrays())
+    named = {name: _dimension_names(array) for name, array in arrays.items()}
+    return {name: np.asarray(array[...]) for name, array in arrays.items()}, {n: dims for n, dims in named.items() if dims}
+
+
+def _dimension_names(array: Any) -> tuple[str, ...]:
+    """Names of a Zarr array's dimensions, in version 3 or as xarray writes them into version 2."""
+    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS") or ()
+    return tuple(map(str, names))
 
 
 def _is_hdf5(file: Path) -> bool:

@@ -13,10 +13,10 @@ from pydantic import BaseModel, Field
 
 from disac.designs.location.design import Delivered, Designer
 from disac.designs.location.of_scenario import design_problem
-from disac.designs.location.problem import DesignProblem
+from disac.designs.location.problem import DesignProblem, unposed
 from disac.drops.noncoherent import node_phases_rad
 from disac.estimators.maximum_likelihood import Area, locate
-from disac.experiments.base import BREAKDOWNS, ExperimentOptions, RoughCosts, Variable, broken_down, differences
+from disac.experiments.base import BREAKDOWNS, ExperimentOptions, RoughCosts, Variable, broken_down, differences, failed
 from disac.metrics.delay import delay_margin, range_ambiguous
 from disac.metrics.fisher import fisher_information, localization_crb, location_derivatives
 from disac.optim.certificate import VIOLATION_LIMIT
@@ -128,6 +128,8 @@ def _measured(scenarios: Sequence[Scenario], options: Options) -> list[dict[str,
     first = scenarios[0]
     scenario = first.model_copy(update={"sensing": first.sensing.model_copy(update={"amplitude_db": 0.0})})
     problem, sinr = design_problem(scenario), db_to_linear(scenario.service.sinr_db)
+    if sentence := unposed(options.design, problem.nodes, problem.subcarriers):
+        return [failed(sentence)] * len(scenarios)
     designer = Designer(problem, options.design, clusters=options.clusters)
     design = designer.design(sinr)
     sent = designer.delivered(design, sinr)

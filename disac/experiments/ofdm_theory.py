@@ -24,7 +24,7 @@ from disac.designs.location.design import Design, Designer
 from disac.designs.location.judge import location_crb_m2
 from disac.designs.location.of_scenario import design_problem
 from disac.designs.location.phase_agnostic import scrambling
-from disac.designs.location.problem import DesignProblem, Part
+from disac.designs.location.problem import DesignProblem, Part, unposed
 from disac.experiments.base import ExperimentOptions, RoughCosts, Variable, cell_by_cell, failed
 from disac.geometry import angles_rad, delays_s
 from disac.metrics.fisher import (
@@ -136,6 +136,8 @@ def _cell(scenario: Scenario, options: Options) -> dict[str, Any]:
     if placed.layout.transmitters is not None or placed.layout.receivers is not None:
         return failed("The statements are about nodes that all transmit and receive.")
     problem, sinr = design_problem(placed), db_to_linear(scenario.service.sinr_db)
+    if sentence := unposed("orthogonal", problem.nodes, problem.subcarriers):
+        return failed(sentence)
     entity = {"realisation": scenario.channel.realisation}
     # One stream per node and symbol, so that more of either leave the others as they are.
     shape = (problem.antennas, problem.subcarriers)

@@ -17,7 +17,7 @@ from disac.designs.location.beams import exact_beams
 from disac.designs.location.design import Delivered, Designer
 from disac.designs.location.judge import location_crb_m2
 from disac.designs.location.of_scenario import BELIEFS, design_problem, designer_of
-from disac.designs.location.problem import DesignProblem
+from disac.designs.location.problem import DesignProblem, unposed
 from disac.drops.noncoherent import node_phases_rad
 from disac.experiments.base import ExperimentOptions, RoughCosts, Variable, cell_by_cell, differences, failed
 from disac.geometry import angles_rad, delays_s
@@ -300,6 +300,8 @@ class _Line:
     def _designer(self, scenario: Scenario) -> tuple[Designer, float] | _Sent:
         """The designer with the bound of uniform power, or why there is none."""
         options, nominal = self._options, self._deployment.nominal
+        if sentence := unposed(options.design, nominal.nodes, nominal.subcarriers):
+            return _Sent(failed(sentence))
         if options.clusters > scenario.waveform.subcarriers:
             sentence = f"clusters {options.clusters} are more than waveform.subcarriers {scenario.waveform.subcarriers}."
             return _Sent(failed(sentence))

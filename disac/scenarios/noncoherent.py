@@ -196,10 +196,3 @@ class Scenario(Section):
     synchronisation: StatedSynchronisation = StatedSynchronisation()
     power: Power = Power()
     service: Service = Service()
-
-    @model_validator(mode="after")
-    def _every_node_has_a_subcarrier(self) -> Scenario:
-        nodes, subcarriers = len(self.layout.transmit_nodes), self.waveform.subcarriers
-        if subcarriers < nodes:
-            raise ValueError(f"waveform.subcarriers {subcarriers} is less than the number of transmitting nodes {nodes}")
-        return self

@@ -27,11 +27,15 @@ def design(
     localization: Annotated[str, typer.Option(help="What locates: hybrid, tof, aoa, tof_nui, aoa_nui.")] = "hybrid",
     power_limit: Annotated[str, typer.Option(help="per-antenna, per-node or total.")] = "per-antenna",
     sinr_type: Annotated[str, typer.Option(help="noncoherent, coherent or cbf.")] = "noncoherent",
+    order: Annotated[
+        list[str] | None,
+        typer.Option(help="How an array's axes lie in INPUT, such as h=node,user,tx,subcarrier; may be repeated."),
+    ] = None,
     template: Annotated[Path | None, typer.Option(help="Write a valid example INPUT to this file and end.")] = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Design for your own channels: checked input, certified beams, labelled output."""
-    from disac.designs.location.given import VARIABLES, example, problem_of
+    from disac.designs.location.given import VARIABLES, example, in_order, problem_of, unused
     from flows.arrays import read_arrays, write_arrays
 
     if template is not None:
@@ -53,8 +57,13 @@ def design(
         if file.exists() and file.suffix == ".zarr":
             raise UsageError(f"--out '{file}' is there already; give another name or remove it")
     known: Any = {"localization": localization, "power_limit": power_limit, "sinr_type": sinr_type}
+    axes_of = {v.name: v.dims for v in VARIABLES}
     try:
-        problem = problem_of(read_arrays(source, {v.name: len(v.dims) for v in VARIABLES}), design, **known)
+        read, named = read_arrays(source, {name: len(axes) for name, axes in axes_of.items()})
+        orders = {name: axes for name, axes in named.items() if sorted(axes) == sorted(axes_of.get(name, ()))}
+        problem = problem_of(in_order(read, orders | _orders(order or [])), design, **known)
+        for sentence in unused(read):
+            typer.echo(f"Note: '{source}': {sentence}", err=True)
         summary, arrays = _designed(problem, design, sinr_db, clusters)
     except ValueError as error:
         raise UsageError(f"'{source}': {error}") from error
@@ -66,6 +75,17 @@ def design(
     else:
         print("\n".join(f"{name}: {value}" for name, value in summary.items() if value not in ("", None)))
     raise typer.Exit(EXIT_FAILED if summary["status"] == "failed" else 0)
+
+
+def _orders(options: list[str]) -> dict[str, tuple[str, ...]]:
+    """The axes that ``--order NAME=DIMENSION,...`` declares, by array."""
+    found = {}
+    for text in options:
+        name, _, axes = text.partition("=")
+        if not axes:
+            raise UsageError(f"--order '{text}': expected NAME=DIMENSION,DIMENSION, such as h=node,user,tx,subcarrier")
+        found[name.strip()] = tuple(axis.strip() for axis in axes.split(","))
+    return found
 
 
 def _designed(problem: Any, design: str, sinr_db: float, clusters: int) -> tuple[dict[str, Any], dict[str, Any]]:

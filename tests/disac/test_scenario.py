@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_channels_have_unit_variance_and_amplitudes_their_power() -> None:
 
 def test_unknown_and_impossible_values_are_refused() -> None:
     for bad in (
-        {"layout": {"user_cuont": 2}}, {"waveform": {"bandwidth_hz": -1.0}}, {"waveform": {"subcarriers": 1}},
+        {"layout": {"user_cuont": 2}}, {"waveform": {"bandwidth_hz": -1.0}}, {"waveform": {"subcarriers": 0}},
         {"layout": {"user_count": "2"}}, {"layout": {"user_count": True}}, {"layout": {"user_count": 2.0}},
         {"layout": {"nodes_m": [[float("nan"), 1.0]]}}, {"power": {"power_to_noise_db": float("inf")}},
         {"layout": {"nodes_m": [[0.0, 0.0]]}},
@@ -159,3 +160,15 @@ def test_amplitudes_fall_with_both_distances_of_a_link_and_keep_their_phases() -
     np.testing.assert_allclose(falling[..., 0] / even[..., 0], [[4.0, 1.0], [1.0, 0.25]])
     apart = target_amplitudes(scenario(layout=layout | {"transmitters": [1], "receivers": [0]}, sensing=sensing))
     np.testing.assert_allclose(apart, falling[:1, 1:])
+
+
+@pytest.mark.parametrize("design", ["phase-agnostic", "unconstrained-tight", "communication-only", "orthogonal"])
+def test_one_subcarrier_is_a_case_of_all_designs_but_the_interleaved(design: Any) -> None:
+    cell = experiment.run([scenario(waveform={"subcarriers": 1}, service={"sinr_db": 5.0})], Options(design=design))[0]
+    if design == "orthogonal":
+        assert (cell["status"], cell["message"]) == (
+            "failed", "The design 'orthogonal' gives each node subcarriers of its own: 1 are too few for 2 nodes.",
+        )  # fmt: skip
+    else:
+        assert cell["status"] == "ok", cell["message"]
+        assert np.isfinite(cell["delivered_rcrb_m"])

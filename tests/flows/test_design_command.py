@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import h5py
 import numpy as np
@@ -20,6 +21,7 @@ from flows.cli import app
 from pipeline.errors import UsageError
 
 RANKS = {v.name: len(v.dims) for v in VARIABLES}
+VARIABLE_DIMS = {v.name: v.dims for v in VARIABLES}
 Save = Callable[..., Path]
 
 
@@ -163,3 +165,49 @@ def test_wrong_words(save: Save, tmp_path: Path) -> None:
     alone = save(node_position_m=np.array([[-46.0, -19.0]]), h=example()["h"][:1], amplitude=np.ones((1, 1, 1)))
     assert "cannot be located" in refused(alone, "--localization", "tof")
     assert "has no covariances to share" in refused(save(), "--design", "orthogonal", "--clusters", "2")
+
+
+def test_a_user_whom_no_node_reaches_is_named_with_a_proof(save: Save, tmp_path: Path) -> None:
+    blocked = np.concatenate([example()["h"]] * 3, axis=1)
+    blocked[:, 1] = 0.0
+    blocked[:, 2, 4] = 0.0
+    summary = run(save(h=blocked), "-o", tmp_path / "ray.npz", "--sinr-db", 3)
+    assert summary["status"] == "infeasible"
+    assert "user 1 hears no node that may serve it on every subcarrier (so do 1 more)" in summary["message"]
+    problem = problem_of(example() | {"h": blocked})
+    with np.load(tmp_path / "ray.npz") as ray:
+        proof = ray["power_dual"], ray["sinr_dual"]
+    assert Designer(problem, "phase-agnostic").least_power(2.0, *proof) > 1.0
+    heard = problem_of(example() | {"h": np.concatenate([example()["h"]] * 3, axis=1)})
+    assert Designer(heard, "phase-agnostic").least_power(2.0, *proof) <= 1.0, "the proof fails where the users hear the nodes"
+
+
+def test_the_order_of_axes_is_declared_or_read(save: Save, tmp_path: Path) -> None:
+    plain = run(save())
+    turned = example()["h"].transpose(0, 1, 3, 2)
+    assert run(save(h=turned), "--order", "h=node,user,tx,subcarrier") == plain | {"seconds": ANY}
+    dims = ("node", "user", "tx", "subcarrier")
+    arrays = {
+        name: (dims if name == "h" else VARIABLE_DIMS[name], value) for name, value in (example() | {"h": turned}).items()
+    }
+    xr.Dataset(arrays).to_zarr(tmp_path / "in.zarr", zarr_format=3, consolidated=False)
+    assert run(tmp_path / "in.zarr") == plain | {"seconds": ANY}
+    told = refused(save(h=turned, subcarriers=np.array(8), transmit_antennas=np.array(4)))
+    assert "subcarriers is 8, but h has 4 along 'subcarrier': are its axes in another order?" in told
+    assert "does not name each of node, user, subcarrier, tx once" in refused(save(), "--order", "h=node,user,tx")
+    assert "an order is given for 'hh'" in refused(save(), "--order", "hh=node")
+    assert "expected NAME=DIMENSION" in refused(save(), "--order", "h")
+
+
+def test_an_array_that_nothing_uses_is_told_with_what_may_be_meant(save: Save) -> None:
+    file = save(frequency=np.array(3.5e9), remark=np.array(1.0))
+    result = CliRunner().invoke(app, ["design", str(file), "--json"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "variable 'frequency' is not used; did you mean 'carrier_hz'?" in result.stderr
+    assert "variable 'remark' is not used\n" in result.stderr
+
+
+def test_one_subcarrier_is_enough_for_designs_that_share_it(save: Save) -> None:
+    one = save(h=example()["h"][:, :, :1])
+    assert run(one, "--sinr-db", 5)["status"] == "ok"
+    assert "1 are too few for 2 nodes" in refused(one, "--design", "orthogonal")

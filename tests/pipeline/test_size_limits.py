@@ -187,7 +187,10 @@ def values_text(values: list[Any]) -> str:
 
 
 def test_g2_a_rule_across_fields_is_tried_at_the_ends_of_a_long_axis(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = HEAD.replace("toy", "ofdm-tradeoff") + "axes: {waveform.subcarriers: '1:1000:1'}\n"
+    text = (
+        HEAD.replace("toy", "robust-tradeoff")
+        + "scenario: {uncertainty: {coherence_loss: paper}}\naxes: {uncertainty.delta_rad: '0.0005:0.5:0.0005'}\n"
+    )
     sentences = []
     for many in (100, 10_000):
         monkeypatch.setattr(typed_module, "MANY", many)
@@ -195,7 +198,7 @@ def test_g2_a_rule_across_fields_is_tried_at_the_ends_of_a_long_axis(monkeypatch
             expand(load_study(text))
         sentences.append(str(refused.value))
     assert sentences[0] == sentences[1]
-    assert "subcarriers 1 is less than the number of transmitting nodes" in sentences[0]
+    assert "the factor 1 - 2 delta of coherence_loss 'paper' is zero at 0.5" in sentences[0]
 
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.integers(2, 40))

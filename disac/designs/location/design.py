@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from disac.designs.location import beamforming, orthogonal, phase_agnostic, synchronised, unconstrained, unconstrained_tight
 from disac.designs.location.beams import FEASIBLE, cycled_beams, exact_beams, keeps_all, mean_covariance
-from disac.designs.location.feasibility import PowerNeed, PowerProgram, proven_need, repaired
+from disac.designs.location.feasibility import PowerNeed, PowerProgram, need_of_silence, proven_need, repaired, silent_users
 from disac.designs.location.judge import Judge
 from disac.designs.location.problem import DesignProblem, Structure
 from disac.designs.location.reference import CrbProgram, Solution
@@ -138,6 +138,10 @@ class Designer(Judge):
             With status ``ok``, ``inaccurate``, ``infeasible`` (proved by a dual ray) or ``failed``, and a sentence.
         """
         started = time.perf_counter()
+        need = need_of_silence(self.problem, self.structure, sinr)
+        if need is not None and need.proves_infeasible:
+            proof = replace(_infeasible(need, time.perf_counter() - started), message=self._silence())
+            return Design(proof, power_dual=need.power_dual, sinr_dual=need.sinr_dual)
         quick = None if self._fast is None else self._quick(sinr, started)
         if quick is not None and quick.certificate.status in ("ok", "infeasible"):
             return quick
@@ -150,6 +154,17 @@ class Designer(Judge):
         if quick is None or found.certificate.status in ("ok", "infeasible"):
             return found
         return quick if _badness(quick.certificate) <= _badness(found.certificate) else found
+
+    def _silence(self) -> str:
+        """Which users no power serves, in words."""
+        silent = silent_users(self.problem, self.structure)
+        users = np.flatnonzero(silent.any(axis=1))
+        where = "on every subcarrier" if silent[users[0]].all() else f"on subcarrier {int(np.argmax(silent[users[0]]))}"
+        others = f" (so do {len(users) - 1} more)" if len(users) > 1 else ""
+        return (
+            f"No design reaches the SINR: user {users[0]} hears no node that may serve it {where}{others}. "
+            "Its channel is zero, and no power helps (dual certificate checked)."
+        )
 
     def _quick(self, sinr: float, started: float) -> Design:
         """The fast path's answer, judged."""

@@ -200,6 +200,29 @@ def proven_need(
     return PowerNeed(float(need), raised, sinr_dual)
 
 
+def silent_users(problem: DesignProblem, structure: Structure) -> NDArray[np.bool_]:
+    """Users that hear none of the antennas that may serve them, by subcarrier: no power gives them an SINR, shape [U, L]."""
+    heard = np.zeros((problem.users, problem.subcarriers))
+    for part in structure.parts:
+        for user in (user for user in part.users if user != SENSING):
+            for subcarrier in part.subcarriers:
+                vectors = structure.channel_vectors(problem, user, part, subcarrier)
+                heard[user, subcarrier] += float((np.abs(vectors) ** 2).sum())
+    return np.asarray(heard == 0.0)
+
+
+def need_of_silence(problem: DesignProblem, structure: Structure, sinr: float) -> PowerNeed | None:
+    """The proof that a user whose channel is zero cannot be served; None where every user hears a node.
+
+    Its SINR row alone is a dual ray: a multiplier costs nothing where there is no channel, and the noise has to be overcome.
+    """
+    silent = silent_users(problem, structure)
+    if not silent.any():
+        return None
+    enough = 1e3 * problem.per_antenna_power * problem.nodes * problem.antennas * problem.subcarriers / problem.noise_power
+    return proven_need(problem, structure, sinr, np.ones(problem.nodes * problem.antennas), enough * silent.astype(np.float64))
+
+
 def _sparse(rows: Float) -> Any:
     from scipy import sparse
 

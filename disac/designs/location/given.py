@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.location.problem import DesignProblem
+from disac.designs.location.problem import DesignProblem, unposed
 from disac.metrics.fisher import Localization, SensingModel
 from disac.metrics.sinr import SinrType
 from disac.metrics.synchronisation import Synchronisation
@@ -48,6 +48,8 @@ VARIABLES = (
     GivenVariable("per_antenna_power_w", (), "W", "power limit P_T of each antenna, summed over subcarriers", "positive"),
     GivenVariable("user_noise_w", (), "W", "noise of each user, summed over subcarriers, sigma_c^2", "positive"),
     GivenVariable("echo_noise_w", (), "W", "noise of each receive antenna, summed over subcarriers, sigma_s^2", "positive"),
+    GivenVariable("subcarriers", (), "1", "number of subcarriers, to check h against", "count", False),
+    GivenVariable("transmit_antennas", (), "1", "transmit antennas per node, to check h against", "count", False),
     GivenVariable("carrier_hz", (), "Hz", "carrier frequency; for the designs that know phases", "positive", False),
     GivenVariable("clock_std_s", (), "s", "clock offset of each node", "nonnegative", False),
     GivenVariable("phase_std_rad", (), "rad", "oscillator phase of each node; unknown if left out", "nonnegative", False),
@@ -91,8 +93,11 @@ def problem_of(
         if (clean["node_position_m"] == target).all(axis=1).any():
             raise ValueError(f"target_position_m has a target on a node, at {target.tolist()}: its angle there is undefined")
     nodes, _, subcarriers, transmit = clean["h"].shape
-    if subcarriers < nodes:
-        raise ValueError(f"h has {subcarriers} subcarriers for {nodes} nodes: each node needs one of its own")
+    for name, dim, counted in (("subcarriers", "subcarrier", subcarriers), ("transmit_antennas", "tx", transmit)):
+        if name in clean and int(clean[name]) != counted:
+            raise ValueError(f"{name} is {int(clean[name])}, but h has {counted} along '{dim}': are its axes in another order?")
+    if sentence := unposed(design, nodes, subcarriers):
+        raise ValueError(sentence)
     orientation: Any = tuple(map(float, clean["orientation_rad"])) if "orientation_rad" in clean else "origin"
     sensing = SensingModel(
         clean["node_position_m"], clean["target_position_m"], clean["amplitude"], transmit, int(clean["receive_antennas"]),
@@ -101,6 +106,53 @@ def problem_of(
     )  # fmt: skip
     power, noise = float(clean["per_antenna_power_w"]), float(clean["user_noise_w"])
     return DesignProblem(sensing, clean["h"], power, noise, localization, limit_named(power_limit), sinr_type)
+
+
+_OTHER_NAMES = {
+    "frequency": "carrier_hz", "frequency_hz": "carrier_hz", "fc": "carrier_hz", "carrier": "carrier_hz", "channel": "h",
+    "channels": "h", "csi": "h", "bandwidth": "bandwidth_hz", "positions": "node_position_m", "nodes": "node_position_m",
+    "targets": "target_position_m", "power": "per_antenna_power_w", "noise": "user_noise_w", "orientation": "orientation_rad",
+}  # fmt: skip
+"""How else people call the variables."""
+
+
+def unused(arrays: Mapping[str, Any]) -> list[str]:
+    """Sentences on arrays that no design looks at, each with the name that may be meant."""
+    known = [variable.name for variable in VARIABLES]
+    sentences = []
+    for name in sorted(set(arrays) - set(known)):
+        near = difflib.get_close_matches(name.lower(), [*known, *_OTHER_NAMES], 1, 0.6)
+        meant = _OTHER_NAMES.get(near[0], near[0]) if near else ""
+        hint = f"; did you mean '{meant}'?" if meant and meant not in arrays else ""
+        sentences.append(f"variable '{name}' is not used{hint}")
+    return sentences
+
+
+def in_order(arrays: Mapping[str, Any], orders: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    """The arrays with their axes in the order of :data:`VARIABLES`.
+
+    Parameters
+    ----------
+    orders
+        For some arrays the names of their axes as they are, in order.
+
+    Raises
+    ------
+    ValueError
+        If an order is of no array, or does not name each of its dimensions once.
+    """
+    turned, known = dict(arrays), {variable.name: variable for variable in VARIABLES}
+    for name, order in orders.items():
+        if name not in known or name not in arrays:
+            raise ValueError(f"an order is given for '{name}', which is no variable of the input")
+        dims = known[name].dims
+        if sorted(order) != sorted(dims):
+            raise ValueError(f"{name}: the order {', '.join(order)} does not name each of {', '.join(dims)} once")
+        value = np.asarray(arrays[name])
+        if value.ndim != len(dims):
+            raise ValueError(f"{name} has the shape {value.shape}; the order names {len(dims)} dimensions")
+        turned[name] = value.transpose([order.index(dim) for dim in dims])
+    return turned
 
 
 def _synchronisation(clean: Mapping[str, NDArray[Any]], design: str) -> Synchronisation | None:

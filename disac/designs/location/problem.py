@@ -131,6 +131,17 @@ class DesignProblem:
         return np.arange(node * self.antennas, (node + 1) * self.antennas)
 
 
+INTERLEAVED = ("orthogonal", "beamforming")
+"""Designs in which each subcarrier belongs to one node: they need as many subcarriers as nodes that transmit."""
+
+
+def unposed(design: str, nodes: int, subcarriers: int) -> str:
+    """Why a design is not posed for so many transmitting nodes and subcarriers; nothing where it is."""
+    if design not in INTERLEAVED or subcarriers >= nodes:
+        return ""
+    return f"The design '{design}' gives each node subcarriers of its own: {subcarriers} are too few for {nodes} nodes."
+
+
 SENSING = -1
 """Number of a stream that serves no user."""
 
