@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,23 @@ class Run:
         """Look at the ledger again."""
         self.plan = refreshed(self.plan, self.store)
 
+    @cached_property
+    def _surface_code(self) -> str:
+        """Digest of the code that makes surfaces, as this process began with it."""
+        return code_digest(["pipeline.surfaces", "flows.claims", *check_modules()]).digest
+
+    @cached_property
+    def _report_code(self) -> str:
+        """Digest of the code that draws a report, as this process began with it."""
+        return code_digest(["flows.report.page"]).digest
+
     @property
     def surface_key(self) -> str:
         """Digest of what the surfaces show: the cube, what is computed from it, and the code that does so."""
         return _key(
             self.plan.cube_key,
             self.surfaces.model_dump_json(),
-            *_digests("pipeline.surfaces", "flows.claims", *check_modules()),
+            self._surface_code,
             *_claims_text(),
         )
 
@@ -84,7 +95,7 @@ class Run:
         return _key(
             self.surface_key,
             json.dumps(self.report_spec, sort_keys=True, default=str),
-            *_digests("flows.report.page"),
+            self._report_code,
             *(file.read_text(encoding="utf-8") for file in (_TEMPLATE, papers_file(), words_file())),
         )
 
@@ -176,10 +187,6 @@ def preview_mask(plan: Plan, over: str | None) -> np.ndarray[Any, np.dtype[np.bo
         kept = [0] if axis.name == over else sorted({0, count // 2, count - 1})
         mask &= np.isin(plan.cells.index[:, a], kept)
     return mask
-
-
-def _digests(*modules: str) -> list[str]:
-    return [code_digest(modules).digest]
 
 
 def _claims_text() -> list[str]:

@@ -53,6 +53,7 @@ def code_digest(modules: Sequence[str], *, project: Sequence[str] | None = None)
         If a module cannot be found or parsed, a reached module star-imports, or a package ``__init__`` on the way
         holds more than imports.
     """
+    _find.cache_clear()
     inside = frozenset(m.split(".", 1)[0] for m in (*modules, *(project or ())))
     waiting: list[tuple[str, str]] = [(name, "the experiment's modules") for name in modules]
     manifest: dict[str, str] = {}
@@ -81,6 +82,7 @@ def explain_change(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 
 def source_file(module: str) -> Path:
     """Source file of a module of the project."""
+    _find.cache_clear()
     return _module(module, "the code digest").file
 
 
@@ -113,9 +115,23 @@ class _Module:
         package = (self.name if self.is_package else self.name.rpartition(".")[0]).split(".")
         return tuple(_bindings(self.tree, package))
 
+    @functools.cached_property
+    def classes(self) -> Mapping[str, ast.ClassDef]:
+        """All classes by name."""
+        return {node.name: node for node in ast.walk(self.tree) if isinstance(node, ast.ClassDef)}
 
+    @functools.cached_property
+    def chains(self) -> tuple[tuple[str, ...], ...]:
+        """The names of every expression ``a.b.c``, each once."""
+        return tuple(dict.fromkeys(tuple(names) for node in ast.walk(self.tree) if (names := _attribute_chain(node))))
+
+
+@functools.lru_cache(maxsize=4096)
 def _find(name: str) -> Path | None:
-    """File of a module, found below its top-level package without importing anything."""
+    """File of a module, found below its top-level package without importing anything.
+
+    Remembered within one digest alone: files come and go between two.
+    """
     top, *rest = name.split(".")
     # The second search is for editable installs that work by an import hook.
     spec = PathFinder.find_spec(top) or importlib.util.find_spec(top)
@@ -254,9 +270,8 @@ def _attribute_uses(module: _Module, project: frozenset[str]) -> Iterator[str]:
             packages[local] = place
     if not packages:
         return
-    for node in ast.walk(module.tree):
-        names = _attribute_chain(node)
-        place = packages.get(names[0], "") if names else ""
+    for names in module.chains:
+        place = packages.get(names[0], "")
         for attribute in names[1:] if place else ():
             place, name = _definition(place, attribute, project, str(module.file))
             if place.split(".", 1)[0] in project:
@@ -279,7 +294,7 @@ def _attribute_chain(node: ast.AST) -> list[str]:
 
 def _model_classes(module: _Module, project: frozenset[str]) -> frozenset[str]:
     """Names of the module's classes that derive from pydantic's BaseModel, directly or through project classes."""
-    classes = {n.name: n for n in ast.walk(module.tree) if isinstance(n, ast.ClassDef)}
+    classes = module.classes
     imported = {binding.local: binding for binding in module.bindings}
 
     def derives(base: ast.expr, seen: frozenset[str]) -> bool:

@@ -38,6 +38,7 @@ def test_every_profile_of_the_document_is_accepted(tmp_path: Path, monkeypatch: 
     assert {"slurm", "machines", "cloud", "lab"} <= set(names)
 
 
+@pytest.mark.slow
 def test_the_retry_policy_of_the_document_holds_in_a_run(disac: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
     (shown,) = (found["slurm"]["retry"] for found in map(profiles, INDENTED) if "retry" in found.get("slurm", {}))
     assert shown == {"attempts": 3, "other_host": True}

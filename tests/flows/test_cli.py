@@ -148,6 +148,7 @@ def test_w4_a_cell_that_kills_its_worker_fails_alone(
     assert "ended its worker" in str(cube["message"].values.ravel()[2])
 
 
+@pytest.mark.slow
 def test_w3_a_cell_that_never_ends_fails_by_its_time_limit(
     disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path
 ) -> None:
@@ -183,7 +184,7 @@ def go_on_with_threads(file: Path, folder: Path) -> None:
 @pytest.mark.parametrize(
     "how",
     [
-        "SIGINT",
+        pytest.param("SIGINT", marks=pytest.mark.slow),
         "SIGKILL",
         pytest.param("SIGHUP", marks=pytest.mark.slow),
         pytest.param("SIGTERM", marks=pytest.mark.slow),

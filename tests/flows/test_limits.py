@@ -104,6 +104,7 @@ def test_a_command_gets_the_message_and_its_environment(tmp_path: Path) -> None:
     assert (tmp_path / "words").read_text() == "toy 1\n"
 
 
+@pytest.mark.slow
 def test_the_example_of_the_document_runs(
     disac: Callable[..., subprocess.Popen[str]], study_file: Callable[..., Path], tmp_path: Path
 ) -> None:

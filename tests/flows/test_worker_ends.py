@@ -157,6 +157,7 @@ def own_dask_config() -> Iterator[None]:
     dask.config.config.update(before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_dask_config")
 def test_w2_a_local_worker_that_is_long_in_coming_back_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine a worker takes longer to start than `lost-worker-timeout` of other clusters; it was given up then."""
