@@ -11,6 +11,8 @@ import pytest
 import disac
 from pipeline.digest import code_digest
 
+pytestmark = pytest.mark.no_cover  # counting lines doubles its time, and finds none that other tests do not run
+
 OFDM = {"ofdm_tradeoff", "ofdm_echoes", "ofdm_theory"}
 COHERENT = {"robust_tradeoff", "cross_section"}
 EXPERIMENTS = OFDM | COHERENT | {"cross_table"}
