@@ -81,6 +81,11 @@ class Options(ExperimentOptions):
     search: bool = Field(False, description="search the declared errors for the worst SINR")
     draws: int = Field(10_000, ge=100, le=1_000_000, description="random cross-sections and noises of one cell")
     false_alarm_rate: float = Field(1e-3, gt=0, lt=1, description="controlled false-alarm rate")
+    filters: Literal["joint", "separated"] = Field(
+        "joint",
+        json_schema_extra={"identity_default": "joint"},
+        description="matched filters of each receiver: one for all transmitters together, or one for each (000, section II-C)",
+    )
 
     @property
     def choice(self) -> Robustness:
@@ -168,7 +173,7 @@ class _LineDraws:
         channel, target = self.scenario.channel, self.scenario.target
         return draw_echoes(
             channel.seed, channel.realisation, target.law, self.scenario.layout.node_count, self.options.draws, snapshots,
-            common=target.rcs_correlation == "common",
+            common=target.rcs_correlation == "common", separated=self.options.filters == "separated",
         )  # fmt: skip
 
     @cached_property
@@ -375,8 +380,9 @@ def _certified(certificate: Certificate) -> dict[str, Any]:
 
 def _detected(problem: RobustProblem, t: Float, options: Options, deployment: _LineDraws) -> dict[str, Any]:
     """Divergence and detection over random cross-sections of what reaches the target."""
-    gains, nodes, rate = problem.echoes.gains, problem.nodes, options.false_alarm_rate
+    gains, rate = problem.echoes.gains, options.false_alarm_rate
     short, long = deployment.short, deployment.long
+    filters = short.filters
     # One snapshot's divergence for given cross-sections; a slow law's is the same in all.
     values = block_divergence(np.einsum("snm,nm,m->sn", short.squares, gains, t))
     mean, std = float(values.mean()), float(values.std(ddof=1))
@@ -384,11 +390,11 @@ def _detected(problem: RobustProblem, t: Float, options: Options, deployment: _L
     return {
         "mean_kld": mean, "mean_kld_error": std / np.sqrt(len(values)), "std_kld": std,
         "relative_std_kld": std / max(mean, 1e-300),
-        "pd": float(detection_probability(once, PAPER_THRESHOLD)), "pfa": false_alarm_rate(PAPER_THRESHOLD, nodes),
+        "pd": float(detection_probability(once, PAPER_THRESHOLD)), "pfa": false_alarm_rate(PAPER_THRESHOLD, filters),
         "long_pd": float(detection_probability(averaged, PAPER_THRESHOLD)),
-        "long_pfa": false_alarm_rate(PAPER_THRESHOLD, nodes, SNAPSHOTS),
-        "controlled_pd": float(detection_probability(once, threshold_for(rate, nodes))),
-        "long_controlled_pd": float(detection_probability(averaged, threshold_for(rate, nodes, SNAPSHOTS))),
+        "long_pfa": false_alarm_rate(PAPER_THRESHOLD, filters, SNAPSHOTS),
+        "controlled_pd": float(detection_probability(once, threshold_for(rate, filters))),
+        "long_controlled_pd": float(detection_probability(averaged, threshold_for(rate, filters, SNAPSHOTS))),
     }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from disac.drops.clutter import disturbance_covariance, whitened_gain
 from disac.experiments.robust_tradeoff import Options
 from disac.metrics.detection import (
     PAPER_THRESHOLD,
+    detection_error,
     detection_probability,
     draw_echoes,
     false_alarm_rate,
@@ -125,6 +126,38 @@ def test_detection_against_the_noncentral_distribution(law: str, snapshots: int)
     assert float(detection_probability(statistics, eta)) == pytest.approx(
         exact, abs=5 * np.sqrt(exact * (1 - exact) / draws) + 1e-4
     )
+
+
+@pytest.mark.parametrize("snapshots", [1, 100])
+def test_separated_filters_against_the_noncentral_distribution(snapshots: int) -> None:
+    """Each link has a filter of its own: N^2 noises. Shares of draws against the mean of the noncentral chi-square."""
+    draws = 40_000
+    echoes = draw_echoes(3, 0, "swerling-1", 2, draws, snapshots, common=False, separated=True)
+    assert echoes.filters == 4
+    gains, t = np.array([[0.5, 0.3], [0.2, 0.7]]), np.array([3.0, 5.0])
+    statistics = echoes.statistics(gains, t)
+    scnr = np.einsum("snm,nm,m->s", echoes.squares, gains, t)
+    eta = threshold_for(1e-2, 4, snapshots)
+    exact = ncx2.sf(2 * snapshots * eta, 8 * snapshots, 2 * snapshots * scnr).mean()
+    found = float(detection_probability(statistics, eta))
+    assert found == pytest.approx(exact, abs=5 * float(detection_error(exact, draws)))
+    joint = draw_echoes(3, 0, "swerling-1", 2, draws, snapshots, common=False)
+    np.testing.assert_array_equal(echoes.squares, joint.squares)
+    silent = float((echoes.statistics(gains, 0 * t) >= eta).mean())
+    assert silent == pytest.approx(1e-2, abs=5 * float(detection_error(np.array(1e-2), draws)))
+
+
+def test_separated_filters_ask_for_a_higher_threshold() -> None:
+    for nodes in (2, 4):
+        shift_db = 10 * np.log10(threshold_for(1e-3, nodes**2) / threshold_for(1e-3, nodes))
+        assert 1.0 < shift_db < 4.0
+    assert threshold_for(1e-3, 1) == pytest.approx(-np.log(1e-3))
+
+
+def test_the_error_of_a_share_is_the_spread_of_repeated_shares() -> None:
+    shares = np.random.default_rng(1).binomial(400, 0.3, 4000) / 400
+    assert shares.std() == pytest.approx(float(detection_error(np.array(0.3), 400)), rel=0.05)
+    assert detection_error(np.array([0.0, 1.0]), 10).tolist() == [0.0, 0.0]
 
 
 def test_draws_of_two_nodes_are_among_those_of_three() -> None:
