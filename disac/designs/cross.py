@@ -172,9 +172,3 @@ METHODS: dict[str, Method] = {
     "robust-zero-forcing": _of_tones("lemma1", zero=True),
 }
 """Designs of 002, 001 and 000 by name, the coherent design of the same solver, and isotropic power."""
-
-MISSING = {
-    "network": "003, a survey: its levels differ by SINR type and fused bound",
-    "dmimo": "004, half-duplex access points",
-}
-"""Papers whose designs do not stand in the table yet."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, field_validator
 
-from disac.designs.cross import METHODS, MISSING, Method, Record, band_problem, sensing_model
+from disac.designs.cross import METHODS, Method, Record, band_problem, sensing_model
 from disac.designs.location.judge import location_crb_m2
 from disac.designs.location.problem import DesignProblem
 from disac.drops.common import (
@@ -67,9 +67,6 @@ class Options(ExperimentOptions):
     @classmethod
     def _is_known(cls, name: str) -> str:
         known = [*METHODS, *_plugins()]
-        for paper, why in MISSING.items():
-            if name.startswith(f"{paper}-"):
-                raise ValueError(f"'{name}' does not stand in the table yet ({why}); known: {', '.join(known)}")
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             meant = f" (did you mean '{near[0]}'?)" if near else ""

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 
 from disac.designs.location.of_scenario import design_problem
+from disac.designs.location.statements import band_ratios, variable_counts
 from disac.experiments.ofdm_theory import (
     Options,
-    band_ratios,
     deployment,
     experiment,
-    signal_residuals,
-    variable_counts,
 )
 from disac.geometry import angles_rad, delays_s
 from disac.metrics.fisher import SensingModel, fisher_information, mean_derivatives
+from disac.metrics.fisher_statements import signal_residuals
 from disac.metrics.printed_fisher import ERRATA, appendix_information, differentiated_information, mean_echoes
 from disac.scenarios.noncoherent import Scenario
 
@@ -138,10 +137,10 @@ def test_a_wrong_signal_shows_in_every_residual() -> None:
     problem = design_problem(deployment(scene(nodes_m=NODES[:2])))
     random = np.random.default_rng(3)
     waveform = random.standard_normal((2, 2, 4, 6)) + 1j * random.standard_normal((2, 2, 4, 6))
-    good = signal_residuals(problem, waveform)
+    good = signal_residuals(problem.sensing, problem.channels, waveform)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("disac.experiments.ofdm_theory.sample_covariances", lambda w: np.broadcast_to(np.eye(8), (6, 8, 8)))
-        bad = signal_residuals(problem, waveform)
+        patch.setattr("disac.metrics.fisher_statements.sample_covariances", lambda w: np.broadcast_to(np.eye(8), (6, 8, 8)))
+        bad = signal_residuals(problem.sensing, problem.channels, waveform)
     assert good["theorem1_residual"] < 1e-7 < 1e-2 < bad["theorem1_residual"]
     assert good["proposition1_residual"] < 1e-7 < 1e-2 < bad["proposition1_residual"]
 

@@ -70,7 +70,8 @@ class FastSolver:
     def _row_gain(self) -> Float:
         """What each row's SINR is multiplied by, [cells, rows of a user]: one, and more for a row that is said again.
 
-        Twice the same row would leave its multipliers undetermined and the Newton matrix singular; louder, it is idle.
+        A row that stands twice would leave its two multipliers undetermined and the Newton matrix singular. The copy's SINR is
+        raised, so that its constraint is never active and its multiplier is zero.
         """
         most = self._row_subcarriers.shape[1]
         return np.array([[1.0 if i < len(group) else 1.5 for i in range(most)] for group in self._distinct])
@@ -157,7 +158,7 @@ class FastSolver:
         problem, targets = self._problem, self._problem.targets
         receivers = np.arange(len(seen.receive))[:, np.newaxis, np.newaxis]
         if not self._has_atoms:
-            # One that nothing excites stands in.
+            # The arrays must not be empty: one family of amplitudes stands here, and no signal reaches it.
             rho = share.shape[1] * len(seen.slots) * seen.receive.shape[-1]
             left = np.zeros((len(share), len(receivers), 1, rho), dtype=np.complex128)
             right = np.zeros((len(share), 1, 1, problem.antennas), dtype=np.complex128)
