@@ -31,7 +31,7 @@ studies: $(VENV)/.run
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
 test: $(VENV)/.dev lint
-	COVERAGE_CORE=$$($(BIN)/python -c '$(CORE)') $(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal --cov --cov-report=
+	COVERAGE_CORE=$$($(BIN)/python -c '$(CORE)') $(BIN)/python -m pytest -m "not slow" -n 3 --dist worksteal --cov --cov-report=
 	@bad=; for floor in $(FLOORS); do package=$${floor%:*}; printf '%s: lines run by the tests, %%: ' $$package; \
 	$(BIN)/coverage report --include="$$package/*" --format=total --fail-under=$${floor#*:} || bad="$$bad $$floor"; done; \
 	test -z "$$bad" || { echo "below the floor:$$bad"; exit 1; }

@@ -6,9 +6,11 @@ point in the group ``disac.experiments``.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoints, entry_points
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel
@@ -133,9 +135,15 @@ def is_optional(variable: Variable) -> bool:
     return bool(getattr(variable, "optional", False))
 
 
+@lru_cache(maxsize=8)
+def _installed(path: tuple[str, ...]) -> EntryPoints:
+    """The experiments that are installed along a path; looking through all distributions takes a hundredth of a second."""
+    return entry_points(group=ENTRY_POINT_GROUP)
+
+
 def experiment_names() -> list[str]:
     """Names of all installed experiments."""
-    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+    return sorted(_installed(tuple(sys.path)).names)
 
 
 def load_experiment(name: str) -> Experiment:
@@ -146,7 +154,7 @@ def load_experiment(name: str) -> Experiment:
     UsageError
         If no installed distribution offers the name.
     """
-    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
+    for point in _installed(tuple(sys.path)).select(name=name):
         experiment: Experiment = point.load()
         return experiment
     names = experiment_names()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -68,8 +69,15 @@ def _typed_piece(study: Study, path: str, entries: Sequence[Entry], places: Sequ
             refused = int(error.errors(include_url=False)[0]["loc"][0])
         except ValueError:  # a whole number that no float holds: the whole scenario names it
             break
-    _typed(study, entries[refused], places[refused], beside)
+    # Infinity passes the section's own check: a number that no float holds may stand before the value that the section refuses.
+    first = next((i for i, value in enumerate(values[:refused]) if _too_large(value)), refused)
+    _typed(study, entries[first], places[first], beside)
     return [_typed(study, entry, at, beside)[path] for entry, at in zip(entries, places, strict=True)]
+
+
+def _too_large(value: Any) -> bool:
+    """Whether a value is a whole number that no float holds."""
+    return isinstance(value, int) and abs(value) > sys.float_info.max
 
 
 def _sides(study: Study) -> tuple[tuple[BaseModel, str], ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline import typed as typed_module
@@ -163,6 +163,7 @@ LONG = st.lists(
 )  # fmt: skip
 
 
+@example(values=[10**400, "text"], path="signal.level_db")
 @given(
     values=LONG, path=st.sampled_from(["signal.level_db", "size.count", "signal.shape", "draw.seed", "options.method", "table"])
 )
