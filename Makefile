@@ -26,7 +26,7 @@ studies: $(VENV)/.run
 	@bad=; for study in data/studies/*.yaml; do $(BIN)/disac run "$$study" --store $(STORE) || bad="$$bad $$study"; done; \
 	test -z "$$bad" || { echo "ended badly:$$bad"; exit 1; }
 
-# Two workers, each with one BLAS thread; a worker without work takes half of what the other has left. The shares of lines
+# Three workers for two cores, since some tests wait; one BLAS thread each; a worker without work takes half of what the other has left. The shares of lines
 # are of these processes: what runs in a process that a test starts does not count. No share may fall below its floor.
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
