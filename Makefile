@@ -1,14 +1,17 @@
 # `make run` and `make test` need Python 3.11 or later and make; everything else goes into .venv.
 
-# The first that starts and is new enough: version managers leave commands of that name which start nothing.
+# The newest that starts. Of pyenv's versions only the chosen ones start by name; here all may.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 ifndef PYTHON
-PYTHON := $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 python; do \
-	$$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { command -v $$p; break; }; done)
+PYTHON := $(shell export PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | tr '\n' ':')"; \
+	for p in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	$$p -c '$(NEW_ENOUGH)' >/dev/null 2>&1 && { $$p -c 'import sys; print(sys.executable)'; break; }; done)
 endif
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Python compiles what is imported, once; pip would compile everything, in a minute of its own.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 STORE ?= results
 ONLY ?=
 # How lines are counted: from Python 3.12 on by sys.monitoring, before that by a trace function.
@@ -31,7 +34,7 @@ studies: $(VENV)/.run
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
 test: $(VENV)/.dev lint
-	COVERAGE_CORE=$$($(BIN)/python -c '$(CORE)') $(BIN)/python -m pytest -m "not slow" -n 3 --dist worksteal --cov --cov-report=
+	COVERAGE_CORE=$$($(BIN)/python -c '$(CORE)') $(BIN)/python -m pytest -m "not slow" --hypothesis-profile=gate -n 3 --dist worksteal --cov --cov-report=
 	@bad=; for floor in $(FLOORS); do package=$${floor%:*}; printf '%s: lines run by the tests, %%: ' $$package; \
 	$(BIN)/coverage report --include="$$package/*" --format=total --fail-under=$${floor#*:} || bad="$$bad $$floor"; done; \
 	test -z "$$bad" || { echo "below the floor:$$bad"; exit 1; }

@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 import psutil
@@ -98,7 +99,7 @@ def answers(url: str, patience_s: float = 2.0) -> bool:
     try:
         with urllib.request.urlopen(f"{url}/api/health", timeout=patience_s) as answer:
             return bool(answer.status == 200)
-    except OSError:
+    except (OSError, HTTPException):  # the second where it ends in the middle of its answer
         return False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
@@ -10,12 +11,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
+import hypothesis
 import psutil
 import pytest
+import typer.main
+import typer.testing
 from toy_study import TOY_STUDY
 
 from flows.prefect_server import run_server
 from flows.settings import prepare_environment
+
+# The gate tries the same examples each time; `make test-all` draws new ones.
+hypothesis.settings.register_profile("gate", derandomize=True)
+
+# Making the commands from the program takes 30 ms, each time that a test runs one of them in its own process.
+typer.testing._get_command = functools.cache(typer.main.get_command)
 
 PLUGIN = Path(__file__).parent / "plugin"
 sys.path.insert(0, str(PLUGIN))

@@ -160,7 +160,10 @@ def _withstood(form: Complex, h: Complex, radii: Float) -> float:
             value, barrier, y, inverse = here
             slope = member @ (np.abs(y) ** 2 + weight * np.real(np.diagonal(inverse))) - 1.0 + weight / multipliers
             bent = 2.0 * np.real(y.conj()[:, np.newaxis] * inverse * y) + weight * np.abs(inverse) ** 2
-            step = np.linalg.solve(member @ bent @ member.T + np.diag(weight / multipliers**2), slope)
+            try:
+                step = np.linalg.solve(member @ bent @ member.T + np.diag(weight / multipliers**2), slope)
+            except np.linalg.LinAlgError:
+                break  # The inverse is too large for a step. Every value so far is a bound, the best one counts.
             gain = float(slope @ step)
             if not gain > NEARBY * weight:
                 break

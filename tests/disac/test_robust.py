@@ -383,6 +383,7 @@ def test_the_bound_of_moments_has_the_gradient_that_it_claims(weights: list[floa
     delta=st.sampled_from([0.0, 0.01, 0.1, 0.3]), stacked=st.booleans(), seed=st.integers(0, 10**6),
 )  # fmt: skip
 @example(3, 6, 2, 12.39, 0.3, False, 754067)
+@example(4, 2, 2, 20.188391383083076, 0.1, False, 2)
 def test_exact_balls_are_solved_and_proven_on_random_problems(
     nodes: int, antennas: int, users: int, sinr_db: float, delta: float, stacked: bool, seed: int
 ) -> None:

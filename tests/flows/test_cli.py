@@ -238,6 +238,7 @@ def test_w2_a_kill_loses_no_finished_cell(
     equal_outside_volatile(undisturbed, published(store))
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_ends_the_run_and_all_it_started(study_file: Write, tmp_path: Path, home: Path) -> None:
     master, slave = os.openpty()
     process = subprocess.Popen(

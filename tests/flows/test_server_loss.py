@@ -59,7 +59,7 @@ slow = pytest.mark.slow
 @pytest.mark.parametrize(
     ("moment", "how"),
     [
-        ("sweep", signal.SIGKILL),
+        pytest.param("sweep", signal.SIGKILL, marks=slow),
         pytest.param("sweep", signal.SIGSTOP, marks=slow),
         pytest.param("flow", signal.SIGKILL, marks=slow),
         pytest.param("publish", signal.SIGKILL, marks=slow),

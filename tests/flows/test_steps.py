@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextvars
 import io
+import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +15,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from flows import study_flow
+from flows import prefect_server, study_flow
 from flows.prefect_server import RunServer
 from flows.steps import Steps
 from pipeline.errors import SurroundingsError
@@ -141,3 +143,20 @@ def test_steps_are_done_in_the_thread_that_waits_within_the_context_of_the_flow(
     monkeypatch.setattr(FakeRun, "begin", lambda self: found.append((threading.current_thread(), within.get())))
     run_with(monkeypatch, flow, answers=True)
     assert found == [(threading.current_thread(), "the flow")]
+
+
+@pytest.mark.parametrize(("answer", "healthy"), [
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", True),
+    (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", False),
+    (b"HTT", False),
+    (b"nonsense\r\n\r\n", False),
+    (b"", False),
+])  # fmt: skip
+def test_only_a_whole_answer_says_that_a_server_is_healthy(answer: bytes, healthy: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(prefect_server.answers, f"http://127.0.0.1:{server.getsockname()[1]}", 5.0)
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(answer)
+        assert asked.result(10.0) is healthy
