@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.archive import StoredFiles
+from pipeline.columns import computed_columns
 from pipeline.environment import environment
 from pipeline.errors import UsageError
 from pipeline.experiment import STATUS_CODES, Variable
@@ -78,7 +79,23 @@ def build_cube(plan: Plan) -> tuple[dict[str, Labelled], dict[str, Any]]:
         arrays[name] = Labelled((*axes, *variable.dims), dense.reshape(*shape, *own), attributes)
         for dim in variable.dims:
             _own_dimension(arrays, dim, variable, plan, choice, segments)
+    arrays |= _columns(plan, variables, arrays)
     return arrays, _attributes(plan, arrays)
+
+
+def _columns(plan: Plan, variables: Iterable[str], arrays: Mapping[str, Labelled]) -> dict[str, Labelled]:
+    """What follows from the variables of the cells that are there (rule C8)."""
+    shape, here = plan.cells.shape, plan.cells.flat[plan.choice.present]
+    stored = {
+        name: arrays[name].data.reshape(math.prod(shape), *arrays[name].data.shape[len(shape) :])[here] for name in variables
+    }
+    axes, found = tuple(axis.name for axis in plan.cells.axes), {}
+    for variable, values in computed_columns(plan.study, plan.cells, plan.choice.present, stored):
+        dense = np.full(math.prod(shape), missing_value(variable.dtype), dtype=numpy_dtype(variable.dtype))
+        dense[here] = values
+        attributes = {"units": variable.unit, "long_name": variable.long_name, "volatile": int(variable.volatile)}
+        found[variable.name] = Labelled(axes, dense.reshape(shape), attributes)
+    return found
 
 
 @dataclass(frozen=True)

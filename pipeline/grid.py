@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from pipeline.alike import nearly_equal, refused_label
+from pipeline.columns import column_names
 from pipeline.conditions import labels_named
 from pipeline.sizes import refuse_too_large, refuse_too_many
 from pipeline.study import OPTIONS, AxisFile, SpacedValues, Study, known_paths, long_name, resolve_path
@@ -318,6 +319,7 @@ def _check_names(study: Study, axes: Sequence[Axis]) -> None:
     taken = {dim: f"an output dimension of '{v.name}'" for v in variables for dim in v.dims}
     taken |= {f"n_{dim}": f"the count along '{dim}'" for v in variables for dim in v.dims}
     taken |= {v.name: "an output variable" for v in variables}
+    taken |= dict.fromkeys(column_names(study.experiment), "a column of the cube")
     taken |= dict.fromkeys(("status", "message"), "a variable of every cube")
     setting: dict[str, str] = {}
     for axis in axes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pipeline.columns import column_names
 from pipeline.errors import near_miss
 from pipeline.experiment import Headlined
 from pipeline.grid import Axis, Cells
@@ -49,13 +50,14 @@ def report_axes(cells: Cells, over: str | None) -> dict[str, Any]:
         If there is no such axis or variable, or the surfaces average over the axis.
     """
     report = dict(cells.study.report)
-    variables = [variable.name for variable in cells.study.experiment.variables]
+    experiment = cells.study.experiment
+    variables = [*(variable.name for variable in experiment.variables), *column_names(experiment)]
     if report.get("y") not in (None, *variables):
         raise cells.study.source.error(
             ("report", "y"), f"no variable '{report['y']}'{near_miss(report['y'], variables)}; there are {', '.join(variables)}"
         )
     report["y"] = report.get("y") or _main_metric(cells)
-    own = sorted({dim for variable in cells.study.experiment.variables for dim in variable.dims})
+    own = sorted({dim for variable in experiment.variables for dim in variable.dims})
     for key in ("x", "colour", "style"):
         if report.get(key) is not None:
             report[key] = _dimension(cells, ("report", key), report[key], own)

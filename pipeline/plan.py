@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from pipeline.adoptions import adopted_by
+from pipeline.columns import columns_digest
 from pipeline.digest import CodeDigest, code_digest, explain_change
 from pipeline.experiment import STATUS_CODES, STATUS_NAMES
 from pipeline.grid import Cells, expand
@@ -122,6 +123,8 @@ class Plan:
             "axes": [[axis.name, list(axis.labels)] for axis in self.cells.axes],
             "keep": self.keep,
         }
+        if columns := columns_digest(self.study):
+            head["columns"] = columns
         digest.update(json.dumps(head, sort_keys=True, default=str).encode())
         names = b"".join(map(bytes.fromhex, self.ledger.origins))
         table = np.frombuffer(names, dtype=np.uint8).reshape(-1, 16)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.columns import column_names
 from pipeline.errors import UsageError, broken_rule, near_miss
 from pipeline.experiment import Experiment, load_experiment
 from pipeline.values import MOST_YAML_LETTERS, KeyPath, dotted, leaf_fields, plain, read_yaml
@@ -322,13 +323,16 @@ def _resolve(file: StudyFile, origin: Source, experiment_loader: Callable[[str],
     if file.grids is not None and (file.where or file.exclude):
         raise origin.error(("where",) if file.where else ("exclude",), "write it inside the grid that it belongs to")
     names = [v.name for v in experiment.variables]
-    listed: dict[KeyPath, list[str]] = {
-        ("keep",): file.keep or [], ("surfaces", "profiles"): file.surfaces.profiles, ("report", "also"): file.report.also,
-        ("report", "table"): file.report.table,
+    shown = [*names, *column_names(experiment)]
+    listed: dict[KeyPath, tuple[list[str], list[str]]] = {
+        ("keep",): (file.keep or [], names), ("surfaces", "profiles"): (file.surfaces.profiles, names),
+        ("report", "also"): (file.report.also, shown), ("report", "table"): (file.report.table, shown),
     }  # fmt: skip
-    for path, name in (((*path, i), name) for path, chosen in listed.items() for i, name in enumerate(chosen)):
-        if name not in names:
-            raise origin.error(path, f"no variable '{name}'{near_miss(name, names)}; there are {', '.join(names)}")
+    for path, (chosen, known) in listed.items():
+        for i, name in enumerate(chosen):
+            if name not in known:
+                told = f"no variable '{name}'{near_miss(name, known)}; there are {', '.join(known)}"
+                raise origin.error((*path, i), told)
     grids = tuple(file.grids or [GridFile(axes=file.axes or {}, where=file.where, exclude=file.exclude)])
     axes = sorted({axis for grid in grids for axis in grid.axes})
     for i, axis in enumerate(file.report.panels):

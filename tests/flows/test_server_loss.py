@@ -111,9 +111,12 @@ def test_a_server_of_the_users_own_that_hangs_holds_up_nothing(
     try:
         server = psutil.Process(json.loads(record.read_text())["server"])
         file = str(study_file(LONGER, SLEEPY))
-        undisturbed, _ = _from_the_sweep_on(disac("run", file, "--store", str(tmp_path / "other")), tmp_path / "other")
+        other = tmp_path / "other"
+        # ``own_server``: not the session's, so that the runs find the one that stays.
+        undisturbed, _ = _from_the_sweep_on(disac("run", file, "--store", str(other), own_server=True), other)
         processes = (server, *server.children(recursive=True))
-        seconds, (code, out, err) = _from_the_sweep_on(disac("run", file, "--store", str(store)), store, *processes)
+        hanging = disac("run", file, "--store", str(store), own_server=True)
+        seconds, (code, out, err) = _from_the_sweep_on(hanging, store, *processes)
         assert code == 0, out + err
         assert out.count(GONE) == 1
         assert "Traceback" not in out + err

@@ -1,0 +1,143 @@
+"""Columns of a cube that no cell stores: they follow from a cell's options and from what it stores (rule C8).
+
+A set of columns is found by its entry point in the group ``disac.columns``. The entry point's name is that of the experiment,
+a dot, and a name of its own. A new or changed column runs no cell again: the next run publishes the cube again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from hashlib import blake2b
+from importlib.metadata import EntryPoints, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UsageError
+from pipeline.experiment import Experiment, Variable
+
+if TYPE_CHECKING:
+    from pipeline.grid import Cells
+    from pipeline.study import Study
+
+COLUMN_GROUP = "disac.columns"
+
+
+class Columns(Protocol):
+    """Variables of one number for each cell, computed when a cube is published."""
+
+    @property
+    def variables(self) -> tuple[Variable, ...]: ...
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Variables of kind ``cube`` that they follow from. A cube whose study keeps fewer has no such columns."""
+        ...
+
+    def compute(self, options: Any, stored: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Compute the columns of the cells that have the same options.
+
+        Parameters
+        ----------
+        options
+            The experiment's options, validated.
+        stored
+            For each of ``needs`` its values [cells, own dimensions]; missing values where a cell holds none.
+
+        Returns
+        -------
+        Mapping of str to array, shape [cells]
+            Each of ``variables`` by its name.
+        """
+        ...
+
+
+@lru_cache(maxsize=8)
+def _installed(path: tuple[str, ...]) -> EntryPoints:
+    return entry_points(group=COLUMN_GROUP)
+
+
+def columns_of(experiment: Experiment) -> dict[str, Columns]:
+    """The installed columns for an experiment, by the names of their entry points.
+
+    Raises
+    ------
+    UsageError
+        If a column has the name of a variable, or two columns have one name.
+    """
+    found = {p.name: p for p in _installed(tuple(sys.path)) if p.name.partition(".")[0] == experiment.name}
+    columns = {name: found[name].load() for name in sorted(found)}
+    taken = {variable.name: f"the experiment '{experiment.name}'" for variable in experiment.variables}
+    for name, each in columns.items():
+        for variable in each.variables:
+            if variable.name in taken:
+                raise UsageError(f"the columns '{name}' declare '{variable.name}', which {taken[variable.name]} declares, too")
+            taken[variable.name] = f"'{name}'"
+    return columns
+
+
+def column_names(experiment: Experiment) -> list[str]:
+    """Names of all columns that are installed for an experiment."""
+    return [variable.name for each in columns_of(experiment).values() for variable in each.variables]
+
+
+def kept_columns(study: Study) -> dict[str, Columns]:
+    """The columns for which a study keeps all that they need."""
+    kept = {v.name for v in study.experiment.variables if v.kind == "cube" and (study.keep is None or v.name in study.keep)}
+    return {name: each for name, each in columns_of(study.experiment).items() if kept.issuperset(each.needs)}
+
+
+def columns_digest(study: Study) -> dict[str, str]:
+    """Digest of the module that defines each of a study's columns: an edit there makes another cube."""
+    modules = {name: sys.modules[type(each).__module__] for name, each in kept_columns(study).items()}
+    return {
+        name: blake2b(Path(str(module.__file__)).read_bytes(), digest_size=16).hexdigest() for name, module in modules.items()
+    }
+
+
+def computed_columns(
+    study: Study, cells: Cells, there: NDArray[np.bool_], stored: Mapping[str, NDArray[Any]]
+) -> Iterator[tuple[Variable, NDArray[Any]]]:
+    """Compute the columns of a study's cells.
+
+    Parameters
+    ----------
+    there
+        Which planned cells are there [cells].
+    stored
+        Variables of the planned cells that are there, by name [cells that are there, own dimensions].
+
+    Yields
+    ------
+    variable, values
+        Values [cells that are there] of one column, in the dtype that it declares.
+
+    Raises
+    ------
+    UsageError
+        If columns give other names or shapes than they declare.
+    """
+    groups = list(_by_options(cells, np.flatnonzero(there)))
+    for name, columns in kept_columns(study).items():
+        dense = {v.name: np.empty(int(there.sum()), dtype=np.dtype(v.dtype)) for v in columns.variables}
+        for options, places in groups:
+            values = columns.compute(options, {needed: stored[needed][places] for needed in columns.needs})
+            if set(values) != set(dense):
+                raise UsageError(f"the columns '{name}' declare {sorted(dense)} and give {sorted(values)}")
+            for column, given in values.items():
+                if np.shape(given) != (len(places),):
+                    raise UsageError(f"the columns '{name}': '{column}' has shape {np.shape(given)} for {len(places)} cells")
+                dense[column][places] = given
+        yield from ((variable, dense[variable.name]) for variable in columns.variables)
+
+
+def _by_options(cells: Cells, there: NDArray[np.int64]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+    """The options that occur, and which of the cells that are there have them."""
+    axes = [a for a, axis in enumerate(cells.axes) if any(path.startswith("options.") for path in axis.paths)]
+    if len(there):
+        _, first, group = np.unique(cells.index[there][:, axes], axis=0, return_index=True, return_inverse=True)
+        for number, cell in enumerate(there[first]):
+            yield cells.options(int(cell)), np.flatnonzero(group.reshape(-1) == number)
