@@ -73,10 +73,9 @@ class Block:
         """Which of ``power`` is each entry's, shape [c]."""
         return self.group_of if len(self.power) == len(self.starts) else np.arange(len(self.cells))
 
-    def by_group(self, values: Float | Complex) -> Float | Complex:
-        """Sums over the entries of each group: [c, ...] to [g, ...]."""
-        sums: Float | Complex = np.add.reduceat(values, self.starts, axis=0)
-        return sums
+    def by_group(self, values: Float | Complex) -> Any:
+        """Sums over the entries of each group: [c, ...] to [g, ...], of the dtype of the entries."""
+        return np.add.reduceat(values, self.starts, axis=0)
 
 
 def merged(blocks: Sequence[Block]) -> list[tuple[Block, list[int]]]:

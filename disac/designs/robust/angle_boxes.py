@@ -172,7 +172,7 @@ def covering_beam(
     lengths = np.linalg.norm(heard_of, axis=1, keepdims=True)
     span = np.concatenate([(heard_of / lengths).T, responses.T / np.sqrt(unit)], axis=1)
     vectors, values, _ = np.linalg.svd(span, full_matrices=False)
-    basis = vectors[:, values > NEGLIGIBLE * values[0]]
+    basis: Complex = vectors[:, values > NEGLIGIBLE * values[0]]
     targets, heard, size = responses @ basis.conj(), heard_of @ basis.conj(), basis.shape[1]
     least, shares = cp.Variable(nonneg=True), cp.Variable(len(targets), nonneg=True)
     parts = cp.Variable((users, 2 * size))
