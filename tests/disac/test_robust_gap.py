@@ -97,6 +97,37 @@ def test_amplitudes_as_variables_change_no_result(limit: str, monkeypatch: pytes
         np.testing.assert_allclose(reached[1], reached[0], rtol=1e-4)
 
 
+@pytest.mark.parametrize("limit", ["per-node", "per-antenna"])
+def test_what_one_nodes_limits_allow_is_a_simplex_in_closed_form(limit: str) -> None:
+    """All of a node's power on the target, whoever is served: |a|^2 P / N, or (sum_m |a_m|)^2 P / (N M)."""
+    mine = _three_nodes(limit)
+    program = LimitedPower(mine, NODE_BALLS, 30.0)
+    boxes = program.boxes()
+    assert [box.size for box in boxes] == 3 * [program.evidence_size]
+    for n, box in enumerate(boxes):
+        _, reach = program.simplex(box)
+        amplitude = np.abs(mine.steering[n])
+        most = (amplitude**2).sum() if limit == "per-node" else amplitude.sum() ** 2 / mine.antennas
+        assert reach[n] == pytest.approx(most / 3, rel=1e-5)
+        assert (np.delete(reach, n) > 1e4 * most).all()
+
+
+@pytest.mark.parametrize("limit", ["per-node", "per-antenna"])
+def test_a_search_without_these_simplices_ends_at_the_same_design(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_boxes, without = [], []
+    for margins in (UNGUARDED, LEMMA_1, NODE_BALLS, PHASES):
+        for found in (with_boxes, without):
+            with monkeypatch.context() as changed:
+                if found is without:
+                    changed.setattr(LimitedPower, "boxes", lambda program: [])
+                found.append(solve_with_outer_bound(_three_nodes(limit), margins, 30.0)[0].certificate)
+    for ours, other in zip(with_boxes, without, strict=True):
+        assert ours.status == other.status == "ok"
+        assert ours.value == pytest.approx(other.value, rel=GAP_LIMIT)
+        assert ours.dual_bound >= other.value * (1.0 - 1e-9)
+        assert other.dual_bound >= ours.value * (1.0 - 1e-9)
+
+
 def test_a_gap_that_stays_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Positive control: without more simplices and sharper programs the design next to the largest SINR is not ``ok``."""
     mine = _three_nodes("per-antenna")

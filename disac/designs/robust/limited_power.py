@@ -6,9 +6,10 @@ again and again climbs to a stationary point.
 
 With a price for each node's or antenna's power, and power counted by them, the duality of ``total_power`` holds as it stands:
 every cone program's multipliers prove a simplex ``sum_k q_k + sum_n t_n / tau_n <= 1`` around the powers t that can be
-reached. The convex divergence is largest at a vertex of what the simplices have in common, which bounds every design. The
-tangent at that vertex gives a new simplex and a new design, from which to climb where it is better. No method is known that
-closes the gap between the two for certain.
+reached. What one node's own limits let it put on the target is such a simplex, too, without a program. The convex divergence
+is largest at a vertex of what the simplices have in common, which bounds every design. The tangent at that vertex gives a new
+simplex and a new design, from which to climb where it is better. No method is known that closes the gap between the two for
+certain.
 """
 
 from __future__ import annotations
@@ -68,6 +69,9 @@ high power to noise."""
 
 LEAST_PRICE = min(care.least_price for care in SHARPER)
 """Least price of stored evidence."""
+
+LEAST_BOX_PRICE = 1e-6
+"""Of the other nodes' power where a simplex is about one node's: far below the gap that is allowed."""
 
 SHORT = 1e-9
 """A design of the sharper programs counts where no user's SINR falls short by more, relative: near the largest SINR a little
@@ -130,6 +134,19 @@ class LimitedPower:
         floored = _floored(np.array(prices), self.care.least_price)
         unit = float(floored.mean())
         return np.concatenate([q / unit, floored / unit, np.concatenate(found.multipliers)[: cones.error_rows]])
+
+    def boxes(self) -> list[Float]:
+        """Evidence that says of each node what its own power lets it put on the target, whatever the users need.
+
+        A simplex whose prices are those of one node's limits. Without these the search would ask for such simplices one by one.
+        """
+        limits = len(self.cones.limits)
+        prices = np.full((self.problem.nodes, limits), LEAST_BOX_PRICE)
+        each = limits // self.problem.nodes
+        for n in range(self.problem.nodes):
+            prices[n, n * each : (n + 1) * each] = 1.0
+        users, errors = np.zeros(self.problem.users), np.zeros(self.cones.error_rows)
+        return [np.concatenate([users, own, errors]) for own in prices]
 
     @property
     def evidence_size(self) -> int:
@@ -302,10 +319,11 @@ class _Search:
 
     def enclose(self) -> tuple[Float, float]:
         """The best vertex t [N] of what all simplices so far have in common, and the bound that it is."""
-        for found in self.solutions:
-            evidence = self.program.evidence(self.program.cones, found)
-            self.evidence.append(evidence)
-            self.simplices.append(self.program.simplex(evidence))
+        evidence = [self.program.evidence(self.program.cones, found) for found in self.solutions]
+        if not self.evidence:
+            evidence += self.program.boxes()
+        self.evidence += evidence
+        self.simplices += [self.program.simplex(each) for each in evidence]
         self.solutions = []
         return common_vertex(self.problem, self.simplices)
 
