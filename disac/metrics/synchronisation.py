@@ -11,8 +11,13 @@ link_phase_std_rad^2)`` for each link. Clocks ``t_n ~ N(0, clock_std_s^2)`` dela
 
 With every link phase unknown this is the noncoherent bound of 002, whatever the carrier; with all phases known the coherent
 one. Unknown node phases alone are not enough for the former where nodes transmit and receive with one oscillator: they enter
-antisymmetrically, the position symmetrically. The bound ignores that phases wrap. With several targets, the terms between two
-of them are kept at their nominal phases (as in 002), exact where the links' phases are known.
+antisymmetrically, the position symmetrically. With several targets, the terms between two of them are kept at their nominal
+phases (as in 002), exact where the links' phases are known.
+
+Phases have one of two laws (:mod:`disac.metrics.phase_law`). The normal law ignores that phases wrap: from about one radian
+on its prior information ``1 / std^2`` is more than a phase on the circle has. With the von Mises law ``std`` is the circular
+standard deviation. The mean of ``e^{j phi}``, and so D_c, is the same; the prior information is that of the law on the circle,
+``kappa I1(kappa) / I0(kappa)``. It vanishes with ``I1 / I0``, so that the bound goes over into the noncoherent one.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.arrays import baseband_hz
+from disac.metrics.phase_law import UNIFORM_RAD, PhaseLaw, phase_precision
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
@@ -39,6 +45,7 @@ class Synchronisation:
     each link), ``log_amplitude_std`` (ln of each amplitude's magnitude), ``position_std_m`` (each coordinate of a target).
     ``carrier_hz`` is what known phases are worth. ``clocks_turn_subcarriers``: whether the mean information counts that
     unknown clocks also turn the subcarriers of two transmitters against each other, ``exp(-(2 pi nu_l clock_std)^2)``.
+    ``phase_law`` is the law of oscillators' and links' phases.
     """
 
     clock_std_s: float = 0.0
@@ -48,11 +55,14 @@ class Synchronisation:
     position_std_m: float = float("inf")
     carrier_hz: float = 0.0
     clocks_turn_subcarriers: bool = True
+    phase_law: PhaseLaw = "normal"
 
     def __post_init__(self) -> None:
         for name in ("clock_std_s", "phase_std_rad", "link_phase_std_rad", "log_amplitude_std", "position_std_m"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; a standard deviation is at least 0")
+            if self.phase_law == "von-mises" and name.endswith("_rad") and getattr(self, name) >= UNIFORM_RAD:
+                object.__setattr__(self, name, float("inf"))
         if self.position_std_m == 0 or self.log_amplitude_std == 0:
             raise ValueError("a position or an amplitude that is known exactly is no parameter: give a positive deviation")
 
@@ -79,22 +89,29 @@ class Synchronisation:
         if self.link_phase_std_rad == 0:
             raise ValueError("link phases that are known exactly have no precision")
         a, o = link_phases(receivers, transmitters, nodes, targets)
-        if np.isinf(self.link_phase_std_rad):
+        if np.isinf(self._prior_std(self.link_phase_std_rad)):
             return np.zeros((len(a), len(a)))
         q, s, _ = np.linalg.svd(a, full_matrices=False)
         known = s > 1e-12 * s.max() if s.max() > 0 else np.zeros(len(s), dtype=bool)
         q, s = q[:, known], s[known]
         # In units of the links' precision; node phases take away along q. Ratios, so that infinite deviations are exact.
+        node_std, link_std = self._prior_std(self.phase_std_rad), self._prior_std(self.link_phase_std_rad)
         with np.errstate(divide="ignore"):
-            ratio = (self.phase_std_rad / self.link_phase_std_rad) ** 2 * s**2
+            ratio = (node_std / link_std) ** 2 * s**2
         scaled = np.eye(len(a)) - q @ q.T + (q / (1.0 + ratio)) @ q.T
         image = scaled @ o
         values, vectors = np.linalg.eigh(o.T @ image)
         # 1e-13 and not more: with poorly known nodes and well known links the true value is (link / node)^2.
         inverse = np.where(values > 1e-13 * len(a), 1.0 / np.where(values > 0, values, 1.0), 0.0)
         projected = scaled - (image @ vectors * inverse) @ (image @ vectors).T
-        precision: Float = 0.5 * (projected + projected.T) / self.link_phase_std_rad**2
+        precision: Float = 0.5 * (projected + projected.T) / link_std**2
         return precision
+
+    def _prior_std(self, std_rad: float) -> float:
+        """Standard deviation of the normal law with the prior information of the phases' own law, rad."""
+        if self.phase_law == "normal" or std_rad in (0.0, float("inf")):
+            return std_rad
+        return float(phase_precision(std_rad, self.phase_law) ** -0.5)
 
     def phase_directions(
         self, receivers: tuple[int, ...], transmitters: tuple[int, ...], nodes: int, targets: int
@@ -108,11 +125,12 @@ class Synchronisation:
         if self.phase_std_rad == 0:
             return o, np.zeros(targets)
         turned = np.concatenate([a @ clock_basis(nodes), o], axis=1)
-        if np.isinf(self.phase_std_rad):
+        node_std = self._prior_std(self.phase_std_rad)
+        if np.isinf(node_std):
             directions, s, _ = np.linalg.svd(turned, full_matrices=False)
             directions = directions[:, s > 1e-12 * s[0]]
             return directions, np.zeros(directions.shape[1])
-        return turned, np.concatenate([np.full(nodes - 1, self.phase_std_rad**-2.0), np.zeros(targets)])
+        return turned, np.concatenate([np.full(nodes - 1, node_std**-2.0), np.zeros(targets)])
 
     def prior(
         self, receivers: tuple[int, ...], transmitters: tuple[int, ...], nodes: int, amplitudes: Complex, dense: int
