@@ -14,7 +14,7 @@ one. Unknown node phases alone are not enough for the former where nodes transmi
 antisymmetrically, the position symmetrically. With several targets, the terms between two of them are kept at their nominal
 phases (as in 002), exact where the links' phases are known.
 
-Phases have one of two laws (:mod:`disac.metrics.phase_law`). The normal law ignores that phases wrap: from about one radian
+Phases have one of two laws (:mod:`disac.phase_law`). The normal law ignores that phases wrap: from about one radian
 on its prior information ``1 / std^2`` is more than a phase on the circle has. With the von Mises law ``std`` is the circular
 standard deviation. The mean of ``e^{j phi}``, and so D_c, is the same; the prior information is that of the law on the circle,
 ``kappa I1(kappa) / I0(kappa)``. It vanishes with ``I1 / I0``, so that the bound goes over into the noncoherent one.
@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.arrays import baseband_hz
-from disac.metrics.phase_law import UNIFORM_RAD, PhaseLaw, phase_precision
+from disac.phase_law import UNIFORM_RAD, PhaseLaw, phase_precision
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from disac.geometry import chosen_nodes
+from disac.phase_law import PhaseLaw
 from disac.power_limits import PowerLimitName
 from disac.scenarios.base import Draw, Point, Section
 
@@ -167,6 +168,11 @@ class StatedSynchronisation(Section):
     )
     position_std_m: float | None = Field(
         None, gt=0, description="each coordinate of a target before any echo, m; null: nothing is known"
+    )
+    phase_law: PhaseLaw = Field(
+        "normal",
+        json_schema_extra={"identity_default": "normal"},
+        description="law of the phases: normal, or von-mises on the circle, where a deviation is the circular one",
     )
 
 

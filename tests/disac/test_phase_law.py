@@ -11,8 +11,8 @@ from scipy.stats import vonmises
 from test_synchronisation import rcrb, small, x0
 
 from disac.metrics.fisher import attenuation, fisher_information, location_derivatives
-from disac.metrics.phase_law import concentration, draw_phases, half_width, phase_precision
 from disac.metrics.synchronisation import Synchronisation
+from disac.phase_law import concentration, draw_phases, half_width, phase_precision
 
 DEVIATIONS = [3e-3, 0.02, 0.05, 0.3, 1.0, 2.0, 4.0, 7.0]
 

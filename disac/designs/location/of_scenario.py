@@ -36,7 +36,7 @@ def design_problem(
             np.inf if value is None else value
             for value in (stated.clock_std_s, stated.phase_std_rad, stated.link_phase_std_rad, stated.position_std_m)
         )
-        known = Synchronisation(clock, phase, link, position_std_m=position, carrier_hz=carrier_hz)
+        known = Synchronisation(clock, phase, link, position_std_m=position, carrier_hz=carrier_hz, phase_law=stated.phase_law)
     sensing = SensingModel(
         nodes_m=layout.nodes, targets_m=layout.targets, amplitudes=target_amplitudes(scenario),
         transmit_antennas=scenario.arrays.transmit_antennas, receive_antennas=scenario.arrays.receive_antennas,
