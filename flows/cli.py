@@ -102,6 +102,9 @@ def _print_plan(console: Console, summary: dict[str, Any]) -> None:
     )
     if summary["compute"]:
         console.print(f"  worker time from past cells: {_duration(summary['expected_seconds'])}", highlight=False)
+        if summary["solves"] < summary["compute"]:
+            told = f"  {summary['solves']} designs for {summary['compute']} cells: one design serves along axes that it ignores"
+            console.print(told, highlight=False)
     for sentence, count in sorted(summary["reasons"].items(), key=lambda item: -item[1]):
         console.print(words(f"  {count:6d}  {sentence}"), highlight=False)
     for status, count in summary["reused_by_status"].items():

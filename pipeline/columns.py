@@ -120,7 +120,7 @@ def computed_columns(
     UsageError
         If columns give other names or shapes than they declare.
     """
-    groups = list(_by_options(cells, np.flatnonzero(there)))
+    groups = list(cells.by_options(np.flatnonzero(there)))
     for name, columns in kept_columns(study).items():
         dense = {v.name: np.empty(int(there.sum()), dtype=np.dtype(v.dtype)) for v in columns.variables}
         for options, places in groups:
@@ -132,12 +132,3 @@ def computed_columns(
                     raise UsageError(f"the columns '{name}': '{column}' has shape {np.shape(given)} for {len(places)} cells")
                 dense[column][places] = given
         yield from ((variable, dense[variable.name]) for variable in columns.variables)
-
-
-def _by_options(cells: Cells, there: NDArray[np.int64]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
-    """The options that occur, and which of the cells that are there have them."""
-    axes = [a for a, axis in enumerate(cells.axes) if any(path.startswith("options.") for path in axis.paths)]
-    if len(there):
-        _, first, group = np.unique(cells.index[there][:, axes], axis=0, return_index=True, return_inverse=True)
-        for number, cell in enumerate(there[first]):
-            yield cells.options(int(cell)), np.flatnonzero(group.reshape(-1) == number)

@@ -117,6 +117,15 @@ class Costed(Protocol):
 
 
 @runtime_checkable
+class Sharing(Protocol):
+    """An experiment whose cells share their costly part along some axes."""
+
+    def shared_axes(self, options: Any) -> Sequence[str]:
+        """Dotted scenario paths, among ``line_axes``, along which cells with these options share it."""
+        ...
+
+
+@runtime_checkable
 class Headlined(Protocol):
     """An experiment that names the variable that a report shows where its study names none."""
 

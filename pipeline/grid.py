@@ -102,6 +102,14 @@ class Cells:
         values = {p.removeprefix(OPTIONS): v for p, v in self.values(i).items() if p.startswith(OPTIONS)}
         return build(type(self.study.options), replace_values(plain(self.study.options), values))
 
+    def by_options(self, numbers: NDArray[np.int64]) -> Iterator[tuple[BaseModel, NDArray[np.int64]]]:
+        """The options that occur among cells ``numbers``, and at which of their places each occurs."""
+        axes = [a for a, axis in enumerate(self.axes) if any(path.startswith(OPTIONS) for path in axis.paths)]
+        if len(numbers):
+            _, first, group = np.unique(self.index[numbers][:, axes], axis=0, return_index=True, return_inverse=True)
+            for one, cell in enumerate(numbers[first]):
+                yield self.options(int(cell)), np.flatnonzero(group.reshape(-1) == one)
+
 
 def expand(study: Study) -> Cells:
     """Expand a study's grids into the planned cells of their outer join.

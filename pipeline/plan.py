@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline.adoptions import adopted_by
 from pipeline.columns import columns_digest
 from pipeline.digest import CodeDigest, code_digest, explain_change
-from pipeline.experiment import STATUS_CODES, STATUS_NAMES
+from pipeline.experiment import STATUS_CODES, STATUS_NAMES, Sharing
 from pipeline.grid import Cells, expand
 from pipeline.identity import canonical_options, canonical_scenario, cell_keys, keyed_content, keys_under, option_texts
 from pipeline.layout import KEYS, latest_of, plan_folder
@@ -141,6 +141,17 @@ class Plan:
         """Size of the dense cube in bytes."""
         return dense_bytes(self.study, math.prod(self.cells.shape))
 
+    def solves(self) -> int:
+        """How often the costly part runs for the cells to compute: once for all that share it, each where none does."""
+        experiment, count = self.study.experiment, 0
+        if not isinstance(experiment, Sharing):
+            return len(self.todo)
+        for options, places in self.cells.by_options(self.todo):
+            shared = set(experiment.shared_axes(options))
+            apart = [a for a, axis in enumerate(self.cells.axes) if not shared.issuperset(axis.paths)]
+            count += len(np.unique(self.cells.index[self.todo[places]][:, apart], axis=0))
+        return count
+
     def summary(self) -> dict[str, Any]:
         """The plan as plain data, for people and machines."""
         return {
@@ -151,6 +162,7 @@ class Plan:
             "reuse": int(self.complete.sum()),
             "compute": len(self.todo),
             "left": self.left,
+            "solves": self.solves(),
             "reused_by_status": self.by_status(),
             "reasons": reasons(self),
             "expected_seconds": self.expected_seconds() if len(self.todo) else 0.0,

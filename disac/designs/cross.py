@@ -7,7 +7,7 @@ with its share of the power, and the relative phases of the nodes that it assume
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +17,11 @@ from disac.designs.location import block_level
 from disac.designs.location.baselines import isotropic
 from disac.designs.location.beams import mean_covariance
 from disac.designs.location.design import Designer
-from disac.designs.location.problem import DesignProblem
+from disac.designs.location.problem import DesignProblem, unposed
 from disac.designs.robust.choices import robustness
 from disac.designs.robust.problem import RobustProblem
 from disac.designs.robust.zero_forcing import zero_forcing
-from disac.drops.common import (
-    ANTENNAS,
-    BANDWIDTH_HZ,
-    CARRIER_HZ,
-    PHASE_ERROR_RAD,
-    SUBCARRIERS,
-    SYMBOLS,
-    TOTAL_POWER_W,
-    CommonNetwork,
-)
+from disac.drops.common import SYMBOLS, CommonNetwork
 from disac.geometry import delays_s
 from disac.metrics.fisher import SensingModel
 from disac.metrics.kld import EchoModel
@@ -68,38 +59,55 @@ def _limit(scenario: CommonScenario, *, native: PowerLimit) -> PowerLimit:
     return PER_NODE if scenario.power == "per-node" else native
 
 
-def sensing_model(network: CommonNetwork, *, coherent: bool) -> SensingModel:
-    """Echoes of T symbols: link phases unknown, or known but for one of the target."""
-    known = Synchronisation(phase_std_rad=0.0, link_phase_std_rad=0.0, carrier_hz=CARRIER_HZ) if coherent else None
+NOTHING = None
+"""What is known of phases in the network of 002: nothing, with clocks known."""
+
+ALL = Synchronisation(phase_std_rad=0.0, link_phase_std_rad=0.0)
+"""Everything: one phase of the target is left."""
+
+
+def stated(scenario: CommonScenario) -> Synchronisation:
+    """What the scenario says of clocks and phases: links and oscillators have the von Mises law."""
+    link = float("inf") if scenario.delta_rad is None else scenario.delta_rad
+    return Synchronisation(scenario.clock_std_s, scenario.phase_std_rad, link, phase_law="von-mises")
+
+
+def sensing_model(network: CommonNetwork, known: Synchronisation | None) -> SensingModel:
+    """Echoes of T symbols, with what is known of clocks and phases."""
     # T symbols with the same covariances are one with T times the echo power. The model turns with the subcarrier's number from
     # zero on, so that the amplitude carries what the paths turn at the lowest subcarrier.
-    lowest = CARRIER_HZ + baseband_hz(SUBCARRIERS, BANDWIDTH_HZ)[0]
+    lowest = network.carrier_hz + baseband_hz(network.subcarriers, network.bandwidth_hz)[0]
     delay = delays_s(network.nodes_m, network.target_m[np.newaxis])
     turn = np.exp(-2j * np.pi * lowest * (delay + delay.T))
     amplitude = (np.sqrt(SYMBOLS) * network.amplitude * turn)[..., np.newaxis]
+    carried = None if known is None else replace(known, carrier_hz=network.carrier_hz)
     return SensingModel(
-        network.nodes_m, network.target_m[np.newaxis], amplitude, ANTENNAS, ANTENNAS, SUBCARRIERS, BANDWIDTH_HZ,
-        network.noise_w * SUBCARRIERS, synchronisation=known,
+        network.nodes_m, network.target_m[np.newaxis], amplitude, network.antennas, network.antennas, network.subcarriers,
+        network.bandwidth_hz, network.noise_w * network.subcarriers, synchronisation=carried,
     )  # fmt: skip
 
 
 def band_problem(
-    network: CommonNetwork, *, coherent: bool = False, sinr_type: SinrType = "noncoherent", limit: PowerLimit = PER_NODE
+    network: CommonNetwork, known: Synchronisation | None = NOTHING, *, sinr_type: SinrType = "noncoherent",
+    limit: PowerLimit = PER_NODE,
 ) -> DesignProblem:  # fmt: skip
-    """The problem of 002 on X0."""
-    each = TOTAL_POWER_W / (len(network.nodes_m) * ANTENNAS)
+    """The problem of 002 on the common network."""
+    each = network.total_power_w / (network.nodes * network.antennas)
     return DesignProblem(
-        sensing_model(network, coherent=coherent), network.channels, each, network.noise_w * SUBCARRIERS, power_limit=limit,
+        sensing_model(network, known), network.channels, each, network.noise_w * network.subcarriers, power_limit=limit,
         sinr_type=sinr_type,
     )  # fmt: skip
 
 
 def _of_band(
-    method: str, *, clusters: int = 0, coherent: bool = False, sinr_type: SinrType = "noncoherent"
+    method: str, *, clusters: int = 0, known: Callable[[CommonScenario], Synchronisation | None] = lambda scenario: NOTHING,
+    sinr_type: SinrType = "noncoherent",
 ) -> Method:  # fmt: skip
     def design(network: CommonNetwork, scenario: CommonScenario) -> Record:
         limit = _limit(scenario, native=PER_ANTENNA)
-        problem = band_problem(network, coherent=coherent, sinr_type=sinr_type, limit=limit)
+        problem = band_problem(network, known(scenario), sinr_type=sinr_type, limit=limit)
+        if reason := unposed(method, network.nodes, network.subcarriers):
+            return Record("failed", reason)
         designer = Designer(problem, method, clusters=clusters)
         sinr = db_to_linear(scenario.sinr_db)
         found = designer.design(sinr)
@@ -119,14 +127,14 @@ def _isotropic(network: CommonNetwork, scenario: CommonScenario) -> Record:
 
 
 def tone_problem(network: CommonNetwork, subcarrier: int, limit: PowerLimit) -> RobustProblem:
-    """The problem of 000 on one subcarrier of X0: its share of the power, amplitudes of the echoes in the output SCNR."""
+    """The problem of 000 on one subcarrier: its share of the power, amplitudes of the echoes in the output SCNR."""
     h = network.channels[:, :, subcarrier]
-    gains = ANTENNAS * network.amplitude**2 / network.noise_w
-    nodes = len(gains)
-    echoes = EchoModel(gains, correlation(SHAPE["swerling-1"], nodes, common=False))
-    radius = 2.0 * np.sin(PHASE_ERROR_RAD / 2.0) * np.linalg.norm(h, axis=2)
+    gains = network.antennas * network.amplitude**2 / network.noise_w
+    echoes = EchoModel(gains, correlation(SHAPE["swerling-1"], len(gains), common=False))
+    radius = 2.0 * np.sin(network.guarded_rad / 2.0) * np.linalg.norm(h, axis=2)
     return RobustProblem(
-        h, network.steering, echoes, TOTAL_POWER_W / SUBCARRIERS, network.noise_w, radius, PHASE_ERROR_RAD, limit
+        h, network.steering, echoes, network.total_power_w / network.subcarriers, network.noise_w, radius, network.guarded_rad,
+        limit,
     )  # fmt: skip
 
 
@@ -135,6 +143,9 @@ def _of_tones(name: str, *, zero: bool = False) -> Method:
 
     def design(network: CommonNetwork, scenario: CommonScenario) -> Record:
         limit = _limit(scenario, native=TOTAL)
+        if choice.guarding().guards_phases and network.nodes > 1 and not network.guarded_rad < np.pi / 2:
+            told = f"the bound is {network.guarded_rad:.3g} rad"
+            return Record("failed", f"The margins of '{name}' guard phase errors below a quarter turn; {told}.")
         nodes, users, count, antennas = network.channels.shape
         size = nodes * antennas
         streams = np.zeros((users, count, size, size), dtype=np.complex128)
@@ -158,17 +169,61 @@ def _of_tones(name: str, *, zero: bool = False) -> Method:
     return design
 
 
-METHODS: dict[str, Method] = {
-    "isotropic": _isotropic,
-    "ofdm-phase-agnostic": _of_band("phase-agnostic"),
-    "ofdm-orthogonal": _of_band("orthogonal"),
-    "ofdm-beamforming": _of_band("beamforming"),
-    "ofdm-unconstrained-tight": _of_band("unconstrained-tight"),
-    "noncoherent-block": _of_band(block_level.METHOD, clusters=block_level.CLUSTERS),
-    "coherent": _of_band("synchronised", coherent=True, sinr_type="coherent"),
-    "robust-none": _of_tones("none"),
-    "robust-lemma1": _of_tones("lemma1"),
-    "robust-phase": _of_tones("phase"),
-    "robust-zero-forcing": _of_tones("lemma1", zero=True),
+PHASES = ("delta_rad", "clock_std_s", "phase_std_rad")
+GUARDED = "phase_bound_rad"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A design of the common table.
+
+    Attributes
+    ----------
+    method
+        Network and scenario in, record out.
+    paper
+        Number of its paper; empty where the design is ours.
+    assumes
+        What the design takes for granted, in words.
+    ignores
+        Fields of the scenario that change its scores and not the design.
+    """
+
+    method: Method
+    paper: str
+    assumes: str
+    ignores: tuple[str, ...] = (*PHASES, GUARDED)
+
+    def seen(self, scenario: CommonScenario) -> CommonScenario:
+        """The scenario as the design sees it: what it ignores stands at its default."""
+        fields = type(scenario).model_fields
+        bound = {} if GUARDED in self.ignores else {GUARDED: scenario.guarded_rad}
+        return scenario.model_copy(update=bound | {name: fields[name].default for name in self.ignores})
+
+
+ROWS: dict[str, Row] = {
+    "isotropic": Row(_isotropic, "", "no user", ("sinr_db", *PHASES, GUARDED)),
+    "ofdm-phase-agnostic": Row(_of_band("phase-agnostic"), "", "phases unknown, in echoes and at users"),
+    "ofdm-orthogonal": Row(_of_band("orthogonal"), "002", "phases unknown; each subcarrier has one node"),
+    "ofdm-beamforming": Row(_of_band("beamforming"), "002", "phases unknown; each subcarrier has one node, one beam"),
+    "ofdm-unconstrained-tight": Row(
+        _of_band("unconstrained-tight"), "002", "the relative phases of the echoes' amplitudes known"
+    ),
+    "noncoherent-block": Row(
+        _of_band(block_level.METHOD, clusters=block_level.CLUSTERS), "001", "phases unknown; one covariance for the band"
+    ),
+    "coherent": Row(
+        _of_band("synchronised", known=lambda scenario: ALL, sinr_type="coherent"), "", "phases known, in echoes and at users"
+    ),
+    "synchronised": Row(
+        _of_band("synchronised", known=stated),
+        "",
+        "phases of echoes known as stated, unknown at users",
+        (GUARDED,),
+    ),
+    "robust-none": Row(_of_tones("none"), "000", "phases at users known"),
+    "robust-lemma1": Row(_of_tones("lemma1"), "000", "phases at users known to the bound, by the terms of Lemma 1", PHASES),
+    "robust-phase": Row(_of_tones("phase"), "000", "phases at users known to the bound", PHASES),
+    "robust-zero-forcing": Row(_of_tones("lemma1", zero=True), "000", "as robust-lemma1", PHASES),
 }
-"""Designs of 002, 001 and 000 by name, the coherent design of the same solver, and isotropic power."""
+"""Designs of 002, 001 and 000 by name, ours of the same solvers, and isotropic power."""

@@ -66,8 +66,11 @@ class EchoDraws:
             apart = np.abs(np.sqrt(self.snapshots * each) + self.noise) ** 2 + self.rest
             return apart.sum(axis=(-2, -1)) / self.snapshots
         scnr = np.einsum("snm,nm,...m->...sn", self.squares, gains, beampowers, optimize=True)
-        heard = np.abs(np.sqrt(self.snapshots * scnr) + self.noise) ** 2 + self.rest
-        return heard.sum(axis=-1) / self.snapshots
+        return self.heard(scnr).sum(axis=-1) / self.snapshots
+
+    def heard(self, scnr: Float) -> Float:
+        """Energy of all snapshots in each filter, in units of the noise, for the mean SCNR of each draw, [..., S, N]."""
+        return np.asarray(np.abs(np.sqrt(self.snapshots * scnr) + self.noise) ** 2 + self.rest)
 
 
 def draw_echoes(

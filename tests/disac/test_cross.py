@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from disac.designs.cross import METHODS, sensing_model, tone_problem
-from disac.drops.common import ANTENNAS, SUBCARRIERS, TOTAL_POWER_W, common_network
+from disac.designs.cross import ALL, NOTHING, ROWS, sensing_model, tone_problem
+from disac.drops.common import common_network
 from disac.experiments.cross_table import Options, Scorer, experiment
 from disac.metrics.cross import phase_gains, whole_divergence
 from disac.metrics.sinr import coherent_sinr, noncoherent_sinr
@@ -17,11 +17,12 @@ from disac.scenarios.common import CommonScenario
 
 SCENARIO = CommonScenario()
 NETWORK = common_network(SCENARIO)
+ANTENNAS, SUBCARRIERS, TOTAL_POWER_W = NETWORK.antennas, NETWORK.subcarriers, NETWORK.total_power_w
 SCORER = Scorer(NETWORK, SCENARIO)
 
 
 def test_isotropic_power_has_the_anchors_of_the_common_scenario() -> None:
-    record = METHODS["isotropic"](NETWORK, SCENARIO)
+    record = ROWS["isotropic"].method(NETWORK, SCENARIO)
     assert record.users is not None
     assert record.sensing is not None
     scores = SCORER.scores(record.users, record.sensing)
@@ -84,7 +85,7 @@ def test_coherent_transmitters_and_receivers_apart_have_their_anchor() -> None:
 
     found = []
     for coherent in (False, True):
-        whole = sensing_model(NETWORK, coherent=coherent)
+        whole = sensing_model(NETWORK, ALL if coherent else NOTHING)
         model = dataclasses.replace(
             whole, amplitudes=whole.amplitudes[np.ix_([1, 3], [0, 2])] * np.sqrt(0.5), transmitters=(0, 2), receivers=(1, 3)
         )
@@ -145,7 +146,7 @@ def test_one_bad_subcarrier_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         return dataclasses.replace(found, certificate=told) if len(calls) == 9 else found
 
     monkeypatch.setattr(choices, "solve_total_power", bad_once)
-    record = METHODS["robust-none"](NETWORK, SCENARIO.model_copy(update={"power": "native"}))
+    record = ROWS["robust-none"].method(NETWORK, SCENARIO.model_copy(update={"power": "native"}))
     assert (record.status, record.message) == ("inaccurate", "Subcarrier 8: not quite")
 
 

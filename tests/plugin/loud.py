@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from disac.designs.cross import Record
-from disac.drops.common import ANTENNAS, SUBCARRIERS, TOTAL_POWER_W, CommonNetwork
+from disac.drops.common import CommonNetwork
 from disac.scenarios.common import CommonScenario
 
 
 def first_node(network: CommonNetwork, scenario: CommonScenario) -> Record:
-    size = len(network.nodes_m) * ANTENNAS
+    size = network.nodes * network.antennas
     power = np.zeros(size)
-    power[:ANTENNAS] = TOTAL_POWER_W / SUBCARRIERS / ANTENNAS
-    sensing = np.broadcast_to(np.diag(power).astype(complex), (SUBCARRIERS, size, size))
-    return Record("ok", "", np.zeros((len(network.users_m), SUBCARRIERS, size, size), dtype=complex), sensing)
+    power[: network.antennas] = network.total_power_w / network.subcarriers / network.antennas
+    sensing = np.broadcast_to(np.diag(power).astype(complex), (network.subcarriers, size, size))
+    return Record("ok", "", np.zeros((network.users, network.subcarriers, size, size), dtype=complex), sensing)
