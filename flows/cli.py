@@ -103,7 +103,8 @@ def _print_plan(console: Console, summary: dict[str, Any]) -> None:
     if summary["compute"]:
         console.print(f"  worker time from past cells: {_duration(summary['expected_seconds'])}", highlight=False)
         if summary["solves"] < summary["compute"]:
-            told = f"  {summary['solves']} designs for {summary['compute']} cells: one design serves along axes that it ignores"
+            counts = f"at most {summary['solves']} designs for {summary['compute']} cells"
+            told = f"  {counts}: one serves along the axes that it ignores"
             console.print(told, highlight=False)
     for sentence, count in sorted(summary["reasons"].items(), key=lambda item: -item[1]):
         console.print(words(f"  {count:6d}  {sentence}"), highlight=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from disac.designs.cross import ALL, NOTHING, ROWS, sensing_model, tone_problem
 from disac.drops.common import common_network
 from disac.experiments.cross_table import Options, Scorer, experiment
 from disac.metrics.cross import phase_gains, whole_divergence
+from disac.metrics.detection import threshold_for
 from disac.metrics.sinr import coherent_sinr, noncoherent_sinr
 from disac.power_limits import TOTAL
 from disac.scenarios.common import CommonScenario
@@ -160,3 +162,141 @@ def test_a_design_of_somebody_else_enters_the_table() -> None:
     assert cell["status"] == "ok"
     assert cell["busiest_node_w"] == pytest.approx(TOTAL_POWER_W)
     assert "loud" in experiment.modules
+
+
+CLOCKS = {"clock_std_s": 2e-9, "phase_std_rad": 0.2}
+
+
+def small(**fields: Any) -> CommonScenario:
+    """A network of few subcarriers."""
+    return CommonScenario.model_validate({"subcarrier_spacing_hz": 2.5e6, **fields})
+
+
+def test_known_and_unknown_phases_have_the_bounds_of_the_papers() -> None:
+    """delta 0 is the coherent network, null the noncoherent one, and in between the bound grows."""
+    for design in ("isotropic", "robust-none", "ofdm-phase-agnostic"):
+        line = [small(delta_rad=delta) for delta in (0.0, 0.05, 0.3, 1.0, 3.0, None)]
+        cells = experiment.run(line, Options(design=design))
+        assert cells[0]["rcrb_m"] == pytest.approx(cells[0]["rcrb_cc_m"], rel=1e-9)
+        if design == "robust-none":
+            # Nodes that send in step: the bound of 002 counts what their phases happen to be, the hybrid one their mean.
+            assert cells[-1]["rcrb_m"] <= cells[-1]["random_phase_rcrb_m"]
+        else:
+            assert cells[-1]["rcrb_m"] == pytest.approx(cells[-1]["rcrb_nc_m"], rel=1e-9)
+        assert (np.diff([cell["rcrb_m"] for cell in cells]) > 0).all()
+        if design != "isotropic":
+            assert cells[0]["se_bps_hz"] == pytest.approx(cells[0]["se_c_bps_hz"], rel=1e-12)
+            assert cells[-1]["se_bps_hz"] == pytest.approx(cells[-1]["se_nc_bps_hz"], rel=0.1)
+    assert cells[0]["outage"] <= cells[-1]["outage"]
+
+
+def test_a_design_that_ignores_phases_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = [small(delta_rad=delta, **clocks) for delta in (0.0, 0.3, None) for clocks in ({}, CLOCKS)]
+    made: list[str] = []
+    for name in ("ofdm-phase-agnostic", "synchronised", "robust-phase"):
+        row = ROWS[name]
+
+        def counting(network: Any, scenario: CommonScenario, row: Any = row, name: str = name) -> Any:
+            made.append(name)
+            return row.method(network, scenario)
+
+        with monkeypatch.context() as patched:
+            patched.setitem(ROWS, name, dataclasses.replace(row, method=counting))
+            together = experiment.run(line, Options(design=name))
+        alone = [experiment.run([scenario], Options(design=name))[0] for scenario in line[-2:]]
+        for one, other in zip(together[-2:], alone, strict=True):
+            for key in set(one) - {"solve_seconds"}:
+                np.testing.assert_array_equal(one[key], other[key])
+    assert made == ["ofdm-phase-agnostic", *["synchronised"] * 6, "robust-phase"]
+    assert experiment.shared_axes(Options(design="synchronised")) == ("phase_bound_rad",)
+    assert set(experiment.shared_axes(Options(design="robust-phase"))) == {"clock_std_s", "phase_std_rad"}
+
+
+def test_more_nodes_subcarriers_and_users_keep_what_was_there() -> None:
+    base = common_network(small(node_count=2, user_count=2))
+    more = common_network(small(node_count=8, user_count=8))
+    np.testing.assert_array_equal(more.nodes_m[:2], base.nodes_m)
+    np.testing.assert_array_equal(more.channels[:2, :2], base.channels)
+    np.testing.assert_array_equal(more.amplitude[:2, :2], base.amplitude)
+    wider = common_network(small(bandwidth_hz=40e6))
+    assert wider.subcarriers == 16
+    assert wider.noise_w == common_network(small()).noise_w
+    assert len({tuple(p) for p in more.nodes_m.round(6).tolist()}) == 8
+
+
+def test_targets_are_drawn_evenly_in_their_disc() -> None:
+    """Of 2,000 draws a quarter lies within half the radius, to five standard errors."""
+    drawn = np.array([common_network(small(target_radius_m=20.0, realisation=i, node_count=1, user_count=1)).target_m
+                      for i in range(2000)])  # fmt: skip
+    away = np.linalg.norm(drawn - [12.0, -7.0], axis=1)
+    assert away.max() <= 20.0
+    assert np.mean(away < 10.0) == pytest.approx(0.25, abs=5 * np.sqrt(0.25 * 0.75 / 2000))
+    wider = common_network(small(target_radius_m=40.0, realisation=3)).target_m
+    np.testing.assert_allclose(wider - [12.0, -7.0], 2.0 * (drawn[3] - [12.0, -7.0]))
+
+
+@pytest.mark.parametrize(("fields", "sentence"), [
+    ({"bandwidth_hz": 20e6, "subcarrier_spacing_hz": 3e6}, "is 6.66667 times subcarrier_spacing_hz"),
+    ({"bandwidth_hz": 1e6, "subcarrier_spacing_hz": 3e6}, "a whole number of subcarriers from 1 to 1024"),
+    ({"shared_antennas": 30}, "is not a whole number of antennas for each of 4 nodes"),
+    ({"node_count": 9}, "less than or equal to 8"),
+])  # fmt: skip
+def test_networks_that_cannot_be_are_refused(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        CommonScenario.model_validate(fields)
+
+
+def test_shared_antennas_are_divided() -> None:
+    assert [small(shared_antennas=16, node_count=n).antennas_per_node for n in (1, 2, 4)] == [16, 8, 4]
+
+
+def test_margins_refuse_a_quarter_turn_and_one_node_needs_none() -> None:
+    wide = small(phase_bound_rad=None, delta_rad=None)
+    told = experiment.run([wide], Options(design="robust-phase"))[0]
+    assert told["status"] == "failed"
+    assert "below a quarter turn; the bound is 2.98 rad" in told["message"]
+    assert experiment.run([wide.model_copy(update={"node_count": 1})], Options(design="robust-phase"))[0]["status"] == "ok"
+    assert small(phase_bound_rad=None, delta_rad=0.1).guarded_rad == pytest.approx(0.196, abs=1e-3)
+
+
+def test_one_cross_section_for_all_is_easier_told_apart_and_harder_to_detect_for_certain() -> None:
+    """Divergences by their definitions, and a fluctuation that averages out over the elements."""
+    scenario = small(cross_section_m2=3.0)
+    cell = experiment.run([scenario], Options(design="isotropic"))[0]
+    network = common_network(scenario)
+    t = network.total_power_w / network.subcarriers / 4  # isotropic: |a|^2 / M of each node's power
+    scnr = network.antennas * network.amplitude**2 / network.noise_w @ np.full(4, t)
+    assert cell["interval_kld"] == pytest.approx(100 * network.subcarriers * (scnr - np.log1p(scnr)).sum(), rel=1e-9)
+    whole = 100 * network.subcarriers * scnr
+    assert cell["interval_kld_one"] == pytest.approx((whole - np.log1p(whole)).sum(), rel=1e-9)
+    assert cell["interval_kld_one"] > cell["interval_kld"]
+    assert cell["pd_interval_each"] > cell["pd_interval"] > 0.1
+
+
+def test_detection_with_new_cross_sections_is_that_of_their_mean() -> None:
+    """On one subcarrier of 100 elements: a direct simulation of every element, within five standard errors of both."""
+    scenario = CommonScenario(bandwidth_hz=312.5e3, cross_section_m2=0.02)
+    network, random = common_network(scenario), np.random.default_rng(1)
+    scorer = Scorer(network, scenario)
+    t = np.full((1, 4), 0.1 / 4)
+    found = scorer._detected_anew(t)
+    draws, hits = 1500, 0
+    eta = threshold_for(1e-3, 4, 100)
+    for _ in range(draws):
+        squares = random.exponential(size=(100, 4, 4))
+        scnr = np.einsum("tnm,nm,m->tn", squares, scorer.echoes.gains, t[0])
+        noise = (random.standard_normal((100, 4)) + 1j * random.standard_normal((100, 4))) / np.sqrt(2.0)
+        hits += (np.abs(np.sqrt(scnr) + noise) ** 2).sum() / 100 >= eta
+    assert 0.05 < found < 0.95
+    assert found == pytest.approx(hits / draws, abs=5 * np.sqrt(0.25 / draws + 0.25 / 2000))
+
+
+def test_rows_that_promise_the_same_are_not_better_than_the_synchronised_one() -> None:
+    """Same power and noncoherent SINR, bound at the scenario's own phases and clocks: the optimum within its gap."""
+    for fields in ({"delta_rad": 0.3}, {"delta_rad": 0.0}, {"delta_rad": 1.5, **CLOCKS}, {"delta_rad": None, "node_count": 2}):
+        scenario = small(**fields)
+        best = experiment.run([scenario], Options(design="synchronised"))[0]
+        assert best["status"] == "ok"
+        for other in ("ofdm-phase-agnostic", "ofdm-orthogonal", "noncoherent-block", "ofdm-unconstrained-tight"):
+            cell = experiment.run([scenario], Options(design=other))[0]
+            assert cell["rcrb_m"] ** 2 >= best["rcrb_m"] ** 2 * (1.0 - best["relative_gap"] - 1e-6), (fields, other)
