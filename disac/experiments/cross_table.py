@@ -139,11 +139,13 @@ SINR_SLACK = 1e-6
 """Relative; a solver leaves SINRs short by less."""
 
 COSTS: RoughCosts = (
-    ({"design": "coherent"}, 13.0),
-    ({"design": "ofdm-unconstrained-tight"}, 9.0),
-    ({"design": "robust-lemma1"}, 6.0),
-    ({"design": "robust-phase"}, 6.0),
-    ({}, 2.0),
+    ({"design": "coherent"}, 4.5),
+    ({"design": "synchronised"}, 4.5),
+    ({"design": "ofdm-unconstrained-tight"}, 3.0),
+    ({"design": "robust-none"}, 3.0),
+    ({"design": "robust-lemma1"}, 5.5),
+    ({"design": "robust-phase"}, 5.5),
+    ({}, 1.0),
 )
 
 
