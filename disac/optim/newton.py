@@ -1,6 +1,28 @@
 """The Newton system of the interior point: what each block of covariances adds to it, and its solution.
 
 Global unknowns are Y and lambda; the multipliers of service rows and ties belong to one cell each, so the matrix is an arrow.
+
+Arrays name their axes by these letters, in einsum texts and in the shapes of comments:
+
+======  ==========================================================================================
+letter  what it counts
+======  ==========================================================================================
+c       entries of a block, one covariance each (a subcarrier, or a cluster, of a group of antennas)
+g       groups of entries that are on the same antennas
+u       streams
+d, i    antennas of an entry: rows and columns of its covariance
+r, s    service rows of a cell (users), and the rows of its ties below them
+t       terms of a service row, ``B = sum_t h_t h_t^H``
+x       receivers that see the block
+k, m    families of atoms and the members of each: angle and delay derivatives of the targets
+D       dense parameters (positions, clocks)
+q       columns of Y (coordinates of all targets)
+z       entries and streams together, over which products are summed
+======  ==========================================================================================
+
+Row ``n = (x, k, m, q)`` of the global system belongs to one atom and column: receiver, family, member, column, the last one
+fastest. ``real_index`` and ``imaginary_index`` say where its real and imaginary parts stand. Names say what is multiplied:
+``g_a_h`` is ``g^H A h``, with A the inverse of Phi, B the covariance, g and s the vectors of an atom, h those of service rows.
 """
 
 from __future__ import annotations
@@ -35,8 +57,8 @@ def _real_view(matrices: Complex) -> Float:
     return flat
 
 
-class BlockState:
-    """A block's matrices at the current point, and its share of the Newton system."""
+class BlockOperators:
+    """A block's matrices at the current point, and the linear maps between unknowns and covariances."""
 
     def __init__(self, program: Program, block: Block) -> None:
         self.data, self.streams, self.weights = block, len(block.users), program.service(block.users)
@@ -129,6 +151,10 @@ class BlockState:
         rows = heard.reshape(*heard.shape[:2], *self.channels.shape[1:3]).sum(axis=-1)
         pulled: Float = (rows * self.weights.T).sum(axis=1)
         return pulled
+
+
+class BlockState(BlockOperators):
+    """A block at the current point, with its share of the Newton system."""
 
     def newton(self, inverse: Complex) -> tuple[Float, Float, Float]:
         """Shares of the Newton matrix: global [g, g], global by local [c, g, r], local [c, r, r].
