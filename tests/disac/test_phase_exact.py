@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from disac.designs.robust.choices import EXACT_PHASES, PHASE
 from disac.designs.robust.phase_exact import proven_by_phases, solve_phase_exact
@@ -181,3 +183,76 @@ def test_no_numbers_prove_less_than_what_is_reached(limit: str) -> None:
         assert bound >= design.certificate.value * (1.0 - 1e-9)
     for broken in (np.zeros(0), np.full(design.proof.size, np.nan), design.proof[:-1]):
         assert proven_by_phases(mine, sinr, broken) == (0.0, float("inf"))
+
+
+def _local_search(mine: RobustProblem, sinr: float, start: int, points: int) -> float:
+    """Divergence of beams found by SLSQP from a random start, with the SINR on a grid of phases; NaN where it fails.
+
+    It shares nothing with the design: beams are free numbers on the sphere of full power.
+    """
+    random, h = np.random.default_rng(start), mine.scaled_channels
+    nodes, users, antennas = h.shape
+    axis = np.linspace(-2.0 * mine.phase_error_rad, 2.0 * mine.phase_error_rad, points)
+    apart = np.stack(np.meshgrid(*[axis] * (nodes - 1), indexing="ij"), axis=-1).reshape(-1, nodes - 1)
+    phases = np.insert(apart, 0, 0.0, axis=1)
+    turns = np.exp(1j * phases[np.ptp(phases, axis=1) <= 2.0 * mine.phase_error_rad + 1e-12])
+
+    def split(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        beams = (numbers / np.linalg.norm(numbers)).view(np.complex128)
+        return beams[: -nodes * antennas].reshape(users, nodes, antennas), beams[-nodes * antennas :].reshape(nodes, antennas)
+
+    def excess(numbers: np.ndarray) -> np.ndarray:
+        served, lit = split(numbers)
+        heard = np.abs(np.einsum("nkm,jnm->kjn", h.conj(), served) @ turns.T) ** 2
+        leak = (np.abs(np.einsum("nkm,nm->kn", h.conj(), lit)) ** 2).sum(axis=1)[:, np.newaxis]
+        own = np.einsum("kkp->kp", heard)
+        return np.log((own + 1e-30) / (sinr * (heard.sum(axis=1) - own + leak + 1.0))).ravel()
+
+    def reached(numbers: np.ndarray) -> float:
+        return float(mine.divergence(mine.power * np.abs(np.einsum("nm,nm->n", mine.steering, split(numbers)[1])) ** 2))
+
+    # Regularised zero forcing with random weights of the nodes, and noise; its SINR is raised first, then the divergence.
+    stacked = h.transpose(1, 0, 2).reshape(users, -1) * np.repeat(random.uniform(0.3, 1.0, nodes), antennas)
+    load = 10.0 ** random.uniform(-4.5, -1.5) * np.linalg.norm(stacked) ** 2 / users * np.eye(nodes * antennas)
+    beams = np.linalg.solve(stacked.T @ stacked.conj() + load, stacked.T).T
+    beams = beams / np.linalg.norm(beams, axis=1, keepdims=True)
+    noise = random.standard_normal((2, users + 1, nodes * antennas))
+    first = np.concatenate([beams, np.zeros((1, nodes * antennas))]) + 0.1 * (noise[0] + 1j * noise[1])
+    point = np.append(first.ravel().view(np.float64), 0.0)
+    point[-1] = excess(point[:-1]).min()
+    slack = [
+        {"type": "ineq", "fun": lambda x: excess(x[:-1]) - x[-1]},
+        {"type": "ineq", "fun": lambda x: 0.5 - x[-1]},
+    ]
+    point = minimize(lambda x: -x[-1], point, constraints=slack, method="SLSQP", options={"maxiter": 300}).x[:-1]
+    found = minimize(
+        lambda x: -np.log(max(reached(x), 1e-300)), point / np.linalg.norm(point),
+        constraints=[{"type": "ineq", "fun": excess}], method="SLSQP", options={"maxiter": 600, "ftol": 1e-11},
+    )  # fmt: skip
+    return reached(found.x) if excess(found.x).min() > -1e-6 else float("nan")
+
+
+def _is_met_by_local_searches(nodes: int, seed: int, points: int, starts: int) -> None:
+    random = np.random.default_rng(seed)
+    mine = small(nodes, int(random.integers(2, 4)), 2, float(random.uniform(0.05, 0.8)), seed, layout__separation_deg=60.0)
+    sinr = db_to_linear(float(random.uniform(0.0, 12.0)))
+    certificate = solve_phase_exact(mine, sinr).certificate
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # steps of SLSQP that lead nowhere
+        found = np.array([_local_search(mine, sinr, start, points) for start in range(starts)])
+    # The grid leaves phases out, so that a search may end a little above what all phases allow.
+    assert np.nanmax(found) <= certificate.dual_bound * (1.0 + 1e-3)
+    assert np.nanmax(found) >= certificate.value * (1.0 - 1e-3)
+    assert np.mean(found >= certificate.value * (1.0 - 1e-3)) >= 0.5
+
+
+@pytest.mark.parametrize(("nodes", "seed", "points"), [(2, 0, 17), (2, 1, 17), (2, 103, 17), (3, 2, 5)])
+def test_local_searches_end_at_the_exact_optimum(nodes: int, seed: int, points: int) -> None:
+    _is_met_by_local_searches(nodes, seed, points, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nodes", [2, 3])
+def test_local_searches_end_at_the_exact_optimum_on_40_problems(nodes: int) -> None:
+    for seed in range(100, 120):
+        _is_met_by_local_searches(nodes, seed, 25 if nodes == 2 else 9, 6)
