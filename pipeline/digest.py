@@ -11,6 +11,7 @@ import ast
 import functools
 import importlib.util
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -143,9 +144,17 @@ def _find(name: str) -> Path | None:
     for folder in spec.submodule_search_locations:
         base = Path(folder, *rest)
         for candidate in (base / "__init__.py", *([base.with_suffix(".py")] if rest else [])):
-            if candidate.is_file():
+            if _is_there(candidate):
                 return candidate
     return None
+
+
+def _is_there(file: Path) -> bool:
+    """Whether there is such a file. A disk that fails is no absent file: its error is raised."""
+    try:
+        return stat.S_ISREG(file.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _module(name: str, importer: str) -> _Module:

@@ -124,7 +124,7 @@ def tree(pid: int) -> set[int]:
 def test_nothing_of_a_run_listens_but_on_loopback_or_shows_a_key(disac: Start, study_file: Write, tmp_path: Path) -> None:
     """Scheduler, nannies, workers, dashboard and Prefect's server, from start to end."""
     study = study_file(('"0:40:10"', '"14:28.8:0.4"'), ("experiment: toy", "experiment: toy\noptions: {act: sleep}"))
-    run = disac("run", str(study), "--store", str(tmp_path / "results"), "--workers", "2", config="{}")
+    run = disac("run", str(study), "--store", str(tmp_path / "results"), "--workers", "2", config="{}", own_server=True)
     seen: dict[tuple[str, int], int] = {}
     shown: list[str] = []
     while run.poll() is None:

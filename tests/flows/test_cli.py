@@ -234,7 +234,10 @@ def test_w2_a_kill_loses_no_finished_cell(
     else:
         go_on_with_threads(file, store)
     after = open_ledger(LocalStore(store))
-    assert len(after.keys) == len(np.unique(after.keys, axis=0)) == 30 * 6
+    assert len(np.unique(after.keys, axis=0)) == 30 * 6
+    # A worker may be killed between storing a segment and handing in its receipt: that task, and no other, runs again.
+    again = max(segment.cells for segment in after.segments) if how == "worker" else 0
+    assert len(after.keys) <= 30 * 6 + again
     equal_outside_volatile(undisturbed, published(store))
 
 
