@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from disac.designs.robust import cones, limited_power
 from disac.designs.robust.guards import LEMMA_1, NODE_BALLS, PHASES, STACKED_BALL, UNGUARDED, Margins
-from disac.designs.robust.limited_power import SHARPER, LimitedPower, solve_with_outer_bound
+from disac.designs.robust.limited_power import SHARPER, LimitedPower, proven_by_limits, solve_with_outer_bound
 from disac.designs.robust.matrix_inequality import InequalityProgram
 from disac.designs.robust.problem import RobustProblem
+from disac.designs.robust.proofs import Multipliers
 from disac.experiments.robust_tradeoff import experiment
 from disac.optim.certificate import GAP_LIMIT
 from tests.disac.robust_cases import problem
@@ -164,3 +165,65 @@ def test_multipliers_that_prove_too_little_are_told(monkeypatch: pytest.MonkeyPa
     assert stored["relative_gap"] > GAP_LIMIT
     assert stored["status"] == "inaccurate"
     assert "exceeds 1e-03" in stored["message"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_simplices_without_a_program_change_no_design_beyond_the_gap(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against the search that solves a program for every simplex: each design is below the other one's bound."""
+    random = np.random.default_rng(seed)
+    margins = (UNGUARDED, LEMMA_1, NODE_BALLS, STACKED_BALL, PHASES)[seed % 5]
+    mine = problem(
+        layout__node_count=int(random.integers(2, 5)), layout__user_count=int(random.integers(1, 4)),
+        arrays__antennas=int(random.integers(3, 9)), channel__seed=seed, uncertainty__delta_rad=0.02,
+        target__lobe_swing_db=6.0, power__limit="per-antenna",
+    )  # fmt: skip
+    sinr = 10.0 ** random.uniform(-0.5, 1.5)
+    found, _ = solve_with_outer_bound(mine, margins, sinr)
+    monkeypatch.setattr(limited_power, "OUTSIDE", np.inf)
+    plain, _ = solve_with_outer_bound(mine, margins, sinr)
+    assert found.certificate.status == plain.certificate.status
+    if found.certificate.status == "infeasible":
+        assert min(found.least_power, plain.least_power) > 1.0
+        return
+    assert found.certificate.value <= plain.certificate.dual_bound * (1.0 + 1e-9)
+    assert plain.certificate.value <= found.certificate.dual_bound * (1.0 + 1e-9)
+    assert max(found.certificate.relative_gap, plain.certificate.relative_gap) <= GAP_LIMIT
+    assert found.proof is not None
+    _, bound = proven_by_limits(mine, margins, sinr, found.proof)
+    assert bound == pytest.approx(found.certificate.dual_bound, rel=1e-9)
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_a_node_made_cheaper_is_that_node(nodes: int) -> None:
+    mine = problem(layout__node_count=nodes, arrays__antennas=5, power__limit="per-antenna")
+    program = LimitedPower(mine, NODE_BALLS, 30.0)
+    evidence = np.random.default_rng(1).uniform(0.5, 1.0, program.evidence_size)
+    changed = program.cheaper_nodes(evidence)
+    assert changed.shape == (nodes, program.evidence_size)
+    for n in range(nodes):
+        assert np.flatnonzero(changed[n] != evidence).tolist() == [mine.users + 5 * n + m for m in range(5)]
+
+
+@pytest.mark.parametrize("margins", [UNGUARDED, NODE_BALLS, PHASES])
+def test_multipliers_prove_the_same_in_the_span_of_their_vectors(margins: Margins) -> None:
+    """24 antennas, 6 vectors: power priced in all coordinates, and in those of the span."""
+    mine = problem(layout__node_count=2, layout__user_count=2, arrays__antennas=12, power__limit="per-antenna")
+    program = LimitedPower(mine, margins, 30.0)
+    found, _ = program.furthest(np.ones(2))
+    evidence = program.evidence(program.cones, found)
+    within, prices = program._priced(evidence)
+    assert within.wanted.shape == (2, 6)
+    _, wanted, heard = program.cones.error_vectors(program._split(evidence))
+    length = np.sqrt(prices.reshape(-1))
+    full = Multipliers(within.q, wanted / length, heard / length)
+    np.testing.assert_allclose(within.proven(30.0), full.proven(30.0), rtol=1e-9)
+    np.testing.assert_allclose(within.refined(30.0).q, full.refined(30.0).q, rtol=1e-9)
+
+
+def test_many_antennas_need_few_programs() -> None:
+    """N = 8, M = 32, K = 8: twelve programs where every simplex asks for one."""
+    mine = problem(layout__node_count=8, layout__user_count=8, arrays__antennas=32, power__limit="per-antenna")
+    found = solve_with_outer_bound(mine, UNGUARDED, 100.0)[0].certificate
+    assert found.status == "ok"
+    assert found.relative_gap <= 2e-4
+    assert found.iterations <= 130

@@ -10,6 +10,9 @@ reached. What one node's own limits let it put on the target is such a simplex, 
 is largest at a vertex of what the simplices have in common, which bounds every design. The tangent at that vertex gives a new
 simplex and a new design, from which to climb where it is better. No method is known that closes the gap between the two for
 certain.
+
+Under per-antenna power a program's prices also prove simplices with the power of one node made cheaper. They need no program of
+their own, and cut off the vertices at which single nodes send nothing to the target.
 """
 
 from __future__ import annotations
@@ -76,6 +79,12 @@ LEAST_BOX_PRICE = 1e-6
 SHORT = 1e-9
 """A design of the sharper programs counts where no user's SINR falls short by more, relative: near the largest SINR a little
 less of it buys much divergence."""
+
+OUTSIDE = 1e-6
+"""A simplex cuts off a vertex where it claims more than the power for it, by more than this share."""
+
+CHEAPER = 0.5
+"""Factor of one node's prices in evidence for which no program is solved."""
 
 
 class LimitedPower:
@@ -186,7 +195,20 @@ class LimitedPower:
         )
         _, wanted, heard = self.cones.error_vectors(self._split(evidence))
         length = np.sqrt(np.einsum("a,ad->d", each.reshape(-1), np.abs(self.basis) ** 2))
-        return Multipliers(q, wanted / length, heard / length), each
+        wanted, heard = wanted / length, heard / length
+        if not problem.limit.joins_antennas:
+            wanted, heard = _in_their_span(wanted, heard)
+        return Multipliers(q, wanted, heard), each
+
+    def cheaper_nodes(self, evidence: Float) -> Float:
+        """The same evidence with the prices of one node's limits lowered, for each node, [nodes, numbers]."""
+        nodes, limits = self.problem.nodes, len(self.cones.limits)
+        changed = np.repeat(evidence[np.newaxis], nodes, axis=0)
+        own = limits // nodes
+        for n in range(nodes):
+            first = self.problem.users + n * own
+            changed[n, first : first + own] *= CHEAPER
+        return changed
 
     def beams(self, found: ConeSolution) -> Beams:
         """Beams of a solution in physical units, turned down where rounding exceeds a limit."""
@@ -210,6 +232,16 @@ class LimitedPower:
         if raised.q.sum() > 1.0:
             evidence[: self.problem.users] = raised.q
         return evidence, found.iterations
+
+
+def _in_their_span(wanted: Complex, heard: Complex) -> tuple[Complex, Complex]:
+    """The same vectors [K, d] and [K, K, d] in coordinates of their span: what they prove rests on their products alone."""
+    users, size = wanted.shape
+    vectors = np.concatenate([wanted, heard.reshape(-1, size)])
+    if not (len(vectors) < size and np.isfinite(vectors).all()):
+        return wanted, heard
+    _, within = np.linalg.qr(vectors.T)
+    return within.T[:users], within.T[users:].reshape(users, users, -1)
 
 
 def _floored(prices: Float, least: float) -> Float:
@@ -251,6 +283,8 @@ class _Search:
         """Programs whose simplices are not made yet: the first stationary point does not wait for them."""
         self.evidence: list[Float] = []
         self.simplices: list[tuple[float, Float]] = []
+        self.offered: list[tuple[Float, tuple[float, Float]]] = []
+        """Evidence that no program was solved for, with its simplex; it is taken where it cuts off the best vertex."""
 
     def ask(self, weights: Float) -> Float | None:
         """One program and its design's amplitudes [N], kept where they are the best; None where none was found."""
@@ -320,12 +354,30 @@ class _Search:
     def enclose(self) -> tuple[Float, float]:
         """The best vertex t [N] of what all simplices so far have in common, and the bound that it is."""
         evidence = [self.program.evidence(self.program.cones, found) for found in self.solutions]
+        if self.solutions and not self.problem.limit.joins_antennas:
+            self.offered += [(each, self.program.simplex(each)) for each in self.program.cheaper_nodes(evidence[-1])]
         if not self.evidence:
             evidence += self.program.boxes()
         self.evidence += evidence
         self.simplices += [self.program.simplex(each) for each in evidence]
         self.solutions = []
-        return common_vertex(self.problem, self.simplices)
+        corner, bound = common_vertex(self.problem, self.simplices)
+        while self._cuts_off(corner):
+            corner, bound = common_vertex(self.problem, self.simplices)
+        return corner, bound
+
+    def _cuts_off(self, corner: Float) -> bool:
+        """Take the offered simplex that cuts deepest at a vertex t [N]; whether there is one."""
+        if not self.offered or not np.isfinite(corner).all():
+            return False
+        claimed = [share + float(np.sum(corner / reach)) for _, (share, reach) in self.offered]
+        deepest = int(np.argmax(claimed))
+        if claimed[deepest] <= 1.0 + OUTSIDE:
+            return False
+        evidence, simplex = self.offered.pop(deepest)
+        self.evidence.append(evidence)
+        self.simplices.append(simplex)
+        return True
 
     def design(self, started: float) -> RobustDesign:
         """The best design as it is delivered, or the proof that there is none."""
