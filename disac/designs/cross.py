@@ -1,6 +1,6 @@
-"""Every paper's design on the common scenario, in its own normalisation: what comes back are covariances in watts.
+"""Every paper's design on the common network, in its own normalisation. Each returns covariances in watts.
 
-The maps: 002 and 001 take the noise of the whole band and sum power over subcarriers; 000 designs each subcarrier by itself
+002 and 001 take the noise of the whole band and sum power over subcarriers; 000 designs each subcarrier by itself
 with its share of the power, and the relative phases of the nodes that it assumes to know.
 """
 

@@ -1,8 +1,8 @@
 """Echoes projected on what targets at given positions would send back, and the Gauss-Newton step from there.
 
 The response of a link and its derivatives by the angles and the delay are outer products of a receive vector and of a row in
-subcarriers and symbols, so that all inner products come from two small Gram matrices. Each trial is a matrix of its own in
-every product: its bits do not depend on the trials beside it.
+subcarriers and symbols, so that all inner products come from two small Gram matrices. Every product has one
+matrix for each trial, so that the bits of a trial do not depend on the others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The loop closed: a design's OFDM echoes, maximum-likelihood positions, and their error beside the bound (002, 001)."""
+"""OFDM echoes of a design, the maximum-likelihood positions from them, and their error beside the bound (002, 001)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Fisher information of a sampled waveform as Appendix A of 002 prints it, and by differentiating the echoes (6).
 
-Kept apart from :mod:`disac.metrics.fisher`, which no design leaves: this module exists to compare the printed blocks (46)-(51)
-with an independent calculation. Three of them are wrong, each of which can be corrected by itself (:data:`ERRATA`).
+Designs use :mod:`disac.metrics.fisher` and not this module. This module compares the printed blocks (46)-(51) with an
+independent calculation. Three of the blocks are wrong; each can be corrected by itself (:data:`ERRATA`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """SINR of coherently served users when channels err, and the worst errors of a declared set, by search.
 
 The wanted and the interfering amplitudes of all nodes add up, ``(h_k + e_k)^H w_j``, while the nodes' sensing signals are
-independent (000, (5) and (6)). A search proves nothing about a design that it does not break; for one ball over all nodes it is
-exact, for a ball per node and for phases it descends coordinate by coordinate from many starts.
-:func:`proven_noise_in_balls` is the other side: a proof that no error in the balls breaks a design.
+independent (000, (5) and (6)). A search that finds no harmful error proves nothing. For one ball over all nodes the search is
+exact; for a ball per node and for phases it descends coordinate by coordinate from many starts. The proof that no error in the
+balls takes the SINR is :func:`proven_noise_in_balls`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What proves an optimised number: recomputed from what is delivered, never taken from the solver's word."""
+"""The proof of an optimised number. It is computed from the delivered design, never copied from the solver."""
 
 from __future__ import annotations
 

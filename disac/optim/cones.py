@@ -1,4 +1,4 @@
-"""Small second-order cone programs, handed to Clarabel directly: a modelling layer would cost more than the solve."""
+"""Small second-order cone programs, given to Clarabel directly, since a modelling layer would take longer than the solver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hermitian equations between covariances, ``E = 0``, as rows ``v^H E v = 0``, so that Newton's method meets vectors only."""
+"""Hermitian equations between covariances, ``E = 0``, as rows ``v^H E v = 0``: Newton's method then works with vectors only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Derivatives of the echoes in each receiver's signal space, with the rank-one factors that make the fast path fast."""
+"""Derivatives of the echoes in the signal space of each receiver, with the rank-one factors that make solvers fast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is an SINR target within reach, and what proves that it is not?
+"""Whether an SINR target can be reached, and the proof where it cannot.
 
 The least scaling t of the power limit at which every user has its SINR is a small semidefinite program without sensing in
 it. If t > 1, its dual (lambda, mu) is a certificate that needs no solver to check:

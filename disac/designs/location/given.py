@@ -1,4 +1,4 @@
-"""A design problem from arrays that somebody brings: what is expected of them, and what is wrong with them.
+"""A design problem from arrays of a user: which arrays are expected, and what may be wrong with them.
 
 Every name, shape and unit is in :data:`VARIABLES`; ``docs/own-channels.md`` shows the same as a table.
 """

@@ -1,6 +1,6 @@
 """Certificates of noncoherent designs, from what is delivered and the multipliers alone, in physical units.
 
-Value, bound and violations come from the metrics; the solver that found a design has no say.
+Value, bound and violations are computed from the design by the metrics. Nothing that the solver reports is used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The largest SINR that all users can have on all subcarriers: a design that reaches it, a proof that none goes further."""
+"""The largest SINR of all users on all subcarriers, with a design that reaches it and a proof that no design has more."""
 
 from __future__ import annotations
 

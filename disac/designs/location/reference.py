@@ -1,9 +1,10 @@
 """Reference solver: the designs' semidefinite programs in CVXPY, in the decorrelated form.
 
-Raw, these programs defeat general solvers. Three changes of variables that leave the optimum alone make them regular: powers
-in units of the limit; nuisance parameters decorrelated from the location at the uniform design, after which the Fisher
-information there is the identity; and each stream in coordinates that shrink the directions its interfered users hear. One
-linear matrix inequality ``[[F', S], [S^T, T]] >= 0`` then bounds the CRB by tr T.
+General solvers fail on these programs as they are printed: their numbers differ by many orders of magnitude. Three changes of
+variables make the numbers alike and keep the optimum. Powers are counted in units of the limit. Nuisance parameters are
+decorrelated from the location at the uniform design, so that the Fisher information there is the identity. The coordinates of
+each stream shrink the directions that the other users hear. One linear matrix inequality ``[[F', S], [S^T, T]] >= 0`` then
+bounds the CRB by tr T.
 """
 
 from __future__ import annotations

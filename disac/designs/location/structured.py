@@ -1,10 +1,9 @@
 """Fast path: a design problem as a program of :mod:`disac.optim.interior_point`, and its solution in physical units.
 
-What makes it fast is structure: an amplitude has a rank-one derivative; each receiver sees its echoes in the at most 2K
-directions of its steering vectors and their derivatives; each subcarrier's SINR multipliers are its own. Powers are taken in
-units of the limit, the SINR rows divided by Gamma sigma_c^2 / L, and the location decorrelated from the nuisances at the
-uniform design, without mixing the amplitudes, so that their derivatives keep rank one.
-"""
+Three properties make it fast. The derivative by an amplitude has rank one. Each receiver sees its echoes in at most 2K
+directions, those of its steering vectors and their derivatives. The SINR multipliers of a subcarrier belong to it alone.
+Powers are taken in units of the limit, the SINR rows divided by Gamma sigma_c^2 / L, and the location decorrelated from the
+nuisances at the uniform design, without mixing the amplitudes, so that their derivatives keep rank one."""
 
 from __future__ import annotations
 

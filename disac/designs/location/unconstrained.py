@@ -2,12 +2,12 @@
 
     R_l >= 0 on all antennas,  R_{c,n,u,l} >= 0,  R_{nn,l} - sum_u R_{c,n,u,l} >= 0  on the antennas of a node.
 
-What nodes share in R_l no stream has to carry, so for two users or more the optimum lies below that of (23) with its rank-one
-constraint dropped (``unconstrained_tight``), and no signal reaches it; for one user both are one problem. Like that
-one it is a bound that needs the relative phases of the nodes.
+The blocks of R_l between two nodes are in no stream. So for two users or more the optimum is below that of (23) without its
+rank-one constraint (``unconstrained_tight``), and no signal reaches it. For one user the two problems are the same. Both are
+bounds that need the relative phases of the nodes.
 
-A node's streams matter by what the users hear of them alone. With Q an orthonormal basis of the node's channels, they may be
-replaced by ``K_u`` with ``sum_u K_u = Q^H R_nn Q``: what is left over would serve any user for nothing.
+The users hear a node's streams in the span of the node's channels alone. With Q an orthonormal basis of that span, the streams
+may be replaced by ``K_u`` with ``sum_u K_u = Q^H R_nn Q``: power outside the streams would serve some user at no cost.
 """
 
 from __future__ import annotations

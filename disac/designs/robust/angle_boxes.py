@@ -1,4 +1,4 @@
-"""A target whose angle is known to lie in a box: ignoring it, steering to a boundary as (36) of 000 does, or max-min beams.
+"""Designs for a target whose angle is known to lie in a box: the box ignored, its boundary as (36) of 000, or max-min beams.
 
 Only the node that senses has to cover its box. For multipliers q of the users (see ``total_power``) a sensing covariance W of
 node m costs ``tr W + sum_k q_k l_k(W)`` of the power that the users leave, so that the largest power it puts on every angle

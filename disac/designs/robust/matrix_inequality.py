@@ -1,10 +1,10 @@
 """The exact inequality of errors in balls (``balls``): the best beams that stand it, and the bound of all that do.
 
 A design for given weights of the nodes' powers t at the target comes from the worst moments of the errors
-(``worst_moments``), in tenths of a second, or from the inequality itself, lifted to covariances and handed to a conic solver by
-CVXPY, in seconds to a minute: that is the reference, and what is left to where the first stops short. No one set of
-multipliers is right everywhere; the simplices of several have in common what bounds the divergence, and the tangent at the
-bound's vertex asks for the next design, until the two meet.
+(``worst_moments``), in tenths of a second. The reference is the inequality itself, lifted to covariances and given to a conic
+solver by CVXPY; it takes seconds to a minute, and is also used where the first method does not reach the gap limit. Each set
+of multipliers proves a simplex. The bound is the largest divergence in what the simplices have in common. Its vertex gives the
+weights of the next design, until bound and design are close.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TOLERANCES: tuple[dict[str, Any], ...] = (
     {"max_threads": 1, "tol_gap_abs": 1e-8, "tol_gap_rel": 1e-8, "tol_feas": 1e-8},
     {"max_threads": 1, "tol_gap_abs": 1e-6, "tol_gap_rel": 1e-6, "tol_feas": 1e-7, "equilibrate_enable": False},
 )
-"""To be tried in order: the inequality defeats the solver on a good share of the drops at tight tolerances."""
+"""To be tried in order: at tight tolerances the solver fails on many drops."""
 
 ROUNDS = 16
 CLOSED = 0.999 * GAP_LIMIT

@@ -1,15 +1,14 @@
-"""The exact choice for phases: beams that have the SINR for every ``|phi_n| <= delta``, each node its own, and no margins.
+"""The exact choice for phases: beams with the SINR for every ``|phi_n| <= delta`` of each node, without margins.
 
-Covariances that have it at finitely many phases, and the bound that the multipliers there prove, come from ``phase_cuts``; the
-phases are those at which the covariances so far have it least (``worst_phases``). Principal beams of the covariances then get
-their powers anew, by a linear program with rows at the same phases, and more rows until all phases are proven. Where
-covariances of the largest objective have rank one, which is the rule, beams and bound meet. Where they have more, beams climb
-from there: with the useful amplitudes at named phases replaced by ``Re(e^{-j theta} h_k(phi)^H w_k)``, theta being their angle
-so far, the rows are second-order cones within the set (successive convex approximation), and each step is no worse.
+Covariances with the SINR at finitely many phases, and the bound that their multipliers prove, come from ``phase_cuts``. The
+phases are those at which the covariances so far have the least SINR (``worst_phases``). A linear program then splits the
+power over the principal beams of the covariances, with rows at the same phases, and with more rows until all phases are
+proven. Where the best covariances have rank one, beams and bound agree. Where they have more, beams climb from there: with
+the useful amplitudes at named phases replaced by ``Re(e^{-j theta} h_k(phi)^H w_k)``, theta being their angle so far, the
+rows are second-order cones within the set (successive convex approximation), and each step is no worse.
 
-The objective is convex in the powers t at the target. Each set of multipliers proves a simplex around the t of all designs, and
-the divergence at the best vertex of what they have in common is the bound; its gradient there asks for the next design.
-"""
+The objective is convex in the powers t at the target. Each set of multipliers proves a simplex around the t of all designs,
+and the divergence at the best vertex of what they have in common is the bound; its gradient there asks for the next design."""
 
 from __future__ import annotations
 

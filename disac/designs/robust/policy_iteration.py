@@ -1,10 +1,10 @@
 """Guarded beams without a conic solver: policy iteration on the multipliers q, each beam by reweighted least squares.
 
 For given q, beam k minimises ``|w|^2 + sum_j q_j g_jk(w)^2`` with ``s_k(w) = 1``. A guarded amplitude is a sum of moduli, and
-``(x + sum_i a_i)^2 <= S (x^2 / x_0 + sum_i a_i^2 / a_i0)`` with the sum S at the current beam, equal there: the right side is a
-quadratic form, minimised by one linear system. For given beams q solves a linear system too. Moduli are smoothed,
-``x -> sqrt(x^2 + eps^2 |h|^2)`` with eps halved in every sweep: at a null, which is often optimal, the unsmoothed step sticks.
-"""
+``(x + sum_i a_i)^2 <= S (x^2 / x_0 + sum_i a_i^2 / a_i0)`` with the sum S at the current beam, equal there: the right side is
+a quadratic form, minimised by one linear system. For given beams q solves a linear system too. Moduli are smoothed, ``x ->
+sqrt(x^2 + eps^2 |h|^2)`` with eps halved in every sweep. Optimal beams often have nulls, and at a null the step without
+smoothing changes nothing."""
 
 from __future__ import annotations
 

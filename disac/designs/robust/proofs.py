@@ -1,4 +1,4 @@
-"""What multipliers of users' SINRs prove about every design, in closed form and whatever numbers they are.
+"""What multipliers of users' SINRs prove about every design, in closed form. Any numbers may stand for the multipliers.
 
 Each guarded amplitude is the largest of ``|d^H w|`` over error vectors d, and any d bounds it from below. So any q, scaled
 until ``q_k s_k(w)^2 / Gamma <= |w|^2 + sum_j q_j g_jk(w)^2`` is certain for every beam w, says that all designs lie in a
