@@ -157,7 +157,8 @@ def clock_derivatives(model: SensingModel) -> Complex:
     by_delay = (rate[:, np.newaxis, np.newaxis] * links.response).sum(axis=2)
     offset = basis[list(model.receive_nodes), np.newaxis] - basis[list(model.transmit_nodes)]
     derivative = np.einsum("nmi,nmlab->inlamb", offset, by_delay)
-    return derivative.reshape(*derivative.shape[:4], -1)
+    # Of one node no offset can be seen: sizes are named, since there may be nothing to infer them from.
+    return derivative.reshape(*derivative.shape[:4], derivative.shape[4] * derivative.shape[5])
 
 
 def _response_shape(model: SensingModel) -> tuple[int, ...]:

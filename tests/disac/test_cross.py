@@ -300,3 +300,10 @@ def test_rows_that_promise_the_same_are_not_better_than_the_synchronised_one() -
         for other in ("ofdm-phase-agnostic", "ofdm-orthogonal", "noncoherent-block", "ofdm-unconstrained-tight"):
             cell = experiment.run([scenario], Options(design=other))[0]
             assert cell["rcrb_m"] ** 2 >= best["rcrb_m"] ** 2 * (1.0 - best["relative_gap"] - 1e-6), (fields, other)
+
+
+def test_one_node_has_no_clock_and_no_phase_to_lose() -> None:
+    for design in ("isotropic", "synchronised"):
+        cells = experiment.run([small(node_count=1), small(node_count=1, delta_rad=0.3, **CLOCKS)], Options(design=design))
+        assert [cell["status"] for cell in cells] == ["ok", "ok"]
+        assert cells[1]["rcrb_m"] == pytest.approx(cells[0]["rcrb_m"], rel=1e-6)
