@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from disac.designs.location.design import Delivered, Designer
+from disac.designs.location.delivery import Delivered
+from disac.designs.location.design import Designer
 from disac.designs.location.of_scenario import design_problem
 from disac.designs.location.problem import DesignProblem, unposed
 from disac.drops.noncoherent import node_phases_rad

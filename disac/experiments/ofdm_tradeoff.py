@@ -14,7 +14,8 @@ from pydantic import BaseModel, Field, model_validator
 from disac.arrays import steering_vector
 from disac.designs.location.baselines import communication_only, isotropic
 from disac.designs.location.beams import exact_beams
-from disac.designs.location.design import Delivered, Designer
+from disac.designs.location.delivery import Delivered
+from disac.designs.location.design import Designer
 from disac.designs.location.judge import location_crb_m2
 from disac.designs.location.of_scenario import BELIEFS, design_problem, designer_of
 from disac.designs.location.problem import DesignProblem, unposed

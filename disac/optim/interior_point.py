@@ -144,16 +144,14 @@ class _Kept:
     ties: Complex
 
 
-class _State:
-    """The iterate: (Y, lambda, mu, C) and the covariances, with the slacks p and s of lambda and mu."""
+class _Iterate:
+    """The iterate: (Y, lambda, mu, C) and the covariances, with the slacks p and s of lambda and mu, and what it proves."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self.blocks = [BlockState(program, block) for block in program.blocks]
         self.recentred = 0
         self._start()
-
-    # -- start -------------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
         program = self.program
@@ -207,8 +205,6 @@ class _State:
             b.phi = b.affine(self.power, self.service, self.ties) - b.gram(b.response, b.response)[:, np.newaxis]
             root: Any = np.linalg.inv(np.linalg.cholesky(b.phi))
             b.root, b.inverse = root, adjoint(root) @ root
-
-    # -- what is known of the iterate --------------------------------------------------------------------------------
 
     def information(self, matrices: list[Complex]) -> Float:
         """Fisher information of covariances summed over streams, one array [c, d, d] per block."""
@@ -296,7 +292,9 @@ class _State:
         ties = self.blocks[0].channels.shape[1] - service.shape[1]
         return np.concatenate([service, np.zeros((len(service), ties))], axis=1)
 
-    # -- one iteration -----------------------------------------------------------------------------------------------
+
+class _State(_Iterate):
+    """An iterate that steps towards the optimum."""
 
     def step(self) -> tuple[float, float]:
         """One predictor-corrector step; returns the primal and dual step lengths."""

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from cases import array, load, load_prior, sensing_model
 
-from disac.designs.location.design import METHODS, Design, Designer, Solver
+from disac.designs.location.delivery import Design
+from disac.designs.location.design import METHODS, Designer, Solver
 from disac.designs.location.feasibility import PowerProgram, dual_slack, repaired, sinr_rows
 from disac.designs.location.of_scenario import design_problem
 from disac.designs.location.problem import DesignProblem

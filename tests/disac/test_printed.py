@@ -12,7 +12,8 @@ from test_designs import problem
 from test_interior_point import check_ending, random_problem
 
 from disac.designs.location import unconstrained
-from disac.designs.location.design import Design, Designer
+from disac.designs.location.delivery import Design
+from disac.designs.location.design import Designer
 from disac.designs.location.judge import location_crb_m2
 from disac.designs.location.problem import DesignProblem
 from disac.designs.location.structured import FastSolver

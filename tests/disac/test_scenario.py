@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from disac.designs.location.design import METHODS, Design, Designer
+from disac.designs.location.delivery import Design
+from disac.designs.location.design import METHODS, Designer
 from disac.drops.noncoherent import node_phases_rad, target_amplitudes, user_channels
 from disac.experiments.ofdm_tradeoff import Options, experiment
 from disac.scenarios.noncoherent import Scenario

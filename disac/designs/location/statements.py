@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from disac.designs.location import beamforming, block_level, orthogonal, phase_agnostic, unconstrained_tight
 from disac.designs.location.baselines import isotropic
 from disac.designs.location.beams import exact_beams, node_beams
-from disac.designs.location.design import Design, Designer
+from disac.designs.location.delivery import Design
+from disac.designs.location.design import Designer
 from disac.designs.location.judge import location_crb_m2
 from disac.designs.location.problem import DesignProblem, Part
 from disac.metrics.fisher import Localization, localization_crb

@@ -31,8 +31,8 @@ GAP = 1e-7
 """Relative gap asked of the method."""
 
 
-class FastSolver:
-    """A design's program, set up once and solved for any SINR target."""
+class DesignProgram:
+    """A design as a program of the interior point: its blocks, decorrelated and put together once, for any SINR target."""
 
     def __init__(self, problem: DesignProblem, structure: Structure) -> None:
         self._problem, self._structure = problem, structure
@@ -42,8 +42,6 @@ class FastSolver:
         known = model.synchronisation
         self._dense, self._has_atoms = len(seen.dense), known is None or known.link_phase_std_rad > 0
         self._decorrelate(self._blocks(seen))
-
-    # -- building ----------------------------------------------------------------------------------------------------
 
     @cached_property
     def _classes(self) -> list[tuple[Int, list[tuple[int, ...]], Int]]:
@@ -273,7 +271,9 @@ class FastSolver:
             found |= {number: covariance[part] for number, part in zip(members, block.groups, strict=True)}
         return [found[number] for number in range(len(blocks))]
 
-    # -- solving -----------------------------------------------------------------------------------------------------
+
+class FastSolver(DesignProgram):
+    """A design's program, set up once and solved for any SINR target."""
 
     def solve(self, sinr: float, gap: float = GAP) -> Solution:
         """Solve for an SINR target (linear); the result depends on nothing that was solved before."""
