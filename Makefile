@@ -22,7 +22,7 @@ FLOORS := disac:96 pipeline:95 flows:85
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
-	$(BIN)/disac run quick --store $(STORE)
+	$(BIN)/disac run joint-small --store $(STORE)
 
 # Every study of data/studies, one after the other; a study that ends badly does not keep the others from running.
 studies: $(VENV)/.run
