@@ -3,7 +3,7 @@
 The family of problems, in units where all is of order one:
 
     minimise    tr(S^T (F(R) + J)^-1 S)
-    subject to  sum of diagonal entries of all R over each power row  <=  its budget,
+    subject to  sum of diagonal entries of all R, or of those of each cell, over each power row  <=  its budget,
                 sum (1 + Gamma) h^H R_u h - Gamma h^H (sum_v R_v) h  >=  1  for each service row of a user u,
                 R >= 0.
 
@@ -22,6 +22,7 @@ Blocks of a cell may be tied to each other, ``sum +-T R T^H = 0`` with a Hermiti
 held inside another that alone costs power and is seen by the receivers.
 
 Multipliers of service and ties belong to one cell (a subcarrier, or a group of them) each, so the Newton matrix is an arrow.
+Power rows may be those of all cells together or each cell's own; the latter's multipliers belong to the cell, too.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Result:
     """Where the method ended; everything in the program's units.
 
     ``covariances`` holds one array [c, u, d, d] per block, strictly positive definite, as all multipliers are. For
-    ``infeasible`` the multipliers (power, service, ties) are the ray that proves it. Those of ties are Hermitian, of any sign,
+    ``infeasible`` the multipliers (power, service, ties) are the ray that proves it. Those of power have the shape of the
+    budget. Those of ties are Hermitian, of any sign,
     shape [cells, ties, m, m].
     """
 
@@ -155,7 +157,7 @@ class _Iterate:
 
     def _start(self) -> None:
         program = self.program
-        spread = np.zeros(len(program.budget))
+        spread = np.zeros(program.budget.shape)
         for b in self.blocks:
             spread += b.spend(np.ones((b.count, b.size)))
         used = spread > 0  # a power row may be nobody's
@@ -164,11 +166,11 @@ class _Iterate:
         for b in self.blocks:
             covariance = np.zeros((b.count, b.size, b.size), dtype=np.complex128)
             diagonal = np.arange(b.size)
-            power = b.data.power
-            covariance[:, diagonal, diagonal] = ((even @ power) / np.maximum(power.sum(axis=1), 1e-300))[b.data.power_of]
+            shares = np.maximum(b.data.power.sum(axis=1), 1e-300)
+            covariance[:, diagonal, diagonal] = b.priced(even) / shares[b.data.power_of]
             information += block_information(b.data, covariance, program.atoms)
         self.fisher = 0.4 * linalg.solve(information, program.selection, assume_a="pos")
-        self.power = np.zeros(len(program.budget))
+        self.power = np.zeros(program.budget.shape)
         self.service = np.zeros((program.cells, len(program.row_user)))
         reward, loudest = 0.0, 0.0
         for b in self.blocks:
@@ -233,16 +235,20 @@ class _Iterate:
         """The dual objective."""
         program, y = self.program, self.fisher
         gain = 2.0 * float(np.sum(program.selection * y)) - float(np.sum(y * (program.prior @ y)))
-        return gain - float(program.budget @ self.power) + float(self.service.sum())
+        return gain - self._paid() + float(self.service.sum())
+
+    def _paid(self) -> float:
+        """``budget^T lambda``."""
+        return float(self.program.budget.ravel() @ self.power.ravel())
 
     def proves_infeasible(self) -> bool:
         """Whether (lambda, mu) with Y = 0 is an improving ray."""
-        return float(self.service.sum()) > float(self.program.budget @ self.power) * (1.0 + 1e-9)
+        return float(self.service.sum()) > self._paid() * (1.0 + 1e-9)
 
     def centre(self) -> float:
         """Mean complementarity."""
-        total, count = float(self.power @ self.power_slack + np.sum(self.service * self.service_slack)), self.power.size
-        count += self.service.size
+        power, count = self.power.ravel() @ self.power_slack.ravel(), self.power.size + self.service.size
+        total = float(power + np.sum(self.service * self.service_slack))
         for b in self.blocks:
             total += float(np.einsum("cuij,cuji->", b.r, b.phi).real)
             count += b.count * b.streams * b.size
@@ -292,6 +298,12 @@ class _Iterate:
         ties = self.blocks[0].channels.shape[1] - service.shape[1]
         return np.concatenate([service, np.zeros((len(service), ties))], axis=1)
 
+    def _joined(self, fisher: Float, power: Float, rows: Float) -> tuple[Float, Float]:
+        """Numbers for Y, the power rows and a cell's other rows in the order of :class:`Arrow`: global ones and local ones."""
+        if self.program.power_by_cell:
+            return fisher.reshape(-1), np.concatenate([rows, power], axis=1)
+        return np.concatenate([fisher.reshape(-1), power]), rows
+
 
 class _State(_Iterate):
     """An iterate that steps towards the optimum."""
@@ -320,9 +332,8 @@ class _State(_Iterate):
 
     def _towards(self, system: Arrow, target: float, affine: Direction | None) -> Direction:
         """Newton's direction to a mean complementarity, with the second-order terms of a predictor where there is one."""
-        n_y = self.fisher.size
         gradient_y = 2.0 * self.program.selection - 2.0 * (self.program.prior @ self.fisher)
-        right = np.concatenate([gradient_y.reshape(-1), -self.program.budget])
+        right_y, right_power = gradient_y, -self.program.budget
         local = self._rows(np.ones_like(self.service))
         bilinear = np.zeros_like(self.fisher)
         correction = None
@@ -336,12 +347,12 @@ class _State(_Iterate):
                 moved = self.information([m.r.sum(axis=1) for m in affine.blocks])
                 bilinear = -2.0 * (moved @ affine.fisher)
             information = self.information([matrix.sum(axis=1) for matrix in pulled])
-            right[:n_y] += (bilinear - 2.0 * (information @ self.fisher)).reshape(-1)
-            right[n_y:] += power + sum(b.pull_power(m) for b, m in zip(self.blocks, pulled, strict=True))
+            right_y = right_y + (bilinear - 2.0 * (information @ self.fisher))
+            right_power = right_power + (power + sum(b.pull_power(m) for b, m in zip(self.blocks, pulled, strict=True)))
             for b, matrix in zip(self.blocks, pulled, strict=True):
                 np.add.at(local, b.data.cells, b.pull_rows(matrix))
             local += self._rows(service)
-        flat, inner = system.solve(right, local)
+        flat, inner = system.solve(*self._joined(right_y, right_power, local))
         move = self._direction(flat, inner, target, correction)
         if target == 0.0:
             return move
@@ -350,8 +361,7 @@ class _State(_Iterate):
             if amiss < 1e-9:
                 break
             # What the assembled matrix rounds away near the end is seen, and mended, by applying the operators themselves.
-            left = np.concatenate([self._fisher_row(move, gradient_y, bilinear).reshape(-1), rows[0]])
-            more, more_inner = system.solve(left, rows[1])
+            more, more_inner = system.solve(*self._joined(self._fisher_row(move, gradient_y, bilinear), *rows))
             mended = self._direction(flat + more, inner + more_inner, target, correction)
             rows, still = self._primal_after(mended)
             if not still < amiss:
@@ -382,6 +392,8 @@ class _State(_Iterate):
     def _direction(self, flat: Float, inner: Float, target: float, correction: Any) -> Direction:
         n_y, served = self.fisher.size, self.service.shape[1]
         fisher, power = flat[:n_y].reshape(self.fisher.shape), flat[n_y:]
+        if self.program.power_by_cell:
+            inner, power = np.split(inner, [inner.shape[1] - self.power.shape[1]], axis=1)
         service, ties = inner[:, :served], self.ties
         if ties.size:
             ties = combined(inner[:, served:].reshape(*ties.shape[:2], -1), self._along)
@@ -411,7 +423,7 @@ class _State(_Iterate):
 
     def _centre_after(self, move: Direction, primal: float, dual: float) -> float:
         """Mean complementarity after a step."""
-        power = (self.power + dual * move.power) @ (self.power_slack + primal * move.power_slack)
+        power = (self.power + dual * move.power).ravel() @ (self.power_slack + primal * move.power_slack).ravel()
         total = float(power + np.sum((self.service + dual * move.service) * (self.service_slack + primal * move.service_slack)))
         count = self.power.size + self.service.size
         for b, m in zip(self.blocks, move.blocks, strict=True):

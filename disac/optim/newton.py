@@ -1,6 +1,7 @@
 """The Newton system of the interior point: what each block of covariances adds to it, and its solution.
 
 Global unknowns are Y and lambda; the multipliers of service rows and ties belong to one cell each, so the matrix is an arrow.
+Where each cell has power rows of its own, so do theirs.
 
 Arrays name their axes by these letters, in einsum texts and in the shapes of comments:
 
@@ -78,6 +79,7 @@ class BlockOperators:
         self.imaginary_index = ((dense + atoms + block.atoms)[..., np.newaxis] * q + column).reshape(groups, -1)
         self.parameters = dense
         self.total_atoms = atoms
+        self.budget_shape, self.power_by_cell = program.budget.shape, program.power_by_cell
         self.phi: Any = np.zeros((cells, self.streams, size, size), dtype=np.complex128)
         self.r, self.root, self.inverse = self.phi, self.phi, self.phi
         self.response = np.zeros((cells, receivers, rho, q, size), dtype=np.complex128)
@@ -119,8 +121,17 @@ class BlockOperators:
             held = (np.swapaxes(t, -1, -2) @ ties[self.data.cells] @ t.conj()).sum(axis=1)
             part += self.data.tied * held[:, np.newaxis]
         diagonal = np.arange(self.size)
-        part[..., diagonal, diagonal] += (power @ self.data.power)[self.data.power_of, np.newaxis]
+        part[..., diagonal, diagonal] += self.priced(power)[:, np.newaxis]
         return part
+
+    def priced(self, power: Float) -> Float:
+        """What a unit on the diagonal of each entry costs at prices of the power rows, shape [c, d]."""
+        block = self.data
+        if self.power_by_cell:
+            own: Float = (power[block.cells][:, np.newaxis] @ block.power[block.power_of])[:, 0]
+            return own
+        price: Float = (power @ block.power)[block.power_of]
+        return price
 
     def spend_by_group(self, diagonals: Float | Complex) -> Any:
         """Cost to each power row of what stands on diagonals [c, d, ...], summed over each group: [g, rows, ...]."""
@@ -132,11 +143,22 @@ class BlockOperators:
         return spent.reshape(*spent.shape[:2], *diagonals.shape[2:])
 
     def spend(self, diagonals: Float | Complex) -> Any:
-        """The same summed over all entries: [rows, ...]."""
-        return self.spend_by_group(diagonals).sum(axis=0)
+        """The same summed over all entries: [rows, ...], or over those of each cell: [cells, rows, ...]."""
+        if not self.power_by_cell:
+            return self.spend_by_group(diagonals).sum(axis=0)
+        own = self.spend_by_entry(diagonals)
+        spent = np.zeros((*self.budget_shape, *diagonals.shape[2:]), dtype=own.dtype)
+        np.add.at(spent, self.data.cells, own)
+        return spent
+
+    def spend_by_entry(self, diagonals: Float | Complex) -> Any:
+        """Cost to each power row of what stands on the diagonals of each entry: [c, d, ...] to [c, rows, ...]."""
+        flat = diagonals.reshape(*diagonals.shape[:2], -1)
+        spent = self.data.power[self.data.power_of] @ flat
+        return spent.reshape(*spent.shape[:2], *diagonals.shape[2:])
 
     def pull_power(self, matrix: Complex) -> Float:
-        """Sum of diagonals over each power row, for matrices [c, u, d, d]."""
+        """Sum of diagonals over each power row, for matrices [c, u, d, d]; of the shape of the budget."""
         return self.spend(np.einsum("cuii->ci", matrix).real)
 
     def pull_ties(self, matrix: Complex) -> Complex:
@@ -159,7 +181,8 @@ class BlockState(BlockOperators):
     def newton(self, inverse: Complex) -> tuple[Float, Float, Float]:
         """Shares of the Newton matrix: global [g, g], global by local [c, g, r], local [c, r, r].
 
-        Global unknowns are Y (row by row), then lambda. Entry (i, k) is ``Re tr(D_i A D_k B)`` summed over streams, with
+        Global unknowns are Y (row by row), then lambda; local ones those of the service rows and ties. Where each cell has
+        power rows of its own, their lambda are the last of its local unknowns. Entry (i, k) is ``Re tr(D_i A D_k B)`` summed over streams, with
         ``D = dPhi``, A the inverse of Phi and B the covariance.
         """
         block, q, d, u = self.data, self.columns, self.size, self.streams
@@ -167,9 +190,11 @@ class BlockState(BlockOperators):
         dense, n_y = self.parameters, (self.parameters + 2 * self.total_atoms) * self.columns
         rows, terms = self.channels.shape[1:3]
         a, b, w = inverse, self.r, self.weights
-        size_g = n_y + block.power.shape[1]
+        limits, by_cell = block.power.shape[1], self.power_by_cell
+        size_g, size_l = (n_y, rows + limits) if by_cell else (n_y + limits, rows)
         whole = np.zeros((size_g, size_g))
-        to_service = np.zeros((c, size_g, rows))
+        mixed = np.zeros((c, size_g, size_l))
+        to_service, to_power = mixed[:, :, :rows], mixed[:, :, rows:]
 
         h = self.flat_channels
         h_t = np.swapaxes(h, -1, -2)[:, np.newaxis]
@@ -180,14 +205,23 @@ class BlockState(BlockOperators):
 
         # lambda with lambda, and with the service rows
         pair = (a * np.swapaxes(b, -1, -2)).real.sum(axis=1)
-        if len(block.power) == groups:
-            pair = block.by_group(pair)
-        whole[n_y:, n_y:] = (block.power @ pair @ np.swapaxes(block.power, 1, 2)).sum(axis=0)
+        if not by_cell:
+            if len(block.power) == groups:
+                pair = block.by_group(pair)
+            whole[n_y:, n_y:] = (block.power @ pair @ np.swapaxes(block.power, 1, 2)).sum(axis=0)
         cross = (h_a.conj() * h_b).real.reshape(c, u, rows, terms, d).sum(axis=3)
         weighted = (cross * w.T[:, :, np.newaxis]).sum(axis=1)
-        to_service[:, n_y:] = block.power[block.power_of] @ np.swapaxes(weighted, 1, 2)
+        power_to_service = block.power[block.power_of] @ np.swapaxes(weighted, 1, 2)
+        if by_cell:
+            local = np.zeros((c, size_l, size_l))
+            own = block.power[block.power_of]
+            local[:, :rows, :rows], local[:, rows:, rows:] = service, own @ pair @ np.swapaxes(own, 1, 2)
+            local[:, rows:, :rows], local[:, :rows, rows:] = power_to_service, np.swapaxes(power_to_service, 1, 2)
+        else:
+            local = service
+            to_service[:, n_y:] = power_to_service
         if not receivers:
-            return whole, to_service, service
+            return whole, mixed, local
 
         # atoms: D(z) = conj(z) s g^H + z g s^H with g = -H(Y)^H left
         g = -(block.left @ self.response.conj().reshape(c, receivers, -1, q * d))
@@ -203,31 +237,39 @@ class BlockState(BlockOperators):
         parts = (c, u, receivers, families, q)
         member = (c, u, families, members)
         n = self.real_index.shape[1]
-        power_rows = np.zeros((block.power.shape[1], size_g))
-        first, second = (
-            self.spend_by_group(product).reshape(groups, -1, n).transpose(1, 0, 2)
-            for product in (
-                np.einsum("cuxkqd,cukmd->cdxkmq", g_a.reshape(*parts, d), s_b.conj().reshape(*member, d)),
-                np.einsum("cukmd,cuxkqd->cdxkmq", s_a.reshape(*member, d), g_b.conj().reshape(*parts, d)),
-            )
+        entry = np.arange(c)[:, np.newaxis]
+        real, imaginary = self.real_index[block.group_of], self.imaginary_index[block.group_of]
+        products_on_diagonal = (
+            np.einsum("cuxkqd,cukmd->cdxkmq", g_a.reshape(*parts, d), s_b.conj().reshape(*member, d)),
+            np.einsum("cukmd,cuxkqd->cdxkmq", s_a.reshape(*member, d), g_b.conj().reshape(*parts, d)),
         )
-        power_rows[:, self.real_index] = (first + second).real
-        power_rows[:, self.imaginary_index] = first.imag - second.imag
-        whole[n_y:, :n_y] += power_rows[:, :n_y]
-        whole[:n_y, n_y:] += power_rows[:, :n_y].T
+        if by_cell:
+            first, second = (
+                np.swapaxes(self.spend_by_entry(product).reshape(c, limits, n), 1, 2) for product in products_on_diagonal
+            )
+            to_power[entry, real] += (first + second).real
+            to_power[entry, imaginary] += first.imag - second.imag
+        else:
+            power_rows = np.zeros((limits, size_g))
+            first, second = (
+                self.spend_by_group(product).reshape(groups, -1, n).transpose(1, 0, 2) for product in products_on_diagonal
+            )
+            power_rows[:, self.real_index] = (first + second).real
+            power_rows[:, self.imaginary_index] = first.imag - second.imag
+            whole[n_y:, :n_y] += power_rows[:, :n_y]
+            whole[:n_y, n_y:] += power_rows[:, :n_y].T
 
         g_a_h, g_b_h = ((m @ h_t).reshape(*parts, rows, terms) for m in (g_a, g_b))
         s_a_h, s_b_h = ((m @ h_t).reshape(*member, rows, terms) for m in (s_a, s_b))
         weight = w.T[:, np.newaxis, np.newaxis, :, np.newaxis]
         first = np.einsum("cuxkqrt,cukmrt->cxkmqr", g_a_h, weight * s_b_h.conj()).reshape(c, n, rows)
         second = np.einsum("cukmrt,cuxkqrt->cxkmqr", weight * s_a_h, g_b_h.conj()).reshape(c, n, rows)
-        entry = np.arange(c)[:, np.newaxis]
-        to_service[entry, self.real_index[block.group_of]] += (first + second).real
-        to_service[entry, self.imaginary_index[block.group_of]] += first.imag - second.imag
+        to_service[entry, real] += (first + second).real
+        to_service[entry, imaginary] += first.imag - second.imag
 
         if dense:
-            self._dense_rows(a, g_flat, whole, to_service, n_y)
-        return whole, to_service, service
+            self._dense_rows(a, g_flat, whole, to_service, to_power, n_y)
+        return whole, mixed, local
 
     def _pairs(self, number: int, grams: list[Complex], whole: Float) -> None:
         """Atoms of a group with each other, from the Gram matrices of its entries; into ``whole``."""
@@ -286,7 +328,9 @@ class BlockState(BlockOperators):
             total[part] = -np.swapaxes(first + b_s @ r_a, 1, 2)
         return change.reshape(c, dense * q, d, d), total.reshape(c, dense * q, d, d)
 
-    def _dense_rows(self, a: Complex, g: Complex, whole: Float, to_service: Float, n_y: int) -> None:
+    def _dense_rows(
+        self, a: Complex, g: Complex, whole: Float, to_service: Float, to_power: Float, n_y: int
+    ) -> None:  # fmt: skip
         """Dense parameters with themselves, the atoms, lambda and the service rows."""
         block, q, d, c, dense = self.data, self.columns, self.size, self.count, self.parameters
         w, rows, terms = self.weights, *self.channels.shape[1:3]
@@ -294,9 +338,13 @@ class BlockState(BlockOperators):
         u = self.streams
         change, total = self._changes(a)
         whole[:n_d, :n_d] += (_real_view(total) @ np.swapaxes(_real_view(change), -1, -2)).sum(axis=0)
-        by_power = self.spend(np.einsum("cidd->cdi", total).real)
-        whole[n_y:, :n_d] += by_power
-        whole[:n_d, n_y:] += by_power.T
+        on_diagonal = np.einsum("cidd->cdi", total).real
+        if self.power_by_cell:
+            to_power[:, :n_d] += np.swapaxes(self.spend_by_entry(on_diagonal), 1, 2)
+        else:
+            by_power = self.spend(on_diagonal)
+            whole[n_y:, :n_d] += by_power
+            whole[:n_d, n_y:] += by_power.T
         # g^H N s and s^H N g
         (_, receivers, families, members) = block.atoms.shape
         n_s = (total.reshape(c, n_d * d, d) @ np.swapaxes(self.flat_right, -1, -2)).reshape(c, n_d, d, families, members)
@@ -340,13 +388,18 @@ class Point(Protocol):
 
 
 class Arrow:
-    """The Newton matrix: global unknowns (Y, lambda) and, cell by cell, those of service rows and ties; factored once."""
+    """The Newton matrix: global unknowns (Y, lambda) and, cell by cell, those of service rows and ties; factored once.
+
+    Where each cell has power rows of its own, their lambda are the last of the cell's unknowns.
+    """
 
     def __init__(self, state: Point, information: Float) -> None:
         n_y, columns = state.fisher.size, state.fisher.shape[1]
-        size = n_y + len(state.power)
+        by_cell = state.program.power_by_cell
+        size = n_y if by_cell else n_y + len(state.power)
         service = state.service.shape[1]
-        rows = service + int(state.ties[0].size)
+        above = service + int(state.ties[0].size)
+        rows = above + state.power.shape[1] if by_cell else above
         self.whole = np.zeros((size, size))
         self.mixed = np.zeros((state.program.cells, size, rows))
         self.local = np.zeros((state.program.cells, rows, rows))
@@ -359,8 +412,9 @@ class Arrow:
         for column in range(columns):
             own = slice(column, n_y, columns)
             self.whole[own, own] += 2.0 * information
-        power = np.arange(n_y, size)
-        self.whole[power, power] += state.power_slack / state.power
+        power = np.arange(above, rows) if by_cell else np.arange(n_y, size)
+        of_power = self.local if by_cell else self.whole
+        of_power[..., power, power] += state.power_slack / state.power
         diagonal = np.arange(service)
         self.local[:, diagonal, diagonal] += state.service_slack / state.service
         self._factor()

@@ -128,7 +128,8 @@ class Program:
     sinr
         Gamma, linear.
     budget
-        Shape [power rows].
+        Shape [power rows], or [cells, power rows] where each cell has power rows of its own: a block then costs those of the
+        cell of each entry.
     atoms
         Number of complex atoms E.
     selection
@@ -145,6 +146,11 @@ class Program:
     atoms: int
     selection: Float
     prior: Float
+
+    @property
+    def power_by_cell(self) -> bool:
+        """Whether each cell has power rows of its own."""
+        return self.budget.ndim == 2
 
     def service(self, users: Int) -> Float:
         """``Gamma - (1 + Gamma) [row and stream of one user]``: weight of a row's B in a stream's Phi, shape [r, u]."""

@@ -6,7 +6,8 @@ it. If t > 1, its dual (lambda, mu) is a certificate that needs no solver to che
     diag(lambda) + sum_v mu_v B_v - (1 + 1/Gamma) mu_u B_u >= 0  for every user and subcarrier,
     (sigma_c^2 / L) sum mu  >  P_T sum lambda,
 
-with B the users' channels: the improving ray of the design problem's dual at zero sensing reward.
+with B the users' channels: the improving ray of the design problem's dual at zero sensing reward. Under a flat spectrum each
+subcarrier has a lambda of its own, and they cost ``P_T / L`` each.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from numpy.typing import NDArray
 
 from disac.designs.location.problem import SENSING, DesignProblem, Part, Structure
 from disac.designs.location.reference import (
+    by_antenna,
     hermitian_basis,
     inner_products,
     interference_scale,
+    power_limits_of,
     quiet_coordinates,
     real_embedding,
 )
@@ -59,17 +62,20 @@ def dual_slack(
     """Least eigenvalue of the designs' dual inequalities, in the unit of ``power_dual``; means over a part's subcarriers.
 
     ``diag(lambda) - G_l + sum_v mu_v B_v - (1 + 1/Gamma) mu_u B_u`` over all users and subcarriers, with the sensing
-    reward ``G_l`` [L, D, D] given. Non-negative means dual feasible; adding its negative to every lambda makes it so.
+    reward ``G_l`` [L, D, D] given. Non-negative means dual feasible; adding its negative to every lambda makes it so. Lambda
+    (``power_dual``) has shape [D]; under a flat spectrum it is that of each subcarrier, [L, D].
 
     In a loose structure power is paid for the whole, which gives the nodes' blocks to the streams at the price ``Z_n``
     (``node_dual`` [L, N, M_t, M_t]; diag(lambda) if None): ``diag(lambda) - G_l - blkdiag(Z_n) >= 0`` and ``Z_n + sum_v mu_v
     B_v - (1 + 1/Gamma) mu_u B_u >= 0``. What the latter lack is added to every price, and so to lambda.
     """
     least, least_within = np.inf, 0.0
-    priced = np.zeros((problem.subcarriers, len(power_dual), len(power_dual)), dtype=np.complex128)
+    size = power_dual.shape[-1]
+    priced = np.zeros((problem.subcarriers, size, size), dtype=np.complex128)
     for node in range(problem.nodes if structure.loose else 0):
         mine = problem.node_antennas(node)
-        priced[:, mine[:, np.newaxis], mine] = np.diag(power_dual[mine]) if node_dual is None else node_dual[:, node]
+        own_price = power_dual[..., mine, np.newaxis] * np.eye(len(mine)) if node_dual is None else node_dual[:, node]
+        priced[:, mine[:, np.newaxis], mine] = own_price
     for part in structure.parts:
         mine, here = part.antennas, list(part.subcarriers)
         wanted = []
@@ -80,7 +86,8 @@ def dual_slack(
             heard = np.concatenate(weighted)
             wanted.append(heard.T @ heard.conj())
         within, price = structure.loose and SENSING not in part.users, priced[here].sum(axis=0)[np.ix_(mine, mine)]
-        paid = len(here) * np.diag(power_dual[mine]) - reward[here].sum(axis=0)[np.ix_(mine, mine)] - price
+        charged = len(here) * power_dual if power_dual.ndim == 1 else power_dual[here].sum(axis=0)
+        paid = np.diag(charged[mine]) - reward[here].sum(axis=0)[np.ix_(mine, mine)] - price
         base = paid if structure.loose and not within else (price if within else paid) + sum(wanted)
         for user in part.users:
             own = 0.0 if user == SENSING else (1.0 + 1.0 / sinr) * wanted[user]
@@ -132,12 +139,10 @@ class PowerProgram:
         inverse_sinr = cp.Parameter(nonneg=True)
         embed = real_embedding(self._basis)
         cones = [cp.reshape(embed @ scaled[i], (2 * size, 2 * size), order="C") >> 0 for i in range(len(self._blocks))]
-        limits = problem.row_antennas
-        power_rows = np.zeros((len(limits), len(self._blocks), size**2))
+        used, limits = power_limits_of(problem, [part for part, _ in self._blocks], size)
         wanted = np.zeros((problem.subcarriers * problem.users, len(self._blocks), size**2))
         heard = np.zeros_like(wanted)
         for i, (part, u) in enumerate(self._blocks):
-            power_rows[problem.power_rows[part.antennas], i, np.arange(size)] = len(part.subcarriers)
             for s, user in itertools.product(part.subcarriers, range(problem.users)):
                 h = hears(problem, user, part, s)
                 row = inner_products((h.T @ h.conj())[np.newaxis] / unit, self._basis)[0]
@@ -145,7 +150,7 @@ class PowerProgram:
                 if user == u:
                     wanted[s * problem.users + user, i] = row
         flat = cp.vec(blocks, order="C")
-        power = _sparse(power_rows) @ flat <= limits * scaling
+        power = used @ flat <= limits * scaling
         sinr = (1.0 + inverse_sinr) * (_sparse(wanted) @ flat) - _sparse(heard) @ flat >= 1.0
         return cp.Problem(cp.Minimize(scaling), [power, sinr, *cones]), blocks, inverse_sinr, power, sinr
 
@@ -161,7 +166,7 @@ class PowerProgram:
         if outcome not in ("optimal", "optimal_inaccurate") or power.dual_value is None or row.dual_value is None:
             return None
         noise = problem.noise_power / problem.subcarriers
-        power_dual = np.maximum(power.dual_value, 0.0)[problem.power_rows] / problem.per_antenna_power
+        power_dual = by_antenna(problem, power.dual_value) / problem.per_antenna_power
         sinr_dual = np.maximum(row.dual_value, 0.0).reshape(problem.subcarriers, problem.users).T / noise
         need = proven_need(problem, self._structure, sinr, power_dual, sinr_dual)
         return replace(need, streams=None if blocks.value is None else self._full_power(blocks.value))
@@ -182,21 +187,26 @@ class PowerProgram:
 
 
 def level_power_dual(problem: DesignProblem, power_dual: Float) -> Float:
-    """The multipliers with one value, the largest, for all antennas under one power limit: only such prove anything, [D]."""
-    largest = np.zeros(len(problem.row_antennas))
-    np.maximum.at(largest, problem.power_rows, power_dual)
-    return largest[problem.power_rows]
+    """The multipliers with one value, the largest, for all antennas under one power limit: only such prove anything.
+
+    Shape as given, [D] or [L, D].
+    """
+    largest = np.zeros((*power_dual.shape[:-1], len(problem.row_antennas)))
+    np.maximum.at(largest, (..., problem.power_rows), power_dual)
+    raised: Float = largest[..., problem.power_rows]
+    return raised
 
 
 def proven_need(
     problem: DesignProblem, structure: Structure, sinr: float, power_dual: Float, sinr_dual: Float
 ) -> PowerNeed:  # fmt: skip
-    """Make a nearly feasible dual (lambda [D], mu [U, L]) exactly feasible and read off the bound it proves."""
-    nothing = np.zeros((problem.subcarriers, len(power_dual), len(power_dual)))
+    """Make a nearly feasible dual (lambda [D] or [L, D], mu [U, L]) exactly feasible and read off the bound it proves."""
+    size = power_dual.shape[-1]
+    nothing = np.zeros((problem.subcarriers, size, size))
     level = level_power_dual(problem, power_dual)
     lift = max(0.0, -dual_slack(problem, structure, sinr, level, sinr_dual, nothing)) * (1.0 + 1e-9)
     raised = level + lift
-    need = problem.noise_power / problem.subcarriers * sinr_dual.sum() / (problem.per_antenna_power * raised.sum())
+    need = problem.noise_power / problem.subcarriers * sinr_dual.sum() / problem.power_cost(raised)
     return PowerNeed(float(need), raised, sinr_dual)
 
 
@@ -220,7 +230,7 @@ def need_of_silence(problem: DesignProblem, structure: Structure, sinr: float) -
     if not silent.any():
         return None
     enough = 1e3 * problem.per_antenna_power * problem.nodes * problem.antennas * problem.subcarriers / problem.noise_power
-    return proven_need(problem, structure, sinr, np.ones(problem.nodes * problem.antennas), enough * silent.astype(np.float64))
+    return proven_need(problem, structure, sinr, np.ones(problem.power_dual_shape), enough * silent.astype(np.float64))
 
 
 def _sparse(rows: Float) -> Any:

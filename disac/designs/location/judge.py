@@ -99,7 +99,8 @@ class Judge:
 
         For any Y the objective is at least ``2 tr(S^T Y) - tr(Y^T (F(R) + J) Y)``. With multipliers (lambda, mu), lifted
         until every dual inequality holds, the best multiple of Y gives the bound
-        ``tr(S^T Y)^2 / (P_T sum lambda - (sigma_c^2/L) sum mu + tr(Y^T J Y))``.
+        ``tr(S^T Y)^2 / (P_T sum lambda - (sigma_c^2/L) sum mu + tr(Y^T J Y))``, where a flat spectrum costs ``P_T / L`` for
+        each of its multipliers.
         """
         problem = self.problem
         reward = self.structure.objective_covariances(self._reward(fisher_dual))
@@ -107,7 +108,7 @@ class Judge:
         slack = dual_slack(problem, self.structure, sinr, level, sinr_dual, reward, node_dual)
         lifted = level + max(0.0, -slack) * (1.0 + 1e-9)
         noise = problem.noise_power / problem.subcarriers
-        cost = problem.per_antenna_power * lifted.sum() - noise * sinr_dual.sum()
+        cost = problem.power_cost(lifted) - noise * sinr_dual.sum()
         cost += float(np.sum(fisher_dual * (problem.prior @ fisher_dual)))
         return float(np.trace(fisher_dual[: 2 * problem.targets]) ** 2 / cost) if cost > 0 else 0.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from disac.power_limits import PER_ANTENNA, PowerLimit
 
 Complex = NDArray[np.complex128]
 
+Spectrum = Literal["free", "flat"]
+"""How a budget may be spread over the subcarriers: as the design likes, or at most the same share on each of them."""
+
 
 @dataclass(frozen=True)
 class DesignProblem:
@@ -30,6 +34,12 @@ class DesignProblem:
     subcarriers, singly or together with the others under a ``power_limit``; ``noise_power`` is sigma_c^2 over all subcarriers.
     ``sinr_type``: powers of the nodes' signals add up at a user (``noncoherent``), their amplitudes do (``coherent``: needs the
     relative phases at the users), or one node serves it and the others interfere (``cbf``, coordinated beamforming).
+
+    ``spectrum``: the power of a budget is summed over all subcarriers (``free``), or each subcarrier has 1/L of it (``flat``):
+    ``sum_i R_l[i, i] <= P_T |b| / L`` over the antennas of each budget b, for each subcarrier l. Where all limits bind, each
+    budget's power is the same on all subcarriers. The limits are the same for every design. In the interleaved designs a node
+    sends on its own subcarriers alone: at most 1/L of its budget on each, so the power is the same on all that it uses, and
+    its total is at most the share of the subcarriers that it owns.
     """
 
     sensing: SensingModel
@@ -39,6 +49,7 @@ class DesignProblem:
     localization: Localization = "hybrid"
     power_limit: PowerLimit = PER_ANTENNA
     sinr_type: SinrType = "noncoherent"
+    spectrum: Spectrum = "free"
 
     @property
     def nodes(self) -> int:
@@ -89,7 +100,8 @@ class DesignProblem:
     def power_rows(self) -> NDArray[np.intp]:
         """Power limit that each antenna of the stacked vector falls under, shape [N M_t].
 
-        A limit allows ``per_antenna_power`` times the number of its antennas.
+        A limit allows ``per_antenna_power`` times the number of its antennas: over all subcarriers, or 1/L of it on each
+        (:attr:`spectrum`).
         """
         return self.power_limit.budget_of(self.nodes, self.antennas)
 
@@ -97,6 +109,23 @@ class DesignProblem:
     def row_antennas(self) -> NDArray[np.float64]:
         """Number of antennas under each power limit."""
         return np.bincount(self.power_rows).astype(np.float64)
+
+    @property
+    def power_dual_shape(self) -> tuple[int, ...]:
+        """Shape of the multipliers of the power limits, given antenna by antenna: [D]; under a flat spectrum [L, D]."""
+        size = self.nodes * self.antennas
+        return (self.subcarriers, size) if self.spectrum == "flat" else (size,)
+
+    def power_cost(self, power_dual: NDArray[np.float64]) -> float:
+        """``sum_b lambda_b budget_b`` of multipliers that are alike for all antennas under one limit.
+
+        Parameters
+        ----------
+        power_dual
+            lambda, of :attr:`power_dual_shape`.
+        """
+        allowed = self.per_antenna_power / (self.subcarriers if self.spectrum == "flat" else 1)
+        return float(allowed * power_dual.sum())
 
     @cached_property
     def serving_node(self) -> NDArray[np.intp]:
@@ -118,9 +147,18 @@ class DesignProblem:
 
     def power_share(self, covariances: Complex) -> float:
         """Power of the busiest limit, relative to it, for covariances [L, D, D]."""
+        if self.spectrum == "flat":
+            spent = self.spent_by_subcarrier(covariances) / self.row_antennas
+            return float(spent.max()) * self.subcarriers / self.per_antenna_power
         spent = np.real(np.einsum("lii->i", covariances))
         by_row = np.bincount(self.power_rows, weights=spent)
         return float((by_row / self.row_antennas).max()) / self.per_antenna_power
+
+    def spent_by_subcarrier(self, covariances: Complex) -> NDArray[np.float64]:
+        """Power that covariances [L, D, D] take of each budget on each subcarrier, shape [L, budgets]."""
+        spent = np.zeros((len(covariances), len(self.row_antennas)))
+        np.add.at(spent, (slice(None), self.power_rows), np.real(np.einsum("lii->li", covariances)))
+        return spent
 
     def owner(self, subcarrier: int) -> int:
         """Node that transmits on a subcarrier in the orthogonal designs: l mod N (002, section IV-C)."""
@@ -262,9 +300,11 @@ class Structure:
         return averaged
 
     def uniform_covariances(self, problem: DesignProblem) -> Complex:
-        """Full power, equal on the free antennas of every subcarrier, shape [L, D, D]."""
+        """Full power, equal on the free antennas of every subcarrier, shape [L, D, D]; 1/L of it under a flat spectrum."""
         size = problem.nodes * problem.antennas
         used = self._sends(problem).sum(axis=0)
+        if problem.spectrum == "flat":
+            used = np.full_like(used, problem.subcarriers)
         covariances = np.zeros((problem.subcarriers, size, size), dtype=np.complex128)
         antennas = np.arange(size)
         for subcarrier, on in enumerate(self._sends(problem)):

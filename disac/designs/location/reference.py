@@ -30,7 +30,7 @@ Float = NDArray[np.float64]
 class Solution:
     """What the solver found, in physical units.
 
-    ``streams`` [U, L, D, D]; ``power_dual`` lambda [D]; ``sinr_dual`` mu [U, L]; ``fisher_dual`` Y [P, 2K], where the method
+    ``streams`` [U, L, D, D]; ``power_dual`` lambda [D], [L, D] under a flat spectrum; ``sinr_dual`` mu [U, L]; ``fisher_dual`` Y [P, 2K], where the method
     has one; ``node_dual`` Z [L, N, M_t, M_t] for a loose structure. ``outcome`` is the solver's own word.
     """
 
@@ -99,6 +99,45 @@ def quiet_coordinates(basis: Complex, heard: Complex, scale: float) -> Any:
     images = inner_products(root @ basis @ root.conj().T, basis).T
     images /= np.einsum("kij,kji->k", basis, basis).real[:, np.newaxis]
     return sparse.csr_array(np.where(np.abs(images) > 1e-14, images, 0.0))
+
+
+def power_limits_of(problem: DesignProblem, parts: Sequence[Part], size: int) -> tuple[Any, Float]:
+    """What covariances take of each power limit, and what it allows, in units of the power allowed to an antenna.
+
+    Parameters
+    ----------
+    parts
+        One for each covariance, each on so many antennas.
+    size
+        Antennas of a part, d.
+
+    Returns
+    -------
+    taken, allowed
+        A sparse array [limits, parts d^2] that acts on the real coordinates (:func:`hermitian_basis`) of all covariances, and
+        shape [limits]. Under a flat spectrum the limits are those of the first subcarrier, then of the next.
+    """
+    from scipy import sparse
+
+    flat, budgets = problem.spectrum == "flat", len(problem.row_antennas)
+    limits = np.tile(problem.row_antennas / problem.subcarriers, problem.subcarriers) if flat else problem.row_antennas
+    entries: dict[tuple[int, int], int] = {}
+    for p, part in enumerate(parts):
+        for subcarrier in part.subcarriers:
+            for i, row in enumerate(problem.power_rows[part.antennas]):
+                place = int(row) + (budgets * subcarrier if flat else 0), p * size**2 + i
+                entries[place] = entries.get(place, 0) + 1
+    rows, columns = (np.array(index) for index in zip(*entries, strict=True))
+    shape = (len(limits), len(parts) * size**2)
+    taken = sparse.csr_array((np.array(list(entries.values()), dtype=np.float64), (rows, columns)), shape)
+    return taken, limits
+
+
+def by_antenna(problem: DesignProblem, multipliers: Float) -> Float:
+    """Multipliers of the limits of :func:`power_limits_of`, none below zero, antenna by antenna: [D] or [L, D]."""
+    rows = np.maximum(multipliers, 0.0).reshape(*problem.power_dual_shape[:-1], -1)
+    spread: Float = rows[..., problem.power_rows]
+    return spread
 
 
 @dataclass(frozen=True)
@@ -237,11 +276,8 @@ class CrbProgram:
         if self._structure.loose:
             whole, held, definite = self._whole(covariances)
             constraints += [held, *definite]
-        limits = problem.row_antennas
-        power_rows = np.zeros((len(limits), len(self._judged), len(self._judged_basis)))
-        for p, part in enumerate(self._judged):
-            power_rows[problem.power_rows[part.antennas], p, np.arange(len(part.antennas))] = len(part.subcarriers)
-        power = sparse.csr_array(power_rows.reshape(len(limits), -1)) @ cp.vec(whole, order="C") <= limits
+        taken, limits = power_limits_of(problem, self._judged, self._judged_basis.shape[1])
+        power = taken @ cp.vec(whole, order="C") <= limits
         # A user hears the parts of its subcarrier, and wants its own streams in them.
         every = [(p, u, s) for p, part in enumerate(parts) for u in range(users) for s in part.subcarriers]
         own = [(i, u, s) for i, (p, u) in enumerate(self._streams) if u != SENSING for s in parts[p].subcarriers]
@@ -323,7 +359,7 @@ class CrbProgram:
                 full[-1, here] = matrix - full[:-1, here].sum(axis=0)
             node_dual = self._node_dual(compiled.held.dual_value) * scale / problem.per_antenna_power
         noise = problem.noise_power / problem.subcarriers
-        power_dual = np.maximum(compiled.power.dual_value, 0.0)[problem.power_rows] * scale / problem.per_antenna_power
+        power_dual = by_antenna(problem, compiled.power.dual_value) * scale / problem.per_antenna_power
         sinr_dual = np.maximum(compiled.sinr.dual_value, 0.0).reshape(shape).T * scale / noise
         return Solution(outcome, full, power_dual, sinr_dual, iterations, seconds, node_dual=node_dual)
 

@@ -146,6 +146,15 @@ class DesignProgram:
         one, free = np.zeros(1, dtype=np.int64), np.zeros((1, len(problem.row_antennas), size))
         return Block(cells, one, users, free, channels, dense, left, right, atoms, ties)
 
+    @cached_property
+    def _budget(self) -> Float:
+        """What the limits allow over all subcarriers, [limits]; under a flat spectrum over those of each cell, [cells, limits]."""
+        problem = self._problem
+        if problem.spectrum == "free":
+            return problem.row_antennas
+        share = np.array([len(group) for group in self._groups]) / problem.subcarriers
+        return share[:, np.newaxis] * problem.row_antennas
+
     def _costs(self, mine: Int) -> Float:
         """Power limit that each antenna draws on, [1, limits, d]."""
         return np.eye(len(self._problem.row_antennas))[np.newaxis, :, self._problem.power_rows[mine]]
@@ -254,7 +263,7 @@ class DesignProgram:
         scaled = tuple(replace(b, channels=root * b.channels) for b in together)
         row_user = np.tile(np.arange(problem.users), self._row_subcarriers.shape[1])
         return Program(
-            scaled, len(self._groups), row_user, sinr, problem.row_antennas, len(self._touched), self._selection,
+            scaled, len(self._groups), row_user, sinr, self._budget, len(self._touched), self._selection,
             self._prior,
         )  # fmt: skip
 
@@ -281,7 +290,10 @@ class FastSolver(DesignProgram):
         problem = self._problem
         result = solve(self._program(sinr), gap)
         noise = problem.noise_power / problem.subcarriers
-        power = self._scale_m2 * result.power[problem.power_rows] / problem.per_antenna_power
+        power = self._scale_m2 * result.power[..., problem.power_rows] / problem.per_antenna_power
+        if problem.spectrum == "flat":
+            cell_of = {subcarrier: cell for cell, group in enumerate(self._groups) for subcarrier in group}
+            power = power[[cell_of[subcarrier] for subcarrier in range(problem.subcarriers)]]
         service = np.zeros((problem.subcarriers, problem.users))
         rows = result.service.reshape(len(self._groups), -1, problem.users)
         np.add.at(service, self._row_subcarriers, self._scale_m2 * self._row_gain[..., np.newaxis] * rows / noise)
