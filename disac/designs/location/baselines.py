@@ -10,10 +10,11 @@ from disac.designs.location.largest import LargestSinr, largest_sinr
 from disac.designs.location.problem import DesignProblem
 
 Complex = NDArray[np.complex128]
+Float = NDArray[np.float64]
 
 
 def isotropic(problem: DesignProblem) -> Complex:
-    """Full power, equal in all directions and on all subcarriers, that serves no user.
+    """Full power, equal in all directions and on all subcarriers, that serves no user; its spectrum is flat.
 
     Returns
     -------
@@ -29,7 +30,8 @@ def communication_only(problem: DesignProblem) -> tuple[Complex, LargestSinr]:
     """The largest SINR that all users can have; what power is left over where no user hears it.
 
     The left-over power of each node is isotropic in the null space of its users' channels; with as many users as antennas
-    there is none. An antenna that is at its limit keeps its node from sending more.
+    there is none. An antenna that is at its limit keeps its node from sending more. Under a flat spectrum all this holds
+    subcarrier by subcarrier.
 
     Returns
     -------
@@ -39,8 +41,6 @@ def communication_only(problem: DesignProblem) -> tuple[Complex, LargestSinr]:
         The bracket of the SINR, with the ray that proves its upper end.
     """
     largest = largest_sinr(problem, phase_agnostic.structure(problem))
-    spent = np.real(np.einsum("ulii->i", largest.streams))
-    left = np.maximum(problem.per_antenna_power * problem.row_antennas - np.bincount(problem.power_rows, weights=spent), 0.0)
     quiet = np.zeros(largest.streams.shape[1:], dtype=np.complex128)
     for node in range(problem.nodes):
         mine = problem.node_antennas(node)
@@ -50,7 +50,27 @@ def communication_only(problem: DesignProblem) -> tuple[Complex, LargestSinr]:
             basis, _ = np.linalg.qr(heard, mode="complete")
             unheard = basis[:, min(problem.users, problem.antennas) :]
             quiet[subcarrier, mine[:, np.newaxis], mine] = unheard @ unheard.conj().T
-    cost = np.real(np.einsum("lii->i", quiet))
+    # The subcarriers that share what a limit allows: all of them, or each has its own.
+    every = problem.subcarriers
+    width = 1 if problem.spectrum == "flat" else every
+    for here in (slice(first, first + width) for first in range(0, every, width)):
+        spent = np.real(np.einsum("ulii->i", largest.streams[:, here]))
+        cost = np.real(np.einsum("lii->i", quiet[here]))
+        by_antenna = np.repeat(_left_over(problem, spent, cost, width), problem.antennas)
+        quiet[here] *= np.sqrt(np.outer(by_antenna, by_antenna))
+    return np.concatenate([largest.streams, quiet[np.newaxis]]), largest
+
+
+def _left_over(problem: DesignProblem, spent: Float, cost: Float, subcarriers: int) -> Float:
+    """How much of a signal each node can send with what is left of the limits on so many subcarriers, shape [N].
+
+    Parameters
+    ----------
+    spent, cost
+        Power that each antenna spends already, and that the signal takes, shape [D].
+    """
+    allowed = problem.per_antenna_power * (subcarriers / problem.subcarriers) * problem.row_antennas
+    left = np.maximum(allowed - np.bincount(problem.power_rows, weights=spent), 0.0)
     scale = np.zeros(problem.nodes)
     for node in range(problem.nodes):
         # Limits that several nodes share are shared evenly.
@@ -58,8 +78,6 @@ def communication_only(problem: DesignProblem) -> tuple[Complex, LargestSinr]:
         rows = problem.power_rows[mine]
         sharers = np.array([len(np.unique(np.flatnonzero(problem.power_rows == row) // problem.antennas)) for row in rows])
         own = np.bincount(rows, weights=cost[mine], minlength=len(left))[rows]
-        allowed = left[rows] / sharers
-        scale[node] = np.divide(allowed, own, out=np.zeros_like(own), where=own > 1e-12).min() if own.max() > 1e-12 else 0.0
-    by_antenna = np.repeat(scale, problem.antennas)
-    quiet *= np.sqrt(np.outer(by_antenna, by_antenna))
-    return np.concatenate([largest.streams, quiet[np.newaxis]]), largest
+        most = left[rows] / sharers
+        scale[node] = np.divide(most, own, out=np.zeros_like(own), where=own > 1e-12).min() if own.max() > 1e-12 else 0.0
+    return scale
