@@ -391,12 +391,12 @@ class _State(_Iterate):
 
     def _direction(self, flat: Float, inner: Float, target: float, correction: Any) -> Direction:
         n_y, served = self.fisher.size, self.service.shape[1]
-        fisher, power = flat[:n_y].reshape(self.fisher.shape), flat[n_y:]
-        if self.program.power_by_cell:
-            inner, power = np.split(inner, [inner.shape[1] - self.power.shape[1]], axis=1)
+        above = served + int(self.ties[0].size)
+        fisher = flat[:n_y].reshape(self.fisher.shape)
+        power = inner[:, above:] if self.program.power_by_cell else flat[n_y:]
         service, ties = inner[:, :served], self.ties
         if ties.size:
-            ties = combined(inner[:, served:].reshape(*ties.shape[:2], -1), self._along)
+            ties = combined(inner[:, served:above].reshape(*ties.shape[:2], -1), self._along)
         power_slack = target / self.power - self.power_slack * (1.0 + power / self.power)
         service_slack = target / self.service - self.service_slack * (1.0 + service / self.service)
         if correction is not None:

@@ -182,8 +182,8 @@ class BlockState(BlockOperators):
         """Shares of the Newton matrix: global [g, g], global by local [c, g, r], local [c, r, r].
 
         Global unknowns are Y (row by row), then lambda; local ones those of the service rows and ties. Where each cell has
-        power rows of its own, their lambda are the last of its local unknowns. Entry (i, k) is ``Re tr(D_i A D_k B)`` summed over streams, with
-        ``D = dPhi``, A the inverse of Phi and B the covariance.
+        power rows of its own, their lambda are the last of its local unknowns. Entry (i, k) is ``Re tr(D_i A D_k B)`` summed
+        over streams, with ``D = dPhi``, A the inverse of Phi and B the covariance.
         """
         block, q, d, u = self.data, self.columns, self.size, self.streams
         c, (groups, receivers, families, members) = self.count, block.atoms.shape

@@ -13,7 +13,7 @@ from disac.designs.location import structured
 from disac.designs.location.design import METHODS, Designer
 from disac.designs.location.of_scenario import design_problem
 from disac.designs.location.phase_agnostic import scrambling
-from disac.designs.location.problem import DesignProblem
+from disac.designs.location.problem import DesignProblem, Spectrum
 from disac.designs.location.structured import FastSolver
 from disac.metrics.fisher import SensingModel, fisher_information, localization_crb, null_vector
 from disac.optim import interior_point, newton
@@ -78,10 +78,11 @@ def test_information_from_rank_one_factors_is_that_of_the_whole_derivatives(meth
     assert crb == pytest.approx(localization_crb(whole, given.targets), rel=1e-8)
 
 
+@pytest.mark.parametrize("spectrum", ["free", "flat"])
 @pytest.mark.parametrize("method", METHODS)
-def test_the_newton_matrix_is_the_derivative_of_the_optimality_conditions(method: str) -> None:
+def test_the_newton_matrix_is_the_derivative_of_the_optimality_conditions(method: str, spectrum: Spectrum) -> None:
     """Assembled through Gram matrices of rank-one factors, against the operators applied to a random direction."""
-    given = problem("case_05")
+    given = dataclasses.replace(problem("case_05"), spectrum=spectrum)
     solver = FastSolver(given, METHODS[method].structure(given))
     program = solver._program(10.0)
     state = interior_point._State(program)
@@ -91,13 +92,13 @@ def test_the_newton_matrix_is_the_derivative_of_the_optimality_conditions(method
     arrow = newton.Arrow(state, information)
     r = np.random.default_rng(2)
     fisher, power = r.standard_normal(state.fisher.shape), r.standard_normal(state.power.shape)
-    rows, served = r.standard_normal(arrow.local.shape[:2]), state.service.shape[1]
+    rows, served = r.standard_normal(state._rows(state.service).shape), state.service.shape[1]
     service, ties = rows[:, :served], state.ties
     if ties.size:
         ties = combined(rows[:, served:].reshape(*ties.shape[:2], -1), state._along)
-    flat = np.concatenate([fisher.reshape(-1), power])
-    by_matrix = arrow.whole @ flat + arrow.flat_mixed @ rows.reshape(-1)
-    by_matrix_rows = flat @ arrow.mixed + np.einsum("crs,cs->cr", arrow.local, rows)
+    shared, of_cells = state._joined(fisher, power, rows)
+    by_matrix = arrow.whole @ shared + arrow.flat_mixed @ of_cells.reshape(-1)
+    by_matrix_rows = shared @ arrow.mixed + np.einsum("crs,cs->cr", arrow.local, of_cells)
     change = []
     for b in state.blocks:
         mixed = b.gram(b.respond(fisher), b.response)
@@ -110,7 +111,7 @@ def test_the_newton_matrix_is_the_derivative_of_the_optimality_conditions(method
     for b, c in zip(state.blocks, change, strict=True):
         rows_power = rows_power + b.pull_power(c)
         np.add.at(expected_rows, b.data.cells, b.pull_rows(c))
-    expected = np.concatenate([rows_y.reshape(-1), rows_power])
+    expected, expected_rows = state._joined(rows_y, rows_power, expected_rows)
     assert np.abs(by_matrix - expected).max() < 1e-9 * np.abs(expected).max()
     assert np.abs(by_matrix_rows - expected_rows).max() < 1e-9 * np.abs(expected_rows).max()
 

@@ -191,9 +191,9 @@ def level_power_dual(problem: DesignProblem, power_dual: Float) -> Float:
 
     Shape as given, [D] or [L, D].
     """
-    largest = np.zeros((*power_dual.shape[:-1], len(problem.row_antennas)))
-    np.maximum.at(largest, (..., problem.power_rows), power_dual)
-    raised: Float = largest[..., problem.power_rows]
+    largest = np.zeros((len(problem.row_antennas), *power_dual.shape[:-1]))
+    np.maximum.at(largest, problem.power_rows, power_dual.T)
+    raised: Float = largest[problem.power_rows].T
     return raised
 
 

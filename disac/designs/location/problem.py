@@ -156,9 +156,9 @@ class DesignProblem:
 
     def spent_by_subcarrier(self, covariances: Complex) -> NDArray[np.float64]:
         """Power that covariances [L, D, D] take of each budget on each subcarrier, shape [L, budgets]."""
-        spent = np.zeros((len(covariances), len(self.row_antennas)))
-        np.add.at(spent, (slice(None), self.power_rows), np.real(np.einsum("lii->li", covariances)))
-        return spent
+        spent = np.zeros((len(self.row_antennas), len(covariances)))
+        np.add.at(spent, self.power_rows, np.real(np.einsum("lii->il", covariances)))
+        return spent.T
 
     def owner(self, subcarrier: int) -> int:
         """Node that transmits on a subcarrier in the orthogonal designs: l mod N (002, section IV-C)."""

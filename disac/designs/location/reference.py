@@ -30,8 +30,9 @@ Float = NDArray[np.float64]
 class Solution:
     """What the solver found, in physical units.
 
-    ``streams`` [U, L, D, D]; ``power_dual`` lambda [D], [L, D] under a flat spectrum; ``sinr_dual`` mu [U, L]; ``fisher_dual`` Y [P, 2K], where the method
-    has one; ``node_dual`` Z [L, N, M_t, M_t] for a loose structure. ``outcome`` is the solver's own word.
+    ``streams`` [U, L, D, D]; ``power_dual`` lambda [D], or [L, D] under a flat spectrum; ``sinr_dual`` mu [U, L];
+    ``fisher_dual`` Y [P, 2K], where the method has one; ``node_dual`` Z [L, N, M_t, M_t] for a loose structure. ``outcome`` is
+    the solver's own word.
     """
 
     outcome: str

@@ -148,7 +148,7 @@ class DesignProgram:
 
     @cached_property
     def _budget(self) -> Float:
-        """What the limits allow over all subcarriers, [limits]; under a flat spectrum over those of each cell, [cells, limits]."""
+        """What the limits allow over all subcarriers, [limits]; if flat, over those of each cell, [cells, limits]."""
         problem = self._problem
         if problem.spectrum == "free":
             return problem.row_antennas
