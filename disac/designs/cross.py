@@ -17,7 +17,7 @@ from disac.designs.location import block_level
 from disac.designs.location.baselines import isotropic
 from disac.designs.location.beams import mean_covariance
 from disac.designs.location.design import Designer
-from disac.designs.location.problem import DesignProblem, unposed
+from disac.designs.location.problem import DesignProblem, Spectrum, unposed
 from disac.designs.robust.choices import robustness
 from disac.designs.robust.problem import RobustProblem
 from disac.designs.robust.zero_forcing import zero_forcing
@@ -89,13 +89,13 @@ def sensing_model(network: CommonNetwork, known: Synchronisation | None) -> Sens
 
 def band_problem(
     network: CommonNetwork, known: Synchronisation | None = NOTHING, *, sinr_type: SinrType = "noncoherent",
-    limit: PowerLimit = PER_NODE,
+    limit: PowerLimit = PER_NODE, spectrum: Spectrum = "free",
 ) -> DesignProblem:  # fmt: skip
     """The problem of 002 on the common network."""
     each = network.total_power_w / (network.nodes * network.antennas)
     return DesignProblem(
         sensing_model(network, known), network.channels, each, network.noise_w * network.subcarriers, power_limit=limit,
-        sinr_type=sinr_type,
+        sinr_type=sinr_type, spectrum=spectrum,
     )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def _of_band(
 ) -> Method:  # fmt: skip
     def design(network: CommonNetwork, scenario: CommonScenario) -> Record:
         limit = _limit(scenario, native=PER_ANTENNA)
-        problem = band_problem(network, known(scenario), sinr_type=sinr_type, limit=limit)
+        problem = band_problem(network, known(scenario), sinr_type=sinr_type, limit=limit, spectrum=scenario.spectrum)
         if reason := unposed(method, network.nodes, network.subcarriers):
             return Record("failed", reason)
         designer = Designer(problem, method, clusters=clusters)

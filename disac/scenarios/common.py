@@ -26,6 +26,9 @@ class CommonScenario(Draw):
     power: Literal["per-node", "native"] = Field(
         "per-node", description="power limit: the same for each node, or what each design's paper has"
     )
+    spectrum: Literal["free", "flat"] = _number(
+        "free", "spectrum of the designs that choose one (002, 001, ours): free, or the same power on every subcarrier"
+    )
     node_count: int = _number(4, "nodes: the first of eight sites, of which four are those of X0", ge=1, le=8)
     antennas: int = _number(8, "antennas of each node, which send and receive", ge=1, le=64)
     shared_antennas: int | None = _number(

@@ -307,3 +307,17 @@ def test_one_node_has_no_clock_and_no_phase_to_lose() -> None:
         cells = experiment.run([small(node_count=1), small(node_count=1, delta_rad=0.3, **CLOCKS)], Options(design=design))
         assert [cell["status"] for cell in cells] == ["ok", "ok"]
         assert cells[1]["rcrb_m"] == pytest.approx(cells[0]["rcrb_m"], rel=1e-6)
+
+
+@pytest.mark.parametrize("design", ["ofdm-phase-agnostic", "noncoherent-block", "coherent", "synchronised"])
+def test_a_flat_spectrum_has_the_same_power_on_every_subcarrier_and_costs_accuracy(design: str) -> None:
+    """Designs of 000 are flat anyway: with this field the others are, too."""
+    free, flat = (experiment.run([small(spectrum=kind, delta_rad=0.3)], Options(design=design))[0] for kind in ("free", "flat"))
+    assert free["status"] == flat["status"] == "ok"
+    column = "rcrb_cc_m" if design == "coherent" else "rcrb_m" if design == "synchronised" else "rcrb_nc_m"
+    assert flat[column] ** 2 >= free[column] ** 2 * (1.0 - free["relative_gap"] - 1e-6)
+    streams = np.concatenate([flat["user_streams"], flat["sensing_streams"][np.newaxis]])
+    power = (np.abs(streams) ** 2).sum(axis=(0, 3)).reshape(streams.shape[1], 4, -1).sum(axis=2)
+    assert power.max() <= 0.1 / 4 / streams.shape[1] * (1.0 + 1e-6)
+    if design != "noncoherent-block":
+        assert flat["peak_delay_sidelobe_db"] < free["peak_delay_sidelobe_db"]

@@ -39,9 +39,9 @@ class Design:
     ``streams`` [U.., L, D, D] are the users' covariances, and a sensing one where there is; their sum is transmitted. Of the
     design ``unconstrained`` the last is the rest of the whole covariance and need not be positive semidefinite.
     ``delivered_crb_m2`` is the CRB of that signal; for the beamforming design it differs from the objective. Absent where
-    nothing was delivered. ``power_dual`` lambda [D] ([L, D] under a flat spectrum), ``sinr_dual`` mu [U, L] and, for a delivered
-    design, ``fisher_dual`` Y [P, 2K] are what the bound, or the infeasibility, rests on; for a loose structure also ``node_dual``
-    Z [L, N, M_t, M_t].
+    nothing was delivered. ``power_dual`` lambda [D] ([L, D] under a flat spectrum), ``sinr_dual`` mu [U, L] and, for a
+    delivered design, ``fisher_dual`` Y [P, 2K] are what the bound, or the infeasibility, rests on; for a loose structure also
+    ``node_dual`` Z [L, N, M_t, M_t].
     """
 
     certificate: Certificate
