@@ -67,8 +67,10 @@ def test_information_from_rank_one_factors_is_that_of_the_whole_derivatives(meth
     solver = FastSolver(given, METHODS[method].structure(given))
     streams = random_streams(given, method)
     ours = np.zeros((len(solver._selection),) * 2)
-    for (mine, _, _), block in zip(solver._classes, solver._program_blocks, strict=True):
+    for (mine, _, _), block, basis in zip(solver._classes, solver._program_blocks, solver._bases, strict=True):
         covariance = streams.sum(axis=0)[block.cells][:, mine[:, np.newaxis], mine]
+        if block.dense.shape[1]:
+            covariance = basis.conj().swapaxes(-1, -2) @ covariance @ basis
         ours += block_information(block, covariance / given.per_antenna_power, len(solver._touched))
     seen = solver._structure.objective_covariances(streams.sum(axis=0))
     whole = fisher_information(given.derivatives, seen, given.sensing.noise_power)

@@ -66,8 +66,9 @@ def test_information_from_rank_one_factors_is_that_of_the_whole_derivatives(prio
     if prior in ("noncoherent", "clock", "position"):
         covariances = covariances * phase_agnostic.structure(problem).together(problem)
     ours = solver._prior.copy()
-    for (mine, _, _), block in zip(solver._classes, solver._program_blocks, strict=True):
-        ours += block_information(block, covariances[block.cells][:, mine[:, np.newaxis], mine], len(solver._touched))
+    for (mine, _, _), block, basis in zip(solver._classes, solver._program_blocks, solver._bases, strict=True):
+        within = basis.conj().swapaxes(-1, -2) @ covariances[block.cells][:, mine[:, np.newaxis], mine] @ basis
+        ours += block_information(block, within, len(solver._touched))
     whole = problem.information(covariances)
     kept = len(solver._kept)
     expected = solver._transform[:, :kept] @ whole @ solver._transform[:, :kept].T

@@ -21,14 +21,16 @@ class EchoFactors:
     """Derivatives of the echoes in coordinates of each receiver's signal space.
 
     ``dense`` [D, N_r, L, S rho, N_t M_t]: location, unknown angles or delays, clocks; ``receive`` [N_r, K, rho]: steering
-    vectors of the targets; ``transmit`` [N_t, K, M_t]; ``receive_delay`` [N_r, K, L] and ``transmit_delay`` [N_t, K, L]:
-    one-way responses d_l(tau); ``slots`` [S, L, N_t]: what each of the receiver's slots sees of the transmitters. Where the
-    links' phases are known exactly, amplitudes are no atoms: what is left of them comes last among the dense ones.
+    vectors of the targets; ``transmit`` [N_t, K, M_t] and its derivative by the angle, ``transmit_derivative``;
+    ``receive_delay`` [N_r, K, L] and ``transmit_delay`` [N_t, K, L]: one-way responses d_l(tau); ``slots`` [S, L, N_t]: what
+    each of the receiver's slots sees of the transmitters. Where the links' phases are known exactly, amplitudes are no atoms:
+    what is left of them comes last among the dense ones.
     """
 
     dense: Complex
     receive: Complex
     transmit: Complex
+    transmit_derivative: Complex
     receive_delay: Complex
     transmit_delay: Complex
     slots: Float
@@ -84,4 +86,4 @@ def echo_factors(model: SensingModel, jacobian: Float) -> EchoFactors:
     if known is not None:
         coherence = known.coherence(subcarriers, model.bandwidth_hz)
         dense, slots = spread(dense, coherence, len(transmitters)), slot_weights(coherence, len(transmitters))
-    return EchoFactors(dense, receive, transmit, one_way[receivers], one_way[transmitters], slots)
+    return EchoFactors(dense, receive, transmit, d_transmit, one_way[receivers], one_way[transmitters], slots)

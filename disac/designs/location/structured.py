@@ -1,9 +1,11 @@
 """Fast path: a design problem as a program of :mod:`disac.optim.interior_point`, and its solution in physical units.
 
-Three properties make it fast. The derivative by an amplitude has rank one. Each receiver sees its echoes in at most 2K
-directions, those of its steering vectors and their derivatives. The SINR multipliers of a subcarrier belong to it alone.
-Powers are taken in units of the limit, the SINR rows divided by Gamma sigma_c^2 / L, and the location decorrelated from the
-nuisances at the uniform design, without mixing the amplitudes, so that their derivatives keep rank one."""
+Four properties make it fast. The derivative by an amplitude has rank one. Each receiver sees its echoes in at most 2K
+directions, those of its steering vectors and their derivatives. Each node sends in few directions, those and its users'
+channels (:mod:`disac.designs.location.span`), unless its antennas have limits of their own. The SINR multipliers of a
+subcarrier belong to it alone. Powers are taken in units of the limit, the SINR rows divided by Gamma sigma_c^2 / L, and the
+location decorrelated from the nuisances at the uniform design, without mixing the amplitudes, so that their derivatives keep
+rank one."""
 
 from __future__ import annotations
 
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from disac.designs.location.echo_factors import EchoFactors, echo_factors
 from disac.designs.location.problem import SENSING, DesignProblem, Structure
 from disac.designs.location.reference import Solution
+from disac.designs.location.span import of_nodes, spanning_basis
 from disac.designs.location.unconstrained import Heard, heard_basis, node_streams
 from disac.metrics.fisher import location_jacobian
 from disac.optim.interior_point import Result, solve
@@ -41,6 +44,8 @@ class DesignProgram:
         seen = echo_factors(model, jacobian[: len(jacobian) - 2 * model.links, : 2 * per_kind])
         known = model.synchronisation
         self._dense, self._has_atoms = len(seen.dense), known is None or known.link_phase_std_rad > 0
+        self._span = self._spans(seen)
+        self._bases: list[Complex] = []
         self._decorrelate(self._blocks(seen))
 
     @cached_property
@@ -84,6 +89,17 @@ class DesignProgram:
             found.append(tuple(first.values()))
         return found
 
+    def _spans(self, seen: EchoFactors) -> Complex:
+        """Coordinates of each node's signal in each cell, [cells, N, M_t, r]: its antennas, where each has a limit."""
+        problem = self._problem
+        if not problem.power_limit.joins_antennas:
+            every = np.eye(problem.antennas, dtype=np.complex128)
+            return np.broadcast_to(every, (len(self._groups), problem.nodes, *every.shape))
+        heard = problem.channels[:, :, self._row_subcarriers].transpose(2, 0, 1, 3, 4)
+        heard = heard.reshape(len(self._groups), problem.nodes, -1, problem.antennas)
+        echoed = np.concatenate([seen.transmit, seen.transmit_derivative], axis=1).conj()
+        return spanning_basis(np.concatenate([heard, np.broadcast_to(echoed, (len(heard), *echoed.shape))], axis=2))
+
     def _blocks(self, seen: EchoFactors) -> list[Block]:
         problem = self._problem
         weight = np.sqrt(2.0 * problem.subcarriers * problem.per_antenna_power / problem.sensing.noise_power)
@@ -92,7 +108,9 @@ class DesignProgram:
             nodes = np.unique(mine // problem.antennas)
             cells = self._cells_of(groups)
             if self._structure.loose and SENSING not in users:
-                blocks.append(self._held(int(nodes[0]), cells, users))
+                held = self._held(int(nodes[0]), cells, users)
+                self._bases.append(self._heard.basis[nodes[0], cells])
+                blocks.append(held)
                 continue
             if len(groups[0]) > 1:
                 share, scale = np.array(groups), weight
@@ -113,13 +131,18 @@ class DesignProgram:
                 node = nodes[family // problem.targets] if members is None else members[family, member]
                 on[:, family, member, node] = right[:, family, member]
             right = on.reshape(*on.shape[:3], -1)[..., mine]
-            channels, costs = self._channels(mine, nodes, cells), len(groups[0]) * self._costs(mine)
-            one = (np.zeros(1, dtype=np.int64), users, costs, channels, np.ascontiguousarray(dense), left, right)
-            ties = np.zeros((len(cells), 0, 0, len(mine)), dtype=np.complex128)
+            basis = of_nodes(self._span[cells][:, nodes])
+            self._bases.append(basis)
+            dense = dense @ basis[:, np.newaxis, np.newaxis]
+            heard, right = (part @ basis.conj()[:, np.newaxis] for part in (self._channels(mine, nodes, cells), right))
+            costs = len(groups[0]) * self._costs(nodes)
+            one = (np.zeros(1, dtype=np.int64), users, costs, heard, np.ascontiguousarray(dense), left, right)
+            ties = np.zeros((len(cells), 0, 0, basis.shape[-1]), dtype=np.complex128)
             block = Block(cells, *one, atoms[np.newaxis], ties)
             if self._structure.loose:
                 # Users hear of the whole what they hear of the streams within.
-                block = replace(block, channels=0.0 * channels[:, :, :1], ties=self._heard.whole_ties(cells), tied=-1.0)
+                ties = self._heard.whole_ties(cells) @ basis.conj()[:, np.newaxis]
+                block = replace(block, channels=0.0 * heard[:, :, :1], ties=ties, tied=-1.0)
             blocks.append(block)
         return blocks
 
@@ -155,9 +178,10 @@ class DesignProgram:
         share = np.array([len(group) for group in self._groups]) / problem.subcarriers
         return share[:, np.newaxis] * problem.row_antennas
 
-    def _costs(self, mine: Int) -> Float:
-        """Power limit that each antenna draws on, [1, limits, d]."""
-        return np.eye(len(self._problem.row_antennas))[np.newaxis, :, self._problem.power_rows[mine]]
+    def _costs(self, nodes: Int) -> Float:
+        """Power limit that each coordinate of these nodes draws on, [1, limits, d]."""
+        rows = self._problem.power_rows.reshape(self._problem.nodes, -1)[nodes, : self._span.shape[-1]]
+        return np.eye(len(self._problem.row_antennas))[np.newaxis, :, rows.reshape(-1)]
 
     def _atoms(self, seen: EchoFactors, nodes: Int, share: Int) -> tuple[Complex, Complex, Int]:
         """Rank-one factors [c, x, k, rho], [c, k, m, M_t] of the amplitudes' derivatives and their numbers [x, k, m]."""
@@ -214,9 +238,10 @@ class DesignProgram:
         for (mine, groups, _), block in zip(self._classes, raw, strict=True):
             used[mine] += sum(len(group) for group in groups) if block.atoms.size else 0
         information = np.zeros((total, total))
-        for (mine, _, _), block in zip(self._classes, raw, strict=True):
-            even = np.diag(1.0 / used[mine]).astype(np.complex128)
-            information += block_information(block, np.broadcast_to(even, (len(block.cells), *even.shape)), atoms)
+        for (mine, _, _), block, basis in zip(self._classes, raw, self._bases, strict=True):
+            if block.atoms.size:
+                even = basis.swapaxes(-1, -2).conj() @ (basis / used[mine, np.newaxis])
+                information += block_information(block, even, atoms)
         every = problem.sensing.links
         amplitudes = np.concatenate([dense + self._touched, dense + every + self._touched])
         self._kept = np.concatenate([np.arange(dense), amplitudes]) if self._has_atoms else np.arange(dense)
@@ -301,7 +326,7 @@ class FastSolver(DesignProgram):
         count = problem.users + self._structure.has_sensing
         streams = np.zeros((count, problem.subcarriers, size, size), dtype=np.complex128)
         each = self._covariances(result, self._program_blocks)
-        each = self._within(each) if self._structure.loose else each
+        each = self._within(each) if self._structure.loose else list(map(_on_antennas, self._bases, each))
         for (mine, groups, users), covariance in zip(self._classes, each, strict=True):
             for subcarriers in zip(*groups, strict=True):
                 # The sensing stream, of number -1, comes last.
@@ -321,9 +346,9 @@ class FastSolver(DesignProgram):
         size = problem.nodes * problem.antennas
         whole = np.zeros((len(self._groups), size, size), dtype=np.complex128)
         cells = [self._cells_of(groups) for _, groups, _ in self._classes]
-        for (_, _, users), here, covariance in zip(self._classes, cells, covariances, strict=True):
+        for i, ((_, _, users), here) in enumerate(zip(self._classes, cells, strict=True)):
             if SENSING in users:
-                whole[here] = covariance[:, 0]
+                whole[here] = _on_antennas(self._bases[i], covariances[i])[:, 0]
         rest, found = whole.copy(), list(covariances)
         for i, ((mine, _, users), here) in enumerate(zip(self._classes, cells, strict=True)):
             if SENSING not in users:
@@ -357,17 +382,21 @@ class FastSolver(DesignProgram):
         length = np.linalg.norm(directions, axis=-1, keepdims=True)
         unit = directions / np.where(length > 0, length, 1.0)
         blocks: list[Block] = []
-        for (mine, groups, _), block in zip(self._classes, self._program_blocks, strict=True):
+        for (mine, groups, _), block, basis in zip(self._classes, self._program_blocks, self._bases, strict=True):
             first = [group[0] for group in groups]
+            # What of a beam is outside the span costs power and serves nobody.
+            within = [(unit[user][first][:, np.newaxis, mine] @ basis.conj())[:, 0] for user in range(problem.users)]
+            for user, v in enumerate(within):
+                unit[user][np.ix_(np.array(first), mine)] = (basis @ v[..., np.newaxis])[..., 0]
             blocks.append(replace(block, users=np.array([-1])))
-            blocks += [_along(block, unit[user][first][:, mine], user) for user in range(problem.users)]
+            blocks += [_along(block, v, user) for user, v in enumerate(within)]
         result = solve(self._program(sinr, blocks), gap)
         size = problem.nodes * problem.antennas
         beams = np.zeros((problem.users, problem.subcarriers, size), dtype=np.complex128)
         remainder = np.zeros((problem.subcarriers, size, size), dtype=np.complex128)
         found = iter(self._covariances(result, blocks))
-        for mine, groups, _ in self._classes:
-            first, rest = [group[0] for group in groups], next(found)[:, 0]
+        for (mine, groups, _), basis in zip(self._classes, self._bases, strict=True):
+            first, rest = [group[0] for group in groups], _on_antennas(basis, next(found))[:, 0]
             powers = [next(found)[:, 0, 0, 0].real for _ in range(problem.users)]
             for subcarriers in zip(*groups, strict=True):
                 remainder[np.ix_(subcarriers, mine, mine)] = problem.per_antenna_power * rest
@@ -375,6 +404,12 @@ class FastSolver(DesignProgram):
                     length = np.sqrt(problem.per_antenna_power * power)[:, np.newaxis]
                     beams[user][np.ix_(subcarriers, mine)] = length * unit[user][first][:, mine]
         return result.outcome, beams, remainder
+
+
+def _on_antennas(basis: Complex, covariances: Complex) -> Complex:
+    """``Q R Q^H`` of covariances [c, u, r, r] in coordinates Q [c, d, r] of the antennas: shape [c, u, d, d]."""
+    antennas: Complex = basis[:, np.newaxis] @ covariances @ basis.conj().swapaxes(-1, -2)[:, np.newaxis]
+    return antennas
 
 
 def _fewer_rows(dense: Complex, left: Complex) -> tuple[Complex, Complex]:
