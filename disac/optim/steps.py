@@ -25,8 +25,24 @@ def ratio(value: Float, change: Float) -> float:
 def longest(base: Complex, linear: Complex, bent: Complex | None, most: float, accuracy: float) -> float:
     """A length a, at most ``most``, with ``base + a linear - a^2 bent > 0`` (bent >= 0), to a relative accuracy.
 
-    By bisection: Cholesky's factorisation of all matrices is the test, far cheaper than their eigenvalues.
+    By bisection: Cholesky's factorisation is the test, far cheaper than eigenvalues. Matrices are taken a few at a time, and
+    most of them only have to pass the length that those before them left.
+
+    Parameters
+    ----------
+    base, linear
+        Shape [c, u, d, d].
+    bent
+        Shape [c, 1, d, d], or none.
     """
+    few = max(1, len(base) // _PARTS)
+    for start in range(0, len(base), few):
+        part = slice(start, start + few)
+        most = _longest_of(base[part], linear[part], None if bent is None else bent[part], most, accuracy)
+    return most
+
+
+def _longest_of(base: Complex, linear: Complex, bent: Complex | None, most: float, accuracy: float) -> float:
     low, high, a = 0.0, most, most
     while True:
         moved = base + a * linear if bent is None else base + a * linear - (a * a) * bent
@@ -39,6 +55,10 @@ def longest(base: Complex, linear: Complex, bent: Complex | None, most: float, a
         if high - low <= accuracy * high or high < 1e-6:
             return low
         a = 0.5 * (low + high)
+
+
+_PARTS = 16
+"""Into how many parts the matrices are taken: the shorter ones are found in a few of them."""
 
 
 @dataclass
