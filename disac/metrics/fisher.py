@@ -10,8 +10,8 @@ of the printed blocks (V-dot-tau, 49a, 49b) are wrong; this form needs none of t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -101,11 +101,15 @@ class _Links:
     """With its amplitude."""
 
 
-def _links(model: SensingModel) -> _Links:
+def _links(model: SensingModel, *, compact: bool = False) -> _Links:
     receivers, transmitters = list(model.receive_nodes), list(model.transmit_nodes)
     angle = angles_rad(model.nodes_m, model.targets_m, model.orientation)
     receive, d_receive = (f(angle[receivers], model.receive_antennas) for f in (steering_vector, steering_derivative))
     transmit, d_transmit = (f(angle[transmitters], model.transmit_antennas) for f in (steering_vector, steering_derivative))
+    if compact:
+        # The triangular factor: coordinates in an orthonormal basis of what the receiver can see of the targets.
+        seen = np.linalg.qr(np.concatenate([receive, d_receive], axis=1).swapaxes(-1, -2), mode="r")
+        receive, d_receive = (part.swapaxes(-1, -2) for part in np.split(seen, 2, axis=-1))
     phase = delay_vector(model.bistatic_s, model.subcarriers, model.bandwidth_hz)
     b = model.amplitudes[..., np.newaxis, np.newaxis, np.newaxis]
 
@@ -118,22 +122,25 @@ def _links(model: SensingModel) -> _Links:
 
 def link_responses(model: SensingModel) -> Complex:
     """``H_{n,l}``: what each receiver sees of the stacked signal, shape [N_r, L, M_r, N_t M_t]."""
-    h: Complex = _links(model).response.sum(axis=2).transpose(0, 2, 3, 1, 4).reshape(*_response_shape(model)[:3], -1)
+    links = _links(model)
+    h: Complex = links.response.sum(axis=2).transpose(0, 2, 3, 1, 4).reshape(*_response_shape(model, links)[:3], -1)
     return h
 
 
-def mean_derivatives(model: SensingModel) -> Complex:
+def mean_derivatives(model: SensingModel, *, compact: bool = False) -> Complex:
     """Derivatives of ``H_{n,l}`` with respect to ``Psi = (theta, tau, Re b, Im b)`` of (8).
 
     Returns
     -------
     complex128, shape [2KN + 2KN_rN_t, N_r, L, M_r, N_t M_t]
-        Parameters in the order theta (node-major), tau (node-major), Re b, Im b (receiver, transmitter, target).
+        Parameters in the order theta (node-major), tau (node-major), Re b, Im b (receiver, transmitter, target). If
+        ``compact``, rows are coordinates of each receiver's signal space, 2K at most, in place of its antennas.
     """
-    nodes, targets, links = len(model.nodes_m), len(model.targets_m), _links(model)
+    nodes, targets, links = len(model.nodes_m), len(model.targets_m), _links(model, compact=compact)
     receivers, transmitters = model.receive_nodes, model.transmit_nodes
     by_delay = model.delay_rate[:, np.newaxis, np.newaxis] * links.response
-    derivative = np.zeros((2 * targets * nodes + 2 * model.links, *_response_shape(model)), dtype=np.complex128)
+    parameters, shape = 2 * targets * nodes + 2 * model.links, _response_shape(model, links)
+    derivative = np.zeros((parameters, *shape), dtype=np.complex128)
     for r, t, target in np.ndindex(len(receivers), len(transmitters), targets):
         # A node's own echo has both parts.
         for node, by_angle in ((receivers[r], links.by_receive_angle), (transmitters[t], links.by_transmit_angle)):
@@ -146,13 +153,13 @@ def mean_derivatives(model: SensingModel) -> Complex:
     return derivative.reshape(*derivative.shape[:4], -1)
 
 
-def clock_derivatives(model: SensingModel) -> Complex:
+def clock_derivatives(model: SensingModel, *, compact: bool = False) -> Complex:
     """Derivatives of ``H_{n,l}`` with respect to the clock offsets that can be seen: shape [N - 1, N_r, L, M_r, N_t M_t].
 
     A receiver's clock delays its echoes, a transmitter's advances them, in the baseband alone (the carrier's phase counts as
     an oscillator's). The offset common to all drops out: ``t = Q s`` with :func:`disac.metrics.synchronisation.clock_basis`.
     """
-    links, basis = _links(model), clock_basis(len(model.nodes_m))
+    links, basis = _links(model, compact=compact), clock_basis(len(model.nodes_m))
     rate = -2j * np.pi * baseband_hz(model.subcarriers, model.bandwidth_hz)
     by_delay = (rate[:, np.newaxis, np.newaxis] * links.response).sum(axis=2)
     offset = basis[list(model.receive_nodes), np.newaxis] - basis[list(model.transmit_nodes)]
@@ -161,9 +168,9 @@ def clock_derivatives(model: SensingModel) -> Complex:
     return derivative.reshape(*derivative.shape[:4], derivative.shape[4] * derivative.shape[5])
 
 
-def _response_shape(model: SensingModel) -> tuple[int, ...]:
+def _response_shape(model: SensingModel, links: _Links) -> tuple[int, ...]:
     receivers, transmitters = len(model.receive_nodes), len(model.transmit_nodes)
-    return receivers, model.subcarriers, model.receive_antennas, transmitters, model.transmit_antennas
+    return receivers, model.subcarriers, links.unit.shape[-2], transmitters, model.transmit_antennas
 
 
 def location_jacobian(model: SensingModel, localization: Localization = "hybrid") -> Float:
@@ -205,19 +212,47 @@ def location_derivatives(model: SensingModel, localization: Localization = "hybr
     With a synchronisation, Theta has the clocks before the amplitudes, if they are uncertain; and phases and magnitudes in
     place of the amplitudes, if the links' phases are known.
     """
+    pieces = list(receiver_derivatives(model, localization, compact=False))
+    parameters = 1 + max(int(touched[-1]) for touched, _ in pieces)
+    derivative = np.zeros((parameters, len(pieces), *pieces[0][1].shape[1:]), dtype=np.complex128)
+    for receiver, (touched, seen) in enumerate(pieces):
+        derivative[touched, receiver] = seen
+    return derivative
+
+
+def receiver_derivatives(
+    model: SensingModel, localization: Localization = "hybrid", *, compact: bool = True
+) -> Iterator[tuple[NDArray[np.intp], Complex]]:  # fmt: skip
+    """The derivatives of :func:`location_derivatives` receiver by receiver, without those that are zero.
+
+    Of 2K + 2 K N_r N_t parameters a receiver sees 2K + 2 K N_t. If ``compact``, its echoes are in coordinates of its signal
+    space, of 2K dimensions at most: the information is the same.
+
+    Returns
+    -------
+    touched, seen
+        Numbers of the parameters in Theta, increasing, shape [p]; derivatives, shape [p, L, M_r or less, N M_t].
+    """
     jacobian = location_jacobian(model, localization)
-    derivative = np.tensordot(jacobian, mean_derivatives(model), axes=1)
-    known = model.synchronisation
-    if known is None:
-        return derivative
-    first = len(derivative) - 2 * model.links
-    parts = [derivative[:first], derivative[first:]]
-    if known.link_phase_std_rad == 0:
-        roles = (model.receive_nodes, model.transmit_nodes, len(model.nodes_m), len(model.targets_m))
-        parts[1] = coherent_phases(parts[1][: model.links], model.amplitudes, known.phase_directions(*roles)[0])
-    if known.clock_std_s > 0:
-        parts.insert(1, clock_derivatives(model))
-    return np.concatenate(parts)
+    dense, mean = len(jacobian) - 2 * model.links, jacobian.shape[1] - 2 * model.links
+    known, own = model.synchronisation, model.links // len(model.receive_nodes)
+    for number, receiver in enumerate(model.receive_nodes):
+        one = replace(model, receivers=(receiver,), amplitudes=model.amplitudes[number : number + 1])
+        derivative = mean_derivatives(one, compact=compact)[:, 0]
+        parts, amplitudes = [np.tensordot(jacobian[:dense, :mean], derivative[:mean], axes=1)], derivative[mean:]
+        if known is not None and known.clock_std_s > 0:
+            parts.append(clock_derivatives(one, compact=compact)[:, 0])
+        first, links = sum(map(len, parts)), slice(number * own, (number + 1) * own)
+        second = first + model.links
+        if known is not None and known.link_phase_std_rad == 0:
+            roles = (model.receive_nodes, model.transmit_nodes, len(model.nodes_m), len(model.targets_m))
+            directions = known.phase_directions(*roles)[0]
+            amplitudes = coherent_phases(amplitudes[:own], one.amplitudes, directions[links])
+            second = first + directions.shape[1]
+            of_amplitudes = [np.arange(first, second), np.arange(second, second + model.links)[links]]
+        else:
+            of_amplitudes = [np.arange(first, second)[links], np.arange(second, second + model.links)[links]]
+        yield np.concatenate([np.arange(first), *of_amplitudes]), np.concatenate([*parts, amplitudes])
 
 
 def location_prior(model: SensingModel, localization: Localization = "hybrid") -> Float:
@@ -247,9 +282,16 @@ def fisher_information(derivatives: Complex, covariances: Complex, noise_power: 
     -------
     float64, shape [P, P], symmetric
     """
-    subcarriers = derivatives.shape[2]
-    total = np.zeros((len(derivatives), len(derivatives)))
-    for touched, seen in by_receiver(derivatives):
+    return information_by_receiver(by_receiver(derivatives), len(derivatives), covariances, noise_power)
+
+
+def information_by_receiver(
+    pieces: Iterable[tuple[NDArray[np.intp], Complex]], parameters: int, covariances: Complex, noise_power: float
+) -> Float:  # fmt: skip
+    """:func:`fisher_information` of so many parameters from the derivatives of each receiver (:func:`receiver_derivatives`)."""
+    subcarriers = len(covariances)
+    total = np.zeros((parameters, parameters))
+    for touched, seen in pieces:
         weighted = (seen @ covariances).reshape(len(touched), -1)
         gram = np.real(weighted @ seen.reshape(len(touched), -1).conj().T)
         total[np.ix_(touched, touched)] += gram + gram.T

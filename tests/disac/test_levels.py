@@ -13,7 +13,13 @@ from disac.designs.location.baselines import communication_only, isotropic
 from disac.designs.location.design import Designer
 from disac.designs.location.problem import SENSING, DesignProblem
 from disac.designs.location.structured import FastSolver
-from disac.metrics.fisher import SensingModel
+from disac.metrics.fisher import (
+    SensingModel,
+    fisher_information,
+    information_by_receiver,
+    location_derivatives,
+    receiver_derivatives,
+)
 from disac.metrics.sinr import coherent_sinr, noncoherent_sinr, received_power
 from disac.metrics.synchronisation import Synchronisation
 from disac.optim.program import block_information
@@ -211,3 +217,24 @@ def test_synchronised_designs_tell_where_correlation_is_worth_nothing() -> None:
     assert synchronised.structure(given("link")).name == "unconstrained-tight"
     assert synchronised.structure(given("clock", sinr_type="coherent")).name == "unconstrained-tight"
     assert Designer(given("clock", sinr_type="coherent"), "synchronised").design(10.0).certificate.relative_gap < 2e-7
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("prior", PRIORS)
+def test_receivers_one_by_one_in_their_signal_spaces_have_the_whole_information(prior: str, split: bool) -> None:
+    problem = given(prior, targets=2, split=split)
+    model = dataclasses.replace(problem.sensing, receive_antennas=7)
+    pieces = list(receiver_derivatives(model))
+    assert {seen.shape[2] for _, seen in pieces} == {4}
+    whole = location_derivatives(model)
+    size = problem.nodes * problem.antennas
+    r = np.random.default_rng(5)
+    factor = r.standard_normal((6, size, size)) + 1j * r.standard_normal((6, size, size))
+    covariances = factor @ factor.conj().swapaxes(-1, -2)
+    ours = information_by_receiver(pieces, len(whole), covariances, model.noise_power)
+    theirs = fisher_information(whole, covariances, model.noise_power)
+    scale = np.sqrt(np.outer(np.diag(theirs), np.diag(theirs)))
+    np.testing.assert_allclose(ours / scale, theirs / scale, atol=1e-12)
+    for receiver, (touched, _) in enumerate(pieces):
+        others = np.setdiff1d(np.arange(len(whole)), touched)
+        assert not whole[others, receiver].any()

@@ -115,7 +115,12 @@ class Judge:
     def _reward(self, y: Float) -> Complex:
         """``G_l = D_c[(2 L / sigma_s^2) sum_{n,c} H_{n,l}(Y_c)^H H_{n,l}(Y_c)]``, with tr(Y^T F Y) = sum_l tr(G_l R_l)."""
         problem = self.problem
-        response = np.tensordot(y.T, problem.derivatives, axes=1)
+        rows = []
+        for touched, seen in problem.receiver_derivatives:
+            response = np.tensordot(y[touched].T, seen, axes=1)
+            rows.append(response.swapaxes(0, 1).reshape(problem.subcarriers, -1, response.shape[-1]))
+        responses = np.concatenate(rows, axis=1)
         weight = 2.0 * problem.subcarriers / problem.sensing.noise_power
-        gram: Complex = weight * np.einsum("cnlri,cnlrj->lij", response.conj(), response)
-        return gram * problem.attenuation
+        gram = weight * (responses.conj().swapaxes(-1, -2) @ responses)
+        seen: Complex = gram * problem.attenuation
+        return seen

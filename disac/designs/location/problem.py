@@ -13,9 +13,10 @@ from disac.metrics.fisher import (
     Localization,
     SensingModel,
     attenuation,
-    fisher_information,
+    information_by_receiver,
     location_derivatives,
     location_prior,
+    receiver_derivatives,
 )
 from disac.metrics.sinr import SinrType, coherent_sinr, noncoherent_sinr
 from disac.power_limits import PER_ANTENNA, PowerLimit
@@ -82,6 +83,11 @@ class DesignProblem:
         return location_derivatives(self.sensing, self.localization)
 
     @cached_property
+    def receiver_derivatives(self) -> tuple[tuple[NDArray[np.intp], Complex], ...]:
+        """The same by receiver, in coordinates of what each sees (:func:`disac.metrics.fisher.receiver_derivatives`)."""
+        return tuple(receiver_derivatives(self.sensing, self.localization))
+
+    @cached_property
     def prior(self) -> NDArray[np.float64]:
         """What is known of the same parameters before any echo, ``J``, [P, P]."""
         return location_prior(self.sensing, self.localization)
@@ -94,7 +100,8 @@ class DesignProblem:
     def information(self, covariances: Complex) -> NDArray[np.float64]:
         """``F(D_c[R]) + J`` for transmit covariances [L, D, D]: shape [P, P]."""
         seen = covariances * self.attenuation
-        return fisher_information(self.derivatives, seen, self.sensing.noise_power) + self.prior
+        pieces, noise = self.receiver_derivatives, self.sensing.noise_power
+        return information_by_receiver(pieces, len(self.prior), seen, noise) + self.prior
 
     @cached_property
     def power_rows(self) -> NDArray[np.intp]:
