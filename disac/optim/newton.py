@@ -300,13 +300,6 @@ class BlockState(BlockOperators):
         whole[np.ix_(re, im)] = mixed
         whole[np.ix_(im, re)] = mixed.T
 
-    def _rows_and_responses(self) -> tuple[Complex, Complex]:
-        """Rows R of each dense parameter and responses S of each column, shapes [c, D x rho, d] and [c, q x rho, d]."""
-        q, d, c, dense, x = self.columns, self.size, self.count, self.parameters, self.dense_rows.shape[1]
-        rows = self.dense_rows.reshape(c, x, dense, d).swapaxes(1, 2).reshape(c, dense * x, d)
-        response = self.response.reshape(c, x, q, d).swapaxes(1, 2).reshape(c, q * x, d)
-        return rows, response
-
     def _changes(self, a: Complex) -> tuple[Complex, Complex]:
         """``D_i = dPhi`` of each dense parameter and column, and ``sum_u B_u D_i A_u``: both [c, D q, d, d].
 
@@ -317,7 +310,8 @@ class BlockState(BlockOperators):
         x = self.dense_rows.shape[1]
         change = np.empty((c, dense, q, d, d), dtype=np.complex128)
         total = np.empty_like(change)
-        rows, response = self._rows_and_responses()
+        rows = self.dense_rows.reshape(c, x, dense, d).swapaxes(1, 2).reshape(c, dense * x, d)
+        response = self.response.reshape(c, x, q, d).swapaxes(1, 2).reshape(c, q * x, d)
         b = self.r.reshape(c, u * d, d)
         # A few entries at a time, whose matrices stay in the cache.
         few = max(1, CACHED // (dense * q * d * d))
@@ -372,16 +366,13 @@ class BlockState(BlockOperators):
             row[:, self.imaginary_index[number]] = first.imag - second.imag
         whole[:n_d] += row
         whole[:, :n_d] += row.T
-        # h^H B D_i A h = -(B h)^H (R^H S + S^H R) (A h)
+        # h^H B D_i A h
         h = self.flat_channels.conj()[:, np.newaxis]
-        by_row, by_response = (adjoint(rows)[:, np.newaxis] for rows in self._rows_and_responses())
-        h_b, h_a = h @ self.r, h @ a
-        hears, x = (c, u, rows * terms), self.dense_rows.shape[1]
-        b_rows, a_rows = ((part @ by_row).reshape(*hears, dense, x) for part in (h_b, h_a))
-        b_responses, a_responses = ((part @ by_response).reshape(*hears, q, x).swapaxes(-1, -2) for part in (h_b, h_a))
-        first, second = b_rows @ a_responses.conj(), a_rows.conj() @ b_responses
-        heard = -(first + second).real.reshape(c, u, rows, terms, n_d).sum(axis=3)
-        to_service[:, :n_d] += np.einsum("curi,ru->cir", heard, w)
+        a_h = (h @ a).conj().reshape(c, -1, d).swapaxes(-1, -2)
+        turned = (change.reshape(c, n_d * d, d) @ a_h).reshape(c, n_d, d, -1)
+        heard = np.einsum("czd,cidz->ciz", (h @ self.r).reshape(c, -1, d), turned).real
+        heard = heard.reshape(c, n_d, u, rows, terms).sum(axis=-1)
+        to_service[:, :n_d] += np.einsum("ciur,ru->cir", heard, w)
 
 
 class Point(Protocol):

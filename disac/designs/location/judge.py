@@ -122,5 +122,5 @@ class Judge:
         responses = np.concatenate(rows, axis=1)
         weight = 2.0 * problem.subcarriers / problem.sensing.noise_power
         gram = weight * (responses.conj().swapaxes(-1, -2) @ responses)
-        seen: Complex = gram * problem.attenuation
-        return seen
+        reward: Complex = gram * problem.attenuation
+        return reward
