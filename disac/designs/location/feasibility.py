@@ -35,6 +35,7 @@ from disac.optim.conic import solve
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
+Int = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class PowerNeed:
 
 
 def dual_slack(
-    problem: DesignProblem, structure: Structure, sinr: float, power_dual: Float, sinr_dual: Float, reward: Complex | Float,
+    problem: DesignProblem, structure: Structure, sinr: float, power_dual: Float, sinr_dual: Float, reward: Complex,
     node_dual: Complex | None = None,
 ) -> float:  # fmt: skip
     """Least eigenvalue of the designs' dual inequalities, in the unit of ``power_dual``; means over a part's subcarriers.
@@ -76,24 +77,46 @@ def dual_slack(
         mine = problem.node_antennas(node)
         own_price = power_dual[..., mine, np.newaxis] * np.eye(len(mine)) if node_dual is None else node_dual[:, node]
         priced[:, mine[:, np.newaxis], mine] = own_price
-    for part in structure.parts:
-        mine, here = part.antennas, list(part.subcarriers)
-        wanted = []
-        for user in range(problem.users):
-            weighted = [
-                np.sqrt(sinr_dual[user, s]) * structure.channel_vectors(problem, user, part, s) for s in part.subcarriers
-            ]  # fmt: skip
-            heard = np.concatenate(weighted)
-            wanted.append(heard.T @ heard.conj())
-        within, price = structure.loose and SENSING not in part.users, priced[here].sum(axis=0)[np.ix_(mine, mine)]
-        charged = len(here) * power_dual if power_dual.ndim == 1 else power_dual[here].sum(axis=0)
-        paid = np.diag(charged[mine]) - reward[here].sum(axis=0)[np.ix_(mine, mine)] - price
-        base = paid if structure.loose and not within else (price if within else paid) + sum(wanted)
-        for user in part.users:
-            own = 0.0 if user == SENSING else (1.0 + 1.0 / sinr) * wanted[user]
-            value = float(np.linalg.eigvalsh((base - own) / len(here))[0])
+    for mine, users, subcarriers in alike_parts(structure):
+        count, block = subcarriers.shape[1], np.ix_(np.arange(problem.subcarriers), mine, mine)
+        within = structure.loose and SENSING not in users
+        base = np.zeros((len(subcarriers), len(mine), len(mine)), dtype=np.complex128)
+        if not within:
+            charged = (power_dual if power_dual.ndim == 2 else np.tile(power_dual, (problem.subcarriers, 1)))[:, mine]
+            base += (charged[subcarriers].sum(axis=1))[:, np.newaxis] * np.eye(len(mine))
+            base -= reward[block][subcarriers].sum(axis=1)
+        if structure.loose:
+            base += (1.0 if within else -1.0) * priced[block][subcarriers].sum(axis=1)
+        if within or not structure.loose:
+            for user in range(problem.users):
+                base += _weighted_channels(problem, sinr_dual, user, mine, subcarriers)
+        for user in users:
+            own = base
+            if user != SENSING:
+                own = base - (1.0 + 1.0 / sinr) * _weighted_channels(problem, sinr_dual, user, mine, subcarriers)
+            value = float(np.linalg.eigvalsh(own)[:, 0].min()) / count
             least, least_within = (least, min(least_within, value)) if within else (min(least, value), least_within)
     return least + least_within
+
+
+def _weighted_channels(problem: DesignProblem, sinr_dual: Float, user: int, mine: Int, subcarriers: Int) -> Complex:
+    """``mu_u B_u`` on antennas [d], summed over the subcarriers [parts, s] of each part: shape [parts, d, d]."""
+    stacked = problem.channels[:, user].swapaxes(0, 1).reshape(problem.subcarriers, -1)
+    heard = np.sqrt(sinr_dual[user, subcarriers])[..., np.newaxis] * stacked[subcarriers][..., mine]
+    product: Complex = heard.swapaxes(-1, -2) @ heard.conj()
+    if problem.sinr_type == "coherent":
+        return product
+    node = mine // problem.antennas
+    return product * (node[:, np.newaxis] == node)
+
+
+def alike_parts(structure: Structure) -> list[tuple[Int, tuple[int, ...], Int]]:
+    """Parts with the same antennas and users and equally many subcarriers: antennas [d], users, subcarriers [parts, s]."""
+    sets: dict[tuple[tuple[int, ...], tuple[int, ...], int], list[tuple[int, ...]]] = {}
+    for part in structure.parts:
+        key = (tuple(part.antennas.tolist()), part.users, len(part.subcarriers))
+        sets.setdefault(key, []).append(part.subcarriers)
+    return [(np.array(antennas), users, np.array(found)) for (antennas, users, _), found in sets.items()]
 
 
 class PowerProgram:
@@ -202,7 +225,7 @@ def proven_need(
 ) -> PowerNeed:  # fmt: skip
     """Make a nearly feasible dual (lambda [D] or [L, D], mu [U, L]) exactly feasible and read off the bound it proves."""
     size = power_dual.shape[-1]
-    nothing = np.zeros((problem.subcarriers, size, size))
+    nothing = np.zeros((problem.subcarriers, size, size), dtype=np.complex128)
     level = level_power_dual(problem, power_dual)
     lift = max(0.0, -dual_slack(problem, structure, sinr, level, sinr_dual, nothing)) * (1.0 + 1e-9)
     raised = level + lift
@@ -213,11 +236,11 @@ def proven_need(
 def silent_users(problem: DesignProblem, structure: Structure) -> NDArray[np.bool_]:
     """Users that hear none of the antennas that may serve them, by subcarrier: no power gives them an SINR, shape [U, L]."""
     heard = np.zeros((problem.users, problem.subcarriers))
-    for part in structure.parts:
-        for user in (user for user in part.users if user != SENSING):
-            for subcarrier in part.subcarriers:
-                vectors = structure.channel_vectors(problem, user, part, subcarrier)
-                heard[user, subcarrier] += float((np.abs(vectors) ** 2).sum())
+    stacked = problem.channels.transpose(1, 2, 0, 3).reshape(problem.users, problem.subcarriers, -1)
+    loudness = np.abs(stacked) ** 2
+    for mine, users, subcarriers in alike_parts(structure):
+        for user in (user for user in users if user != SENSING):
+            heard[user, subcarriers.reshape(-1)] += loudness[user][subcarriers.reshape(-1)][:, mine].sum(axis=-1)
     return np.asarray(heard == 0.0)
 
 

@@ -117,10 +117,10 @@ class Judge:
         problem = self.problem
         rows = []
         for touched, seen in problem.receiver_derivatives:
-            response = np.tensordot(y[touched].T, seen, axes=1)
+            response: Complex = np.tensordot(y[touched].T, seen, axes=1)
             rows.append(response.swapaxes(0, 1).reshape(problem.subcarriers, -1, response.shape[-1]))
         responses = np.concatenate(rows, axis=1)
         weight = 2.0 * problem.subcarriers / problem.sensing.noise_power
-        gram = weight * (responses.conj().swapaxes(-1, -2) @ responses)
+        gram: Complex = weight * (responses.conj().swapaxes(-1, -2) @ responses)
         reward: Complex = gram * problem.attenuation
         return reward
