@@ -11,7 +11,8 @@ letter  what it counts
 c       entries of a block, one covariance each (a subcarrier, or a cluster, of a group of antennas)
 g       groups of entries that are on the same antennas
 u       streams
-d, i    antennas of an entry: rows and columns of its covariance
+d       coordinates of an entry's signal: rows and columns of its covariance
+e       those of them that receivers see
 r, s    service rows of a cell (users), and the rows of its ties below them
 t       terms of a service row, ``B = sum_t h_t h_t^H``
 x       receivers that see the block
@@ -66,11 +67,12 @@ class BlockOperators:
         self.service_weights, self.channels = self.weights, block.channels
         self.columns = program.selection.shape[1]
         cells, rows, terms, size = block.channels.shape
-        self.size, self.count = size, cells
+        self.size, self.count, self.seen = size, cells, block.seen
+        visible = len(block.seen)
         self.flat_channels = block.channels.reshape(cells, rows * terms, size)
         receivers, rho, dense = block.dense.shape[1:4]
-        self.dense_rows = block.dense.reshape(cells, receivers * rho, dense * size)
-        self.flat_right = block.right.reshape(cells, -1, size)
+        self.dense_rows = block.dense.reshape(cells, receivers * rho, dense * visible)
+        self.flat_right = block.right.reshape(cells, -1, visible)
         atoms, q = program.atoms, self.columns
         self.left_t, self.right_conj = np.swapaxes(block.left, -1, -2), block.right.conj()[:, np.newaxis]
         self.entry_atoms = block.atoms[block.group_of]
@@ -82,7 +84,7 @@ class BlockOperators:
         self.budget_shape, self.power_by_cell = program.budget.shape, program.power_by_cell
         self.phi: Any = np.zeros((cells, self.streams, size, size), dtype=np.complex128)
         self.r, self.root, self.inverse = self.phi, self.phi, self.phi
-        self.response = np.zeros((cells, receivers, rho, q, size), dtype=np.complex128)
+        self.response = np.zeros((cells, receivers, rho, q, visible), dtype=np.complex128)
 
     def measure_ties(self, vectors: Complex) -> None:
         """Add the ties to the rows, below those of the service, along vectors [c, ties, m^2, m] (:mod:`disac.optim.ties`)."""
@@ -94,7 +96,7 @@ class BlockOperators:
         self.weights = np.concatenate([self.service_weights, np.full((along.shape[1], self.streams), self.data.tied)])
 
     def respond(self, fisher: Float) -> Complex:
-        """``H(Y_c)`` for each column, shape [c, x, rho, q, d]."""
+        """``H(Y_c)`` for each column, shape [c, x, rho, q, e]."""
         block, dense = self.data, self.parameters
         cells, receivers, rho = block.dense.shape[:3]
         if not receivers:
@@ -102,13 +104,15 @@ class BlockOperators:
         z = fisher[dense : dense + self.total_atoms] + 1j * fisher[dense + self.total_atoms :]
         sums = np.swapaxes(z[self.entry_atoms], -1, -2) @ self.right_conj
         atoms = self.left_t @ sums.reshape(*sums.shape[:3], -1)
-        answer: Complex = atoms.reshape(cells, receivers, rho, self.columns, self.size)
+        answer: Complex = atoms.reshape(cells, receivers, rho, self.columns, len(self.seen))
         return answer + fisher[:dense].T @ block.dense if dense else answer
 
     def gram(self, a: Complex, b: Complex) -> Complex:
         """``sum H_a^H H_b`` over receivers, columns and rows: shape [c, d, d]."""
-        left, right = a.reshape(self.count, -1, self.size), b.reshape(self.count, -1, self.size)
-        return adjoint(left) @ right
+        left, right = (part.reshape(self.count, -1, len(self.seen)) for part in (a, b))
+        whole = np.zeros((self.count, self.size, self.size), dtype=np.complex128)
+        whole[:, self.seen[:, np.newaxis], self.seen] = adjoint(left) @ right
+        return whole
 
     def affine(self, power: Float, service: Float, ties: Complex) -> Complex:
         """The part of Phi that is linear in (lambda, mu, C): shape [c, u, d, d]."""
@@ -224,13 +228,16 @@ class BlockState(BlockOperators):
             return whole, mixed, local
 
         # atoms: D(z) = conj(z) s g^H + z g s^H with g = -H(Y)^H left
-        g = -(block.left @ self.response.conj().reshape(c, receivers, -1, q * d))
-        g_flat = g.reshape(c, -1, d)
+        seen = self.seen
+        g = -(block.left @ self.response.conj().reshape(c, receivers, -1, q * len(seen)))
+        g_flat = g.reshape(c, -1, len(seen))
         s, s_t = self.flat_right, np.swapaxes(self.flat_right, -1, -2)[:, np.newaxis]
         g_t = np.swapaxes(g_flat, -1, -2)[:, np.newaxis]
-        g_a, g_b = g_flat.conj()[:, np.newaxis] @ a, g_flat.conj()[:, np.newaxis] @ b
-        s_a, s_b = s.conj()[:, np.newaxis] @ a, s.conj()[:, np.newaxis] @ b
-        grams = (g_a @ s_t, g_b @ s_t, s_a @ s_t, s_b @ s_t, g_a @ g_t, g_b @ g_t)
+        a_rows, b_rows = a[:, :, seen], b[:, :, seen]
+        g_a, g_b = g_flat.conj()[:, np.newaxis] @ a_rows, g_flat.conj()[:, np.newaxis] @ b_rows
+        s_a, s_b = s.conj()[:, np.newaxis] @ a_rows, s.conj()[:, np.newaxis] @ b_rows
+        factors = ((g_a, s_t), (g_b, s_t), (s_a, s_t), (s_b, s_t), (g_a, g_t), (g_b, g_t))
+        grams = [left[..., seen] @ right for left, right in factors]
         for number, part in enumerate(block.groups):
             self._pairs(number, [gram[part] for gram in grams], whole)
 
@@ -300,45 +307,51 @@ class BlockState(BlockOperators):
         whole[np.ix_(re, im)] = mixed
         whole[np.ix_(im, re)] = mixed.T
 
-    def _changes(self, a: Complex) -> tuple[Complex, Complex]:
-        """``D_i = dPhi`` of each dense parameter and column, and ``sum_u B_u D_i A_u``: both [c, D q, d, d].
+    def _changes(self, a: Complex) -> tuple[Complex, Complex, Float]:
+        """``D_i = dPhi`` of each dense parameter and column, and ``sum_u B_u D_i A_u`` of what is seen and on the diagonal.
 
-        ``D = -(R^H S + S^H R)`` with the rows R of a parameter and the responses S has at most twice as many dimensions as
-        there are rows, so that its products with A and B go by them.
+        ``D = -(R^H S + S^H R)`` with the rows R of a parameter and the responses S is zero beyond what receivers see.
+
+        Returns
+        -------
+        change, total
+            Shapes [c, D q, e, e].
+        on_diagonal
+            Shape [c, d, D q].
         """
-        q, d, c, u, dense = self.columns, self.size, self.count, self.streams, self.parameters
-        x = self.dense_rows.shape[1]
-        change = np.empty((c, dense, q, d, d), dtype=np.complex128)
-        total = np.empty_like(change)
-        rows = self.dense_rows.reshape(c, x, dense, d).swapaxes(1, 2).reshape(c, dense * x, d)
-        response = self.response.reshape(c, x, q, d).swapaxes(1, 2).reshape(c, q * x, d)
-        b = self.r.reshape(c, u * d, d)
+        q, d, c, u, dense, e = self.columns, self.size, self.count, self.streams, self.parameters, len(self.seen)
+        x, n_d = self.dense_rows.shape[1], self.parameters * self.columns
+        change = np.empty((c, n_d, e, e), dtype=np.complex128)
+        total, on_diagonal = np.empty_like(change), np.empty((c, d, n_d))
+        rows = adjoint(self.dense_rows.reshape(c, x, dense * e)).reshape(c, dense, e, x)
+        response = self.response.reshape(c, x, q * e)
         # A few entries at a time, whose matrices stay in the cache.
-        few = max(1, CACHED // (dense * q * d * d))
+        few = max(1, CACHED // (n_d * e * d * u))
         for start in range(0, c, few):
             part = slice(start, start + few)
-            r, s, n = rows[part], response[part], len(rows[part])
-            product = adjoint(r.reshape(n, dense, 1, x, d)) @ s.reshape(n, 1, q, x, d)
+            n = len(response[part])
+            product = (rows[part].reshape(n, dense * e, x) @ response[part]).reshape(n, dense, e, q, e).swapaxes(2, 3)
+            product = product.reshape(n, n_d, e, e)
             change[part] = -(product + adjoint(product))
-            b_r = (b[part] @ adjoint(r)).reshape(n, u, d, dense, x).transpose(0, 3, 2, 1, 4).reshape(n, 1, dense * d, -1)
-            b_s = (b[part] @ adjoint(s)).reshape(n, u, d, q, x).transpose(0, 3, 2, 1, 4).reshape(n, q, 1, d, -1)
-            r_a = (r[:, np.newaxis] @ a[part]).reshape(n, u, dense, x, d).swapaxes(1, 2).reshape(n, 1, dense, -1, d)
-            s_a = (s[:, np.newaxis] @ a[part]).reshape(n, u, q, x, d).swapaxes(1, 2).reshape(n, q, -1, d)
-            first = (b_r @ s_a).reshape(n, q, dense, d, d)
-            total[part] = -np.swapaxes(first + b_s @ r_a, 1, 2)
-        return change.reshape(c, dense * q, d, d), total.reshape(c, dense * q, d, d)
+            a_rows = a[part][:, :, self.seen].swapaxes(1, 2).reshape(n, e, u * d)
+            image = (change[part].reshape(n, n_d * e, e) @ a_rows).reshape(n, n_d, e, u, d)
+            b_columns = self.r[part][..., self.seen]
+            on_diagonal[part] = np.einsum("nudp,nipud->ndi", b_columns, image).real
+            b_seen = b_columns[:, :, self.seen].swapaxes(1, 2).reshape(n, e, u * e)
+            by_stream = image[..., self.seen].transpose(0, 3, 2, 1, 4).reshape(n, u * e, n_d * e)
+            total[part] = (b_seen @ by_stream).reshape(n, e, n_d, e).swapaxes(1, 2)
+        return change, total, on_diagonal
 
     def _dense_rows(
         self, a: Complex, g: Complex, whole: Float, to_service: Float, to_power: Float, n_y: int
     ) -> None:  # fmt: skip
         """Dense parameters with themselves, the atoms, lambda and the service rows."""
         block, q, d, c, dense = self.data, self.columns, self.size, self.count, self.parameters
-        w, rows, terms = self.weights, *self.channels.shape[1:3]
+        w, rows, terms, e = self.weights, *self.channels.shape[1:3], len(self.seen)
         n_d = dense * q
         u = self.streams
-        change, total = self._changes(a)
+        change, total, on_diagonal = self._changes(a)
         whole[:n_d, :n_d] += (_real_view(total) @ np.swapaxes(_real_view(change), -1, -2)).sum(axis=0)
-        on_diagonal = np.einsum("cidd->cdi", total).real
         if self.power_by_cell:
             to_power[:, :n_d] += np.swapaxes(self.spend_by_entry(on_diagonal), 1, 2)
         else:
@@ -347,13 +360,13 @@ class BlockState(BlockOperators):
             whole[:n_d, n_y:] += by_power.T
         # g^H N s and s^H N g
         (_, receivers, families, members) = block.atoms.shape
-        n_s = (total.reshape(c, n_d * d, d) @ np.swapaxes(self.flat_right, -1, -2)).reshape(c, n_d, d, families, members)
+        n_s = (total.reshape(c, n_d * e, e) @ np.swapaxes(self.flat_right, -1, -2)).reshape(c, n_d, e, families, members)
         n_s = n_s.transpose(3, 0, 2, 1, 4)
-        s_n = (self.flat_right.conj()[:, np.newaxis] @ total).reshape(c, n_d, families, members, d).transpose(2, 0, 4, 1, 3)
-        g_rows = g.reshape(c, receivers, families, q, d).transpose(2, 1, 3, 0, 4)
+        s_n = (self.flat_right.conj()[:, np.newaxis] @ total).reshape(c, n_d, families, members, e).transpose(2, 0, 4, 1, 3)
+        g_rows = g.reshape(c, receivers, families, q, e).transpose(2, 1, 3, 0, 4)
         row = np.zeros((n_d, whole.shape[1]))
         for number, part in enumerate(block.groups):
-            entries = (part.stop - part.start) * d
+            entries = (part.stop - part.start) * e
             mine = g_rows[:, :, :, part].reshape(families, -1, entries)
             first, second = (
                 (left @ right[:, part].reshape(families, entries, -1))
@@ -368,9 +381,9 @@ class BlockState(BlockOperators):
         whole[:, :n_d] += row.T
         # h^H B D_i A h
         h = self.flat_channels.conj()[:, np.newaxis]
-        a_h = (h @ a).conj().reshape(c, -1, d).swapaxes(-1, -2)
-        turned = (change.reshape(c, n_d * d, d) @ a_h).reshape(c, n_d, d, -1)
-        heard = np.einsum("czd,cidz->ciz", (h @ self.r).reshape(c, -1, d), turned).real
+        a_h, b_h = ((h @ part).reshape(c, -1, d)[..., self.seen] for part in (a, self.r))
+        turned = (change.reshape(c, n_d * e, e) @ adjoint(a_h)).reshape(c, n_d, e, -1)
+        heard = np.einsum("cze,ciez->ciz", b_h, turned).real
         heard = heard.reshape(c, n_d, u, rows, terms).sum(axis=-1)
         to_service[:, :n_d] += np.einsum("ciur,ru->cir", heard, w)
 

@@ -34,13 +34,15 @@ class Block:
     channels
         ``h`` of the service rows, shape [c, r, t, d]: ``B = sum_t h_t h_t^H``.
     dense
-        Derivative rows of the dense parameters at each receiver, shape [c, x, rho, D, d]; x is 0 where none sees the block.
+        Derivative rows of the dense parameters at each receiver, shape [c, x, rho, D, e]; x is 0 where none sees the block.
     left, right
-        Rank-one derivatives ``left right^H`` of the atoms: shapes [c, x, k, rho] and [c, k, m, d].
+        Rank-one derivatives ``left right^H`` of the atoms: shapes [c, x, k, rho] and [c, k, m, e].
     atoms
         Number of the atom (receiver x, family k, member m), shape [g, x, k, m].
     ties
         ``T^*`` of each of a cell's ties, shape [c, ties, m, d]; no ties where there are none.
+    seen
+        Numbers of the coordinates that receivers see, shape [e]: columns of ``dense`` and ``right``.
     tied
         Sign with which the block stands in them; the streams of blocks of positive sign are what is held.
     """
@@ -55,6 +57,7 @@ class Block:
     right: Complex
     atoms: Int
     ties: Complex
+    seen: Int
     tied: float = 1.0
 
     @cached_property
@@ -98,6 +101,7 @@ def _alike(one: Block, other: Block) -> bool:
         and len(one.power) == len(one.starts)
         and len(other.power) == len(other.starts)
         and np.array_equal(one.users, other.users)
+        and np.array_equal(one.seen, other.seen)
         and all(getattr(one, name).shape[1:] == getattr(other, name).shape[1:] for name in arrays)
         and not np.intersect1d(one.atoms, other.atoms).size
     )
@@ -178,6 +182,7 @@ def block_information(block: Block, covariance: Complex, atoms: int) -> Float:
     share = np.zeros((dense + 2 * atoms, dense + 2 * atoms))
     if not receivers:
         return share
+    covariance = covariance[:, block.seen[:, np.newaxis], block.seen]
     rows = block.dense.reshape(cells, receivers * rho * dense, size)
     weighted = (rows @ covariance).reshape(cells, receivers * rho, dense, size)
     by_row = np.swapaxes(block.dense.reshape(cells, receivers * rho, dense, size), 2, 3).reshape(-1, dense)

@@ -10,7 +10,7 @@ from cases import load, sensing_model
 
 from disac.designs.location.design import METHODS, Designer
 from disac.designs.location.problem import DesignProblem, Spectrum
-from disac.designs.location.span import of_nodes, spanning_basis
+from disac.designs.location.span import of_nodes, with_heard
 from disac.designs.location.structured import FastSolver, _on_antennas
 from disac.metrics.fisher import fisher_information
 from disac.optim.program import block_information
@@ -32,15 +32,29 @@ def problem(limit: str = "per-node", spectrum: Spectrum = "free", antennas: int 
 
 def test_a_basis_spans_what_is_given_and_no_more() -> None:
     r = np.random.default_rng(0)
-    vectors = r.standard_normal((5, 3, 6)) + 1j * r.standard_normal((5, 3, 6))
-    # A vector twice, and one of any length, add no direction.
-    vectors = np.concatenate([vectors, 1e-6 * vectors[:, :1], np.zeros((5, 1, 6))], axis=1)
-    basis = spanning_basis(vectors)
-    assert basis.shape == (5, 6, 3)
-    assert np.abs(basis.conj().swapaxes(-1, -2) @ basis - np.eye(3)).max() < 1e-14
-    columns = vectors.swapaxes(-1, -2)
+    echoed = np.linalg.qr(r.standard_normal((2, 6, 2)) + 1j * r.standard_normal((2, 6, 2)))[0]
+    heard = r.standard_normal((5, 2, 2, 6)) + 1j * r.standard_normal((5, 2, 2, 6))
+    # A channel twice, silence, and channels that are within the first columns, or nearly, add at most one direction.
+    within = (echoed @ r.standard_normal((2, 2, 1))).swapaxes(-1, -2)
+    nearly = within + 1e-9 * heard[..., :1, :]
+    heard = np.concatenate([heard, 1e-6 * heard[..., :1, :], 0.0 * heard[..., :1, :], 0.0 * nearly + within, nearly], axis=2)
+    basis = with_heard(echoed, heard)
+    assert basis.shape == (5, 2, 6, 4)
+    assert np.array_equal(basis[..., :2], np.broadcast_to(echoed, (5, 2, 6, 2)))
+    assert np.abs(basis.conj().swapaxes(-1, -2) @ basis - np.eye(4)).max() < 1e-14
+    columns = heard.swapaxes(-1, -2)
     assert np.abs(basis @ (basis.conj().swapaxes(-1, -2) @ columns) - columns).max() < 1e-13
-    assert np.array_equal(spanning_basis(r.standard_normal((2, 6, 6)).astype(complex))[1], np.eye(6))
+
+
+def test_the_only_direction_beyond_may_be_a_faint_one() -> None:
+    r = np.random.default_rng(3)
+    echoed = np.linalg.qr(r.standard_normal((1, 5, 2)) + 0j)[0]
+    faint = (echoed @ np.ones((2, 1))).swapaxes(-1, -2) + 1e-10 * r.standard_normal((4, 1, 1, 5))
+    basis = with_heard(echoed, faint)
+    assert basis.shape == (4, 1, 5, 3)
+    assert np.abs(basis.conj().swapaxes(-1, -2) @ basis - np.eye(3)).max() < 1e-14
+    columns = faint.swapaxes(-1, -2)
+    assert np.abs(basis @ (basis.conj().swapaxes(-1, -2) @ columns) - columns).max() < 1e-14
 
 
 def test_bases_of_nodes_stand_on_the_diagonal() -> None:
@@ -85,8 +99,8 @@ def test_the_optimum_is_that_over_all_antennas(
     """The same program in coordinates of all antennas has the same value, and the certificate is of all antennas."""
     given = problem(limit, spectrum, antennas=5, users=2)
     less = Designer(given, method).design(SINR).certificate
-    monkeypatch.setattr("disac.designs.location.structured.spanning_basis", lambda v: np.broadcast_to(
-        np.eye(v.shape[-1], dtype=complex), (*v.shape[:-2], v.shape[-1], v.shape[-1])))  # fmt: skip
+    everything = np.tile(np.eye(given.antennas, dtype=complex), (given.nodes, 1, 1))
+    monkeypatch.setattr("disac.designs.location.structured.echo_basis", lambda model: everything)
     every = Designer(given, method).design(SINR).certificate
     assert less.status == every.status == "ok"
     assert less.relative_gap < 1e-7

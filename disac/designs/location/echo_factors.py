@@ -20,29 +20,44 @@ Float = NDArray[np.float64]
 class EchoFactors:
     """Derivatives of the echoes in coordinates of each receiver's signal space.
 
-    ``dense`` [D, N_r, L, S rho, N_t M_t]: location, unknown angles or delays, clocks; ``receive`` [N_r, K, rho]: steering
-    vectors of the targets; ``transmit`` [N_t, K, M_t] and its derivative by the angle, ``transmit_derivative``;
-    ``receive_delay`` [N_r, K, L] and ``transmit_delay`` [N_t, K, L]: one-way responses d_l(tau); ``slots`` [S, L, N_t]: what
-    each of the receiver's slots sees of the transmitters. Where the links' phases are known exactly, amplitudes are no atoms:
-    what is left of them comes last among the dense ones.
+    ``dense`` [D, N_r, L, S rho, N_t e]: location, unknown angles or delays, clocks; ``receive`` [N_r, K, rho]: steering
+    vectors of the targets; ``transmit`` [N_t, K, e]: the same in the transmitters' coordinates; ``receive_delay`` [N_r, K, L]
+    and ``transmit_delay`` [N_t, K, L]: one-way responses d_l(tau); ``slots`` [S, L, N_t]: what each of the receiver's slots
+    sees of the transmitters. Where the links' phases are known exactly, amplitudes are no atoms: what is left of them comes
+    last among the dense ones.
     """
 
     dense: Complex
     receive: Complex
     transmit: Complex
-    transmit_derivative: Complex
     receive_delay: Complex
     transmit_delay: Complex
     slots: Float
 
 
-def echo_factors(model: SensingModel, jacobian: Float) -> EchoFactors:
+def echo_basis(model: SensingModel) -> Complex:
+    """Orthonormal basis of what is seen of each node's signal: of ``a_t(theta)^*`` of all targets and their derivatives.
+
+    Returns
+    -------
+    complex128, shape [N_t, M_t, e]
+        With e = 2K, or M_t where that is less.
+    """
+    angle = angles_rad(model.nodes_m, model.targets_m, model.orientation)[list(model.transmit_nodes)]
+    steered: list[Complex] = [f(angle, model.transmit_antennas) for f in (steering_vector, steering_derivative)]
+    columns = np.concatenate(steered, axis=1).conj().swapaxes(-1, -2)
+    return np.asarray(np.linalg.qr(columns)[0], dtype=np.complex128)
+
+
+def echo_factors(model: SensingModel, jacobian: Float, basis: Complex) -> EchoFactors:
     """Derivatives of (5) of 002 with respect to the rows of ``jacobian`` (in theta and tau), and their rank-one factors.
 
     Parameters
     ----------
     jacobian
         Shape [D, 2 K N]: theta node-major, then tau node-major. With a synchronisation, clocks follow.
+    basis
+        Coordinates of each node's signal, shape [N_t, M_t, e], within which is all that is seen of it (:func:`echo_basis`).
     """
     nodes, targets, subcarriers = len(model.nodes_m), len(model.targets_m), model.subcarriers
     receivers, transmitters = list(model.receive_nodes), list(model.transmit_nodes)
@@ -51,6 +66,7 @@ def echo_factors(model: SensingModel, jacobian: Float) -> EchoFactors:
     one_way = delay_vector(delay, subcarriers, model.bandwidth_hz)
     receive, d_receive = (f(angle[receivers], model.receive_antennas) for f in (steering_vector, steering_derivative))
     transmit, d_transmit = (f(angle[transmitters], model.transmit_antennas) for f in (steering_vector, steering_derivative))
+    transmit, d_transmit = transmit @ basis, d_transmit @ basis
     # Coordinates in an orthonormal basis of what the receiver can see of the targets: the triangular factor.
     seen = np.linalg.qr(np.concatenate([receive, d_receive], axis=1).swapaxes(-1, -2), mode="r")
     receive, d_receive = (part.swapaxes(-1, -2) for part in np.split(seen, 2, axis=-1))
@@ -60,8 +76,8 @@ def echo_factors(model: SensingModel, jacobian: Float) -> EchoFactors:
     rate = np.multiply.outer(shift, model.delay_rate)
     known = model.synchronisation
     if known is not None and known.clock_std_s > 0:
-        basis = clock_basis(nodes)
-        offset = (basis[receivers, np.newaxis] - basis[transmitters]).transpose(2, 0, 1)
+        clock = clock_basis(nodes)
+        offset = (clock[receivers, np.newaxis] - clock[transmitters]).transpose(2, 0, 1)
         baseband = -2j * np.pi * baseband_hz(subcarriers, model.bandwidth_hz)
         clocks = np.multiply.outer(offset, baseband)[:, :, :, np.newaxis].repeat(targets, axis=3)
         rate = np.concatenate([rate, clocks])
@@ -86,4 +102,4 @@ def echo_factors(model: SensingModel, jacobian: Float) -> EchoFactors:
     if known is not None:
         coherence = known.coherence(subcarriers, model.bandwidth_hz)
         dense, slots = spread(dense, coherence, len(transmitters)), slot_weights(coherence, len(transmitters))
-    return EchoFactors(dense, receive, transmit, d_transmit, one_way[receivers], one_way[transmitters], slots)
+    return EchoFactors(dense, receive, transmit, one_way[receivers], one_way[transmitters], slots)

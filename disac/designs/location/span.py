@@ -14,32 +14,34 @@ from numpy.typing import NDArray
 Complex = NDArray[np.complex128]
 
 _NOTHING = 1e-13
-"""Singular value, relative to the largest, of a direction that is rounding."""
+"""Length of what is left of unit vectors where it is rounding."""
 
 
-def spanning_basis(vectors: Complex) -> Complex:
-    """Orthonormal bases of what sets of vectors span, all of the size that the largest needs.
+def with_heard(echoed: Complex, heard: Complex) -> Complex:
+    """Orthonormal bases that begin with those of what receivers see and go on with what users hear beyond it.
 
     Parameters
     ----------
-    vectors
-        Of any length, shape [..., v, M].
+    echoed
+        Orthonormal columns, shape [N, M, e].
+    heard
+        Channels of any length, shape [c, N, v, M].
 
     Returns
     -------
-    complex128, shape [..., M, r]
-        The unit vectors where the whole space is spanned, or needed by some set.
+    complex128, shape [c, N, M, r]
+        All have the number of columns r that the largest needs.
     """
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit = vectors / np.where(length > 0.0, length, 1.0)
-    _, size, rows = np.linalg.svd(unit, full_matrices=False)
-    rank = int((size > _NOTHING * size[..., :1]).sum(axis=-1).max())
-    antennas = vectors.shape[-1]
-    if rank == antennas:
-        return np.broadcast_to(np.eye(antennas, dtype=np.complex128), (*vectors.shape[:-2], antennas, antennas))
+    length = np.linalg.norm(heard, axis=-1, keepdims=True)
+    unit = heard / np.where(length > 0.0, length, 1.0)
+    beyond = unit - (unit @ echoed.conj()) @ echoed.swapaxes(-1, -2)
     # Vectors are rows: x^T = u S V^H, so x is in the span of the columns of (V^H)^T.
-    basis: Complex = rows[..., :rank, :].swapaxes(-1, -2)
-    return basis
+    _, size, rows = np.linalg.svd(beyond, full_matrices=False)
+    more = rows[..., : int((size > _NOTHING).sum(axis=-1).max()), :].swapaxes(-1, -2)
+    first = np.broadcast_to(echoed, (len(heard), *echoed.shape))
+    # A channel that is nearly within the first leaves a direction that is not quite orthogonal to them.
+    basis = np.linalg.qr(np.concatenate([first, more], axis=-1))[0]
+    return np.concatenate([first, basis[..., echoed.shape[-1] :]], axis=-1)
 
 
 def of_nodes(bases: Complex) -> Complex:

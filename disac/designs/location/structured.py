@@ -17,10 +17,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.location.echo_factors import EchoFactors, echo_factors
+from disac.designs.location.echo_factors import EchoFactors, echo_basis, echo_factors
 from disac.designs.location.problem import SENSING, DesignProblem, Structure
 from disac.designs.location.reference import Solution
-from disac.designs.location.span import of_nodes, spanning_basis
+from disac.designs.location.span import of_nodes, with_heard
 from disac.designs.location.unconstrained import Heard, heard_basis, node_streams
 from disac.metrics.fisher import location_jacobian
 from disac.optim.interior_point import Result, solve
@@ -41,10 +41,14 @@ class DesignProgram:
         self._problem, self._structure = problem, structure
         model, jacobian = problem.sensing, location_jacobian(problem.sensing, problem.localization)
         per_kind = len(model.nodes_m) * problem.targets
-        seen = echo_factors(model, jacobian[: len(jacobian) - 2 * model.links, : 2 * per_kind])
+        # Antennas with limits of their own are coordinates themselves, and all are seen.
+        joined = problem.power_limit.joins_antennas
+        each = np.broadcast_to(np.eye(problem.antennas, dtype=np.complex128), (problem.nodes,) + 2 * (problem.antennas,))
+        self._echoed: Complex = echo_basis(model) if joined else each
+        seen = echo_factors(model, jacobian[: len(jacobian) - 2 * model.links, : 2 * per_kind], self._echoed)
         known = model.synchronisation
         self._dense, self._has_atoms = len(seen.dense), known is None or known.link_phase_std_rad > 0
-        self._span = self._spans(seen)
+        self._span = self._spans()
         self._bases: list[Complex] = []
         self._decorrelate(self._blocks(seen))
 
@@ -89,16 +93,13 @@ class DesignProgram:
             found.append(tuple(first.values()))
         return found
 
-    def _spans(self, seen: EchoFactors) -> Complex:
-        """Coordinates of each node's signal in each cell, [cells, N, M_t, r]: its antennas, where each has a limit."""
-        problem = self._problem
-        if not problem.power_limit.joins_antennas:
-            every = np.eye(problem.antennas, dtype=np.complex128)
-            return np.broadcast_to(every, (len(self._groups), problem.nodes, *every.shape))
+    def _spans(self) -> Complex:
+        """Coordinates of each node's signal in each cell, [cells, N, M_t, r]: first those that receivers see."""
+        problem, cells = self._problem, len(self._groups)
+        if self._echoed.shape[-1] == problem.antennas:
+            return np.broadcast_to(self._echoed, (cells, *self._echoed.shape))
         heard = problem.channels[:, :, self._row_subcarriers].transpose(2, 0, 1, 3, 4)
-        heard = heard.reshape(len(self._groups), problem.nodes, -1, problem.antennas)
-        echoed = np.concatenate([seen.transmit, seen.transmit_derivative], axis=1).conj()
-        return spanning_basis(np.concatenate([heard, np.broadcast_to(echoed, (len(heard), *echoed.shape))], axis=2))
+        return with_heard(self._echoed, heard.reshape(cells, problem.nodes, -1, problem.antennas))
 
     def _blocks(self, seen: EchoFactors) -> list[Block]:
         problem = self._problem
@@ -119,26 +120,29 @@ class DesignProgram:
                 scale = weight / np.sqrt(share.shape[1])
             # Cells that are judged by one share of subcarriers see the same.
             shares, of_cell = np.unique(share, axis=0, return_inverse=True)
-            # [D, N_r, c, share, rho, d] -> [c, N_r, (share rho), D, d]
-            dense = scale * seen.dense[:, :, shares][..., mine].transpose(2, 1, 3, 4, 0, 5)
+            size = self._echoed.shape[-1]
+            here = (nodes[:, np.newaxis] * size + np.arange(size)).reshape(-1)
+            # [D, N_r, c, share, rho, e] -> [c, N_r, (share rho), D, e]
+            dense = scale * seen.dense[:, :, shares][..., here].transpose(2, 1, 3, 4, 0, 5)
             dense = dense.reshape(*dense.shape[:2], -1, *dense.shape[4:])
             left, right, atoms = self._atoms(seen, nodes, shares)
             dense, left = _fewer_rows(dense, scale * left)
             dense, left, right = (part[of_cell.reshape(-1)] for part in (dense, left, right))
-            on = np.zeros((len(cells), *right.shape[1:3], problem.nodes, problem.antennas), dtype=np.complex128)
+            on = np.zeros((len(cells), *right.shape[1:3], problem.nodes, size), dtype=np.complex128)
             members = nodes[np.newaxis].repeat(right.shape[1], axis=0) if right.shape[2] == len(nodes) else None
             for family, member in np.ndindex(right.shape[1:3]):
                 node = nodes[family // problem.targets] if members is None else members[family, member]
                 on[:, family, member, node] = right[:, family, member]
-            right = on.reshape(*on.shape[:3], -1)[..., mine]
+            right = on.reshape(*on.shape[:3], -1)[..., here]
             basis = of_nodes(self._span[cells][:, nodes])
             self._bases.append(basis)
-            dense = dense @ basis[:, np.newaxis, np.newaxis]
-            heard, right = (part @ basis.conj()[:, np.newaxis] for part in (self._channels(mine, nodes, cells), right))
+            heard = self._channels(mine, nodes, cells) @ basis.conj()[:, np.newaxis]
+            first = np.arange(len(nodes))[:, np.newaxis] * self._span.shape[-1]
+            visible = (first + np.arange(size)).reshape(-1)
             costs = len(groups[0]) * self._costs(nodes)
             one = (np.zeros(1, dtype=np.int64), users, costs, heard, np.ascontiguousarray(dense), left, right)
             ties = np.zeros((len(cells), 0, 0, basis.shape[-1]), dtype=np.complex128)
-            block = Block(cells, *one, atoms[np.newaxis], ties)
+            block = Block(cells, *one, atoms[np.newaxis], ties, visible)
             if self._structure.loose:
                 # Users hear of the whole what they hear of the streams within.
                 ties = self._heard.whole_ties(cells) @ basis.conj()[:, np.newaxis]
@@ -167,7 +171,7 @@ class DesignProgram:
         right = np.zeros((count, families, 1, size), dtype=np.complex128)
         atoms, ties = np.zeros((1, 0, families, 1), dtype=np.int64), self._heard.held_ties(node, count)
         one, free = np.zeros(1, dtype=np.int64), np.zeros((1, len(problem.row_antennas), size))
-        return Block(cells, one, users, free, channels, dense, left, right, atoms, ties)
+        return Block(cells, one, users, free, channels, dense, left, right, atoms, ties, np.arange(size))
 
     @cached_property
     def _budget(self) -> Float:
@@ -191,7 +195,7 @@ class DesignProgram:
             # The arrays must not be empty: one family of amplitudes stands here, and no signal reaches it.
             rho = share.shape[1] * len(seen.slots) * seen.receive.shape[-1]
             left = np.zeros((len(share), len(receivers), 1, rho), dtype=np.complex128)
-            right = np.zeros((len(share), 1, 1, problem.antennas), dtype=np.complex128)
+            right = np.zeros((len(share), 1, 1, seen.transmit.shape[-1]), dtype=np.complex128)
             return left, right, np.zeros((len(receivers), 1, 1), dtype=np.int64)
         if share.shape[1] == 1 and len(seen.slots) == 1:
             # d_l(tau_n + tau_m) = d_l(tau_n) d_l(tau_m): one family per target, its transmitters as members.
@@ -207,7 +211,7 @@ class DesignProgram:
         )
         left = response[:, :, :, share].transpose(3, 0, 1, 2, 4, 5, 6)
         left = left.reshape(len(share), len(receivers), len(nodes) * targets, -1)
-        right = seen.transmit[nodes].reshape(1, -1, 1, problem.antennas).conj().repeat(len(share), axis=0)
+        right = seen.transmit[nodes].reshape(1, -1, 1, seen.transmit.shape[-1]).conj().repeat(len(share), axis=0)
         number = (receivers * problem.nodes + nodes[np.newaxis, :, np.newaxis]) * targets + np.arange(targets)
         return left, right, number.reshape(len(receivers), -1, 1)
 
@@ -432,12 +436,13 @@ def _fewer_rows(dense: Complex, left: Complex) -> tuple[Complex, Complex]:
 def _along(block: Block, direction: Complex, user: int) -> Block:
     """The scalar problem along one direction [c, d] in each cell of a block: ``R = beta v v^H``."""
     v = direction[:, np.newaxis, np.newaxis]
+    visible = v[..., block.seen]
     cost = block.power[block.power_of] @ (np.abs(direction) ** 2)[..., np.newaxis]
     return replace(
         block, users=np.array([user]), power=cost,
         channels=(block.channels * v.conj()).sum(axis=-1, keepdims=True),
-        dense=(block.dense * v[:, np.newaxis]).sum(axis=-1, keepdims=True),
-        right=(block.right * v.conj()).sum(axis=-1, keepdims=True),
+        dense=(block.dense * visible[:, np.newaxis]).sum(axis=-1, keepdims=True),
+        right=(block.right * visible.conj()).sum(axis=-1, keepdims=True), seen=np.zeros(1, dtype=np.int64),
     )  # fmt: skip
 
 
