@@ -307,8 +307,8 @@ class BlockState(BlockOperators):
         whole[np.ix_(re, im)] = mixed
         whole[np.ix_(im, re)] = mixed.T
 
-    def _changes(self, a: Complex) -> tuple[Complex, Complex, Float]:
-        """``D_i = dPhi`` of each dense parameter and column, and ``sum_u B_u D_i A_u`` of what is seen and on the diagonal.
+    def _changes(self, a: Complex) -> tuple[Complex, Complex, Float, Float]:
+        """``D_i = dPhi`` of each dense parameter and column, and ``sum_u B_u D_i A_u`` of what is seen.
 
         ``D = -(R^H S + S^H R)`` with the rows R of a parameter and the responses S is zero beyond what receivers see.
 
@@ -317,40 +317,49 @@ class BlockState(BlockOperators):
         change, total
             Shapes [c, D q, e, e].
         on_diagonal
-            Shape [c, d, D q].
+            Diagonal of the whole ``sum_u B_u D_i A_u``, shape [c, d, D q].
+        heard
+            ``Re h^H B_u D_i A_u h`` of each stream and term of a row, shape [c, u r t, D q].
         """
         q, d, c, u, dense, e = self.columns, self.size, self.count, self.streams, self.parameters, len(self.seen)
         x, n_d = self.dense_rows.shape[1], self.parameters * self.columns
         change = np.empty((c, n_d, e, e), dtype=np.complex128)
-        total, on_diagonal = np.empty_like(change), np.empty((c, d, n_d))
-        rows = adjoint(self.dense_rows.reshape(c, x, dense * e)).reshape(c, dense, e, x)
+        total = np.empty_like(change)
+        h = self.flat_channels.conj()
+        scalars = np.empty((c, d + u * h.shape[1], n_d))
+        rows = adjoint(self.dense_rows.reshape(c, x, dense * e)).reshape(c, dense, e, x).swapaxes(1, 2)
         response = self.response.reshape(c, x, q * e)
         # A few entries at a time, whose matrices stay in the cache.
-        few = max(1, CACHED // (n_d * e * d * u))
+        few = max(1, CACHED // (n_d * e * e * u))
         for start in range(0, c, few):
             part = slice(start, start + few)
             n = len(response[part])
-            product = (rows[part].reshape(n, dense * e, x) @ response[part]).reshape(n, dense, e, q, e).swapaxes(2, 3)
-            product = product.reshape(n, n_d, e, e)
-            change[part] = -(product + adjoint(product))
-            a_rows = a[part][:, :, self.seen].swapaxes(1, 2).reshape(n, e, u * d)
-            image = (change[part].reshape(n, n_d * e, e) @ a_rows).reshape(n, n_d, e, u, d)
-            b_columns = self.r[part][..., self.seen]
-            on_diagonal[part] = np.einsum("nudp,nipud->ndi", b_columns, image).real
-            b_seen = b_columns[:, :, self.seen].swapaxes(1, 2).reshape(n, e, u * e)
-            by_stream = image[..., self.seen].transpose(0, 3, 2, 1, 4).reshape(n, u * e, n_d * e)
-            total[part] = (b_seen @ by_stream).reshape(n, e, n_d, e).swapaxes(1, 2)
-        return change, total, on_diagonal
+            product = (rows[part].reshape(n, e * dense, x) @ response[part]).reshape(n, e, n_d, e)
+            d_i = -(product + product.transpose(0, 3, 2, 1).conj())
+            change[part] = d_i.swapaxes(1, 2)
+            a_columns, b_columns = a[part][..., self.seen], self.r[part][..., self.seen]
+            a_seen, b_seen = a_columns[:, :, self.seen], b_columns[:, :, self.seen]
+            image = (b_seen.reshape(n, u * e, e) @ d_i.reshape(n, e, n_d * e)).reshape(n, u, e * n_d, e)
+            summed = image[:, 0] @ a_seen[:, 0]
+            for stream in range(1, u):
+                summed += image[:, stream] @ a_seen[:, stream]
+            total[part] = summed.reshape(n, e, n_d, e).swapaxes(1, 2)
+            # x^H B D A x = <D, (B x) (A x)^H> for unit vectors, summed over streams, and for channels.
+            units = b_columns.conj().transpose(0, 2, 3, 1) @ a_columns.swapaxes(1, 2)
+            h_b, h_a = ((h[part][:, np.newaxis] @ columns).reshape(n, -1, e) for columns in (b_columns, a_columns))
+            outer = np.concatenate([units, h_b.conj()[..., np.newaxis] * h_a[..., np.newaxis, :]], axis=1)
+            scalars[part] = _real_view(outer) @ np.swapaxes(_real_view(change[part]), -1, -2)
+        return change, total, scalars[:, :d], scalars[:, d:]
 
     def _dense_rows(
         self, a: Complex, g: Complex, whole: Float, to_service: Float, to_power: Float, n_y: int
     ) -> None:  # fmt: skip
         """Dense parameters with themselves, the atoms, lambda and the service rows."""
-        block, q, d, c, dense = self.data, self.columns, self.size, self.count, self.parameters
+        block, q, c, dense = self.data, self.columns, self.count, self.parameters
         w, rows, terms, e = self.weights, *self.channels.shape[1:3], len(self.seen)
         n_d = dense * q
         u = self.streams
-        change, total, on_diagonal = self._changes(a)
+        change, total, on_diagonal, heard = self._changes(a)
         whole[:n_d, :n_d] += (_real_view(total) @ np.swapaxes(_real_view(change), -1, -2)).sum(axis=0)
         if self.power_by_cell:
             to_power[:, :n_d] += np.swapaxes(self.spend_by_entry(on_diagonal), 1, 2)
@@ -379,13 +388,8 @@ class BlockState(BlockOperators):
             row[:, self.imaginary_index[number]] = first.imag - second.imag
         whole[:n_d] += row
         whole[:, :n_d] += row.T
-        # h^H B D_i A h
-        h = self.flat_channels.conj()[:, np.newaxis]
-        a_h, b_h = ((h @ part).reshape(c, -1, d)[..., self.seen] for part in (a, self.r))
-        turned = (change.reshape(c, n_d * e, e) @ adjoint(a_h)).reshape(c, n_d, e, -1)
-        heard = np.einsum("cze,ciez->ciz", b_h, turned).real
-        heard = heard.reshape(c, n_d, u, rows, terms).sum(axis=-1)
-        to_service[:, :n_d] += np.einsum("ciur,ru->cir", heard, w)
+        heard = heard.reshape(c, u, rows, terms, n_d).sum(axis=3)
+        to_service[:, :n_d] += np.einsum("curi,ru->cir", heard, w)
 
 
 class Point(Protocol):
