@@ -204,9 +204,12 @@ class _Iterate:
     def _refresh(self) -> None:
         """Phi and its inverse at the current dual point; response is up to date."""
         for b in self.blocks:
-            b.phi = b.affine(self.power, self.service, self.ties) - b.gram(b.response, b.response)[:, np.newaxis]
-            root: Any = np.linalg.inv(np.linalg.cholesky(b.phi))
-            b.root, b.inverse = root, adjoint(root) @ root
+            b.phi = b.affine(self.power, self.service, self.ties)
+            b.phi -= b.gram(b.response, b.response)[:, np.newaxis]
+            b.inverse = np.empty_like(b.phi)
+            for part in b.parts:
+                root: Any = np.linalg.inv(np.linalg.cholesky(b.phi[part]))
+                b.inverse[part] = adjoint(root) @ root
 
     def information(self, matrices: list[Complex]) -> Float:
         """Fisher information of covariances summed over streams, one array [c, d, d] per block."""
@@ -373,8 +376,11 @@ class _State(_Iterate):
         """What the predictor leaves of complementarity: for the covariances, the power and the service slacks."""
         corrections = []
         for b, m in zip(self.blocks, affine.blocks, strict=True):
-            second = symmetric(b.inverse @ (m.phi @ m.r))
-            corrections.append(second - symmetric(b.inverse @ (m.curvature[:, np.newaxis] @ b.r)))
+            correction = np.empty_like(b.r)
+            for part in b.parts:
+                curved = m.curvature[part, np.newaxis] @ b.r[part]
+                correction[part] = symmetric(b.inverse[part] @ (m.phi[part] @ m.r[part] - curved))
+            corrections.append(correction)
         return corrections, affine.power_slack * affine.power / self.power, affine.service_slack * affine.service / self.service
 
     def _fisher_row(self, move: Direction, gradient: Float, bilinear: Float) -> Float:
@@ -405,11 +411,13 @@ class _State(_Iterate):
         for number, b in enumerate(self.blocks):
             response = b.respond(fisher)
             mixed = b.gram(response, b.response)
-            phi = b.affine(power, service, ties) - (mixed + adjoint(mixed))[:, np.newaxis]
-            r = target * b.inverse - b.r - symmetric(b.inverse @ (phi @ b.r))
-            if correction is not None:
-                r = r - correction[0][number]
-            moves.append(Move(response, phi, b.gram(response, response), symmetric(r)))
+            phi = b.affine(power, service, ties)
+            phi -= (mixed + adjoint(mixed))[:, np.newaxis]
+            r = np.empty_like(b.r)
+            for part in b.parts:
+                moved = target * b.inverse[part] - b.r[part] - b.inverse[part] @ (phi[part] @ b.r[part])
+                r[part] = symmetric(moved if correction is None else moved - correction[0][number][part])
+            moves.append(Move(response, phi, b.gram(response, response), r))
         return Direction(fisher, power, service, ties, power_slack, service_slack, moves)
 
     def _lengths(self, move: Direction, accuracy: float) -> tuple[float, float]:

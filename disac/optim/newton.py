@@ -83,7 +83,9 @@ class BlockOperators:
         self.total_atoms = atoms
         self.budget_shape, self.power_by_cell = program.budget.shape, program.power_by_cell
         self.phi: Any = np.zeros((cells, self.streams, size, size), dtype=np.complex128)
-        self.r, self.root, self.inverse = self.phi, self.phi, self.phi
+        self.r, self.inverse = self.phi, self.phi
+        few = max(1, CACHED // (self.streams * size * size))
+        self.parts = [slice(start, start + few) for start in range(0, cells, few)]
         self.response = np.zeros((cells, receivers, rho, q, visible), dtype=np.complex128)
 
     def measure_ties(self, vectors: Complex) -> None:
