@@ -67,6 +67,18 @@ class Block:
         return [slice(int(start), int(end)) for start, end in zip(self.starts, ends, strict=True)]
 
     @cached_property
+    def dense_columns(self) -> Complex:
+        """The dense derivatives with parameters last, shape [c, x rho, e, D]."""
+        cells, receivers, rho, parameters, size = self.dense.shape
+        rows = self.dense.reshape(cells, receivers * rho, parameters, size)
+        return np.ascontiguousarray(np.swapaxes(rows, 2, 3))
+
+    @cached_property
+    def dense_parts(self) -> tuple[Float, Float]:
+        """Real and imaginary parts of the same."""
+        return np.ascontiguousarray(self.dense_columns.real), np.ascontiguousarray(self.dense_columns.imag)
+
+    @cached_property
     def group_of(self) -> Int:
         """Group of each entry, shape [c]."""
         return np.repeat(np.arange(len(self.starts)), [part.stop - part.start for part in self.groups])
@@ -183,15 +195,17 @@ def block_information(block: Block, covariance: Complex, atoms: int) -> Float:
     if not receivers:
         return share
     covariance = covariance[:, block.seen[:, np.newaxis], block.seen]
-    rows = block.dense.reshape(cells, receivers * rho * dense, size)
-    weighted = (rows @ covariance).reshape(cells, receivers * rho, dense, size)
-    by_row = np.swapaxes(block.dense.reshape(cells, receivers * rho, dense, size), 2, 3).reshape(-1, dense)
-    share[:dense, :dense] = (by_row.conj().T @ np.swapaxes(weighted, 2, 3).reshape(-1, dense)).real
+    weighted = np.swapaxes(covariance, -1, -2)[:, np.newaxis] @ block.dense_columns
+    gram = sum(
+        own.reshape(-1, dense).T @ np.ascontiguousarray(seen).reshape(-1, dense)
+        for own, seen in zip(block.dense_parts, (weighted.real, weighted.imag), strict=True)
+    )  # fmt: skip
+    share[:dense, :dense] = gram
     left, flat_right = block.left, block.right.reshape(cells, families * members, size)
     right_t = np.swapaxes(flat_right, -1, -2)
     # s^H R H_i^H abar
-    image = (weighted.reshape(cells, -1, size) @ right_t).conj().reshape(cells, receivers, rho, dense, families, members)
-    mixed = block.by_group(np.einsum("cxrikm,cxkr->cixkm", image, left)).reshape(len(block.starts), dense, -1)
+    image = (flat_right[:, np.newaxis] @ weighted).conj().reshape(cells, receivers, rho, families, members, dense)
+    mixed = block.by_group(np.einsum("cxrkmi,cxkr->cixkm", image, left)).reshape(len(block.starts), dense, -1)
     mixed = mixed.transpose(1, 0, 2)
     index = block.atoms.reshape(len(block.starts), -1)
     for offset, part in ((dense, mixed.real), (dense + atoms, -mixed.imag)):
