@@ -1,0 +1,56 @@
+"""What the location designs cost on the common network: CPU time by how power is limited, and the largest networks."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from multiprocessing import get_context
+from typing import Any
+
+from benchmarks.registry import Row
+from disac.designs.cross import ROWS
+from disac.drops.common import common_network
+from disac.scenarios.common import CommonScenario
+
+DESIGNS = [name for name, row in ROWS.items() if name != "isotropic" and not name.startswith("robust")]
+
+MOST_SECONDS, MOST_GIGABYTES = 60.0, 4.0
+"""What a design of the largest network may take."""
+
+LARGE: dict[str, Any] = {"node_count": 8, "user_count": 4, "antennas": 16, "bandwidth_hz": 80e6}
+
+
+def _cost(design: str, fields: dict[str, Any]) -> tuple[str, float, float]:
+    """Status, CPU seconds and peak memory in GB of a process that has made one design."""
+    scenario = CommonScenario(**fields)
+    network = common_network(scenario)
+    started = time.process_time()
+    status = ROWS[design].method(network, scenario).status
+    return status, time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def by_limit() -> Iterator[Row]:
+    """A limit for each node, where a signal has few coordinates, against one for each antenna, where it has all."""
+    network, cases = common_network(CommonScenario()), ("per-node", "native")
+    for design in DESIGNS:
+        best = dict.fromkeys(cases, float("inf"))
+        for power in cases * 3:
+            started = time.process_time()
+            ROWS[design].method(network, CommonScenario(power=power))
+            best[power] = min(best[power], time.process_time() - started)
+        words = "the same design with a limit for each antenna"
+        yield Row(f"common {design}", best["per-node"], best["native"], "s CPU", words)
+
+
+def largest() -> Iterator[Row]:
+    """Each design of eight nodes with 16 antennas, 256 subcarriers and four users, alone in a process, beside its bars."""
+    for design in DESIGNS:
+        with get_context("spawn").Pool(1) as pool:
+            status, seconds, gigabytes = pool.apply(_cost, (design, LARGE))
+        name = f"common {design} N=8 M=16 L=256 U=4"
+        yield Row(name, seconds, MOST_SECONDS, "s CPU", f"status {status}")
+        yield Row(name, gigabytes, MOST_GIGABYTES, "GB", "peak of the process")
+
+
+BENCHMARKS = {"common-limits": by_limit, "common-largest": largest}
