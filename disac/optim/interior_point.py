@@ -435,8 +435,9 @@ class _State(_Iterate):
         total = float(power + np.sum((self.service + dual * move.service) * (self.service_slack + primal * move.service_slack)))
         count = self.power.size + self.service.size
         for b, m in zip(self.blocks, move.blocks, strict=True):
-            phi = b.phi + dual * m.phi - dual**2 * m.curvature[:, np.newaxis]
-            total += float(np.einsum("cuij,cuji->", b.r + primal * m.r, phi).real)
+            for part in b.parts:
+                phi = b.phi[part] + dual * m.phi[part] - dual**2 * m.curvature[part, np.newaxis]
+                total += float(np.einsum("cuij,cuji->", b.r[part] + primal * m.r[part], phi).real)
             count += b.count * b.streams * b.size
         return total / count
 

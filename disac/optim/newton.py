@@ -309,15 +309,17 @@ class BlockState(BlockOperators):
         whole[np.ix_(re, im)] = mixed
         whole[np.ix_(im, re)] = mixed.T
 
-    def _changes(self, a: Complex) -> tuple[Complex, Complex, Float, Float]:
+    def _changes(self, a: Complex) -> tuple[Float, Complex, Float, Float]:
         """``D_i = dPhi`` of each dense parameter and column, and ``sum_u B_u D_i A_u`` of what is seen.
 
         ``D = -(R^H S + S^H R)`` with the rows R of a parameter and the responses S is zero beyond what receivers see.
 
         Returns
         -------
-        change, total
-            Shapes [c, D q, e, e].
+        among
+            ``Re tr(D_i A D_k B)`` summed over entries and streams, shape [D q, D q].
+        total
+            Shape [c, D q, e, e].
         on_diagonal
             Diagonal of the whole ``sum_u B_u D_i A_u``, shape [c, d, D q].
         heard
@@ -325,8 +327,8 @@ class BlockState(BlockOperators):
         """
         q, d, c, u, dense, e = self.columns, self.size, self.count, self.streams, self.parameters, len(self.seen)
         x, n_d = self.dense_rows.shape[1], self.parameters * self.columns
-        change = np.empty((c, n_d, e, e), dtype=np.complex128)
-        total = np.empty_like(change)
+        among = np.zeros((n_d, n_d))
+        total = np.empty((c, n_d, e, e), dtype=np.complex128)
         h = self.flat_channels.conj()
         scalars = np.empty((c, d + u * h.shape[1], n_d))
         rows = adjoint(self.dense_rows.reshape(c, x, dense * e)).reshape(c, dense, e, x).swapaxes(1, 2)
@@ -338,7 +340,7 @@ class BlockState(BlockOperators):
             n = len(response[part])
             product = (rows[part].reshape(n, e * dense, x) @ response[part]).reshape(n, e, n_d, e)
             d_i = -(product + product.transpose(0, 3, 2, 1).conj())
-            change[part] = d_i.swapaxes(1, 2)
+            change = np.swapaxes(_real_view(np.ascontiguousarray(d_i.swapaxes(1, 2))), -1, -2)
             a_columns, b_columns = a[part][..., self.seen], self.r[part][..., self.seen]
             a_seen, b_seen = a_columns[:, :, self.seen], b_columns[:, :, self.seen]
             image = (b_seen.reshape(n, u * e, e) @ d_i.reshape(n, e, n_d * e)).reshape(n, u, e * n_d, e)
@@ -350,8 +352,9 @@ class BlockState(BlockOperators):
             units = b_columns.conj().transpose(0, 2, 3, 1) @ a_columns.swapaxes(1, 2)
             h_b, h_a = ((h[part][:, np.newaxis] @ columns).reshape(n, -1, e) for columns in (b_columns, a_columns))
             outer = np.concatenate([units, h_b.conj()[..., np.newaxis] * h_a[..., np.newaxis, :]], axis=1)
-            scalars[part] = _real_view(outer) @ np.swapaxes(_real_view(change[part]), -1, -2)
-        return change, total, scalars[:, :d], scalars[:, d:]
+            among += (_real_view(total[part]) @ change).sum(axis=0)
+            scalars[part] = _real_view(outer) @ change
+        return among, total, scalars[:, :d], scalars[:, d:]
 
     def _dense_rows(
         self, a: Complex, g: Complex, whole: Float, to_service: Float, to_power: Float, n_y: int
@@ -361,8 +364,8 @@ class BlockState(BlockOperators):
         w, rows, terms, e = self.weights, *self.channels.shape[1:3], len(self.seen)
         n_d = dense * q
         u = self.streams
-        change, total, on_diagonal, heard = self._changes(a)
-        whole[:n_d, :n_d] += (_real_view(total) @ np.swapaxes(_real_view(change), -1, -2)).sum(axis=0)
+        among, total, on_diagonal, heard = self._changes(a)
+        whole[:n_d, :n_d] += among
         if self.power_by_cell:
             to_power[:, :n_d] += np.swapaxes(self.spend_by_entry(on_diagonal), 1, 2)
         else:
