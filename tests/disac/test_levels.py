@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from disac.designs.location import orthogonal, phase_agnostic, synchronised, unconstrained_tight
 from disac.designs.location.baselines import communication_only, isotropic
 from disac.designs.location.design import Designer
+from disac.designs.location.feasibility import dual_slack
 from disac.designs.location.problem import SENSING, DesignProblem
 from disac.designs.location.structured import FastSolver
 from disac.metrics.fisher import (
@@ -238,3 +240,38 @@ def test_receivers_one_by_one_in_their_signal_spaces_have_the_whole_information(
     for receiver, (touched, _) in enumerate(pieces):
         others = np.setdiff1d(np.arange(len(whole)), touched)
         assert not whole[others, receiver].any()
+
+
+@pytest.mark.parametrize("clusters", [0, 2])
+@pytest.mark.parametrize("spectrum", ["free", "flat"])
+@pytest.mark.parametrize("sinr_type", ["noncoherent", "coherent", "cbf"])
+@pytest.mark.parametrize("method", [phase_agnostic, orthogonal, unconstrained_tight])
+def test_dual_inequalities_of_alike_parts_are_those_of_each(
+    method: ModuleType, sinr_type: Any, spectrum: Any, clusters: int
+) -> None:  # fmt: skip
+    """Least eigenvalue over parts and users, one matrix at a time, from zero-padded channels."""
+    if method is orthogonal and (clusters or sinr_type == "cbf"):
+        pytest.skip("each subcarrier has a node of its own")
+    problem = given("noncoherent", users=3, sinr_type=sinr_type, spectrum=spectrum)
+    structure = method.structure(problem)
+    structure = structure.coordinated(problem) if sinr_type == "cbf" else structure
+    structure = structure.clustered(clusters) if clusters else structure
+    r = np.random.default_rng(8)
+    power, sinr = r.uniform(0.5, 2.0, problem.power_dual_shape), r.uniform(0.0, 1.0, (3, 6))
+    factor = r.standard_normal((6, 9, 9)) + 1j * r.standard_normal((6, 9, 9))
+    reward = factor @ factor.conj().swapaxes(-1, -2)
+    least = np.inf
+    for part in structure.parts:
+        wanted = np.zeros((3, len(part.antennas), len(part.antennas)), dtype=complex)
+        base = np.zeros_like(wanted[0])
+        for s in part.subcarriers:
+            price = power if spectrum == "free" else power[s]
+            base += np.diag(price[part.antennas]) - reward[s][np.ix_(part.antennas, part.antennas)]
+            for user in range(3):
+                h = structure.channel_vectors(problem, user, part, s)
+                wanted[user] += sinr[user, s] * h.T @ h.conj()
+        for user in part.users:
+            own = 0.0 if user == SENSING else (1.0 + 1.0 / 4.0) * wanted[user]
+            matrix = (base + wanted.sum(axis=0) - own) / len(part.subcarriers)
+            least = min(least, np.linalg.eigvalsh(matrix)[0])
+    assert dual_slack(problem, structure, 4.0, power, sinr, reward) == pytest.approx(least, rel=1e-12)
