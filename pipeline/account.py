@@ -1,4 +1,4 @@
-"""The account of one cell: its result, when and where it was computed, or why it is missing (rules I6, I7, W3)."""
+"""The account of one cell: its result, the time and place of its computation, or the reason why it is missing (I6, I7, W3)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from pipeline.segment import Segment
 
 
 def stored_segment(plan: Plan, cell: int) -> tuple[Segment, int] | None:
-    """The segment that counts for a planned cell, of which no other cell is read, and its row; None where nothing is stored."""
+    """Return the segment that counts for a planned cell, and the cell's row in it; None if nothing is stored.
+
+    No other cell of the segment is read.
+    """
     if not plan.choice.present[cell]:
         return None
     info = plan.ledger.segments[plan.choice.segment[cell]]
@@ -25,7 +28,7 @@ def stored_segment(plan: Plan, cell: int) -> tuple[Segment, int] | None:
 
 
 def account(plan: Plan, cell: int) -> dict[str, Any]:
-    """Everything a person may want to know of one planned cell, as plain data."""
+    """Return all facts about one planned cell that a person may ask for, as plain data."""
     head = {
         "cell": describe(plan, cell),
         "key": plan.keys[cell].tobytes().hex(),
@@ -61,7 +64,7 @@ def account(plan: Plan, cell: int) -> dict[str, Any]:
 
 
 def _why_missing(plan: Plan, cell: int) -> str:
-    """The plan's reason for one cell alone."""
+    """Return the plan's reason why one cell must be computed."""
     only = np.ones(len(plan.keys), dtype=bool)
     only[cell] = False
     choice = replace(plan.choice, segment=np.where(only, 0, plan.choice.segment).astype(np.int32))

@@ -1,8 +1,9 @@
-"""Compaction and garbage collection (rule S4): write first, delete after a grace.
+"""Compaction and garbage collection (rule S4): write first, delete after a grace period.
 
 Compaction copies the rows of many small segments into few large ones and deletes nothing. Each row remembers its origin, the
-segment that a worker wrote, so no choice between copies changes and no cube becomes stale. Garbage collection then removes
-segments whose every row stands in a compacted one that is older than the grace, and whatever else nothing points to.
+segment that a worker wrote, so no choice between copies changes and no cube becomes stale. Garbage collection then removes each
+segment whose rows all stand in compacted segments that are older than the grace period. It also removes all other objects that
+nothing points to.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ LARGE_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class Removal:
-    """One object that garbage collection removes, or would remove."""
+    """An object that garbage collection removes, or would remove."""
 
     name: str
     size: int
@@ -57,7 +58,7 @@ def compact(store: Store, *, small_bytes: int = SMALL_BYTES, large_bytes: int = 
 
 
 def _merge_group(store: Store, group: Sequence[SegmentInfo], large_bytes: int) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Merge segments that are alike, by their options, up to a size each."""
+    """Merge segments that are alike, grouped by their options, into segments of a limited size."""
     batches: dict[str, list[tuple[SegmentInfo, Segment]]] = defaultdict(list)
     for info in group:
         try:
@@ -78,7 +79,7 @@ def _merge(store: Store, batch: Sequence[tuple[SegmentInfo, Segment]]) -> Iterat
 
 
 def merged(parts: Sequence[tuple[str, Segment]]) -> bytes:
-    """Bytes of one segment with the rows of several that are alike in schema, code and environment."""
+    """Return the bytes of one segment with the rows of several segments that are alike in schema, code and environment."""
     schema: Mapping[str, Any] = parts[0][1].attributes["schema"]
     counts = sorted({f"n_{dim}" for spec in schema.values() for dim in spec["dims"] if dim not in spec["coords"]})
     arrays: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {}
@@ -107,7 +108,7 @@ def merged(parts: Sequence[tuple[str, Segment]]) -> bytes:
 
 
 def _stacked(blocks: Sequence[NDArray[Any]], dtype: str | None) -> NDArray[Any]:
-    """Rows of all blocks; own dimensions of different lengths are padded (rule C3)."""
+    """Return the rows of all blocks; own dimensions of different lengths are padded (rule C3)."""
     sizes = np.max([block.shape[1:] for block in blocks], axis=0, initial=0).astype(int)
     if dtype is None or all(block.shape[1:] == tuple(sizes) for block in blocks):
         return np.concatenate(blocks)
@@ -121,7 +122,7 @@ def _stacked(blocks: Sequence[NDArray[Any]], dtype: str | None) -> NDArray[Any]:
 
 
 def _superseded(ledger: Ledger) -> list[tuple[SegmentInfo, tuple[str, ...]]]:
-    """Segments whose every origin stands whole in larger compacted ones, with the names of those."""
+    """Return the segments whose every origin stands whole in larger compacted segments, with the names of the latter."""
     cells = {(info.name, origin): n for info in ledger.segments for origin, n in _cells_by_origin(ledger, info).items()}
     holders: dict[str, list[SegmentInfo]] = defaultdict(list)
     for info in ledger.segments:
@@ -151,10 +152,10 @@ def _cells_by_origin(ledger: Ledger, info: SegmentInfo) -> dict[str, int]:
 def collect_garbage(
     store: Store, *, older_than_s: float = GRACE_SECONDS, dry_run: bool = False, now: float | None = None
 ) -> list[Removal]:
-    """Remove what nothing needs and what is older than the grace; no cell is ever lost by it.
+    """Remove the objects that nothing needs and that are older than the grace period. No cell is ever lost.
 
-    Removed: segments that compaction superseded (each compacted segment is read and checked first), superseded cube, surface
-    and plan versions, stale indices, and temporaries of writers that were killed.
+    Removed are segments that compaction superseded (each compacted segment is read and checked first), superseded versions of
+    cubes, surfaces and plans, stale indices, and temporary files of writers that were killed.
     """
     now = time.time() if now is None else now
     removals = list(_old_segments(store, now - older_than_s))
@@ -196,7 +197,10 @@ def _reads(store: Store, name: str) -> bool:
 
 
 def _unnamed(store: Store, limit: float) -> Iterator[Removal]:
-    """Key indices and plan records that no pointer names, and stored keys, which the next run of their study makes again."""
+    """Yield key indices and plan records that no pointer names, and stored keys.
+
+    The next run of a study makes its stored keys again.
+    """
     named = {store.read_pointer(latest_of(INDEX))}
     plans = store.list(PLANS)
     named |= {store.read_pointer(latest_of(plan_folder(study_of(entry.name)))) for entry in plans}

@@ -1,7 +1,7 @@
 """Errors that tell a person what to do.
 
-Every error at the edge says where (file, line, key path), what was found, what would be accepted and, for a near miss,
-what was probably meant.
+Every error about an input names the place (file, line, key path), the value that was found, the values that are accepted and,
+for a near miss, the value that was probably meant.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MOST_SHOWN = 2_000
 
 
 class UsageError(Exception):
-    """The input cannot be used as written; the command line exits with code 2 and prints the message alone.
+    """The input cannot be used as written; the command line prints the message alone and exits with code 2.
 
     A message that quotes a very long value keeps its beginning and its end.
     """
@@ -32,7 +32,7 @@ class UsageError(Exception):
 
 
 class SurroundingsError(Exception):
-    """Disk, network or scheduler failed: nothing is recorded about any cell, and running again goes on."""
+    """Disk, network or scheduler failed. Nothing is recorded about any cell, and the next run continues the work."""
 
 
 def near_miss(word: str, accepted: Iterable[str]) -> str:
@@ -42,7 +42,7 @@ def near_miss(word: str, accepted: Iterable[str]) -> str:
 
 
 def broken_rule(error: Mapping[str, Any]) -> str:
-    """The sentence of one pydantic error: our own words as they are, a choice that was nearly hit named."""
+    """Return the sentence of one pydantic error: our own messages unchanged, and for a near miss the accepted choice."""
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     words = f"{error['msg'][0].lower()}{error['msg'][1:]}"
@@ -52,6 +52,6 @@ def broken_rule(error: Mapping[str, Any]) -> str:
 
 
 def broken_field(error: ValidationError) -> str:
-    """The first field that data from outside breaks, without showing the data: they may be long, and anything."""
+    """Return the first field that data from outside breaks, without the data: they may be long and may hold anything."""
     first = error.errors(include_input=False, include_url=False)[0]
     return f"{'.'.join(map(str, first['loc']))[:80]!r}: {first['msg'][:200]!r}"

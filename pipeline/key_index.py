@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 _INDEX_FORMAT = 3
 _STATUSES = [STATUS_CODES[name] for name in ("ok", "inaccurate", "infeasible", "failed")]
-"""What a cell that is there may have."""
+"""Codes of the statuses that a stored cell may have."""
 
 
 @dataclass(frozen=True)
 class SegmentInfo:
-    """What the ledger remembers of one segment without opening it."""
+    """The facts about one segment that the ledger knows without opening the segment."""
 
     name: str
     size: int
@@ -40,21 +40,21 @@ class SegmentInfo:
     manifest: Mapping[str, str]
     environment: Mapping[str, str]
     cost: Mapping[str, tuple[int, float]]
-    """Per cost class (options text): number of cells and seconds spent."""
+    """Per cost class (text of the options): number of cells and seconds spent."""
     origins: tuple[str, ...]
-    """Names of the segments that its rows come from: its own, or those it was compacted from."""
+    """Names of the segments that the rows come from: the segment itself, or the segments that it was compacted from."""
     retryable: bool = False
-    """Whether its failures are those of the surroundings, which the next run tries again (rule W3)."""
+    """Whether the surroundings caused the failures in the segment: the next run tries these cells again (rule W3)."""
 
     @property
     def compacted(self) -> bool:
-        """Whether compaction wrote it."""
+        """Return whether compaction wrote the segment."""
         return self.origins != (self.name,)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """One segment's rows."""
+    """The rows of one segment."""
 
     info: SegmentInfo
     keys: NDArray[np.uint8]
@@ -65,7 +65,7 @@ class Rows:
 
     @property
     def sound(self) -> bool:
-        """Whether every row has a key, a status that a cell can have, and an origin."""
+        """Return whether every row has a key, a status that a cell can have, and an origin."""
         shapes = (self.keys.shape, self.scenario_keys.shape, self.status.shape, self.origin.shape)
         n = self.info.cells
         return (
@@ -76,7 +76,7 @@ class Rows:
 
 
 def write_index(ledger: Ledger) -> None:
-    """Store the key index of a ledger; only a cache."""
+    """Store the key index of a ledger. The index is only a cache."""
     infos = [
         {k: v for k, v in vars(info).items() if k not in ("schema", "manifest", "environment")}
         | {k: _shared(getattr(info, k)) for k in ("schema", "manifest", "environment")}
@@ -96,7 +96,7 @@ def write_index(ledger: Ledger) -> None:
 
 
 def _local_origins(ledger: Ledger) -> NDArray[np.int32]:
-    """Number of each row's origin within its own segment."""
+    """Return for each row the number of its origin within the row's own segment."""
     number = {origin: i for i, origin in enumerate(ledger.origins)}
     local = np.zeros(len(ledger.keys), dtype=np.int32)
     start = 0
@@ -137,7 +137,7 @@ class _IndexHead(BaseModel):
 
 
 def read_index(store: Store) -> list[Rows]:
-    """Rows of the key index; none when it is absent, damaged or of another format."""
+    """Return the rows of the key index; none if the index is absent, damaged or of another format."""
     target = store.read_pointer(latest_of(INDEX))
     if target is None or not target.startswith(INDEX):
         return []
@@ -155,7 +155,7 @@ def read_index(store: Store) -> list[Rows]:
 
 
 def _indexed_rows(head: _IndexHead, *columns: NDArray[Any]) -> Iterator[Rows]:
-    """Rows of each segment; ValueError if one is not sound."""
+    """Yield the rows of each segment; ValueError if the rows of a segment are not sound."""
     start = 0
     for about in head.segments:
         values = dict(about)

@@ -1,8 +1,9 @@
 """The ledger: all segments of a store, the truth (rules S2-S5, I5).
 
-Nothing in it is ever edited. Which copy of a cell counts is decided by content alone: a result over a failure, then the
-smallest segment name (rule S3), so that every reader decides alike. Compaction copies rows into larger segments that
-remember each row's *origin*, the segment a worker wrote; origins are what is compared, so compaction changes no choice.
+A segment in the ledger is never edited. The content alone decides which copy of a cell counts: a result counts over a failure,
+then the smallest segment name counts (rule S3). So all readers decide alike. Compaction copies rows into larger segments.
+These remember each row's *origin*, the segment that a worker wrote. The names of origins are compared, so compaction changes
+no choice.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ _RESULTS = (STATUS_CODES["ok"], STATUS_CODES["inaccurate"], STATUS_CODES["infeas
 
 
 class DamagedSegmentError(SegmentError):
-    """A file of the ledger whose content does not match its name or cannot be read; it counts as absent."""
+    """A file of the ledger is damaged: its content does not match its name or cannot be read. It counts as absent."""
 
 
 def segment_file(name: str) -> str:
-    """Store name of a segment."""
+    """Return the store name of a segment."""
     return f"{SEGMENTS}{name}.zip"
 
 
@@ -56,7 +57,7 @@ class _Origin(BaseModel):
 
 
 class _Provenance(BaseModel):
-    """What the ledger needs of a segment's attributes."""
+    """The part of a segment's attributes that the ledger needs."""
 
     experiment: Text
     code_digest: Name
@@ -82,16 +83,16 @@ def read_segment(
     Parameters
     ----------
     names, about, rows
-        What to decode, as :func:`pipeline.segment.decode_segment` takes it.
+        The parts to decode, as :func:`pipeline.segment.decode_segment` takes them.
     keys
-        Keys that the ledger says those rows have; compared with those that are decoded.
+        Keys of those rows according to the ledger; they are compared with the decoded keys.
 
     Raises
     ------
     DamagedSegmentError
-        If its content does not match its name, is no segment, or holds other cells than ``keys``.
+        If the content does not match the segment's name, is no segment, or holds other cells than ``keys``.
     KeyError
-        If it is gone.
+        If the segment is gone.
     """
     place = segment_file(name)
     try:
@@ -113,7 +114,7 @@ def read_segment(
 
 @dataclass(frozen=True)
 class Choice:
-    """For planned cells the copy that counts: ``segment`` (-1 where absent), ``row`` in it, ``status``, ``origin``."""
+    """The copy that counts for each planned cell: ``segment`` (-1 if absent), ``row`` in it, ``status``, ``origin``."""
 
     segment: NDArray[np.int32]
     row: NDArray[np.int32]
@@ -122,7 +123,7 @@ class Choice:
 
     @property
     def present(self) -> NDArray[np.bool_]:
-        """Where a copy exists."""
+        """Return a mask of the planned cells that have a copy."""
         return self.segment >= 0
 
 
@@ -141,17 +142,20 @@ class Ledger:
     """Names of all origins, sorted."""
     origin: NDArray[np.int32]
     damaged: tuple[str, ...] = field(default=())
-    """Sentences on files that count as absent."""
+    """Sentences on the files that count as absent."""
 
     @cached_property
     def _order(self) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """Rows sorted by key, then results before failures and these before retryable ones, then origin, then compacted copies
-        first; and the sorted keys."""
+        """Return the sorted order of the rows, and the sorted keys.
+
+        Rows are sorted by key; then results before failures, and failures before retryable ones; then by origin; then
+        compacted copies first.
+        """
         view = as_words(self.keys)
         order = np.argsort(view["hi"])
         leading = view["hi"][order]
         if not (leading[1:] == leading[:-1]).any():
-            return order, view[order]  # no cell has two copies: a sort by the leading words says it all, in a tenth of the time
+            return order, view[order]  # no cell has two copies: a sort by the leading words is enough, in a tenth of the time
         failed = (self.status == _FAILED) * (1 + self.retryable[self.segment])
         loose = np.array([not info.compacted for info in self.segments], dtype=np.int32)
         copy = self.segment + loose[self.segment] * len(self.segments)
@@ -159,7 +163,7 @@ class Ledger:
         return order, view[order]
 
     def choose(self, keys: NDArray[np.uint8], segments: NDArray[np.bool_] | None = None) -> Choice:
-        """The copies that count for ``keys`` (n, 16), optionally among a subset of the segments (rule S3)."""
+        """Return the copies that count for ``keys`` (n, 16), optionally among a subset of the segments (rule S3)."""
         order, ordered = self._order
         if segments is not None:
             inside = segments[self.segment[order]]
@@ -171,11 +175,11 @@ class Ledger:
         row, status = np.zeros(len(wanted), dtype=np.int32), np.zeros(len(wanted), dtype=np.uint8)
         origin = np.full(len(wanted), -1, dtype=np.int32)
         if len(order):
-            # In order of their keys, neighbours land side by side: a million look-ups take half as long, sorting included.
+            # Sorted keys are found side by side: a million look-ups take half as long, the sorting included.
             asked = np.argsort(wanted["hi"])
             hi, lo = wanted["hi"][asked], wanted["lo"][asked]
             place = np.minimum(np.searchsorted(ordered["hi"], hi), len(order) - 1)
-            # Different keys with equal leading words are next to impossible, yet never wrong: walk on to the match.
+            # Two different keys almost never have equal leading words; if they do, walk on to the key that matches.
             while True:
                 same = ordered["hi"][place] == hi
                 later = same & (ordered["lo"][place] < lo) & (place < len(order) - 1)
@@ -190,17 +194,17 @@ class Ledger:
 
     @cached_property
     def retryable(self) -> NDArray[np.int8]:
-        """1 for every segment whose failures the next run tries again, 0 for the others."""
+        """Return 1 for every segment whose failures the next run tries again, 0 for the others."""
         return np.array([info.retryable for info in self.segments], dtype=np.int8)
 
     def holding(self, variable: str) -> NDArray[np.bool_]:
-        """Which segments hold a variable."""
+        """Return a mask of the segments that hold a variable."""
         return np.array([variable in info.variables for info in self.segments], dtype=bool)
 
     def present(self, keys: NDArray[np.uint8], keep: Sequence[str]) -> tuple[Choice, dict[str, NDArray[np.bool_]]]:
-        """Where each planned cell stands, and per kept variable the cells that lack it (rule I5).
+        """Return the copy that counts for each planned cell, and per kept variable the cells that lack it (rule I5).
 
-        A cell is present when valid segments hold every variable in ``keep``; a failure of the cell itself holds all.
+        A cell is present if valid segments hold every variable in ``keep``. A failure of the cell itself counts as holding all.
         """
         best = self.choose(keys)
         lacking: dict[str, NDArray[np.bool_]] = {}
@@ -214,7 +218,7 @@ class Ledger:
         return best, lacking
 
     def duplicates(self, keys: NDArray[np.uint8]) -> list[tuple[bytes, list[tuple[str, int]]]]:
-        """Planned cells that have several results, each with all its (segment name, row) (rule S3)."""
+        """Return the planned cells that have several results, each with all its pairs (segment name, row) (rule S3)."""
         order, ordered = self._order
         kept = np.isin(self.status[order], _RESULTS)
         order, ordered = order[kept], ordered[kept]
@@ -233,7 +237,7 @@ class Ledger:
         return groups
 
     def cost_per_cell(self) -> dict[str, float]:
-        """Mean seconds per cell of the past, by cost class; what was compacted counts once."""
+        """Return the mean seconds per stored cell, by cost class; compacted cells count once."""
         total: dict[str, tuple[int, float]] = {}
         merged = {origin for info in self.segments if info.compacted for origin in info.origins}
         for info in self.segments:
@@ -246,7 +250,7 @@ class Ledger:
 
 
 def as_words(keys: NDArray[np.uint8]) -> NDArray[Any]:
-    """View 16-byte keys as two big-endian words, which sort as the bytes do."""
+    """View 16-byte keys as two big-endian words: the words sort in the order of the bytes."""
     words = np.ascontiguousarray(keys).reshape(-1, KEY_BYTES).view(">u8").astype(np.uint64).reshape(-1, 2)
     pairs = np.empty(len(words), dtype=[("hi", np.uint64), ("lo", np.uint64)])
     pairs["hi"], pairs["lo"] = words[:, 0], words[:, 1]
@@ -274,10 +278,10 @@ def _rows_of(store: Store, entry: Entry, name: str) -> Rows:
 
 
 def open_ledger(store: Store, *, use_index: bool = True) -> Ledger:
-    """List the segments and load their keys, from the key index where it is fresh (rule S4: it may be deleted).
+    """List the segments and load their keys, from the key index if the index is fresh (rule S4: it may be deleted).
 
-    A segment is read again whenever its size or time stamp differs from the index's, so a changed file is noticed; without
-    the index every segment is read and checked.
+    A segment is read again whenever its size or time stamp differs from that in the index, so a changed file is noticed.
+    Without the index every segment is read and checked.
     """
     known = {rows.info.name: rows for rows in read_index(store)} if use_index else {}
     rows: list[Rows] = []

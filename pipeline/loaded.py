@@ -1,8 +1,8 @@
-"""What code this process has loaded, and the refusal to compute under another code's key (rule I3).
+"""The code that this process has loaded, and the refusal to compute under the key of other code (rule I3).
 
-A worker may have started before an edit, or after one. What it has imported decides its numbers, so the digest is taken once,
-when an experiment's modules are imported, and everything the digest covers is imported with it: later edits of the files
-change neither.
+A worker may have started before or after an edit. The modules that it has imported decide its numbers. So the digest is taken
+once, when the modules of an experiment are imported, and every module that the digest covers is imported at the same time.
+Later edits of the files change neither the digest nor the loaded code.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pipeline.experiment import EARLIEST_IMPORT, Experiment, load_experiment
 
 
 class CodeMismatchError(SurroundingsError):
-    """This process has loaded other code than the work was planned for."""
+    """The code that this process has loaded is not the code that the work was planned for."""
 
 
 @functools.cache
 def loaded_code(name: str) -> tuple[Experiment, CodeDigest]:
-    """An experiment and the digest of its code as this process has loaded it.
+    """Return an experiment and the digest of its code as this process has loaded it.
 
     Raises
     ------
@@ -50,12 +50,12 @@ def loaded_code(name: str) -> tuple[Experiment, CodeDigest]:
 
 
 def experiment_as_planned(name: str, planned: CodeDigest, planned_revision: str) -> Experiment:
-    """The experiment, if what is loaded is the code that the work was planned for.
+    """Return the experiment, if the loaded code is the code that the work was planned for.
 
     Raises
     ------
     CodeMismatchError
-        If it is not; the sentence names files and revisions.
+        If the loaded code differs; the sentence names files and revisions.
     """
     experiment, here = loaded_code(name)
     if here.digest != planned.digest:

@@ -25,11 +25,11 @@ from pipeline.store import Store
 
 RENEW_S = 60.0
 LEASE_S = 900.0
-"""Fifteen times as long: clocks of two machines may differ by minutes, and a shared folder may hang for some."""
+"""Seconds that a lease lasts, fifteen renewals: clocks of two machines may differ by minutes, and a shared folder may hang for minutes."""
 
 _MOMENT = "%Y%m%dT%H%M%SZ"
 _MOST_BYTES = 2**16
-"""Of a lock no more is read: its words are few."""
+"""Bytes of a lock that are read at most: a lock holds few words."""
 
 
 class StudyLockedError(SurroundingsError):
@@ -40,18 +40,18 @@ class StudyLockedError(SurroundingsError):
 def study_lock(store: Store, study: str, *, force: bool = False) -> Iterator[Callable[[], None]]:
     """Hold a study's lock, and renew it meanwhile.
 
-    A lock is taken over that a dead process of this machine left behind, and one of another machine whose lease has run out.
-    Gives what releases the lock at once, for a run that a signal ends.
+    The lock of another run is taken over if its process on this machine is dead, or if its lease on another machine has run
+    out. The context gives a function that releases the lock at once, for a run that a signal ends.
 
     Parameters
     ----------
     force
-        Take the lock from whoever holds it; that run goes on unharmed.
+        Take the lock from the run that holds it; that run goes on unharmed.
 
     Raises
     ------
     StudyLockedError
-        If another run holds it; the sentence says who, and what to do.
+        If another run holds the lock; the sentence says who holds it, and what to do.
     """
     name = lock_name(study)
     process = psutil.Process()
@@ -103,7 +103,7 @@ def _renew(store: Store, name: str) -> None:
 
 
 def _lease_end(store: Store, name: str, holder: dict[str, Any]) -> datetime | None:
-    """When the lock ends without another sign of life; None for one that was taken without a lease."""
+    """Return the moment when the lock ends without another sign of life; None for a lock without a lease."""
     try:
         seen = datetime.fromisoformat(str(holder["since"]))
         sign = store.read_pointer(_sign(name))
@@ -137,7 +137,7 @@ def _user() -> str:
 
 
 def _content(store: Store, name: str) -> bytes | None:
-    """What a lock says, as far as a lock may be long; None where there is none."""
+    """Return the content of a lock, up to the length that a lock may have; None if there is no lock."""
     try:
         with store.open(name) as file:
             return file.read(_MOST_BYTES)
@@ -154,8 +154,10 @@ def _parsed(data: bytes) -> dict[str, Any]:
 
 
 def _may_live(holder: dict[str, Any], ends: datetime | None) -> bool:
-    """False when the holder is dead: a process of this machine that is gone, or a lease that has run out. Torn locks hold
-    nobody."""
+    """Return False if the holder is dead: its process on this machine is gone, or its lease has run out.
+
+    A torn lock has no holder.
+    """
     if not holder:
         return False
     if holder.get("host") != platform.node():

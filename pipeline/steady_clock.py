@@ -1,8 +1,7 @@
-"""Make Dask measure its pauses by a clock that never steps. Every process that runs a part of Dask imports this module first.
+"""Make Dask measure its pauses by a clock that never jumps. Every process that runs a part of Dask imports this module first.
 
-Dask and Tornado time their pauses by the wall clock. If that clock is set back by an hour, a pause of two
-milliseconds takes an hour: workers are idle and the run hangs. Both libraries accept another clock, if it is set before they
-start.
+Dask and Tornado measure their pauses by the wall clock. If that clock is set back by an hour, a pause of two milliseconds takes
+an hour: the workers are idle and the run hangs. Both libraries accept another clock if it is set before they start.
 """
 
 from __future__ import annotations

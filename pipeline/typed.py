@@ -1,4 +1,4 @@
-"""Axis values as the fields of scenario and options type them (rule G2)."""
+"""Convert the values of axes to the types of the fields of scenario and options (rule G2)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from pipeline.study import OPTIONS, Study
 from pipeline.values import KeyPath, build, canonical_text, leaf_value, plain, replace_values
 
 MANY = 10_000
-"""Up to here every value is tried in the whole scenario; of longer axes in its own section, and an even choice in the whole."""
+"""Most values of an axis of which each is tried in the whole scenario.
+
+The values of a longer axis are tried in the section that holds their field, and evenly spaced ones in the whole scenario.
+"""
 
 PROBES = 200
 
 _PIECE = 10_000
-"""Values in one call: a million at once would take two gigabytes."""
+"""Values that one call validates: a million values at once would take two gigabytes."""
 
 Entry = Mapping[str, Any]
 
@@ -28,24 +31,24 @@ Entry = Mapping[str, Any]
 def typed_entries(
     study: Study, entries: Sequence[Entry], places: Sequence[KeyPath], beside: Entry
 ) -> tuple[dict[str, Any], ...]:  # fmt: skip
-    """The entries of an axis with values as their fields type them.
+    """Return the entries of an axis with each value in the type of its field.
 
-    They are tried beside the other axes' first values, then beside the base scenario: a rule across fields refuses a value here
-    only if it refuses both, and other combinations when their cell is built.
+    Each value is tried together with the first values of the other axes, then with the base scenario. A rule across fields
+    refuses the value here only if the rule refuses both combinations. Other combinations are tried when their cell is built.
 
     Parameters
     ----------
     entries
         Per label the paths and values as written.
     places
-        Where each entry stands in the file.
+        Key path of each entry in the file.
     beside
         First values of the other axes.
 
     Raises
     ------
     UsageError
-        If a value is refused; it names the place and the rule.
+        If a value is refused; the error names the place and the rule.
     """
     if len(entries) <= MANY or len(entries[0]) > 1:
         return tuple(_typed(study, e, at, beside) for e, at in zip(entries, places, strict=True))
@@ -60,23 +63,26 @@ def typed_entries(
 
 
 def _typed_piece(study: Study, path: str, entries: Sequence[Entry], places: Sequence[KeyPath], beside: Entry) -> list[Any]:
-    """Some values of an axis, typed in one call where their section takes them all, else one by one."""
+    """Return some values of an axis in the type of their field.
+
+    One call converts them all if their section accepts them all; else each value has a call of its own.
+    """
     values, refused = [entry[path] for entry in entries], 0
     for other in (beside, {}):
         try:
             return _in_their_section(study, path, values, other)
         except ValidationError as error:
             refused = int(error.errors(include_url=False)[0]["loc"][0])
-        except ValueError:  # a whole number that no float holds: the whole scenario names it
+        except ValueError:  # a whole number that no float holds: the check in the whole scenario names it
             break
-    # Infinity passes the section's own check: a number that no float holds may stand before the value that the section refuses.
+    # A number that no float holds becomes infinity and passes the section's check: it may precede the value that is refused.
     first = next((i for i, value in enumerate(values[:refused]) if _too_large(value)), refused)
     _typed(study, entries[first], places[first], beside)
     return [_typed(study, entry, at, beside)[path] for entry, at in zip(entries, places, strict=True)]
 
 
 def _too_large(value: Any) -> bool:
-    """Whether a value is a whole number that no float holds."""
+    """Return whether a value is a whole number that no float holds."""
     return isinstance(value, int) and abs(value) > sys.float_info.max
 
 
@@ -85,7 +91,7 @@ def _sides(study: Study) -> tuple[tuple[BaseModel, str], ...]:
 
 
 def _own(values: Entry, prefix: str) -> dict[str, Any]:
-    """Paths and values of the scenario (no prefix) or of the options."""
+    """Return the paths and values that belong to the scenario (no prefix) or to the options."""
     return {p.removeprefix(prefix): v for p, v in values.items() if p.startswith(OPTIONS) == bool(prefix)}
 
 
@@ -114,7 +120,7 @@ def _typed(study: Study, values: Entry, at: KeyPath, beside: Entry) -> dict[str,
 
 
 def _in_their_section(study: Study, path: str, values: Sequence[Any], beside: Entry) -> list[Any]:
-    """All values validated in one call, each in the part of the model that holds its field.
+    """Validate all values in one call, each in the part of the model that holds its field.
 
     Raises
     ------
@@ -139,7 +145,10 @@ def _in_their_section(study: Study, path: str, values: Sequence[Any], beside: En
 
 
 def _probes(typed: Sequence[Any]) -> list[int]:
-    """Places of values that are tried in the whole: evenly spaced ones and, of numbers, the least and the greatest."""
+    """Return the places of the values that are tried in the whole scenario.
+
+    They are evenly spaced; for numbers the least and the greatest are among them.
+    """
     even = np.linspace(0, len(typed) - 1, PROBES).astype(int).tolist()
     if all(isinstance(value, int | float) for value in typed):
         even += [int(np.argmin(typed)), int(np.argmax(typed))]

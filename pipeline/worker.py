@@ -1,4 +1,4 @@
-"""What runs on a worker: compute the cells of one task and write their segment before returning (rules W2, W3)."""
+"""The part that runs on a worker: it computes the cells of one task and writes their segment before it returns (W2, W3)."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from pipeline.values import build, replace_values
 
 TIME_LIMIT_EXIT = 77
 MOST_MESSAGE, MOST_TRACEBACK = 2_000, 20_000
-"""Letters that are kept of what an experiment says, and of a traceback."""
+"""Letters that are kept of an experiment's message, and of a traceback."""
 
 
 class CellInput(NamedTuple):
-    """One cell on its way to a worker: identity, and the scenario values in which it differs from the study's base."""
+    """One cell as it is sent to a worker: its identity, and the scenario values that differ from the study's base."""
 
     key: bytes
     scenario_key: bytes
@@ -46,7 +46,7 @@ class CellInput(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskInput:
-    """Everything a worker needs to compute one task."""
+    """All data that a worker needs to compute one task."""
 
     store: str
     experiment: str
@@ -62,13 +62,13 @@ class TaskInput:
 
     @property
     def cells(self) -> int:
-        """Number of cells in the task."""
+        """Return the number of cells in the task."""
         return sum(len(line) for line in self.lines)
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a worker returns: never the results themselves."""
+    """The answer of a worker: counts and the segment's name, never the results themselves."""
 
     segment: str
     cells: int
@@ -77,7 +77,7 @@ class Receipt:
 
 
 def compute_task(task: TaskInput) -> Receipt:
-    """Compute a task's cells, put their segment into the ledger, and only then return its name."""
+    """Compute a task's cells, put their segment into the ledger, and only then return the segment's name."""
     started = time.perf_counter()
     planned = CodeDigest(task.code_digest, task.manifest)
     experiment = experiment_as_planned(task.experiment, planned, task.revision)
@@ -93,7 +93,7 @@ def compute_task(task: TaskInput) -> Receipt:
 
 
 def kept_variables(experiment: Experiment, task: TaskInput) -> tuple[Variable, ...]:
-    """The variables that a task's segment holds."""
+    """Return the variables that a task's segment holds."""
     return tuple(v for v in experiment.variables if v.name in task.keep)
 
 
@@ -103,7 +103,7 @@ def record_failure(task: TaskInput, cell: CellInput, message: str, seconds: floa
     Parameters
     ----------
     retryable
-        The surroundings failed it: the next plain run computes it again.
+        The surroundings caused the failure: the next plain run computes the cell again.
     """
     return _write(task, (), [_failed(cell, message)], seconds, retryable=retryable)[0]
 
@@ -111,7 +111,7 @@ def record_failure(task: TaskInput, cell: CellInput, message: str, seconds: floa
 def _write(
     task: TaskInput, variables: Sequence[Variable], records: list[CellRecord], seconds: float, *, retryable: bool = False
 ) -> tuple[str, list[CellRecord]]:
-    """Store records as one segment; returns its name and the records as they are stored."""
+    """Store records as one segment; return its name and the records as they are stored."""
     attributes = {
         "experiment": task.experiment,
         "options": dict(task.options),
@@ -124,14 +124,14 @@ def _write(
     } | ({"retryable": True} if retryable else {})
     try:
         data = encode_segment(records, variables, attributes)
-    except Exception:  # whatever one cell brings, the others are stored (rule W3)
+    except Exception:  # whatever one cell contains, the other cells are stored (rule W3)
         records = [_encodable(record, variables) for record in records]
         data = encode_segment(records, variables, attributes)
     return put_segment(open_store_backend(task.store), data), records
 
 
 def _encodable(record: CellRecord, variables: Sequence[Variable]) -> CellRecord:
-    """The record, or a failure in its place if it cannot be encoded."""
+    """Return the record, or in its place a failure if the record cannot be encoded."""
     try:
         encode_segment([record], variables, {})
     except Exception as error:
@@ -141,7 +141,7 @@ def _encodable(record: CellRecord, variables: Sequence[Variable]) -> CellRecord:
 
 
 def compute_line(experiment: Experiment, task: TaskInput, line: Sequence[CellInput]) -> list[CellRecord]:
-    """Run one line; when it raises, run its cells one by one so that only the guilty ones fail."""
+    """Run one line of cells; if the line raises, run its cells one by one so that only the guilty cells fail."""
     options = build(experiment.options_model, task.options)
     ready: list[tuple[CellInput, BaseModel]] = []
     records: list[CellRecord] = []
@@ -168,7 +168,7 @@ def _run(experiment: Experiment, options: BaseModel, ready: Sequence[tuple[CellI
             raise ValueError(f"the experiment returned {len(answers)} results for {len(ready)} cells")
         answers = list(answers)
     except BaseException as error:
-        # Whatever a cell raises is its own, SystemExit too; but a person who interrupts `disac cell` means the program.
+        # Every exception, SystemExit too, is a failure of the cell; but a person who interrupts `disac cell` means the program.
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise
         if len(ready) > 1:
@@ -178,18 +178,18 @@ def _run(experiment: Experiment, options: BaseModel, ready: Sequence[tuple[CellI
 
 
 def _record(cell: CellInput, answer: Any, variables: Sequence[Variable]) -> CellRecord:
-    """One answer as it is stored; one that breaks the declared schema is a failure of its cell (rule W6)."""
+    """Return the record of one answer; an answer that breaks the declared schema is a failure of its cell (rule W6)."""
     try:
         status, message, values = accepted(answer, variables)
     except BrokenOutputError as error:
         return _failed(cell, f"The experiment broke its declared output: {error}.")
-    except Exception as error:  # what the answer's own objects do when they are looked at
+    except Exception as error:  # the answer's own objects may raise when they are read
         return _failed(cell, f"The experiment's answer cannot be read: {_said(error)}", traceback.format_exc())
     return CellRecord(cell.key, cell.scenario_key, cell.canonical, status, storable(message, MOST_MESSAGE), "", values)
 
 
 def _said(error: BaseException) -> str:
-    """Kind and text of an exception, whose own text may fail."""
+    """Return the kind and the text of an exception; making the text may itself raise."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:
@@ -197,7 +197,7 @@ def _said(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Where an exception was raised, for the end of a sentence; the traceback tells the way there."""
+    """Return the place where an exception was raised, as the end of a sentence; the traceback tells the whole way."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f" ({Path(last.filename).name}, line {last.lineno}, in {last.name})"
 
@@ -209,7 +209,7 @@ def _failed(cell: CellInput, message: str, trace: str = "") -> CellRecord:
 
 @contextmanager
 def _time_limit(task: TaskInput, line: Sequence[CellInput]) -> Iterator[None]:
-    """End this worker process when a line takes longer than its cells are granted; a lone cell is recorded first."""
+    """End this worker process if a line takes longer than the time limits of its cells; a lone cell is recorded first."""
     limit = task.cell_timeout_s * len(line)
 
     def end_process() -> None:
@@ -221,7 +221,7 @@ def _time_limit(task: TaskInput, line: Sequence[CellInput]) -> Iterator[None]:
     timer = threading.Timer(limit, end_process)
     timer.daemon = True
     timer.start()
-    # Compiled code that never releases the interpreter would hold the timer up; this watch needs no interpreter.
+    # Compiled code that never releases the interpreter would block the timer; this watch needs no interpreter.
     faulthandler.dump_traceback_later(limit * 1.1 + 5.0, exit=True, file=sys.__stderr__ or 2)
     try:
         yield
