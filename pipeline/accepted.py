@@ -1,7 +1,7 @@
-"""What an experiment answers for one cell, checked against what it declares (rule W6).
+"""Check the answer of an experiment for one cell against the variables that the experiment declares (rule W6).
 
-A value is stored as the experiment meant it, or its cell fails with a sentence: nothing is cut, padded, rounded to a whole
-number or read from text on the way into a segment.
+A value is stored as the experiment meant it, or its cell fails with a sentence. No value is cut, padded, rounded to a whole
+number or read from text on its way into a segment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.experiment import STATUS_CODES, Variable, is_optional
 from pipeline.zarrio import numpy_dtype
 
 ANSWERS = ("ok", "inaccurate", "infeasible", "failed")
-"""What an experiment may answer; the other statuses are the engine's."""
+"""Statuses that an experiment may give; only the engine sets the other statuses."""
 
 _COMPLETE = ("ok", "inaccurate")
 _KINDS = {"f": "biuf", "c": "biufc", "i": "biu"}
@@ -25,24 +25,24 @@ _KIND_WORDS = {"b": "truth values", "i": "whole numbers", "u": "whole numbers", 
 
 
 class BrokenOutputError(Exception):
-    """An answer that its experiment's declaration does not allow."""
+    """The declaration of the experiment does not allow its answer."""
 
 
 def accepted(answer: Any, variables: Sequence[Variable]) -> tuple[int, str, dict[str, NDArray[Any]]]:
-    """Status code, message and values of one answer, as they are stored.
+    """Return status code, message and values of one answer, as they are stored.
 
     Parameters
     ----------
     answer
-        What the experiment returned for the cell.
+        The answer of the experiment for the cell.
     variables
-        Everything that it declares, kept or not: what a study keeps decides no cell's status.
+        All variables that the experiment declares, kept or not: the study's ``keep`` decides no cell's status.
 
     Raises
     ------
     BrokenOutputError
-        If the answer is no mapping, its status is none that an experiment may give, a value is missing from a cell that is
-        ok or inaccurate, or a value is not what its variable declares.
+        If the answer is no mapping, an experiment may not give its status, a value is missing from a cell that is ok or
+        inaccurate, or a value is not as its variable declares.
     """
     if not isinstance(answer, Mapping):
         raise BrokenOutputError(f"the answer is a {type(answer).__name__}, not a mapping with status, message and values")
@@ -68,7 +68,7 @@ def _require_all(answer: Mapping[str, Any], variables: Sequence[Variable]) -> No
 
 
 def _require_common_lengths(values: Mapping[str, NDArray[Any]], variables: Sequence[Variable]) -> None:
-    """A dimension without labels has one length in a cell, or the shorter variable would be padded."""
+    """Check that a dimension without labels has one length in a cell: else the shorter variable would be padded."""
     lengths: dict[str, tuple[int, str]] = {}
     for variable in variables:
         if not variable.dims or variable.name not in values or is_optional(variable):
@@ -94,7 +94,7 @@ def _value(variable: Variable, value: Any) -> NDArray[Any]:
 
 
 def _texts(name: str, value: Any) -> NDArray[Any]:
-    """Texts, as they stand."""
+    """Return texts unchanged."""
     array = np.array(value, dtype=object)
     for text in array.ravel().tolist():
         if not isinstance(text, str):
@@ -105,7 +105,7 @@ def _texts(name: str, value: Any) -> NDArray[Any]:
 
 
 def _numbers(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Numbers in the declared dtype, if it is of their kind or a wider one and holds them."""
+    """Return numbers in the declared dtype, if the dtype is of the numbers' kind or a wider kind and holds the numbers."""
     if dtype.kind not in _KINDS:
         raise BrokenOutputError(
             f"'{name}' is declared as {dtype.name}; accepted are floats, complex and signed integers, and str"
@@ -117,7 +117,7 @@ def _numbers(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     except (ValueError, OverflowError) as error:
         raise BrokenOutputError(f"'{name}' is no array: {error}") from error
     if array.dtype == dtype:
-        return array  # nearly all: the checks below take ten times as long
+        return array  # true for nearly all answers: the checks below take ten times as long
     if array.dtype.kind not in _KINDS[dtype.kind]:
         found = _KIND_WORDS.get(array.dtype.kind, f"{type(value).__name__} of dtype {array.dtype}")
         raise BrokenOutputError(f"'{name}' is declared as {dtype.name}, found {found}: {_short(value)}")
@@ -135,7 +135,7 @@ def _has_masked(value: Any) -> bool:
 
 
 def _holds(array: NDArray[Any], stored: NDArray[Any]) -> bool:
-    """Whether every whole number came through unchanged, and no finite number became infinite."""
+    """Return whether every whole number is stored unchanged, and no finite number became infinite."""
     if array.dtype.kind == "f" or array.dtype.kind == "c":
         return bool((np.isfinite(stored) | ~np.isfinite(array)).all())
     if array.dtype.kind == "b" or array.size == 0:
@@ -154,7 +154,7 @@ def _short(value: Any) -> str:
 
 
 def storable(text: str, most: int | None = None) -> str:
-    """A text that every store takes: lone surrogates are escaped, and what is longer than ``most`` is cut, with a word."""
+    """Return a text that every store accepts: lone surrogates are escaped, and letters beyond ``most`` are cut with a note."""
     if most is not None and len(text) > most:
         text = f"{text[:most]} ... ({len(text) - most} letters more)"
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,8 +1,8 @@
-"""The code digest of an experiment. It depends on what the code computes, not on how the file looks (rule I2).
+"""The code digest of an experiment. It depends on the computation that the code describes, not on its layout (rule I2).
 
-Files are parsed and never imported. Starting from the experiment's modules, every module inside the project that
-*defines* something reached is included; re-exports through package ``__init__`` files lead to the defining module only.
-The walk of the syntax tree is our own, so that the digest is equal on every supported Python.
+Files are parsed and never imported. The digest starts from the experiment's modules and includes every module inside the
+project that *defines* a name that is reached. A re-export through a package's ``__init__`` file leads to the defining module
+only. This module walks the syntax tree itself, so that the digest is equal on every supported Python.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _SKIPPED_FIELDS = frozenset(
     {"ctx", "kind", "type_comment", "type_ignores", "lineno", "col_offset", "end_lineno", "end_col_offset"}
 )
 _OUTPUT, _OPTIONAL = "Variable", "optional"
-"""Whether an output may be left out decides which answers are refused, and no bit of one that is stored."""
+"""Call and keyword that the digest leaves out: ``optional`` decides which answers are refused, and no bit of a stored one."""
 _CLASS_VARIABLE = re.compile(r"\bClassVar\b")
 
 
 @dataclass(frozen=True)
 class CodeDigest:
-    """Digest of all modules reached, and of each (32 hexadecimal digits)."""
+    """Digest of all modules that are reached, and the digest of each module (32 hexadecimal digits)."""
 
     digest: str
     manifest: Mapping[str, str]
@@ -73,7 +73,7 @@ def code_digest(modules: Sequence[str], *, project: Sequence[str] | None = None)
 
 
 def explain_change(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
-    """Sentences on how one manifest differs from another."""
+    """Return sentences on the differences between two manifests."""
     return [
         f"{name} {'changed' if name in old and name in new else 'is new' if name in new else 'is no longer used'}"
         for name in sorted({*old, *new})
@@ -82,7 +82,7 @@ def explain_change(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 
 
 def source_file(module: str) -> Path:
-    """Source file of a module of the project."""
+    """Return the source file of a module of the project."""
     _find.cache_clear()
     return _module(module, "the code digest").file
 
@@ -112,29 +112,29 @@ class _Module:
 
     @functools.cached_property
     def bindings(self) -> tuple[_Binding, ...]:
-        """All imports in the order of the file."""
+        """Return all imports in the order of the file."""
         package = (self.name if self.is_package else self.name.rpartition(".")[0]).split(".")
         return tuple(_bindings(self.tree, package))
 
     @functools.cached_property
     def classes(self) -> Mapping[str, ast.ClassDef]:
-        """All classes by name."""
+        """Return all classes by name."""
         return {node.name: node for node in ast.walk(self.tree) if isinstance(node, ast.ClassDef)}
 
     @functools.cached_property
     def chains(self) -> tuple[tuple[str, ...], ...]:
-        """The names of every expression ``a.b.c``, each once."""
+        """Return the names of every expression ``a.b.c``, each expression once."""
         return tuple(dict.fromkeys(tuple(names) for node in ast.walk(self.tree) if (names := _attribute_chain(node))))
 
 
 @functools.lru_cache(maxsize=4096)
 def _find(name: str) -> Path | None:
-    """File of a module, found below its top-level package without importing anything.
+    """Return the file of a module, found below its top-level package without an import.
 
-    Remembered within one digest alone: files come and go between two.
+    The answer is remembered only within one digest: files may appear and disappear between two digests.
     """
     top, *rest = name.split(".")
-    # The second search is for editable installs that work by an import hook.
+    # The second search finds editable installs that use an import hook.
     spec = PathFinder.find_spec(top) or importlib.util.find_spec(top)
     if spec is None:
         return None
@@ -150,7 +150,7 @@ def _find(name: str) -> Path | None:
 
 
 def _is_there(file: Path) -> bool:
-    """Whether there is such a file. A disk that fails is no absent file: its error is raised."""
+    """Return whether the file exists. If the disk fails, its error is raised: that is no absent file."""
     try:
         return stat.S_ISREG(file.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
@@ -175,7 +175,7 @@ def _parse(name: str, file: Path, mtime_ns: int, size: int) -> _Module:
 
 
 def _require_plain_packages(name: str) -> None:
-    """Check the packages that importing a module passes through; a namespace package has no file and no code."""
+    """Check the packages that an import of the module runs; a namespace package has no file and no code."""
     parts = name.split(".")
     for package in (".".join(parts[:depth]) for depth in range(1, len(parts) + 1)):
         if _is_package(package):
@@ -183,7 +183,7 @@ def _require_plain_packages(name: str) -> None:
 
 
 def _require_imports_only(package: _Module) -> None:
-    """Refuse code in a package's ``__init__``: it runs on import and would be in no digest."""
+    """Refuse code in a package's ``__init__``: such code runs on import and no digest would hold it."""
     for node in _effective(package.tree.body):
         targets = [t.id for t in node.targets if isinstance(t, ast.Name)] if isinstance(node, ast.Assign) else []
         if targets != ["__all__"]:
@@ -202,7 +202,7 @@ def _is_package(name: str) -> bool:
 
 
 def _import_nodes(tree: ast.AST, scope: str = "") -> Iterator[tuple[str, ast.Import | ast.ImportFrom]]:
-    """All imports with their scope, also inside functions, except those for type checkers only."""
+    """Yield all imports with their scope, also those inside functions, except imports for type checkers only."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield scope, node
@@ -235,9 +235,9 @@ def _bindings(tree: ast.Module, package: Sequence[str]) -> Iterator[_Binding]:
 
 
 def _imports(module: _Module, project: frozenset[str]) -> tuple[list[str], set[str]]:
-    """Import records ``scope name = defining place``, sorted, and the project modules reached.
+    """Return the sorted import records ``scope name = defining place``, and the project modules that are reached.
 
-    Imports of one name in one scope (a fallback after a failed import) keep their order: it decides which one counts.
+    Imports of one name in one scope (a fallback after a failed import) keep their order: the order decides which one counts.
     """
     records: list[tuple[str, str, str]] = []
     reached: set[str] = set()
@@ -270,7 +270,7 @@ def _definition(
 
 
 def _attribute_uses(module: _Module, project: frozenset[str]) -> Iterator[str]:
-    """Modules used as attributes of an imported package: ``import a`` and then ``a.b.f``."""
+    """Yield the modules that are used as attributes of an imported package: ``import a`` and then ``a.b.f``."""
     packages = {}
     for binding in module.bindings:
         local, _, rest = binding.local.partition(".")
@@ -290,7 +290,7 @@ def _attribute_uses(module: _Module, project: frozenset[str]) -> Iterator[str]:
 
 
 def _attribute_chain(node: ast.AST) -> list[str]:
-    """``[a, b, c]`` of the expression ``a.b.c``, else an empty list."""
+    """Return ``[a, b, c]`` for the expression ``a.b.c``, else an empty list."""
     names: list[str] = []
     while isinstance(node, ast.Attribute):
         names.append(node.attr)
@@ -302,7 +302,7 @@ def _attribute_chain(node: ast.AST) -> list[str]:
 
 
 def _model_classes(module: _Module, project: frozenset[str]) -> frozenset[str]:
-    """Names of the module's classes that derive from pydantic's BaseModel, directly or through project classes."""
+    """Return the names of the module's classes that derive from pydantic's BaseModel, directly or through project classes."""
     classes = module.classes
     imported = {binding.local: binding for binding in module.bindings}
 
@@ -326,7 +326,7 @@ def _model_classes(module: _Module, project: frozenset[str]) -> frozenset[str]:
 
 
 def _effective(body: Sequence[ast.stmt]) -> list[ast.stmt]:
-    """Statements that can change a result: no docstrings, no imports (recorded apart), nothing for type checkers."""
+    """Return the statements that can change a result: no docstrings, no imports (recorded apart), none for type checkers."""
     kept: list[ast.stmt] = []
     for node in body:
         if isinstance(node, ast.If) and _is_type_checking(node.test):
@@ -341,9 +341,9 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 def _declares_field(node: ast.stmt) -> bool:
-    """A field declaration or the configuration of a model: identity takes the values themselves.
+    """Return whether a statement declares a field or configures a model: a cell's identity holds the values themselves.
 
-    Class variables and private attributes are no fields: methods compute with them, and no identity holds them.
+    Class variables and private attributes are no fields: methods compute with them, and no cell's identity holds them.
     """
     if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
         if _CLASS_VARIABLE.search(ast.unparse(node.annotation)):
@@ -353,7 +353,7 @@ def _declares_field(node: ast.stmt) -> bool:
 
 
 def _declares_output(called: ast.expr) -> bool:
-    """A call of ``Variable`` or of a class named after it: the declaration of an output (rule C2)."""
+    """Return whether a call declares an output: a call of ``Variable`` or of a class named after it (rule C2)."""
     name = called.attr if isinstance(called, ast.Attribute) else called.id if isinstance(called, ast.Name) else ""
     return name.endswith(_OUTPUT)
 
@@ -364,12 +364,12 @@ def _says_optional(node: ast.stmt) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _body_text(module: _Module, models: frozenset[str]) -> str:
-    """Canonical text of a module without imports."""
+    """Return the canonical text of a module without its imports."""
     return "\n".join(_canonical(node, models) for node in _effective(module.tree.body))
 
 
 def _canonical(node: ast.AST, models: frozenset[str]) -> str:
-    """Text of a syntax tree without positions, comments, docstrings, imports and field declarations."""
+    """Return the text of a syntax tree without positions, comments, docstrings, imports and field declarations."""
     if isinstance(node, ast.Constant):
         return f"{type(node.value).__name__}={node.value!a}"
     if isinstance(node, ast.JoinedStr):
@@ -395,11 +395,11 @@ def _value(value: object, models: frozenset[str]) -> str:
         return _canonical(value, models)
     if isinstance(value, list | tuple):
         return "[" + ",".join(_value(v, models) for v in value) + "]"
-    return ascii(value)  # repr would follow the Unicode tables of the Python at hand
+    return ascii(value)  # repr depends on the Unicode tables of the Python version
 
 
 def _joined(node: ast.JoinedStr, models: frozenset[str]) -> list[str]:
-    """Parts of an f-string with neighbouring texts merged, as all Pythons then agree."""
+    """Return the parts of an f-string with neighbouring texts merged, so that all Python versions agree."""
     parts: list[str] = []
     text = ""
     for value in node.values:

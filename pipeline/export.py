@@ -1,8 +1,8 @@
-"""Tables of a cube or of surfaces for other programs: csv, parquet, netCDF and MATLAB files, all from one form.
+"""Write a cube or surfaces as tables for other programs: csv, parquet, netCDF and MATLAB files, all from one form.
 
 The main table has a row per planned cell and a column per axis and scalar. A variable with dimensions of its own goes to a
-table in long form, a row per entry, without the padding of the cube. Complex columns are two, ``_real`` and ``_imag``;
-statuses are words.
+table in long form, a row per entry, without the padding of the cube. A complex column becomes two, ``_real`` and ``_imag``.
+A status is a word.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of equal length; texts as objects. ``units`` and ``long_names`` are there where there is something to say."""
+    """Columns of equal length; texts are objects. ``units`` and ``long_names`` hold entries only for columns that have them."""
 
     name: str
     columns: Mapping[str, NDArray[Any]]
@@ -36,7 +36,7 @@ class Table:
 
 
 def tables_of(dataset: xr.Dataset) -> list[Table]:
-    """All tables of a published cube or of surfaces, the one of the cells first.
+    """Return all tables of a published cube or of surfaces; the table of the cells is first.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def _table(dataset: xr.Dataset, axes: list[str], dims: tuple[str, ...], names: l
 
 
 def _kept(dataset: xr.Dataset, axes: list[str], dims: tuple[str, ...], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Rows of the table: planned cells, and of own dimensions the entries that a cell uses (rule C3)."""
+    """Return a mask of the rows of a table: planned cells and, along own dimensions, the entries that a cell uses (C3)."""
     kept = np.ones(shape, dtype=bool)
 
     def along(values: NDArray[Any]) -> NDArray[Any]:
@@ -105,7 +105,7 @@ def _split(name: str, values: NDArray[Any]) -> list[tuple[str, NDArray[Any]]]:
 
 
 def _plain(values: NDArray[Any]) -> NDArray[Any]:
-    """Texts as Python strings, which every writer takes."""
+    """Convert texts to Python strings, which every writer accepts."""
     text = isinstance(values.dtype, np.dtypes.StringDType) or values.dtype.kind in "OU"
     return np.array([str(v) for v in values.tolist()], dtype=object) if text else values
 
@@ -114,7 +114,7 @@ def _plain(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def write_tables(tables: list[Table], file: Path, provenance: Mapping[str, str]) -> list[Path]:
-    """Write tables in the format of the file's ending; the first to ``file``, others beside it with their names.
+    """Write tables in the format of the file's ending: the first to ``file``, each other beside it with the table's name.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def write_tables(tables: list[Table], file: Path, provenance: Mapping[str, str])
     Raises
     ------
     UsageError
-        If the ending is of no table format, or the library for it is missing.
+        If the ending belongs to no table format, or the library for the format is missing.
     """
     if file.suffix not in FORMATS:
         raise UsageError(f"'{file}': tables are written as {', '.join(FORMATS)}")
@@ -141,7 +141,7 @@ def write_tables(tables: list[Table], file: Path, provenance: Mapping[str, str])
 
 
 def _write_csv(table: Table, file: Path, provenance: Mapping[str, str]) -> None:
-    """Numbers in their shortest exact form; units, long names and provenance in ``<file>.json`` beside it."""
+    """Write numbers in their shortest exact form; units, long names and provenance go to ``<file>.json`` beside the table."""
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(table.columns)
@@ -151,7 +151,7 @@ def _write_csv(table: Table, file: Path, provenance: Mapping[str, str]) -> None:
 
 
 def _write_parquet(table: Table, file: Path, provenance: Mapping[str, str]) -> None:
-    """Units and long names as metadata of the columns, provenance as metadata of the table."""
+    """Write units and long names as metadata of the columns, and provenance as metadata of the table."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -167,7 +167,7 @@ def _write_parquet(table: Table, file: Path, provenance: Mapping[str, str]) -> N
 
 
 def _write_netcdf(table: Table, file: Path, provenance: Mapping[str, str]) -> None:
-    """NetCDF 3 with 64-bit offsets, which everything reads: one dimension ``row``, texts as characters."""
+    """Write NetCDF 3 with 64-bit offsets, which every program reads: one dimension ``row``, texts as characters."""
     from scipy.io import netcdf_file
 
     with netcdf_file(file, "w", version=2) as out:
@@ -183,7 +183,7 @@ def _write_netcdf(table: Table, file: Path, provenance: Mapping[str, str]) -> No
                 variable = out.createVariable(name, "c", ("row", f"{name}_length"))
                 variable[:] = np.array(texts, dtype=f"S{width}").view("S1").reshape(rows, width)
             else:
-                # The format has no 64-bit integers: doubles hold them up to 2^53.
+                # The format has no 64-bit integers: doubles hold integers up to 2^53.
                 variable = out.createVariable(name, "d", ("row",))
                 variable[:] = column.astype(np.float64)
             for key, notes in (("units", table.units), ("long_name", table.long_names)):
@@ -192,7 +192,7 @@ def _write_netcdf(table: Table, file: Path, provenance: Mapping[str, str]) -> No
 
 
 def _write_mat(tables: list[Table], file: Path, provenance: Mapping[str, str]) -> None:
-    """One struct per table, with ``units`` and ``long_names`` as structs, for MATLAB and Octave (version 5 format)."""
+    """Write a struct per table for MATLAB and Octave (version 5 format); ``units`` and ``long_names`` are structs in it."""
     from scipy.io import savemat
 
     content: dict[str, Any] = {"provenance": {k: _ascii(v) for k, v in provenance.items()}}
@@ -210,13 +210,13 @@ def _write_mat(tables: list[Table], file: Path, provenance: Mapping[str, str]) -
 
 
 def _field(name: str) -> str:
-    """A name that MATLAB takes for a field: letters, digits, underscores, 63 at most."""
+    """Return a name that MATLAB accepts as a field: at most 63 letters, digits and underscores."""
     cleaned = re.sub(r"\W", "_", name, flags=re.ASCII)
     return (cleaned if cleaned[:1].isalpha() else f"x{cleaned}")[:63]
 
 
 def _ascii(text: str) -> str:
-    """Octave cuts other text short."""
+    """Return the text in ASCII letters: Octave cuts other text short."""
     return text.encode("ascii", "backslashreplace").decode()
 
 

@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Axis:
-    """A dimension of the cube: labels, and the values that each label sets."""
+    """A dimension of the cube: its labels, and the values that each label sets."""
 
     name: str
     paths: tuple[str, ...]
@@ -64,46 +64,46 @@ class Cells:
     axes: tuple[Axis, ...]
     index: NDArray[np.int32]
     warnings: tuple[str, ...] = ()
-    """Sentences on what is accepted and was perhaps not meant."""
+    """Sentences on inputs that are accepted although they were perhaps not meant."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the dense cube."""
+        """Return the shape of the dense cube."""
         return tuple(len(axis.labels) for axis in self.axes)
 
     @cached_property
     def flat(self) -> NDArray[np.int64]:
-        """Position of each planned cell in the dense cube, flattened."""
+        """Return the position of each planned cell in the flattened dense cube."""
         if not self.axes:
             return np.zeros(len(self.index), dtype=np.int64)
         return np.ravel_multi_index(tuple(self.index.T.astype(np.int64)), self.shape).astype(np.int64)
 
     def values(self, i: int) -> dict[str, Any]:
-        """Dotted path -> value that cell ``i`` sets, ``options.`` paths included."""
+        """Return the values that cell ``i`` sets by their dotted paths, ``options.`` paths included."""
         found: dict[str, Any] = {}
         for axis, number in zip(self.axes, self.index[i], strict=True):
             found.update(axis.entries[number])
         return found
 
     def scenario_values(self, i: int) -> dict[str, Any]:
-        """Scenario paths and values that cell ``i`` sets."""
+        """Return the scenario values that cell ``i`` sets by their paths."""
         return {path: value for path, value in self.values(i).items() if not path.startswith(OPTIONS)}
 
     def coordinates(self, i: int) -> dict[str, Any]:
-        """Axis name -> label of cell ``i``."""
+        """Return the labels of cell ``i`` by the names of the axes."""
         return {axis.name: axis.labels[n] for axis, n in zip(self.axes, self.index[i], strict=True)}
 
     def scenario(self, i: int) -> BaseModel:
-        """The validated scenario of cell ``i``."""
+        """Return the validated scenario of cell ``i``."""
         return build(type(self.study.scenario), replace_values(plain(self.study.scenario), self.scenario_values(i)))
 
     def options(self, i: int) -> BaseModel:
-        """The validated options of cell ``i``."""
+        """Return the validated options of cell ``i``."""
         values = {p.removeprefix(OPTIONS): v for p, v in self.values(i).items() if p.startswith(OPTIONS)}
         return build(type(self.study.options), replace_values(plain(self.study.options), values))
 
     def by_options(self, numbers: NDArray[np.int64]) -> Iterator[tuple[BaseModel, NDArray[np.int64]]]:
-        """The options that occur among cells ``numbers``, and at which of their places each occurs."""
+        """Yield the different options of the cells ``numbers``, each with the places in ``numbers`` where it occurs."""
         axes = [a for a, axis in enumerate(self.axes) if any(path.startswith(OPTIONS) for path in axis.paths)]
         if len(numbers):
             _, first, group = np.unique(self.index[numbers][:, axes], axis=0, return_index=True, return_inverse=True)
@@ -117,8 +117,8 @@ def expand(study: Study) -> Cells:
     Raises
     ------
     UsageError
-        For an unknown path, a value that the scenario refuses, a duplicate, names that clash, or more cells than can be held;
-        the last before anything of their number is built.
+        For an unknown path, a value that the scenario refuses, a duplicate, names that clash, or more cells than can be held.
+        The number of cells is checked before anything of that size is built.
     """
     with _no_collection():
         return _expanded(study)
@@ -126,7 +126,7 @@ def expand(study: Study) -> Cells:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Without the search for cycles: with a million entries of an axis it takes longer than all the rest."""
+    """Switch off Python's search for cycles: with a million entries of an axis it takes longer than all the rest."""
     before = gc.isenabled()
     gc.disable()
     try:
@@ -167,7 +167,7 @@ def _warnings(axes: Sequence[Axis]) -> Iterator[str]:
 
 
 def _refuse_idle_overrides(study: Study, grids: Sequence[Mapping[str, Axis]]) -> None:
-    """A value set on the command line that an axis sets in every grid would change nothing: say what does."""
+    """Refuse a value on the command line that an axis sets in every grid: it would change nothing. The error names the way."""
     for path in study.source.overridden:
         name = ".".join(map(str, path[1:] if path[0] == "scenario" else path))
         setting = [axis.name for grid in grids for axis in grid.values() if name in axis.paths]
@@ -177,7 +177,7 @@ def _refuse_idle_overrides(study: Study, grids: Sequence[Mapping[str, Axis]]) ->
 
 @dataclass(frozen=True)
 class _Raw:
-    """An axis as written: per entry the paths with untyped values and the place in the file."""
+    """An axis as written: for each entry the paths with untyped values, and the place in the file."""
 
     key: str
     at: KeyPath
@@ -224,7 +224,7 @@ def _raw_axis(study: Study, key: str, spec: Any, at: KeyPath) -> _Raw:
 
 
 def _length(study: Study, spec: Any, at: KeyPath) -> int:
-    """Number of values of an axis as written."""
+    """Return the number of values of an axis as written."""
     if isinstance(spec, AxisFile) and spec.entries is not None:
         return len(spec.entries)
     return _of_values(study, count_values, spec.values if isinstance(spec, AxisFile) else spec, at)
@@ -275,7 +275,10 @@ def _refuse_labels(study: Study, values: Sequence[Any], at: KeyPath) -> None:
 
 
 def _outer_join(study: Study, grids: Sequence[Mapping[str, Axis]]) -> tuple[Axis, ...]:
-    """Axes of the cube: the union of labels; a grid without an axis sits at the base scenario's value on it (G1)."""
+    """Return the axes of the cube, each with the union of its labels (rule G1).
+
+    A grid that lacks an axis has the base scenario's value on it.
+    """
     if len(grids) == 1:
         return tuple(grids[0].values())
     names = list(dict.fromkeys(name for grid in grids for name in grid))
@@ -308,7 +311,7 @@ def _outer_join(study: Study, grids: Sequence[Mapping[str, Axis]]) -> tuple[Axis
 
 
 def _base_axis(study: Study, versions: Sequence[Axis]) -> Axis:
-    """The axis reduced to the base scenario's own value, under the label that some grid gives it."""
+    """Return the axis reduced to the base scenario's own value, under the label that some grid gives that value."""
     first = versions[0]
     entry = {
         p: plain(leaf_value(study.options if p.startswith(OPTIONS) else study.scenario, p.removeprefix(OPTIONS)))
@@ -352,15 +355,15 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
 
 def _places(axis: Axis) -> dict[str, int]:
-    """Number of each label by its text."""
+    """Return the number of each label by the label's text."""
     return {as_text(label): i for i, label in enumerate(axis.labels)}
 
 
 def _indices(study: Study, grids: Sequence[Mapping[str, Axis]], axes: Sequence[Axis]) -> list[NDArray[np.int32]]:
-    """Per grid the label numbers of its cells in the joined cube."""
+    """Return for each grid the label numbers of its cells in the joined cube."""
     conditional = any(grid.where or grid.exclude for grid in study.grids)
     places = [_places(axis) if conditional or len(grids) > 1 else {} for axis in axes]
-    # Where a grid lacks an axis it sits at the base value: found once, for it looks through all labels.
+    # A grid that lacks an axis has the base value on it. The label is found once, because the search looks through all labels.
     lacked = [any(axis.name not in own for own in grids) for axis in axes]
     bases = [_base_axis(study, [axis]).labels[:1] if lacks else () for axis, lacks in zip(axes, lacked, strict=True)]
     names = [(axis.name, *axis.paths) for axis in axes]
@@ -386,7 +389,7 @@ Hits = Mapping[int, NDArray[np.bool_]]
 
 
 def _cells_left(numbers: list[NDArray[np.int32]], kept: Sequence[Hits], dropped: Sequence[Hits]) -> NDArray[np.int32]:
-    """Cells of the product of the axes' label numbers, without those that a condition leaves out."""
+    """Return the cells of the product of the axes' label numbers, without the cells that a condition leaves out."""
     if not numbers:
         return np.zeros((1, 0), dtype=np.int32)
     for condition in kept:
@@ -396,7 +399,7 @@ def _cells_left(numbers: list[NDArray[np.int32]], kept: Sequence[Hits], dropped:
     index = np.stack([m.ravel() for m in mesh], axis=1).astype(np.int32, copy=False)
     if not dropped:
         return index
-    # What one item drops is a box, so that many items cost the cells that they drop and not all cells each.
+    # One item drops a box of cells, so each item costs the cells that it drops and not all cells.
     left = np.ones([len(own) for own in numbers], dtype=bool)
     for condition in dropped:
         box = [np.flatnonzero(condition[a][own]) if a in condition else np.arange(len(own)) for a, own in enumerate(numbers)]

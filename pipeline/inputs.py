@@ -1,4 +1,4 @@
-"""Files that scenarios refer to: stored once by content, handed to workers from the store (rule I4)."""
+"""Files that scenarios refer to: each content is stored once, and workers read the files from the store (rule I4)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def put_inputs(cells: Cells, store: Store) -> None:
 
 
 def relocate(cells: Cells, store: Store) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """A function that replaces file names in (nested) scenario values by the stored copies' paths."""
+    """Return a function that replaces file names in (nested) scenario values by the paths of the stored copies."""
     places = {}
     for text, (_, digest) in input_files(cells).items():
         stored = store.path(f"{INPUTS}{digest}")

@@ -25,7 +25,7 @@ from pipeline.store import Store
 
 RENEW_S = 60.0
 LEASE_S = 900.0
-"""Seconds that a lease lasts, fifteen renewals: clocks of two machines may differ by minutes, and a shared folder may hang for minutes."""
+"""Length of a lease, fifteen renewals: two machines' clocks may differ by minutes, and a shared folder may hang for minutes."""
 
 _MOMENT = "%Y%m%dT%H%M%SZ"
 _MOST_BYTES = 2**16

@@ -11,19 +11,19 @@ from pipeline.study import Study
 from pipeline.zarrio import numpy_dtype
 
 MOST_CELLS = 20_000_000
-"""Planning takes about 100 bytes a cell: 2 GB and half a minute at this number."""
+"""Most cells of a plan. Planning takes about 100 bytes a cell: 2 GB and half a minute at this number."""
 
 MOST_LABELS = 2_000_000
-"""Values of all axes, counted in every grid that has them: planning takes about half a kilobyte each."""
+"""Most values of all axes, counted in every grid that has the axis. Planning takes about half a kilobyte a value."""
 
 
 def kept_names(study: Study) -> tuple[str, ...]:
-    """Names of the variables that a study keeps: all unless it says so."""
+    """Return the names of the variables that a study keeps: those of its ``keep``, or all variables without it."""
     return study.keep or tuple(v.name for v in study.experiment.variables)
 
 
 def dense_bytes(study: Study, cells: int) -> int:
-    """Bytes of a dense cube in memory; own dimensions of open length count as one entry."""
+    """Return the bytes of a dense cube in memory; an own dimension of open length counts as one entry."""
     per_cell = 1 + 16
     for variable in study.experiment.variables:
         if variable.name in kept_names(study) and variable.kind == "cube":
@@ -33,17 +33,17 @@ def dense_bytes(study: Study, cells: int) -> int:
 
 
 def refuse_too_large(study: Study, grids: Sequence[Mapping[str, int]]) -> None:
-    """Refuse grids of which one alone, or all before they are joined, are more than a plan holds.
+    """Refuse grids that are more than a plan holds: one grid alone, or all grids before they are joined.
 
     Parameters
     ----------
     grids
-        Per grid the number of values of each axis as written.
+        Number of values of each axis as written, for each grid.
 
     Raises
     ------
     UsageError
-        If they are too large; it says how to split the study.
+        If the grids are too large; the error says how to split the study.
     """
     for lengths in grids:
         refuse_too_many(study, lengths)
@@ -61,7 +61,7 @@ def refuse_too_large(study: Study, grids: Sequence[Mapping[str, int]]) -> None:
 
 
 def refuse_too_many(study: Study, lengths: Mapping[str, int]) -> None:
-    """Refuse a cube above the study's limit, or more cells than a plan holds, and say how to split it.
+    """Refuse a cube above the study's limit, or more cells than a plan holds; the error says how to split the study.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def refuse_too_many(study: Study, lengths: Mapping[str, int]) -> None:
     Raises
     ------
     UsageError
-        If it is too large.
+        If the cube is too large.
     """
     cells = math.prod(lengths.values())
     size, limit = dense_bytes(study, cells), study.max_dense_bytes

@@ -1,6 +1,6 @@
 """Studies: a YAML file that names a scenario, axes and an experiment (rules G1, G2).
 
-Loading is safe (YAML 1.2, no code) and every error names file, line, key path, value, what is accepted and the near miss.
+Loading is safe (YAML 1.2, no code). Every error names file, line, key path, value, accepted values and the near miss.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.experiment import Experiment, load_experiment
 from pipeline.values import MOST_YAML_LETTERS, KeyPath, dotted, leaf_fields, plain, read_yaml
 
 OPTIONS = "options."
-"""How a path into the experiment's options begins."""
+"""Beginning of every path into the experiment's options."""
 
 
 class _Part(BaseModel):
@@ -36,14 +36,14 @@ class SpacedValues(_Part):
 
 
 class AxisEntry(_Part):
-    """One entry of a coupled axis: a label and the values that move together."""
+    """An entry of a coupled axis: a label and the values that change together."""
 
     label: str
     set: dict[str, Any] = Field(description="dotted path -> value")
 
 
 class AxisFile(_Part):
-    """An axis in its long form: a path with values, or labelled entries that move several paths together."""
+    """An axis in its long form: a path with values, or labelled entries that set several paths together."""
 
     path: str | None = Field(None, description="dotted path into the scenario, or options.<name>")
     values: str | list[Any] | SpacedValues | None = Field(None, description="list, 'start:stop:step', or start/stop/points")
@@ -51,7 +51,7 @@ class AxisFile(_Part):
 
 
 class Bounds(_Part):
-    """Keep axis values within these bounds, ends included."""
+    """Bounds for the values of an axis that are kept, ends included."""
 
     min: float | None = None
     max: float | None = None
@@ -62,7 +62,7 @@ Condition = dict[str, Any]
 
 
 class GridFile(_Part):
-    """One grid: axes and what to leave out."""
+    """A grid: its axes, and the conditions that leave cells out."""
 
     axes: Axes
     where: Condition = Field(default_factory=dict, description="axis -> value, list, or {min, max}: keep only these")
@@ -70,7 +70,7 @@ class GridFile(_Part):
 
 
 class SurfaceSpec(_Part):
-    """What the surfaces average over, where they look for the feasibility edge, and which axis they pair."""
+    """The axes that the surfaces treat: the averaged axis, the axis of the feasibility edge, and the paired axis."""
 
     over: str | None = Field(None, description="axis to average over, or none; default: realisation, if there is one")
     edge: str | None = Field(None, description="axis along which the largest feasible value is sought")
@@ -81,7 +81,7 @@ class SurfaceSpec(_Part):
 
 
 class ReportSpec(_Part):
-    """How the report draws the trade-off."""
+    """Choices for the report: its axes, its scale, and the variables in its plots and tables."""
 
     x: str | None = None
     y: str | None = None
@@ -118,15 +118,15 @@ class StudyFile(_Part):
 
 @dataclass(frozen=True)
 class Source:
-    """Where a study's text came from, to name lines in errors."""
+    """The origin of a study's text: its name and lines, so that errors can name them."""
 
     name: str
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
     overridden: Mapping[KeyPath, str] = field(default_factory=dict)
-    """Key paths set on the command line, with the key as it was typed."""
+    """Key paths that the command line sets, with the key as it was typed."""
 
     def error(self, path: KeyPath, message: str) -> UsageError:
-        """An error that names file, line and key path, or the override that brought the value."""
+        """Return an error that names file, line and key path, or the override that set the value."""
         typed = next((self.overridden[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.overridden), None)
         if typed is not None:
             return UsageError(f"--set {typed}: {message}")
@@ -177,7 +177,7 @@ def load_study(
     Raises
     ------
     UsageError
-        If anything in it cannot be used as written.
+        If any part of the study cannot be used as written.
     """
     if isinstance(source, str) and "\n" in source:
         name, text = "study text", source
@@ -201,7 +201,7 @@ def load_study(
 
 
 def _override(content: dict[str, Any], text: str) -> dict[KeyPath, str]:
-    """Apply one ``key=value`` of ``--set``; returns the key paths it set, with the key as it was typed."""
+    """Apply one ``key=value`` of ``--set``; return the key paths that it set, with the key as it was typed."""
     key, equals, value_text = text.partition("=")
     key = key.strip()
     if not equals or not key:
@@ -226,7 +226,7 @@ def _override(content: dict[str, Any], text: str) -> dict[KeyPath, str]:
 
 
 def _override_axis(content: dict[str, Any], key: str, wanted: str, value: Any) -> dict[KeyPath, str]:
-    """Give an axis other values in every grid that has it; of labelled entries, keep those that are named."""
+    """Give an axis other values in every grid that has it; of an axis with labelled entries, keep only the named entries."""
     listed = isinstance(content.get("grids"), list)
     grids = content["grids"] if listed else [content]
     tables = [(i, g["axes"]) for i, g in enumerate(grids) if isinstance(g, dict) and isinstance(g.get("axes"), dict)]
@@ -246,7 +246,7 @@ def _override_axis(content: dict[str, Any], key: str, wanted: str, value: Any) -
 
 
 def _is_ending(name: str, wanted: str) -> bool:
-    """Whether an axis written as a dotted path is meant by its ending, which is what its dimension is called."""
+    """Return whether ``wanted`` is an ending of an axis name that is a dotted path; its dimension is named by the ending."""
     parts = name.split(".")
     return wanted.replace(".", "_") in ("_".join(parts[n:]) for n in range(1, len(parts)))
 
@@ -272,12 +272,12 @@ def validate(model: type[BaseModel], content: Any, origin: Source, prefix: KeyPa
 
 
 def _deepest(error: ValidationError) -> Any:
-    """The error that got furthest, which for a union is the one about the form that was meant."""
+    """Return the error with the deepest location: in a union it concerns the form that was meant."""
     return max(error.errors(), key=lambda e: (len(e["loc"]), e["type"] != "extra_forbidden"))
 
 
 def _real_path(location: tuple[int | str, ...], content: Any) -> Iterator[int | str]:
-    """Leave out the parts of a pydantic location that name union members instead of keys."""
+    """Yield the parts of a pydantic location without those that name union members instead of keys."""
     node = content
     for part in location:
         if isinstance(node, Mapping) and part in node:
@@ -358,14 +358,14 @@ def _resolve(file: StudyFile, origin: Source, experiment_loader: Callable[[str],
 
 
 def study_json_schema(scenario_models: Mapping[str, type[BaseModel]], papers: Iterable[str] = ()) -> str:
-    """JSON schema of study files, for editors.
+    """Return the JSON schema of study files, for editors.
 
     Parameters
     ----------
     scenario_models
         Scenario models by the names of their experiments.
     papers
-        The papers that a study may name; any, if there are none.
+        The papers that a study may name; without papers any name is accepted.
     """
     schema = StudyFile.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
@@ -389,18 +389,18 @@ def study_json_schema(scenario_models: Mapping[str, type[BaseModel]], papers: It
 
 
 def known_paths(study: Study) -> list[str]:
-    """All paths an axis may name."""
+    """Return all paths that an axis may name."""
     scenario = [path for path, _ in leaf_fields(study.experiment.scenario_model)]
     return scenario + [f"options.{path}" for path, _ in leaf_fields(study.experiment.options_model)]
 
 
 def resolve_path(study: Study, path: str, at: KeyPath) -> str:
-    """A full dotted path from itself or from an unambiguous ending.
+    """Return the full dotted path for a path or for an unambiguous ending of one.
 
     Raises
     ------
     UsageError
-        If no path ends like this, or several do.
+        If no path has this ending, or several paths have it.
     """
     known = known_paths(study)
     if path in known:
@@ -415,7 +415,7 @@ def resolve_path(study: Study, path: str, at: KeyPath) -> str:
 
 
 def long_name(study: Study, path: str) -> str:
-    """Description of the field at a path; the path itself where it has none."""
+    """Return the description of the field at a path; the path itself if the field has no description."""
     options = path.startswith("options.")
     model = study.experiment.options_model if options else study.experiment.scenario_model
     return dict(leaf_fields(model))[path.removeprefix("options.") if options else path].description or path

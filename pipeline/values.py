@@ -35,7 +35,7 @@ _LARGEST = Decimal("1e300")
 
 
 def dotted(path: KeyPath) -> str:
-    """Key path as people write it: ``grids[0].axes.sinr_db``."""
+    """Return a key path as people write it: ``grids[0].axes.sinr_db``."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -50,12 +50,12 @@ def read_yaml(text: str, name: str) -> tuple[Any, dict[KeyPath, int]]:
     text
         The YAML text.
     name
-        What errors call it.
+        Name of the text in errors.
 
     Returns
     -------
     content, lines
-        Plain numbers, texts, lists and mappings; and the line of every key path.
+        ``content`` holds plain numbers, texts, lists and mappings; ``lines`` the line of every key path.
 
     Raises
     ------
@@ -89,11 +89,11 @@ def read_yaml(text: str, name: str) -> tuple[Any, dict[KeyPath, int]]:
 
 
 class _BeyondError(MarkedYAMLError):
-    """More than a study needs."""
+    """The text holds more values or levels than a study needs."""
 
 
 class _BoundedScanner(RoundTripScanner):
-    """Stops at too many open brackets: looking ahead through them takes the square of their number."""
+    """A scanner that stops at too many open brackets: the time to look ahead grows with the square of their number."""
 
     def fetch_flow_collection_start(self, *args: Any, **named: Any) -> None:
         if self.flow_level >= _MOST_YAML_DEPTH:
@@ -102,7 +102,7 @@ class _BoundedScanner(RoundTripScanner):
 
 
 class _BoundedComposer(Composer):
-    """Stops where there are more values than a study may have, before more of them are read."""
+    """A composer that stops as soon as there are more values than a study may have."""
 
     composed = 0
 
@@ -114,7 +114,7 @@ class _BoundedComposer(Composer):
 
 
 def _untyped(node: Any, path: KeyPath, line: int, name: str, lines: dict[KeyPath, int]) -> Any:
-    """Reduce a round-trip node to plain Python, noting the line of every key path."""
+    """Reduce a round-trip node to plain Python and note the line of every key path."""
     if len(lines) > _MOST_YAML_VALUES:
         raise UsageError(f"{name}: more than {_MOST_YAML_VALUES:,} values, aliases counted as often as they are used")
 
@@ -149,12 +149,12 @@ def _untyped(node: Any, path: KeyPath, line: int, name: str, lines: dict[KeyPath
 
 
 def is_range(text: object) -> bool:
-    """Whether a value is written as ``start:stop:step``."""
+    """Return whether a value is a text of the form ``start:stop:step``."""
     return isinstance(text, str) and _RANGE.match(text) is not None
 
 
 def parse_range(text: str) -> tuple[int | float, ...]:
-    """Evaluate ``start:stop:step`` in decimal; the stop is included when it is hit (rule G2).
+    """Evaluate ``start:stop:step`` in decimal; the stop is included if a step hits it (rule G2).
 
     Examples
     --------
@@ -175,7 +175,7 @@ def parse_range(text: str) -> tuple[int | float, ...]:
 
 
 def _steps(text: str) -> tuple[Decimal, Decimal, int]:
-    """Start, step and number of values of a range."""
+    """Return start, step and number of values of a range."""
     match = _RANGE.match(text)
     if match is None:
         raise ValueError(f"'{text}' is not a range start:stop:step")
@@ -199,7 +199,7 @@ def _steps(text: str) -> tuple[Decimal, Decimal, int]:
 
 
 def spaced(start: float, stop: float, points: int, scale: str) -> tuple[float, ...]:
-    """``points`` values from start to stop, ends exact, equally spaced on a ``linear`` or ``log`` scale.
+    """Return ``points`` values from start to stop, equally spaced on a ``linear`` or ``log`` scale, with exact ends.
 
     Raises
     ------
@@ -209,7 +209,7 @@ def spaced(start: float, stop: float, points: int, scale: str) -> tuple[float, .
     if not 2 <= points <= _MOST_VALUES:
         raise ValueError(f"points: {points}; 2 to {_MOST_VALUES} are accepted")
     if scale == "linear":
-        # Exact between the decimals as written, rounded once: 0.3 and not 0.30000000000000004.
+        # Computed exactly from the decimals as written and rounded once: 0.3 and not 0.30000000000000004.
         low, high = Fraction(repr(start)), Fraction(repr(stop))
         whole = low.denominator * high.denominator * (points - 1)
         first, step = int(low * whole), int((high - low) * whole) // (points - 1)
@@ -218,13 +218,13 @@ def spaced(start: float, stop: float, points: int, scale: str) -> tuple[float, .
         if start <= 0 or stop <= 0:
             raise ValueError("a log range needs a start and a stop above zero")
         ratio = math.log(stop / start) / (points - 1)
-        # Twelve digits: the same text on every platform, whatever its exponential rounds to.
+        # Twelve digits give the same text on every platform, however its exponential rounds.
         inner = [float(f"{start * math.exp(ratio * i):.12g}") for i in range(1, points - 1)]
     return (float(start), *inner, float(stop))
 
 
 def axis_values(written: Any) -> Sequence[Any]:
-    """Values of an axis as written: a list, one value, ``start:stop:step``, or a mapping of start, stop, points, scale.
+    """Return the values of an axis that is written as a list, one value, ``start:stop:step``, or start, stop, points, scale.
 
     Raises
     ------
@@ -244,7 +244,7 @@ def axis_values(written: Any) -> Sequence[Any]:
 
 
 def count_values(written: Any) -> int:
-    """How many values :func:`axis_values` gives, without making them.
+    """Return the number of values that :func:`axis_values` returns, without making the values.
 
     Raises
     ------
@@ -259,24 +259,24 @@ def count_values(written: Any) -> int:
 
 
 def label_of(value: Any) -> Any:
-    """A value as a coordinate: itself, or its canonical text where it is structured."""
+    """Return the label of a value: the value itself, or its canonical text if the value is structured."""
     return canonical_text(value) if isinstance(value, list | dict) else value
 
 
 def labels_of(values: Iterable[Any]) -> tuple[Any, ...]:
-    """Values as the labels of one coordinate: themselves, or all of them as text where no single type holds them."""
+    """Return the labels of one coordinate: the values themselves, or all as texts if no single type holds them."""
     labels = tuple(label_of(value) for value in values)
     kinds = {"text" if isinstance(x, str) else "truth" if isinstance(x, bool) else "number" for x in labels if x is not None}
     return labels if len(kinds) == 1 and None not in labels else tuple(as_text(x) for x in labels)
 
 
 def as_text(label: Any) -> str:
-    """A label as text, equal whether it stands among numbers or, on an axis of several types, among texts."""
+    """Return a label as text. The text of a number is the same on an axis of numbers and on an axis of several types."""
     return label if isinstance(label, str) else canonical_text(label)
 
 
 def plain(value: Any) -> Any:
-    """Reduce a value to JSON types with one form per value: -0.0 is 0.0, tuples are lists, NumPy scalars are Python's.
+    """Reduce a value to JSON types, in one form for equal values: -0.0 becomes 0.0, a tuple a list, a NumPy scalar Python's.
 
     Raises
     ------
@@ -303,7 +303,10 @@ def plain(value: Any) -> Any:
 
 
 def canonical_text(value: Any) -> str:
-    """One text per value, equal on every platform: compact JSON with sorted keys and shortest round-trip numbers."""
+    """Return the canonical text of a value: compact JSON with sorted keys and shortest round-trip numbers.
+
+    The text is equal on every platform.
+    """
     kind = type(value)
     if kind is str:
         return encode_basestring_ascii(value)
@@ -315,12 +318,12 @@ def canonical_text(value: Any) -> str:
 
 
 def same_value(a: Any, b: Any) -> bool:
-    """Whether two values are one value of a study (-0.0 is 0.0, lists equal tuples)."""
+    """Return whether two values are the same value of a study (-0.0 equals 0.0, a list equals a tuple)."""
     return canonical_text(a) == canonical_text(b)
 
 
 def short_name(path: str, known: Sequence[str]) -> str:
-    """The shortest ending of a path that no other known path shares, its dots as underscores (rule G3)."""
+    """Return the shortest ending of a path that no other known path has, with underscores for its dots (rule G3)."""
     parts = path.split(".")
     for n in range(1, len(parts)):
         ending = ".".join(parts[-n:])
@@ -330,7 +333,7 @@ def short_name(path: str, known: Sequence[str]) -> str:
 
 
 def leaf_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Dotted paths and fields of a model's leaves; a nested model is walked, anything else is one leaf."""
+    """Yield the dotted path and the field of each leaf of a model; nested models are walked, all other fields are leaves."""
     for name, info in model.model_fields.items():
         nested = info.annotation
         if isinstance(nested, type) and issubclass(nested, BaseModel):
@@ -340,12 +343,12 @@ def leaf_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str,
 
 
 def extra(info: FieldInfo) -> dict[str, Any]:
-    """A field's extra schema entries as a dictionary."""
+    """Return a field's extra schema entries as a dictionary."""
     return dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
 
 
 def leaf_value(model: BaseModel, path: str) -> Any:
-    """Value of the leaf at a dotted path."""
+    """Return the value of the leaf at a dotted path."""
     node: Any = model
     for part in path.split("."):
         node = getattr(node, part)
@@ -371,7 +374,7 @@ def build(model: type[BaseModel], content: Mapping[str, Any]) -> BaseModel:
 
 
 def unit_of(path: str) -> str:
-    """Unit of a field by the suffix of its name; '1' where it has none."""
+    """Return the unit of a field by the suffix of its name; '1' if the name has no such suffix."""
     name = path.rsplit(".", 1)[-1]
     for suffix, unit in _UNITS.items():
         if name.endswith(suffix):
