@@ -1,4 +1,4 @@
-"""Which older code counts as the present one: records that a refactoring changed no bit (rule I7)."""
+"""Adoptions: records that a refactoring changed no bit, so that older code counts as the present code (rule I7)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Record(BaseModel):
 
 
 def record_adoption(store: Store, *, older: str, newer: str, checked: Mapping[str, Any]) -> str:
-    """Record that cells of the code ``older`` count for ``newer``; returns the record's name."""
+    """Record that cells of the code ``older`` count for ``newer``; return the record's name."""
     data = json.dumps({"older": older, "newer": newer, **checked}, sort_keys=True).encode()
     name = f"{ADOPTIONS}{content_name(data)}.json"
     store.put_if_absent(name, data)
@@ -27,7 +27,7 @@ def record_adoption(store: Store, *, older: str, newer: str, checked: Mapping[st
 
 
 def adopted_by(store: Store, digest: str) -> list[str]:
-    """Digests of older code whose cells count for ``digest``, nearest first; adoptions of adopted code count too."""
+    """Return the digests of older code whose cells count for ``digest``, nearest first; adopted code of adopted code counts."""
     links: dict[str, list[str]] = {}
     for record in _records(store):
         links.setdefault(record.newer, []).append(record.older)
@@ -42,7 +42,7 @@ def adopted_by(store: Store, digest: str) -> list[str]:
 
 
 def _records(store: Store) -> Iterator[_Record]:
-    """All records; a file that is none counts as absent."""
+    """Yield all records; a file that is no record counts as absent."""
     for entry in store.list(ADOPTIONS):
         try:
             yield _Record.model_validate_json(store.get(entry.name, MOST_RECORD_BYTES))

@@ -11,20 +11,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 MOST_LETTERS = 4_000
-"""Letters of a label: a cube gives each label of an axis the room of the longest."""
+"""Most letters of a label: in a cube each label of an axis takes the bytes of the longest label."""
 
 _NEARLY = 1e-9
 _MOST_WARNINGS = 3
 _HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _WITHOUT_SHAPE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
-"""What Unicode lets a font draw as nothing, beside the categories above."""
+"""Characters, beside the categories above, that Unicode allows a font to draw as nothing."""
 
 
 def refused_label(values: Iterable[Any]) -> str:
-    """Why some text cannot be a label beside the others, as a sentence; empty where all can.
+    """Return a sentence that says why a text cannot be a label beside the others; empty if all texts can be labels.
 
-    One text in two Unicode forms makes two labels that nobody tells apart, and so does a character that is not seen.
-    Compared is the compatibility form (NFKC): a micro sign is a Greek mu, a wide letter a letter, any space a space.
+    One text in two Unicode forms makes two labels that look alike, and so does an invisible character. The function compares
+    the compatibility forms (NFKC): a micro sign equals a Greek mu, a wide letter the plain letter, every space a plain space.
     """
     forms: dict[str, str] = {}
     for value in values:
@@ -45,7 +45,7 @@ def refused_label(values: Iterable[Any]) -> str:
 
 
 def nearly_equal(name: str, labels: Sequence[Any]) -> Iterator[str]:
-    """Sentences on numbers of an axis that are not equal and differ by less than a billionth."""
+    """Yield sentences on numbers of an axis that are not equal but differ by less than a billionth."""
     numbers = sorted(label for label in labels if isinstance(label, float))
     pairs = [(a, b) for a, b in itertools.pairwise(numbers) if a != b and math.isclose(a, b, rel_tol=_NEARLY)]
     for a, b in pairs[:_MOST_WARNINGS]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits of a run; what does not fit is left for the next.
+    """Limits of a run. Cells that do not fit within the limits are left for the next run.
 
     Parameters
     ----------
@@ -23,18 +23,18 @@ class Budget:
     ends_at: float = math.inf
 
     def over(self) -> bool:
-        """Whether the moment has come."""
+        """Return whether the moment of the end has come."""
         return time.monotonic() >= self.ends_at
 
     def refusal(self, spent: float, promised: float, task: float) -> str:
-        """Why a task must not begin, as a sentence; empty where it may.
+        """Return a sentence that says why a task must not begin; empty if the task may begin.
 
         Parameters
         ----------
         spent, promised
-            Seconds of finished tasks, and those expected of the tasks in work.
+            Seconds of finished tasks, and the seconds expected of the tasks in work.
         task
-            Seconds expected of the task; 0 where nothing is known yet.
+            Seconds expected of the task; 0 if nothing is known yet.
         """
         if spent + promised + task > self.core_seconds or spent >= self.core_seconds:
             return f"the budget of {self.core_seconds / 3600:g} core hours leaves no room for another task"

@@ -1,7 +1,7 @@
-"""Columns of a cube that no cell stores: they follow from a cell's options and from what it stores (rule C8).
+"""Columns of a cube that no cell stores: they are computed from a cell's options and its stored values (rule C8).
 
-A set of columns is found by its entry point in the group ``disac.columns``. The entry point's name is that of the experiment,
-a dot, and a name of its own. A new or changed column runs no cell again: the next run publishes the cube again.
+A set of columns is found by its entry point in the group ``disac.columns``. The entry point's name is the name of the
+experiment, a dot, and a name of the set. For a new or changed column no cell runs again: the next run publishes the cube again.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ COLUMN_GROUP = "disac.columns"
 
 
 class Columns(Protocol):
-    """Variables of one number for each cell, computed when a cube is published."""
+    """Variables with one number for each cell, computed when a cube is published."""
 
     @property
     def variables(self) -> tuple[Variable, ...]: ...
     @property
     def needs(self) -> tuple[str, ...]:
-        """Variables of kind ``cube`` that they follow from. A cube whose study keeps fewer has no such columns."""
+        """Return the variables of kind ``cube`` that the columns need. A study that keeps fewer has no such columns."""
         ...
 
     def compute(self, options: Any, stored: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
@@ -45,12 +45,12 @@ class Columns(Protocol):
         options
             The experiment's options, validated.
         stored
-            For each of ``needs`` its values [cells, own dimensions]; missing values where a cell holds none.
+            The values of each variable in ``needs`` [cells, own dimensions]; missing values for cells without one.
 
         Returns
         -------
         Mapping of str to array, shape [cells]
-            Each of ``variables`` by its name.
+            The values of each of ``variables`` by its name.
         """
         ...
 
@@ -61,7 +61,7 @@ def _installed(path: tuple[str, ...]) -> EntryPoints:
 
 
 def columns_of(experiment: Experiment) -> dict[str, Columns]:
-    """The installed columns for an experiment, by the names of their entry points.
+    """Return the installed columns for an experiment, by the names of their entry points.
 
     Raises
     ------
@@ -80,18 +80,18 @@ def columns_of(experiment: Experiment) -> dict[str, Columns]:
 
 
 def column_names(experiment: Experiment) -> list[str]:
-    """Names of all columns that are installed for an experiment."""
+    """Return the names of all columns that are installed for an experiment."""
     return [variable.name for each in columns_of(experiment).values() for variable in each.variables]
 
 
 def kept_columns(study: Study) -> dict[str, Columns]:
-    """The columns for which a study keeps all that they need."""
+    """Return the columns for which a study keeps all the variables that they need."""
     kept = {v.name for v in study.experiment.variables if v.kind == "cube" and (study.keep is None or v.name in study.keep)}
     return {name: each for name, each in columns_of(study.experiment).items() if kept.issuperset(each.needs)}
 
 
 def columns_digest(study: Study) -> dict[str, str]:
-    """Digest of the module that defines each of a study's columns: an edit there makes another cube."""
+    """Return the digest of the module that defines each of a study's columns: an edit of the module makes another cube."""
     modules = {name: sys.modules[type(each).__module__] for name, each in kept_columns(study).items()}
     return {
         name: blake2b(Path(str(module.__file__)).read_bytes(), digest_size=16).hexdigest() for name, module in modules.items()
@@ -106,14 +106,14 @@ def computed_columns(
     Parameters
     ----------
     there
-        Which planned cells are there [cells].
+        Mask of the planned cells that are stored [cells].
     stored
-        Variables of the planned cells that are there, by name [cells that are there, own dimensions].
+        Variables of the stored cells by their names [stored cells, own dimensions].
 
     Yields
     ------
     variable, values
-        Values [cells that are there] of one column, in the dtype that it declares.
+        A column and its values [stored cells], in the dtype that the column declares.
 
     Raises
     ------

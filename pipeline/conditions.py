@@ -1,4 +1,4 @@
-"""Conditions of a grid, ``where`` and ``exclude``: which labels of which axes they name (rule G1)."""
+"""Conditions of a grid, ``where`` and ``exclude``: find the labels of axes that they name (rule G1)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.study import Study
 from pipeline.values import KeyPath, as_text, axis_values, is_range
 
 _SHOWN = 20
-"""Labels that an error shows, and searches for a near miss."""
+"""Number of labels that an error shows and in which it searches a near miss."""
 
 
 def labels_named(
@@ -26,18 +26,18 @@ def labels_named(
     labels: Sequence[Sequence[Any]],
     own: Collection[str],
 ) -> dict[int, NDArray[np.bool_]]:
-    """Per axis of the cube (by number) which of its labels a condition names.
+    """Return for each axis of the cube (by its number) a mask of the labels that a condition names.
 
     Parameters
     ----------
     condition
         Axis -> value, list, range, or {min, max}.
     at
-        Where it stands in the file.
+        Key path of the condition in the file.
     names
-        Per axis what it may be called: first its name, then its paths.
+        Accepted names of each axis: first its name, then its paths.
     places, labels
-        Per axis the number of each label by its text, and the labels.
+        For each axis the number of each label by the label's text, and the labels.
     own
         Names of the axes that the grid has.
 
@@ -80,7 +80,7 @@ def _listed(study: Study, wanted: Any, at: KeyPath, places: Mapping[str, int], l
         raise study.source.error(at, str(error)) from error
     numbers = [[places[text] for text in _texts(option) if text in places] for option in options]
     unknown = [option for option, hits in zip(options, numbers, strict=True) if not hits]
-    # A range may step over labels that are not there; a value written out may not.
+    # A range may hold values that no label has; a value that is written out must be a label.
     if len(unknown) == len(options) or (unknown and not is_range(wanted)):
         few = [str(label) for label in labels[:_SHOWN]]
         more = f" and {len(labels) - _SHOWN:,} more" if len(labels) > _SHOWN else ""
@@ -95,7 +95,7 @@ def _listed(study: Study, wanted: Any, at: KeyPath, places: Mapping[str, int], l
 
 
 def _texts(option: Any) -> set[str]:
-    """Texts of the labels that a value names, as it is and, for a whole number, as a fraction: 10 names the label 10.0."""
+    """Return the texts of the labels that a value names. A whole number also names the fraction: 10 names the label 10.0."""
     texts = {as_text(option)}
     if isinstance(option, int) and not isinstance(option, bool) and abs(option) <= 2**1023:
         texts.add(as_text(float(option)))

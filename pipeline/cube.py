@@ -1,7 +1,7 @@
 """Cubes: the dense labelled view of one study, always rebuilt whole (rules C1-C4).
 
-A version is an immutable folder of plain Zarr v3; ``latest`` is a link to the newest. Cubes are copies of the ledger:
-if all cubes are deleted, the next run writes them again.
+A version is an immutable folder of plain Zarr v3; ``latest`` is a link to the newest version. Cubes are copies of data in the
+ledger: if all cubes are deleted, the next run writes them again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ KEPT_VERSIONS = 3
 _WRITERS = 16
 GRACE_SECONDS = 24 * 3600.0
 MISSING_TEXT = "missing_value"
-"""Attribute of published texts; xarray takes it away when it opens them."""
+"""Attribute of published texts; xarray removes it when it opens them."""
 
 
 class SchemaError(UsageError):
@@ -84,7 +84,7 @@ def build_cube(plan: Plan) -> tuple[dict[str, Labelled], dict[str, Any]]:
 
 
 def _columns(plan: Plan, variables: Iterable[str], arrays: Mapping[str, Labelled]) -> dict[str, Labelled]:
-    """What follows from the variables of the cells that are there (rule C8)."""
+    """Return the columns that are computed from the variables of the stored cells (rule C8)."""
     shape, here = plan.cells.shape, plan.cells.flat[plan.choice.present]
     stored = {
         name: arrays[name].data.reshape(math.prod(shape), *arrays[name].data.shape[len(shape) :])[here] for name in variables
@@ -100,18 +100,18 @@ def _columns(plan: Plan, variables: Iterable[str], arrays: Mapping[str, Labelled
 
 @dataclass(frozen=True)
 class _Part:
-    """The rows of one segment that some choice points into."""
+    """The rows of one segment that a choice uses."""
 
     segment: Segment
     rows: NDArray[np.int64]
 
     def values(self, name: str, rows: NDArray[np.int32]) -> NDArray[Any]:
-        """An array's values at rows of the segment."""
+        """Return an array's values at rows of the segment."""
         return self.segment.arrays[name][np.searchsorted(self.rows, rows)]
 
 
 def _read_segments(plan: Plan, variables: Mapping[str, Variable]) -> dict[int, _Part]:
-    """Decode what some choice points into, limited to the cube's variables."""
+    """Decode the rows that a choice uses, limited to the cube's variables."""
     masks = {plan.ledger.holding(name).tobytes(): plan.ledger.holding(name) for name in variables}
     choices = [plan.choice, *(plan.ledger.choose(plan.keys, m) for m in masks.values() if not m.all())]
     pairs = np.concatenate([np.stack([c.segment, c.row], axis=1) for c in choices]).astype(np.int64)
@@ -129,7 +129,7 @@ def _read_segments(plan: Plan, variables: Mapping[str, Variable]) -> dict[int, _
 
 
 def _check_dense_size(plan: Plan, variables: Mapping[str, Variable], segments: Mapping[int, _Part]) -> None:
-    """Refuse own dimensions so long that the cube would be above the study's limit (rule G4)."""
+    """Refuse own dimensions that are so long that the cube would exceed the study's limit (rule G4)."""
     cells, limit = int(np.prod(plan.cells.shape)), plan.study.max_dense_bytes
     for name, variable in variables.items():
         own = tuple(_own_size(segments, variable, i) for i in range(len(variable.dims)))
@@ -142,7 +142,7 @@ def _check_dense_size(plan: Plan, variables: Mapping[str, Variable], segments: M
 
 
 def _check_index(plan: Plan, status: NDArray[np.uint8], segments: Mapping[int, _Part]) -> None:
-    """The key index says of each cell the status that its segment holds."""
+    """Check that the key index gives each cell the status that the cell's segment holds."""
     here, found = plan.cells.flat[plan.choice.present], np.zeros(status.shape, dtype=np.uint8)
     _scatter(found, "status", plan, plan.choice, segments)
     if (found[here] != status[here]).any():
@@ -175,7 +175,7 @@ def _scatter(
 
 
 def _own_size(segments: Mapping[int, _Part], variable: Variable, axis: int) -> int:
-    """Length of an own dimension: its labels, else the largest that any segment holds (rule C3)."""
+    """Return the length of an own dimension: the number of its labels, else the largest length in any segment (rule C3)."""
     dim = variable.dims[axis]
     if dim in variable.coords:
         return len(variable.coords[dim])
@@ -191,7 +191,7 @@ def _own_dimension(
     choice: Choice,
     segments: Mapping[int, _Part],
 ) -> None:
-    """Add the labels of an own dimension, or the count of used entries per cell where its length varies."""
+    """Add the labels of an own dimension, or the number of used entries per cell if the length varies."""
     if dim in variable.coords:
         arrays[dim] = Labelled((dim,), _label_array(variable.coords[dim]))
     elif f"n_{dim}" not in arrays:
@@ -251,22 +251,22 @@ def _attributes(plan: Plan, arrays: Mapping[str, Labelled]) -> dict[str, Any]:
         "disac_version": environment().get("disac", "unknown"),
         "git_revision": environment().get("revision", ""),
     }
-    # Without this CF attribute xarray would show the members of a coupled axis as data.
+    # Without this CF attribute xarray would show the members of a coupled axis as data variables.
     return attributes | ({"coordinates": " ".join(members)} if members else {})
 
 
 def publish_group(store: Store, folder: str, key: str, arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) -> str:
-    """Write one immutable version of a cube or surface and turn ``latest`` to it (rule C4); returns its name.
+    """Write one immutable version of a cube or surface and let ``latest`` point to it (rule C4); return the version's name.
 
-    The group's root metadata is written last, so a version that a kill left half written never opens, and the next
-    publication of the same content completes it. A version that was damaged (rule C6) is written again.
+    The group's root metadata is written last. So a version that a kill left half written never opens, and the next
+    publication of the same content completes it. A damaged version (rule C6) is written again.
     """
     version = f"{versions_of(folder)}{key}"
     if version_damage(store, version):
         files = with_file_list(group_files({name: _declared(a) for name, a in arrays.items()}, attributes))
         _remove_damaged(store, version, files)
         root = files.pop(ROOT)
-        # Side by side: what takes long is not the writing but the wait for the disk, file by file.
+        # Threads write the files side by side, because most of the time is spent waiting for the disk after each file.
         with ThreadPoolExecutor(_WRITERS) as pool:
             list(pool.map(lambda name: store.put_if_absent(f"{version}/{name}", files[name]), sorted(files)))
         store.put_if_absent(f"{version}/{ROOT}", root)
@@ -276,9 +276,9 @@ def publish_group(store: Store, folder: str, key: str, arrays: Mapping[str, Labe
 
 
 def _declared(labelled: Labelled) -> Labelled:
-    """Texts with a declared missing value, which none of them is: xarray then opens them as objects.
+    """Declare a missing value that no text equals, so that xarray opens the texts as objects.
 
-    As NumPy's StringDType, which Zarr gives, they fail in ``idxmin``, ``where`` and ``reindex``.
+    Otherwise Zarr gives texts of NumPy's StringDType, and ``idxmin``, ``where`` and ``reindex`` fail on these.
     """
     if not isinstance(labelled.data.dtype, np.dtypes.StringDType):
         return labelled
@@ -289,7 +289,7 @@ def _declared(labelled: Labelled) -> Labelled:
 
 
 def _remove_damaged(store: Store, version: str, files: Mapping[str, bytes]) -> None:
-    """Remove what does not have its size; the root goes first, so that the version does not open meanwhile."""
+    """Remove the files that do not have their size. The root is removed first, so that the version does not open meanwhile."""
     store.delete(f"{version}/{ROOT}")
     for entry in store.list(version):
         name = entry.name.removeprefix(f"{version}/")
@@ -298,7 +298,7 @@ def _remove_damaged(store: Store, version: str, files: Mapping[str, bytes]) -> N
 
 
 def version_damage(store: Store, version: str) -> str:
-    """What is wrong with the files of a published version, as a clause; empty if nothing is (rule C6)."""
+    """Return a clause that says what is wrong with the files of a published version; empty if nothing is (rule C6)."""
     try:
         check_file_list(StoredFiles(store, version))
     except FormatError as error:
@@ -307,15 +307,15 @@ def version_damage(store: Store, version: str) -> str:
 
 
 def published_whole(store: Store, folder: str, key: str) -> bool:
-    """Whether ``latest`` names the version of a key, and all its files are there with their sizes."""
+    """Return whether ``latest`` names the version of a key, and all files of the version are there with their sizes."""
     version = published_version(store, folder)
     return version == f"{versions_of(folder)}{key}" and not version_damage(store, version)
 
 
 def publish_cube(plan: Plan, store: Store) -> str:
-    """Build and publish the cube of a plan as it stands; returns the version's name.
+    """Build and publish the cube of a plan as it stands; return the version's name.
 
-    When a segment has gone or was damaged since it was listed, the ledger is read once more, every segment checked.
+    If a segment is gone or was damaged since it was listed, the ledger is read once more and every segment is checked.
     """
     try:
         arrays, attributes = build_cube(plan)
@@ -327,13 +327,13 @@ def publish_cube(plan: Plan, store: Store) -> str:
 
 
 def published_key(store: Store, folder: str) -> str | None:
-    """Key of the version that ``latest`` names."""
+    """Return the key of the version that ``latest`` names."""
     version = published_version(store, folder)
     return None if version is None else version.rsplit("/", 1)[-1]
 
 
 def published_version(store: Store, folder: str) -> str | None:
-    """Store name of the version that ``latest`` names; None where nothing is published, or it names something else."""
+    """Return the store name of the version that ``latest`` names; None if nothing is published or it names no version."""
     target = store.read_pointer(latest_of(folder))
     return target if target is not None and f"{target.rpartition('/')[0]}/" == versions_of(folder) else None
 
@@ -341,7 +341,7 @@ def published_version(store: Store, folder: str) -> str | None:
 def remove_old_versions(
     store: Store, folder: str, *, now: float | None = None, grace_s: float = GRACE_SECONDS, dry_run: bool = False
 ) -> dict[str, int]:
-    """Remove versions that are not the latest, beyond the kept number, and older than the grace (rule C4).
+    """Remove the versions that are not the latest, exceed the kept number and are older than the grace period (rule C4).
 
     Returns
     -------
@@ -363,7 +363,7 @@ def remove_old_versions(
 
 
 def nondeterminism(plan: Plan) -> list[str]:
-    """Sentences on planned cells whose copies differ in a non-volatile bit (rule S3)."""
+    """Return sentences on planned cells whose copies differ in a non-volatile bit (rule S3)."""
     sentences = []
     duplicates = plan.ledger.duplicates(plan.keys)
     rows: dict[str, set[int]] = {}
@@ -384,7 +384,7 @@ def nondeterminism(plan: Plan) -> list[str]:
 
 
 def cell_image(segment: Segment, row: int) -> frozenset[tuple[str, bytes]]:
-    """The non-volatile content of one cell, comparable bit for bit."""
+    """Return the non-volatile content of one cell, in a form that can be compared bit for bit."""
     schema = segment.attributes["schema"]
     items = [("status", segment.arrays["status"][row].tobytes())]
     for name, value in cell_values(segment, row).items():

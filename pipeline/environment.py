@@ -15,10 +15,10 @@ _PACKAGES = ("disac", "numpy", "scipy", "cvxpy", "clarabel", "xarray", "zarr", "
 
 @functools.cache
 def revision() -> str:
-    """Revision of the project's source as git names it, with ``-dirty`` for uncommitted changes; empty outside a checkout."""
+    """Return git's name of the source's revision, with ``-dirty`` for uncommitted changes; empty outside a checkout."""
     folder = Path(__file__).resolve().parent
     if "site-packages" in folder.parts:
-        return ""  # installed: a checkout around it is somebody else's
+        return ""  # the package is installed: a checkout around it belongs to another project
     try:
         command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
         found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
@@ -29,7 +29,7 @@ def revision() -> str:
 
 @functools.cache
 def environment() -> dict[str, str]:
-    """Versions of Python, the numerical libraries and the project, and the machine type of this process."""
+    """Return the versions of Python, the numerical libraries and the project, and the machine type of this process."""
     found = {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
     if revision():
         found["revision"] = revision()

@@ -1,7 +1,7 @@
-"""What the engine asks of an experiment, and how it finds one.
+"""The interface between the engine and experiments, and the search for an experiment by its name.
 
-The engine meets experiments through these Protocols only; it imports no science. An experiment is found by its entry
-point in the group ``disac.experiments``.
+The engine uses experiments through these Protocols only; it imports no science. It finds an experiment by the entry point in
+the group ``disac.experiments``.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ STATUS_CODES: dict[str, int] = {
 """Status of a cell (rule C1). These numbers never change."""
 
 RAISED = "Raised an exception: "
-"""How the sentence of a failed cell begins whose experiment raised: an error of the program, not a finding of a method."""
+"""Beginning of the sentence of a cell whose experiment raised: an error of the program, not a finding of a method."""
 
 STATUS_NAMES = {code: name for name, code in STATUS_CODES.items()}
 
 ENTRY_POINT_GROUP = "disac.experiments"
 
 EARLIEST_IMPORT = time.time()
-"""No experiment was loaded through this module before."""
+"""Time at which this module was imported: no experiment was loaded through this module earlier."""
 
 
 class Variable(Protocol):
-    """One variable of an experiment's output schema (rule C2)."""
+    """A variable of an experiment's output schema (rule C2)."""
 
     @property
     def name(self) -> str: ...
@@ -63,7 +63,7 @@ class Variable(Protocol):
 
 @runtime_checkable
 class Experiment(Protocol):
-    """Scenario in, labelled result out."""
+    """A computation that takes scenarios and returns labelled results."""
 
     @property
     def name(self) -> str: ...
@@ -81,9 +81,10 @@ class Experiment(Protocol):
     def run(self, scenarios: Sequence[Any], options: Any) -> Sequence[Mapping[str, Any]]:
         """Evaluate one line of cells.
 
-        The scenarios differ along ``line_axes`` only. Returns one mapping per scenario with ``status`` (ok, inaccurate,
-        infeasible or failed), ``message`` (a sentence, may be empty for ``ok``) and a value per variable name. A cell that is
-        ok or inaccurate gives every variable that is not declared optional (rule W6); one left out takes its missing value.
+        The scenarios differ along ``line_axes`` only. The method returns one mapping per scenario with ``status`` (ok,
+        inaccurate, infeasible or failed), ``message`` (a sentence, may be empty for ``ok``) and a value per variable name. A
+        cell that is ok or inaccurate gives every variable that is not declared optional (rule W6). A variable that is left
+        out takes its missing value.
         """
         ...
 
@@ -93,14 +94,16 @@ class Recheckable(Protocol):
     """An experiment that can judge a stored result from the design or proof stored beside it."""
 
     def recheck(self, scenario: Any, options: Any, stored: Mapping[str, Any]) -> list[str]:
-        """Sentences on what a result (all its stored variables, detail included, and its ``status``) promises and does not
-        keep."""
+        """Return a sentence for each promise that a stored result does not keep.
+
+        The stored result holds all its variables, detail included, and its ``status``.
+        """
         ...
 
 
 @runtime_checkable
 class Resourceful(Protocol):
-    """An experiment whose tasks need more of a worker than one thread."""
+    """An experiment whose tasks need more from a worker than one thread."""
 
     @property
     def resources(self) -> Mapping[str, float]: ...  # of ONE task, such as {"memory": 4e9, "GPU": 1}; memory in bytes
@@ -108,11 +111,11 @@ class Resourceful(Protocol):
 
 @runtime_checkable
 class Costed(Protocol):
-    """An experiment that says what its cells cost before anything has run."""
+    """An experiment that estimates the cost of its cells before any cell has run."""
 
     @property
     def rough_costs(self) -> Sequence[tuple[Mapping[str, Any], float]]:
-        """Options, and the rough seconds of a cell on one core where all of them are chosen; the first that fits counts."""
+        """Return pairs of options and rough seconds of a cell with all these options on one core; the first match counts."""
         ...
 
 
@@ -121,37 +124,40 @@ class Sharing(Protocol):
     """An experiment whose cells share their costly part along some axes."""
 
     def shared_axes(self, options: Any) -> Sequence[str]:
-        """Dotted scenario paths, among ``line_axes``, along which cells with these options share it."""
+        """Return the dotted scenario paths of ``line_axes`` along which cells with these options share the costly part."""
         ...
 
 
 @runtime_checkable
 class Headlined(Protocol):
-    """An experiment that names the variable that a report shows where its study names none."""
+    """An experiment that names the variable that a report shows if the study names none."""
 
     @property
     def main_metric(self) -> str: ...
 
 
 def rough_seconds(experiment: Experiment, options: Mapping[str, Any]) -> float | None:
-    """Rough seconds of one cell with these options; None where the experiment does not say."""
+    """Return the rough seconds of one cell with these options; None if the experiment gives no estimate."""
     costs = experiment.rough_costs if isinstance(experiment, Costed) else ()
     return next((cost for chosen, cost in costs if all(options.get(k) == v for k, v in chosen.items())), None)
 
 
 def is_optional(variable: Variable) -> bool:
-    """Whether a cell that is ok may leave the variable out, or give less of it than its dimension has labels (rule W6)."""
+    """Return whether a variable is optional (rule W6).
+
+    A cell that is ok may leave an optional variable out, or give fewer entries than the variable's dimension has labels.
+    """
     return bool(getattr(variable, "optional", False))
 
 
 @lru_cache(maxsize=8)
 def _installed(path: tuple[str, ...]) -> EntryPoints:
-    """The experiments that are installed along a path; looking through all distributions takes a hundredth of a second."""
+    """Return the experiments that are installed along a path. The search of all distributions takes about 10 ms."""
     return entry_points(group=ENTRY_POINT_GROUP)
 
 
 def experiment_names() -> list[str]:
-    """Names of all installed experiments."""
+    """Return the names of all installed experiments."""
     return sorted(_installed(tuple(sys.path)).names)
 
 

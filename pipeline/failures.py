@@ -11,7 +11,7 @@ from pipeline.plan import Plan
 
 
 def failed_cells(plan: Plan) -> list[dict[str, Any]]:
-    """Coordinates, sentence and traceback of every planned cell whose result is a failure."""
+    """Return coordinates, sentence and traceback of every planned cell whose result is a failure."""
     rows = np.flatnonzero(plan.failed)
     found = []
     for number in np.unique(plan.choice.segment[rows]):

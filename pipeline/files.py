@@ -1,4 +1,4 @@
-"""Open files of a folder that another person may have made. Only plain files are opened; every refusal is one sentence."""
+"""Open files of a folder that another person may have made. Only plain files are opened. Every refusal is one sentence."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def open_plain(path: Path) -> io.BufferedReader:
-    """Open a plain file for reading; never wait for one, never follow a link, never open a device.
+    """Open a plain file for reading. The function never waits, never follows a link and never opens a device.
 
     Raises
     ------
     FileNotFoundError
-        If there is none: nothing at all, a folder, a link, a pipe, a socket or a device.
+        If the path is no plain file: it is absent, a folder, a link, a pipe, a socket or a device.
     """
     try:
         if not stat.S_ISREG(os.lstat(path).st_mode):  # opening a device may already do something
             raise FileNotFoundError(errno.ENOENT, "no plain file", str(path))
-        # What is there now may be something else than a moment ago.
+        # Another process may have replaced the file since the check above.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in ABSENT:
@@ -47,7 +47,7 @@ def open_plain(path: Path) -> io.BufferedReader:
 
 
 def check_plain(folder: Path) -> None:
-    """Refuse a folder below which anything else than folders and plain files stands.
+    """Refuse a folder that holds, at any depth, anything but folders and plain files.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def check_plain(folder: Path) -> None:
 
 @contextlib.contextmanager
 def told(path: Path, writing: int | None = None) -> Iterator[None]:
-    """Tell what the system refuses at ``path`` in one sentence; ``writing`` is how many bytes are being written there.
+    """Replace an error of the system at ``path`` by one sentence; ``writing`` is the number of bytes being written there.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def _cause(path: Path, error: OSError, writing: int | None) -> str:
 
 
 def _free(path: Path) -> str:
-    """What is left on the disk of a path."""
+    """Return words that say how much space is free on the disk of a path."""
     try:
         return f"{shutil.disk_usage(next(p for p in path.parents if p.is_dir())).free:,} bytes are free"
     except OSError:
@@ -96,7 +96,7 @@ def _free(path: Path) -> str:
 
 
 def link(temporary: Path, path: Path) -> bool:
-    """Give a complete file its name; False if the name is taken."""
+    """Give a complete file its name; return False if the name is taken."""
     try:
         path.hardlink_to(temporary)
     except FileExistsError:
@@ -104,7 +104,7 @@ def link(temporary: Path, path: Path) -> bool:
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
-        # Without hard links a race of two writers ends with the later bytes: names that follow content do not mind.
+        # Without hard links a race of two writers keeps the later bytes: a name made from the content has equal bytes anyway.
         if path.exists():
             return False
         temporary.replace(path)
@@ -112,7 +112,7 @@ def link(temporary: Path, path: Path) -> bool:
 
 
 def kind_of(path: Path) -> int | None:
-    """What stands at a path (a file type of :mod:`stat`); None if nothing does. Links are not followed."""
+    """Return the kind of file at a path (a file type of :mod:`stat`); None if there is none. Links are not followed."""
     try:
         return stat.S_IFMT(path.lstat().st_mode)
     except OSError as error:
@@ -127,7 +127,7 @@ def scan(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's content or a folder's entries are on the disk; one gone or closed to us needs no waiting."""
+    """Wait until a file's content or a folder's entries are on the disk; a path that is gone or not readable needs no wait."""
     with contextlib.suppress(FileNotFoundError, PermissionError):
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:

@@ -1,8 +1,9 @@
 """The identity of a cell (rules I1, I4).
 
-Canonical form: the scenario with current defaults filled in, every field equal to its ``identity_default`` left out,
-renamed fields under their first name, files by the digest of their content, numbers in one text. With the experiment's
-name and options it makes the *scenario key*; with the code digest, the *key*.
+The canonical form of a scenario has the current defaults filled in and leaves out every field that equals its
+``identity_default``. A renamed field stands under its first name, a file is the digest of its content, and a number has one
+text. The *scenario key* follows from this form with the experiment's name and options. The *key* follows from the scenario key
+and the code digest.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ _KEY_BYTES = 16
 
 
 def _identity_path(path: str, info: FieldInfo) -> str:
-    """The path under which a leaf enters identity: its first name (``identity_name``) if it was renamed."""
+    """Return the path of a leaf in the identity: the leaf's first name (``identity_name``) if it was renamed."""
     name = extra(info).get("identity_name")
     return path if name is None else ".".join([*path.split(".")[:-1], str(name)])
 
 
 def _identity_leaves(model: type[BaseModel]) -> dict[str, tuple[str, FieldInfo]]:
-    """Path -> identity path and field of every leaf of a model.
+    """Return the identity path and the field of every leaf of a model, by the leaf's path.
 
     Raises
     ------
     TypeError
-        If two fields share an identity path: one of them would be lost from every key.
+        If two fields share an identity path: every key would lose one of them.
     """
     leaves = {path: (_identity_path(path, info), info) for path, info in leaf_fields(model)}
     owner: dict[str, str] = {}
@@ -50,12 +51,12 @@ def _identity_leaves(model: type[BaseModel]) -> dict[str, tuple[str, FieldInfo]]
 
 
 def _entry(path: str, info: FieldInfo, value: Any) -> tuple[str, str | None]:
-    """Identity path and text of one leaf; no text when the leaf equals its identity default."""
+    """Return the identity path and the text of one leaf; no text if the leaf equals its identity default."""
     return _identity_path(path, info), _texts(info, [value])[0]
 
 
 def _texts(info: FieldInfo, values: Sequence[Any]) -> list[str | None]:
-    """Text of each value of one leaf, None where it equals the leaf's identity default."""
+    """Return the text of each value of one leaf; None for a value that equals the leaf's identity default."""
     notes = extra(info)
     default = canonical_text(notes["identity_default"]) if "identity_default" in notes else None
     texts = [canonical_text(value) for value in values]
@@ -68,7 +69,7 @@ def _texts(info: FieldInfo, values: Sequence[Any]) -> list[str | None]:
 
 
 def file_digest(path: Path) -> str:
-    """128-bit blake2b of a file's content.
+    """Return the 128-bit blake2b of a file's content.
 
     Raises
     ------
@@ -88,14 +89,14 @@ def _file_digest(path: Path, mtime_ns: int, ctime_ns: int, inode: int, size: int
 
 
 def canonical_scenario(model: BaseModel, without: Collection[str] = ()) -> dict[str, str]:
-    """Identity path -> canonical text of every leaf that differs from its identity default.
+    """Return the canonical text of every leaf that differs from its identity default, by its identity path.
 
     Parameters
     ----------
     model
         A validated scenario or options.
     without
-        Paths of leaves to leave out: those that an axis sets in every cell, whose base value no cell uses.
+        Paths of leaves to leave out: an axis sets them in every cell, so no cell uses their base value.
     """
     leaves = _identity_leaves(type(model)).items()
     entries = (_entry(path, info, leaf_value(model, path)) for path, (_, info) in leaves if path not in without)
@@ -103,7 +104,7 @@ def canonical_scenario(model: BaseModel, without: Collection[str] = ()) -> dict[
 
 
 def canonical_options(options: BaseModel) -> str:
-    """Canonical text of an experiment's options."""
+    """Return the canonical text of an experiment's options."""
     return _object(canonical_scenario(options))
 
 
@@ -112,17 +113,17 @@ def _object(entries: Mapping[str, str]) -> str:
 
 
 def identity_text(experiment: str, scenario: BaseModel, options: BaseModel) -> str:
-    """Canonical text of one cell, by way of its validated models: the definition that the fast path must equal."""
+    """Return the canonical text of one cell from its validated models. The fast path must give the same text."""
     entries = {f"scenario.{p}": t for p, t in canonical_scenario(scenario).items()}
     entries |= {f"options.{p}": t for p, t in canonical_scenario(options).items()}
     return _object(entries | {"experiment": canonical_text(experiment)})
 
 
 class _Template:
-    """The cells' canonical texts as constant stretches and one fragment per axis leaf, in sorted order of the paths.
+    """The cells' canonical texts as constant pieces and one fragment per axis leaf, in sorted order of the paths.
 
-    Leaves are independent, so a leaf set by an axis is canonicalised once per axis value and not once per cell.
-    Of the paths those that begin with ``head`` count, without it.
+    Leaves are independent, so a leaf that an axis sets is canonicalised once per axis value and not once per cell.
+    Only paths that begin with ``head`` count; the texts leave ``head`` out.
     """
 
     def __init__(self, cells: Cells, head: str = "") -> None:
@@ -146,7 +147,7 @@ class _Template:
                 texts = _texts(fields[full], [entry[path] for entry in axis.entries])
                 before = canonical_text(name)
                 varied[name] = (a, ["" if text is None else f"{before}:{text}," for text in texts])
-        # Pieces in sorted order of the paths; each ends with a comma, the last of which is cut off when joined.
+        # The pieces are in sorted order of the paths. Each ends with a comma; joining them cuts the last comma off.
         self.pieces: list[str | tuple[int, list[str]]] = []
         for path in sorted({*entries, *varied}):
             piece = varied[path] if path in varied else f"{canonical_text(path)}:{entries[path]},"
@@ -156,15 +157,15 @@ class _Template:
                 self.pieces.append(piece)
 
     def text(self, row: NDArray[np.int32]) -> str:
-        """Canonical text of one cell."""
+        """Return the canonical text of one cell."""
         return "{" + "".join(p if isinstance(p, str) else p[1][row[p[0]]] for p in self.pieces)[:-1] + "}"
 
     def columns(self, index: NDArray[np.int32]) -> list[str | list[str]]:
-        """Per piece the constant, or the fragment of every cell."""
+        """Return for each piece the constant, or the fragment of every cell."""
         return [p if isinstance(p, str) else np.array(p[1], dtype=object)[index[:, p[0]]].tolist() for p in self.pieces]
 
     def texts(self, index: NDArray[np.int32]) -> Iterator[str]:
-        """Canonical text of every cell."""
+        """Yield the canonical text of every cell."""
         columns = (iter([c] * len(index)) if isinstance(c, str) else c for c in self.columns(index))
         join = "".join
         for parts in zip(*columns, strict=True):
@@ -172,7 +173,7 @@ class _Template:
 
 
 def _template(cells: Cells) -> _Template:
-    """The template of these cells, built once."""
+    """Return the template of these cells; it is built once."""
     cache = vars(cells)
     if "_template" not in cache:
         cache["_template"] = _Template(cells)
@@ -181,24 +182,24 @@ def _template(cells: Cells) -> _Template:
 
 
 def cell_text(cells: Cells, i: int) -> str:
-    """Canonical text of scenario, experiment and options of planned cell ``i``."""
+    """Return the canonical text of scenario, experiment and options of planned cell ``i``."""
     return _template(cells).text(cells.index[i])
 
 
 def option_texts(cells: Cells, index: NDArray[np.int32]) -> list[str]:
-    """Canonical text of the options of cells by their label numbers; no options are validated."""
+    """Return the canonical text of the options of cells, given by their label numbers; no options are validated."""
     template = _Template(cells, OPTIONS)
     return list(template.texts(index)) if template.pieces else ["{}"] * len(index)
 
 
 def cell_keys(cells: Cells, code_digest: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Keys and scenario keys of all planned cells.
+    """Compute the keys and the scenario keys of all planned cells.
 
     Returns
     -------
     keys, scenario_keys
-        Each (n, 16) uint8. The scenario key is the 128-bit blake2b of the canonical text; the key is that of the
-        scenario key followed by the code digest.
+        Each (n, 16) uint8. The scenario key is the 128-bit blake2b of the canonical text; the key is the 128-bit blake2b of
+        the scenario key followed by the code digest.
     """
     count = len(cells.index)
     input_files(cells)  # remember the files' digests as they are now, with the keys
@@ -210,7 +211,7 @@ def cell_keys(cells: Cells, code_digest: str) -> tuple[NDArray[np.uint8], NDArra
 
 
 def keyed_content(cells: Cells, code_digest: str) -> str:
-    """Digest of everything that the keys of these cells are made of, found without making one."""
+    """Return the digest of all data from which the keys of these cells are made; no key is made."""
     digest = blake2b(code_digest.encode(), digest_size=_KEY_BYTES)
     for piece in _template(cells).pieces:
         digest.update(repr(piece).encode())
@@ -219,7 +220,7 @@ def keyed_content(cells: Cells, code_digest: str) -> str:
 
 
 def keys_under(scenario_keys: NDArray[np.uint8], code_digest: str) -> NDArray[np.uint8]:
-    """Keys of cells from their scenario keys (n, 16) under a code digest."""
+    """Compute the keys of cells from their scenario keys (n, 16) and a code digest."""
     code, whole = code_digest.encode(), np.ascontiguousarray(scenario_keys).tobytes()
     keys = bytearray()
     for start in range(0, len(whole), _KEY_BYTES):
@@ -228,9 +229,10 @@ def keys_under(scenario_keys: NDArray[np.uint8], code_digest: str) -> NDArray[np
 
 
 def input_files(cells: Cells) -> dict[str, tuple[Path, str]]:
-    """Files that the cells refer to: value as written -> path and digest, as they were when first asked (rule I4).
+    """Return the path and the digest of each file that the cells refer to, by the value as written (rule I4).
 
-    The base scenario's value counts only where no axis sets the field, for no cell uses it otherwise.
+    The digest is that of the first call. The base scenario's value counts only if no axis sets the field: otherwise no cell
+    uses it.
     """
     cache = vars(cells)
     if "_input_files" not in cache:

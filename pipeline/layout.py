@@ -1,69 +1,69 @@
-"""Where things stand in a store: the names of its folders and pointers, in this place alone.
+"""The layout of a store: names of its folders and pointers. No other module spells them out.
 
-Names of folders end with a slash. ARCHITECTURE.md shows the whole tree and says what may be deleted.
+Names of folders end with a slash. ARCHITECTURE.md shows the whole tree and says which parts may be deleted.
 """
 
 from __future__ import annotations
 
 SEGMENTS = "ledger/segments/"
-"""What tasks left: the truth."""
+"""Results of tasks: the truth."""
 INDEX = "ledger/index/"
 """A cache of the keys in all segments."""
 KEYS = "ledger/keys/"
 """A cache of the keys of many cells."""
 ADOPTIONS = "adoptions/"
-"""Which older code counts as the present one."""
+"""Records of older code that counts as the present code."""
 INPUTS = "inputs/"
 """Files that scenarios name."""
 LOCKS = "locks/"
-"""Who is running."""
+"""Locks of the runs that are under way."""
 PLANS = "plans/"
-"""What was last run."""
+"""Records of the last run of each study."""
 CUBES = "cubes/"
 SURFACES = "surfaces/"
 REPORTS = "reports/"
 
 
 def cube_folder(study: str) -> str:
-    """Folder of a study's cubes."""
+    """Return the folder of a study's cubes."""
     return f"{CUBES}{study}/"
 
 
 def surface_folder(study: str) -> str:
-    """Folder of a study's surfaces."""
+    """Return the folder of a study's surfaces."""
     return f"{SURFACES}{study}/"
 
 
 def report_folder(study: str) -> str:
-    """Folder of a study's reports."""
+    """Return the folder of a study's reports."""
     return f"{REPORTS}{study}/"
 
 
 def report_page(study: str) -> str:
-    """The pointer that a person opens: to the newest report of a study."""
+    """Return the pointer to the newest report of a study; a person opens it."""
     return f"{report_folder(study)}index.html"
 
 
 def plan_folder(study: str) -> str:
-    """Folder of a study's plans."""
+    """Return the folder of a study's plans."""
     return f"{PLANS}{study}/"
 
 
 def lock_name(study: str) -> str:
-    """The lock of a study."""
+    """Return the name of a study's lock."""
     return f"{LOCKS}{study}.json"
 
 
 def versions_of(folder: str) -> str:
-    """Where a folder keeps its versions, each under its key."""
+    """Return the folder of a folder's versions; each version stands there under its key."""
     return f"{folder}versions/"
 
 
 def latest_of(folder: str) -> str:
-    """The pointer of a folder to what was published last in it."""
+    """Return the pointer to the version that was last published in a folder."""
     return f"{folder}latest"
 
 
 def study_of(name: str) -> str:
-    """The study to which an object of :data:`CUBES`, :data:`SURFACES`, :data:`REPORTS` or :data:`PLANS` belongs."""
+    """Return the study that owns an object of :data:`CUBES`, :data:`SURFACES`, :data:`REPORTS` or :data:`PLANS` belongs."""
     return name.split("/")[1]

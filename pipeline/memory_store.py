@@ -14,7 +14,7 @@ from pipeline.store import IN_MEMORY, MOST_BYTES, Entry, Fault, check_folder, ch
 
 
 class MemoryStore:
-    """The same in memory, for models and fault tests; shared by all threads of a process."""
+    """A store in memory that all threads of a process share, for models and fault tests."""
 
     def __init__(self, fault: Fault = no_fault) -> None:
         self._objects: dict[str, tuple[bytes, int]] = {}
@@ -92,9 +92,9 @@ class MemoryStore:
         return self._pointers.get(check_name(name))
 
     def location(self) -> str:
-        """See :class:`Store`: valid within this process."""
+        """See :class:`Store`. The location is valid within this process."""
         return self._location
 
     def path(self, name: str) -> Path | None:
-        """See :class:`Store`: there is none."""
+        """See :class:`Store`. An object in memory has no path."""
         return None

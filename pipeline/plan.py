@@ -1,4 +1,4 @@
-"""The plan: which cells of a study are there, which must be computed, and why (rules G4, I5, I7).
+"""The plan: the cells of a study that are stored, the cells that must be computed, and the reasons (rules G4, I5, I7).
 
 A plan needs the study, the code digest and the keys of the ledger. It reads no result and starts no cluster.
 """
@@ -33,14 +33,14 @@ from pipeline.study import Study
 
 CUBE_FORMAT = 2
 MANY_CELLS = 50_000
-"""From here on keys are stored by a run: making a million takes three seconds, reading them a tenth of one."""
+"""Number of cells from which a run stores the keys: a million keys take 3 s to make and 0.1 s to read."""
 MOST_NAMED = 20
 """New values of an axis that a plan names one by one."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A study's cells set against a ledger."""
+    """The cells of a study, compared with a ledger."""
 
     study: Study
     cells: Cells
@@ -52,13 +52,13 @@ class Plan:
     choice: Choice
     lacking: Mapping[str, NDArray[np.bool_]]
     within: NDArray[np.bool_] | None = None
-    """Cells that this run may compute; None for all (a preview is a thin slice)."""
+    """Mask of the cells that this run may compute; None for all cells (a preview computes a thin slice)."""
     retry: bool = False
-    """Whether failed cells are computed again; a result then counts over the failure (rules S3, W3)."""
+    """Whether the run computes failed cells again; a new result then counts over the failure (rules S3, W3)."""
 
     @cached_property
     def complete(self) -> NDArray[np.bool_]:
-        """Which planned cells valid segments hold with every kept variable (rule I5)."""
+        """Return a mask of the planned cells that valid segments hold with every kept variable (rule I5)."""
         complete = self.choice.present
         for lacks in self.lacking.values():
             complete = complete & ~lacks
@@ -66,19 +66,19 @@ class Plan:
 
     @cached_property
     def failed(self) -> NDArray[np.bool_]:
-        """Which planned cells have a failure of their own as their result (rule W3)."""
+        """Return a mask of the planned cells whose result is a failure of the cell itself (rule W3)."""
         return self.choice.present & (self.choice.status == STATUS_CODES["failed"])
 
     @cached_property
     def retryable(self) -> NDArray[np.bool_]:
-        """Which of them the surroundings failed, such as a worker that was taken away: a run tries them again."""
+        """Return a mask of the cells that failed because of the surroundings, such as a lost worker: a run tries them again."""
         failed = self.failed.copy()
         failed[failed] = self.ledger.retryable[self.choice.segment[failed]] == 1
         return failed
 
     @cached_property
     def todo(self) -> NDArray[np.int64]:
-        """Positions of the planned cells that must be computed."""
+        """Return the positions of the planned cells that must be computed."""
         needed = ~self.complete | (self.failed if self.retry else self.retryable)
         if self.within is not None:
             needed = needed & self.within
@@ -86,22 +86,22 @@ class Plan:
 
     @property
     def left(self) -> int:
-        """Number of cells that were asked for and are not there; of a preview, those of its slice alone."""
+        """Return the number of requested cells that are missing; a preview requests only the cells of its slice."""
         lacking = ~self.complete if self.within is None else ~self.complete & self.within
         return int(lacking.sum())
 
     def by_status(self) -> dict[str, int]:
-        """Number of present cells by status, in words."""
+        """Return the number of present cells by the names of their statuses."""
         codes, counts = np.unique(self.choice.status[self.choice.present], return_counts=True)
         return {STATUS_NAMES[int(c)]: int(n) for c, n in zip(codes, counts, strict=True)}
 
     @cached_property
     def cost_classes(self) -> NDArray[np.object_]:
-        """Cost class (text of the options) of each cell to compute."""
+        """Return the cost class (text of the options) of each cell to compute."""
         return cost_classes(self.cells, self.todo)
 
     def expected_seconds(self) -> float | None:
-        """Worker seconds for what is to be computed, from past cells; None when a class has no past."""
+        """Return the worker seconds that the missing cells will take, from past cells; None if a class has no past cells."""
         past = self.ledger.cost_per_cell()
         if not past:
             return None
@@ -114,7 +114,7 @@ class Plan:
 
     @cached_property
     def cube_key(self) -> str:
-        """Digest of everything that the published cube shows: grid, identity and the copy chosen for every cell."""
+        """Return the digest of all that the published cube shows: grid, identity, and the chosen copy of every cell."""
         digest = blake2b(digest_size=16)
         head = {
             "format": CUBE_FORMAT,
@@ -138,11 +138,11 @@ class Plan:
         return digest.hexdigest()
 
     def dense_bytes(self) -> int:
-        """Size of the dense cube in bytes."""
+        """Return the size of the dense cube in bytes."""
         return dense_bytes(self.study, math.prod(self.cells.shape))
 
     def solves(self) -> int:
-        """How often the costly part runs for the cells to compute: once for all that share it, each where none does."""
+        """Return how often the costly part runs for the missing cells: once for all cells that share it, else once a cell."""
         experiment, count = self.study.experiment, 0
         if not isinstance(experiment, Sharing):
             return len(self.todo)
@@ -153,7 +153,7 @@ class Plan:
         return count
 
     def summary(self) -> dict[str, Any]:
-        """The plan as plain data, for people and machines."""
+        """Return the plan as plain data, for people and machines."""
         return {
             "study": self.study.name,
             "experiment": self.study.experiment.name,
@@ -192,7 +192,7 @@ def make_plan(study: Study, store: Store) -> Plan:
 
 
 def _stored_keys(cells: Cells, digest: str, store: Store) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
-    """Keys that a run of this very study has stored; they may be deleted, and damaged ones are made again."""
+    """Return the keys that a run of the same study has stored; None if they were deleted or are damaged."""
     if len(cells.index) < MANY_CELLS:
         return None
     half = len(cells.index) * KEY_BYTES
@@ -214,7 +214,7 @@ def _store_keys(plan: Plan, store: Store) -> None:
 
 
 def plan_under(plan: Plan, code: CodeDigest, store: Store) -> Plan:
-    """The same study keyed by other code, against the same ledger; nothing adopted counts."""
+    """Return the plan of the same study under the keys of other code, with the same ledger; adopted cells do not count."""
     keys = keys_under(plan.scenario_keys, code.digest)
     choice, lacking = plan.ledger.present(keys, plan.keep)
     return replace(plan, code=code, keys=keys, choice=choice, lacking=lacking, within=None, retry=False)
@@ -223,7 +223,7 @@ def plan_under(plan: Plan, code: CodeDigest, store: Store) -> Plan:
 def _with_adopted(
     ledger: Ledger, digest: str, keys: NDArray[np.uint8], scenario_keys: NDArray[np.uint8], keep: tuple[str, ...]
 ) -> NDArray[np.uint8]:
-    """Keys of cells that are there only under code that was adopted are the keys they have there (rule I7)."""
+    """Return the keys of the cells; a cell that is stored only under adopted code has its key under that code (rule I7)."""
     for older in adopted_by(ledger.store, digest):
         missing = np.flatnonzero(~ledger.choose(keys).present)
         if not len(missing):
@@ -239,14 +239,14 @@ def _with_adopted(
 
 
 def refreshed(plan: Plan, store: Store, *, use_index: bool = True) -> Plan:
-    """The same plan against the ledger as it is now."""
+    """Return the same plan, compared with the ledger as it is now."""
     ledger = open_ledger(store, use_index=use_index)
     choice, lacking = ledger.present(plan.keys, plan.keep)
     return replace(plan, ledger=ledger, choice=choice, lacking=lacking)
 
 
 def cost_classes(cells: Cells, positions: NDArray[np.int64]) -> NDArray[np.object_]:
-    """Text of the options of the given cells: cells of one class are expected to cost alike."""
+    """Return the cost class (text of the options) of the given cells: cells of one class are expected to cost alike."""
     option_axes = [a for a, axis in enumerate(cells.axes) if any(p.startswith("options.") for p in axis.paths)]
     if not len(positions):
         return np.empty(0, dtype=object)
@@ -257,7 +257,7 @@ def cost_classes(cells: Cells, positions: NDArray[np.int64]) -> NDArray[np.objec
 
 
 def record_of(plan: Plan) -> dict[str, Any]:
-    """What a later plan needs to say why cells are new: base scenario, options, axes and manifest."""
+    """Return the data from which a later plan explains new cells: base scenario, options, axes and manifest."""
     return {
         "scenario": canonical_scenario(plan.study.scenario),
         "options": json.loads(canonical_options(plan.study.options)),
@@ -267,7 +267,7 @@ def record_of(plan: Plan) -> dict[str, Any]:
 
 
 def write_record(plan: Plan, store: Store) -> None:
-    """Remember the plan of a run under ``plans/<study>/latest``, and the keys of many cells."""
+    """Store the plan of a run under ``plans/<study>/latest``, and the keys if there are many cells."""
     _store_keys(plan, store)
     data = json.dumps(record_of(plan), sort_keys=True).encode()
     folder = plan_folder(plan.study.name)
@@ -286,7 +286,7 @@ class _PlanRecord(BaseModel):
 
 
 def _last_record(plan: Plan) -> _PlanRecord | None:
-    """The record of the study's last run; a damaged one counts as absent."""
+    """Return the record of the study's last run; a damaged record counts as absent."""
     folder = plan_folder(plan.study.name)
     target = plan.ledger.store.read_pointer(latest_of(folder))
     if target is None or not target.startswith(folder):
@@ -298,7 +298,7 @@ def _last_record(plan: Plan) -> _PlanRecord | None:
 
 
 def reasons(plan: Plan) -> dict[str, int]:
-    """Why cells must be computed: sentence -> number of cells (rule I7)."""
+    """Return the reasons why cells must be computed: sentence -> number of cells (rule I7)."""
     counts: Counter[str] = Counter()
     explained = np.zeros(len(plan.keys), dtype=bool)
     for variable, lacks in plan.lacking.items():
@@ -322,24 +322,24 @@ def reasons(plan: Plan) -> dict[str, int]:
 
 
 def _same_scenario(plan: Plan, missing: NDArray[np.int64]) -> NDArray[np.int32]:
-    """For missing cells, a segment that holds the same scenario under other code, or -1."""
+    """Return for each missing cell a segment that holds the same scenario under other code, or -1."""
     ledger = plan.ledger
     other = np.array([info.code_digest != plan.code.digest for info in ledger.segments], dtype=bool)
-    rows = np.flatnonzero(other[ledger.segment])  # what this code has stored is not missing
+    rows = np.flatnonzero(other[ledger.segment])  # cells that this code has stored are not missing
     if not len(rows) or not len(missing):
         return np.full(len(missing), -1, dtype=np.int32)
     stored = as_words(ledger.scenario_keys[rows])
     order = np.lexsort((ledger.segment[rows], stored["lo"], stored["hi"]))
     rows, stored = rows[order], stored[order]
     wanted = as_words(plan.scenario_keys[missing])
-    # The last of equal keys: the newest the order offers.
+    # Of equal keys the last one is taken.
     place = np.maximum(np.searchsorted(stored["hi"], wanted["hi"], side="right") - 1, 0)
     found = stored[place] == wanted
     return np.where(found, ledger.segment[rows][place], -1).astype(np.int32)
 
 
 def _why_new(plan: Plan, cells: NDArray[np.int64]) -> Counter[str]:
-    """Compare with the last run of the study: changed base fields, new axes, new axis values."""
+    """Count reasons by comparison with the study's last run: changed base fields, new axes, new values of axes."""
     last = _last_record(plan)
     if last is None:
         return Counter({"not computed yet": len(cells)})
@@ -371,7 +371,7 @@ def _why_new(plan: Plan, cells: NDArray[np.int64]) -> Counter[str]:
 
 
 def environment_changes(plan: Plan) -> list[str]:
-    """Sentences on reused cells that other versions computed (rule I6: reported, not identity)."""
+    """Return sentences on reused cells that other versions of the software computed (rule I6: reported, not identity)."""
     from pipeline.environment import environment
 
     now = environment()

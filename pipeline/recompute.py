@@ -21,7 +21,7 @@ def recompute(plan: Plan, store: Store, cell: int) -> Segment:
     Returns
     -------
     Segment
-        With one row, as a worker would have stored it.
+        A segment with one row, as a worker would have stored it.
     """
     put_inputs(plan.cells, store)
     task = task_input(plan, store, [np.array([cell])], "")
@@ -32,7 +32,7 @@ def recompute(plan: Plan, store: Store, cell: int) -> Segment:
 
 
 def models_of(plan: Plan, store: Store, cell: int) -> tuple[BaseModel, BaseModel]:
-    """Validated scenario and options of a planned cell, files in their stored copies."""
+    """Return the validated scenario and options of a planned cell; files are replaced by their stored copies."""
     put_inputs(plan.cells, store)
     task = task_input(plan, store, [np.array([cell])], "")
     scenario = scenario_of(plan.study.experiment, task, task.lines[0][0])

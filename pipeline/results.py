@@ -1,4 +1,4 @@
-"""How a person opens results in Python: ``pipeline.open_store("results").cube("quick")``."""
+"""Open results in Python: ``pipeline.open_store("results").cube("quick")``."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 
 class Results:
-    """A store opened for reading."""
+    """A store that is open for reading."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def studies(self) -> list[str]:
-        """Names of the studies with a published cube."""
+        """Return the names of the studies that have a published cube."""
         names = {study_of(entry.name) for entry in self._store.list(CUBES)}
         return sorted(n for n in names if published_version(self._store, cube_folder(n)))
 
     def cube(self, study: str) -> xr.Dataset:
-        """The latest cube of a study, lazily; the link is resolved once, so all of it is of one version (rule C4).
+        """Open the latest cube of a study, lazily. The link is resolved once, so all data are of one version (rule C4).
 
         Raises
         ------
@@ -45,7 +45,9 @@ class Results:
         return self._open("cubes", cube_folder(study), study)
 
     def tree(self, *studies: str) -> xr.DataTree:
-        """The latest cubes of several studies, such as the parts of one too large to be dense, one node each (rule G4).
+        """Open the latest cubes of several studies, each as a node of a tree (rule G4).
+
+        The studies may be the parts of a study whose dense cube would be too large.
 
         Raises
         ------
@@ -57,7 +59,7 @@ class Results:
         return xr.DataTree.from_dict({f"/{study}": self.cube(study) for study in studies})
 
     def surfaces(self, study: str) -> xr.Dataset:
-        """The latest surfaces of a study, lazily.
+        """Open the latest surfaces of a study, lazily.
 
         Raises
         ------
@@ -84,12 +86,12 @@ class Results:
         return xr.open_zarr(path)
 
     def detail(self, key: str) -> Mapping[str, NDArray[Any]]:
-        """Everything stored of one cell, detail variables included, by the hexadecimal key or its beginning.
+        """Return all stored values of one cell, detail variables included, by its hexadecimal key or the key's beginning.
 
         Raises
         ------
         UsageError
-            If no cell or more than one has such a key.
+            If no cell has such a key, or several cells have one.
         """
         ledger = open_ledger(self._store)
         found = sorted({row.tobytes() for row in ledger.keys if row.tobytes().hex().startswith(key.lower())})

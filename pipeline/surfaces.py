@@ -1,7 +1,7 @@
 """Surfaces: statistics over a cube's realisations, labelled like the cube (rule C5).
 
-A statistic over feasible cells only says ``_feasible`` in its name and stands beside ``feasible_count``; designs are
-compared on the realisations feasible for all of them (``_paired``).
+A statistic over feasible cells alone has ``_feasible`` in its name; ``feasible_count`` stands beside it. Designs are
+compared on the realisations that are feasible for all of them (``_paired``).
 """
 
 from __future__ import annotations
@@ -27,25 +27,27 @@ Variables = dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]
 def compute_surfaces(
     cube: xr.Dataset, *, over: str | None, edge: str | None, paired: str | None, profiles: Collection[str] = ()
 ) -> xr.Dataset:
-    """Statistics over the axis ``over`` of every real variable of a cube; those of volatile ones are volatile.
+    """Compute statistics over the axis ``over`` of every real variable of a cube.
+
+    The statistics of a volatile variable are volatile.
 
     Parameters
     ----------
     cube
         A cube with ``status``; its dimensions are the study's axes.
     over
-        Axis to average over; None gives the cube's own values with counts of 0 or 1.
+        Axis to average over; without it the surfaces are the cube's own values, with counts of 0 or 1.
     edge
-        Numeric axis along which the largest feasible value is sought, per realisation.
+        Numeric axis along which the largest feasible value of each realisation is sought.
     paired
-        Axis whose values are compared on the realisations feasible for all values that are planned at a point.
+        Axis whose values are compared on the realisations that are feasible for all values planned at a point.
     profiles
-        Variables with dimensions of their own (a density over its bins) that are averaged too, entry by entry.
+        Variables with dimensions of their own (such as a density over its bins) that are averaged as well, entry by entry.
 
     Returns
     -------
     xarray.Dataset
-        Per variable ``v``: ``v_mean_feasible``, quantiles ``v_q05_feasible`` ... (linear between order statistics), a
+        For each variable ``v``: ``v_mean_feasible``, quantiles ``v_q05_feasible`` ... (linear between order statistics), a
         Student-t 95 % band of the mean (``v_ci_low_feasible``, ``v_ci_high_feasible``; NaN below two values),
         ``v_mean_paired``; counts, the feasible fraction, and the feasibility edge.
     """
@@ -54,7 +56,7 @@ def compute_surfaces(
     status = _over_last(cube["status"], over, rest)
     feasible, planned = np.isin(status, _FEASIBLE), status != STATUS_CODES["not_planned"]
     own = {str(d) for name in profiles if name in cube for d in cube[name].dims}
-    # One dataset at the end: adding variables one by one aligns each with all that are there.
+    # The dataset is made once at the end: a variable that is added later would be aligned with all earlier ones.
     found: Variables = {}
     _add_counts(found, rest, status, feasible, planned)
     common = _paired_mask(rest, paired, feasible, planned)
@@ -77,7 +79,7 @@ def compute_surfaces(
 
 
 def _over_last(variable: xr.DataArray, over: str | None, rest: tuple[str, ...]) -> NDArray[Any]:
-    """Values with the averaged axis last; one of length 1 where there is none."""
+    """Return the values with the averaged axis last; an axis of length 1 stands there if no axis is averaged."""
     if over is None:
         return np.asarray(variable.transpose(*rest).values)[..., np.newaxis]
     return np.asarray(variable.transpose(*rest, over).values)
@@ -102,9 +104,10 @@ def _add_counts(
 def _paired_mask(
     rest: tuple[str, ...], paired: str | None, feasible: NDArray[np.bool_], planned: NDArray[np.bool_]
 ) -> NDArray[np.bool_] | None:
-    """Realisations feasible for every value of the paired axis that has planned realisations at that point.
+    """Return a mask of the realisations that are feasible for every value of the paired axis.
 
-    A value planned for fewer realisations than the others narrows them all: means over different draws do not compare.
+    At each point only values with planned realisations count. If one value is planned for fewer realisations, all values are
+    compared on these: means over different draws cannot be compared.
     """
     if paired is None:
         return None
@@ -141,12 +144,12 @@ def _mean(values: Float, usable: NDArray[np.bool_]) -> Float:
 
 
 def _half_width(values: Float, usable: NDArray[np.bool_], mean: Float, count: NDArray[np.int64]) -> Float:
-    """Half width of the Student-t band of the mean; NaN below two values."""
+    """Return the half width of the Student-t band of the mean; NaN for fewer than two values."""
     enough = count > 1
     deviations = np.where(usable, values - np.where(count > 0, mean, 0.0)[..., np.newaxis], 0.0)
     freedom = np.where(enough, count - 1, 1)
     deviation = np.sqrt((deviations**2).sum(-1) / freedom)
-    # Student's quantile is slow: once for each count.
+    # Student's quantile is slow: it is computed once for each count.
     counts, which = np.unique(freedom, return_inverse=True)
     quantile = stdtrit(counts, 0.5 + CONFIDENCE / 2)[which].reshape(freedom.shape)
     width = quantile * deviation / np.sqrt(np.where(enough, count, 1))
@@ -154,7 +157,7 @@ def _half_width(values: Float, usable: NDArray[np.bool_], mean: Float, count: ND
 
 
 def _quantiles(values: Float, usable: NDArray[np.bool_], count: NDArray[np.int64]) -> dict[str, Float]:
-    """Quantiles of the usable values, linear between order statistics; NaN where there is none."""
+    """Return quantiles of the usable values, linear between order statistics; NaN if there is no usable value."""
     ordered = np.sort(np.where(usable, values, np.nan), axis=-1)
     last = np.maximum(count - 1, 0)
     found: dict[str, Float] = {}
@@ -170,7 +173,7 @@ def _quantiles(values: Float, usable: NDArray[np.bool_], count: NDArray[np.int64
 
 
 def _add_cost(found: Variables, cube: xr.Dataset, over: str | None, rest: tuple[str, ...]) -> None:
-    """Total of ``solve_seconds`` where the cube has it: cost, outside the promise of equal bits."""
+    """Add the total of ``solve_seconds`` if the cube has it. A cost is outside the promise of equal bits."""
     if "solve_seconds" not in cube or cube["solve_seconds"].dims != cube["status"].dims:
         return
     seconds = _over_last(cube["solve_seconds"], over, rest).astype(np.float64)
@@ -180,7 +183,7 @@ def _add_cost(found: Variables, cube: xr.Dataset, over: str | None, rest: tuple[
 
 
 def _add_edge(found: Variables, labels: xr.DataArray, edge: str, rest: tuple[str, ...], feasible: NDArray[np.bool_]) -> None:
-    """Largest feasible value along the edge axis per realisation, then its mean, least and greatest."""
+    """Add mean, least and greatest of the largest feasible value along the edge axis, taken for each realisation."""
     if edge not in rest or labels.dtype.kind not in "iuf":
         raise ValueError(f"the edge axis '{edge}' must be a numeric axis other than the averaged one")
     axis = rest.index(edge)

@@ -12,15 +12,16 @@ from pipeline.study import Study
 
 
 def check_line_independence(study: Study, *, cells: int = 7) -> list[Mapping[str, Any]]:
-    """Run the study's first line whole, in pieces of 1 and 2, permuted, and after its last cell: no bit may differ.
+    """Check that the results of a study's first line do not depend on how its cells are grouped and ordered.
 
-    A worker runs one line after the other. So an experiment without line axes, whose lines are single cells, is tested, too.
-    Variables that are declared volatile may differ.
+    The line runs as a whole, in pieces of 1 and 2 cells, permuted, and after its last cell. No bit may differ, except in
+    variables that are declared volatile. A worker runs one line after the other, so an experiment without line axes, whose
+    lines are single cells, is tested, too.
 
     Parameters
     ----------
     cells
-        How many cells of the line are run at most.
+        Most cells of the line that are run.
 
     Returns
     -------
@@ -30,7 +31,7 @@ def check_line_independence(study: Study, *, cells: int = 7) -> list[Mapping[str
     Raises
     ------
     AssertionError
-        Naming the first variable and cell that differ.
+        If a bit differs; the error names the first variable and cell that differ.
     """
     planned = expand(study)
     along = [a for a, axis in enumerate(planned.axes) if set(axis.paths) <= set(study.experiment.line_axes)]

@@ -1,8 +1,8 @@
-"""Labelled arrays to and from the files of a plain Zarr v3 group, in memory.
+"""Convert labelled arrays to the files of a plain Zarr v3 group and back, in memory.
 
 Zarr writes the arrays. The reader here does not use Zarr, because importing Zarr takes longer than reading the keys of a store.
-What it reads may come from another person. So it accepts only what the writer makes, and checks the sizes in the metadata
-before it allocates memory.
+The files may come from another person. So the reader accepts only files as the writer makes them, and checks the sizes in the
+metadata before it allocates memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.archive import Files
 from pipeline.errors import broken_field
 
 MOST_DECODED_BYTES = 2**30
-"""What one read may take; a segment is read in rows when all of it would be more."""
+"""Most bytes that one read decodes; a segment that would take more is read in parts of its rows."""
 
 _CHUNK_BYTES = 64 * 2**20
 _COMPRESS_FROM_BYTES = 4096
@@ -37,7 +37,7 @@ class Labelled:
     data: NDArray[Any]
     attributes: Mapping[str, Any] = field(default_factory=dict)
     random: bool = False
-    """Digests and the like: nothing to compress."""
+    """Whether the data are random bytes, such as digests: these are not compressed."""
 
 
 def missing_value(dtype: str) -> Any:
@@ -46,7 +46,7 @@ def missing_value(dtype: str) -> Any:
     Raises
     ------
     TypeError
-        If the dtype has none (unsigned integers, booleans).
+        If the dtype has no missing value (unsigned integers, booleans).
     """
     if dtype == "str":
         return ""
@@ -61,12 +61,12 @@ def missing_value(dtype: str) -> Any:
 
 
 def numpy_dtype(dtype: str) -> Any:
-    """NumPy dtype of a declared dtype; ``"str"`` is variable-length UTF-8."""
+    """Return the NumPy dtype of a declared dtype; ``"str"`` is variable-length UTF-8."""
     return np.dtypes.StringDType() if dtype == "str" else np.dtype(dtype)
 
 
 def _fill_value(dtype: np.dtype[Any]) -> Any:
-    """Zarr fill value: the missing value, or 0 for the unsigned status and key bytes."""
+    """Return the Zarr fill value: the missing value, or 0 for the unsigned bytes of status and keys."""
     if isinstance(dtype, np.dtypes.StringDType):
         return ""
     return dtype.type(0) if dtype.kind in "ub" else missing_value(dtype.name)
@@ -77,7 +77,7 @@ class FormatError(ValueError):
 
 
 def _chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """The whole array as one chunk, or slabs along the leading dimension when it is large."""
+    """Return the shape of a chunk: the whole array, or for a large array a slab along the leading dimension."""
     whole, size = tuple(max(1, n) for n in shape), math.prod(shape) * itemsize
     if size <= _CHUNK_BYTES or not whole:
         return whole
@@ -85,7 +85,7 @@ def _chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
 
 
 def group_files(arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) -> dict[str, bytes]:
-    """Files of a Zarr v3 group with consolidated metadata, by their name inside the group."""
+    """Return the files of a Zarr v3 group with consolidated metadata, by their names inside the group."""
     import zarr
     from zarr.storage import MemoryStore
 
@@ -98,7 +98,7 @@ def group_files(arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) -
             name, shape=data.shape, dtype=data.dtype, chunks=_chunks(data.shape, data.dtype.itemsize),
             dimension_names=labelled.dims, fill_value=_fill_value(data.dtype), attributes=dict(labelled.attributes),
             compressors="auto" if data.nbytes >= _COMPRESS_FROM_BYTES and not labelled.random else None,
-            # Zarr takes any complex number with a NaN, and any NaN, for the missing value and would drop its chunk.
+            # Zarr treats every NaN, and every complex number with a NaN, as the missing value and would drop its chunk.
             config={"write_empty_chunks": True},
         )  # fmt: skip
         array[...] = data
@@ -107,7 +107,7 @@ def group_files(arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) -
 
 
 def _consolidated(files: Mapping[str, bytes]) -> bytes:
-    """The root's metadata with every array's inside, so that a plain `xarray.open_zarr(path)` opens at once."""
+    """Return the root's metadata with the metadata of all arrays, so that a plain `xarray.open_zarr(path)` opens at once."""
     root = json.loads(files["zarr.json"])
     metadata = {n.removesuffix("/zarr.json"): json.loads(d) for n, d in files.items() if n.endswith("/zarr.json")}
     root["consolidated_metadata"] = {"kind": "inline", "must_understand": False, "metadata": metadata}
@@ -132,7 +132,7 @@ class _ChunkGrid(BaseModel):
 
 
 class _ArrayMetadata(BaseModel):
-    """Metadata of an array, as far as it is free; the rest is compared with what the writer writes."""
+    """The variable part of an array's metadata; the rest must equal the constants that the writer writes."""
 
     model_config = _STRICT
     zarr_format: Literal[3]
@@ -164,7 +164,7 @@ class _ArrayMetadata(BaseModel):
 
 
 def group_attributes(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """Attributes of a group.
+    """Return the attributes of a group.
 
     Raises
     ------
@@ -184,7 +184,7 @@ def group_attributes(files: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def array_shape(files: Mapping[str, bytes], name: str) -> tuple[int, ...]:
-    """Shape of an array of a group, from its metadata alone."""
+    """Return the shape of an array of a group, from the metadata alone."""
     return _metadata(files, name).shape
 
 
@@ -195,7 +195,7 @@ def read_group(
     *,
     most: int = MOST_DECODED_BYTES,
 ) -> dict[str, Labelled]:
-    """Arrays of a Zarr v3 group.
+    """Read arrays of a Zarr v3 group.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def read_group(
     rows
         Places along the leading dimension to decode; all by default.
     most
-        Bytes that the arrays may take in all.
+        Most bytes that all arrays may take together.
 
     Raises
     ------
@@ -225,7 +225,7 @@ def read_group(
 
 
 def check_group(files: Files) -> None:
-    """Check a group that Zarr will read: its metadata, the sizes that its chunks declare, and its texts.
+    """Check a group before Zarr reads it: its metadata, the sizes that its chunks declare, and its texts.
 
     Raises
     ------
@@ -294,7 +294,7 @@ def _metadata(files: Mapping[str, bytes], name: str) -> _ArrayMetadata:
 
 
 def _stored_fill(dtype: np.dtype[Any]) -> Any:
-    """The fill value as Zarr writes it."""
+    """Return the fill value as Zarr writes it."""
     return {"f": "NaN", "c": ["NaN", "NaN"], "b": False}.get(
         dtype.kind, "" if dtype.kind == "T" else int(dtype.kind == "i") * -1
     )
@@ -312,7 +312,7 @@ def _known_codecs(about: _ArrayMetadata) -> bool:
 def _decoded(
     files: Mapping[str, bytes], name: str, about: _ArrayMetadata, rows: NDArray[np.int64] | None, most: int
 ) -> tuple[NDArray[Any], int]:
-    """The wanted rows of an array and the bytes that they take."""
+    """Return the wanted rows of an array, and the bytes that they take."""
     shape = about.shape if rows is None or not about.shape else (len(rows), *about.shape[1:])
     size = math.prod(shape) * about.dtype.itemsize
     if size > most:
@@ -327,7 +327,7 @@ def _decoded(
 
 
 def _pieces(about: _ArrayMetadata, rows: NDArray[np.int64] | None) -> Iterator[tuple[str, Any, Any]]:
-    """Chunks that hold the wanted rows: name, place in the result, place in the chunk."""
+    """Yield the chunks that hold the wanted rows: name, place in the result, place in the chunk."""
     if not about.shape:
         yield "c", ..., ...
         return
@@ -345,11 +345,11 @@ def _pieces(about: _ArrayMetadata, rows: NDArray[np.int64] | None) -> Iterator[t
 
 
 def _chunk(files: Mapping[str, bytes], key: str, about: _ArrayMetadata, most: int) -> tuple[NDArray[Any], int]:
-    """A chunk, and the bytes of its texts."""
+    """Return a chunk, and the bytes that its texts take."""
     shape = about.chunk_grid.configuration.chunk_shape
     expected = math.prod(shape) * about.dtype.itemsize
     limit = most if about.text else expected
-    # Zstd makes what cannot be compressed longer by a 256th and a header.
+    # Data that zstd cannot compress become longer by a 256th and a header.
     data = _read(files, key, limit + limit // 256 + 1024 if about.compressed else limit)
     if about.compressed:
         data = _unpacked(data, limit)
@@ -370,7 +370,7 @@ def _chunk(files: Mapping[str, bytes], key: str, about: _ArrayMetadata, most: in
 
 
 def _unpacked(data: bytes, most: int) -> bytes:
-    """What zstd packed, into as much room as its frame declares and not more."""
+    """Return the content that zstd packed; it takes exactly the bytes that the frame declares."""
     from numcodecs.zstd import decompress
 
     try:
@@ -383,7 +383,7 @@ def _unpacked(data: bytes, most: int) -> bytes:
 
 
 def _frame_size(data: bytes) -> int:
-    """Size of the content that the header of a zstd frame declares (RFC 8878, 3.1.1.1)."""
+    """Return the size of the content that the header of a zstd frame declares (RFC 8878, 3.1.1.1)."""
     if data[:4] != _ZSTD_MAGIC:
         raise FormatError("it is not packed by zstd")
     flags = data[4]
