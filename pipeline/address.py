@@ -1,4 +1,4 @@
-"""Cells by what a person types: coordinates (``sinr_db=30 user_count=2``) or the beginning of a key."""
+"""Find cells by the words that a person types: coordinates (``sinr_db=30 user_count=2``) or the beginning of a key."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _LISTED = 12
 
 
 def describe(plan: Plan, cell: int) -> str:
-    """Coordinates and the beginning of the key, as :func:`find_cells` takes them."""
+    """Return the coordinates of a cell and the beginning of its key, as :func:`find_cells` accepts them."""
     where = " ".join(f"{name}={value}" for name, value in plan.cells.coordinates(cell).items())
     return f"{where}  [{plan.keys[cell].tobytes().hex()[:12]}]"
 
 
 def find_cells(plan: Plan, words: Sequence[str]) -> NDArray[np.int64]:
-    """Positions of the planned cells that match every word; all cells without words.
+    """Return the positions of the planned cells that match every word; without words all cells match.
 
     Raises
     ------
@@ -40,12 +40,12 @@ def find_cells(plan: Plan, words: Sequence[str]) -> NDArray[np.int64]:
 
 
 def find_cell(plan: Plan, words: Sequence[str]) -> int:
-    """The one planned cell that the words name.
+    """Return the single planned cell that the words name.
 
     Raises
     ------
     UsageError
-        If there is none, or several: the candidates are listed.
+        If the words name no cell, or several cells: the error lists them.
     """
     found = find_cells(plan, words)
     if len(found) > 1:
@@ -84,7 +84,7 @@ def _on_axis(plan: Plan, name: str, text: str) -> NDArray[np.bool_]:
 
 
 def _matching_labels(axis: Axis, text: str) -> NDArray[np.bool_]:
-    """Labels written so, or equal as numbers."""
+    """Return a mask of the labels whose text equals ``text``, or whose number equals that of ``text``."""
     try:
         number: float | None = float(text)
     except ValueError:

@@ -34,7 +34,7 @@ print(json.dumps([code.digest, dict(code.manifest)]))
 
 @dataclass(frozen=True)
 class Adoption:
-    """Outcome of an attempt: ``different`` names the sampled cells whose bits changed; nothing is recorded if any did."""
+    """Outcome of an attempt. ``different`` names the sampled cells whose bits changed; if it names any, nothing is recorded."""
 
     older: CodeDigest
     cells: int
@@ -43,12 +43,12 @@ class Adoption:
 
 
 def code_of(plan: Plan, name: str) -> CodeDigest:
-    """The code that ``name`` means: a code digest of the ledger (its beginning), or a revision of the source's git history.
+    """Return the code that ``name`` means: the beginning of a code digest in the ledger, or a revision in git's history.
 
     Raises
     ------
     UsageError
-        If it is neither, or the beginning of several.
+        If ``name`` is neither, or the beginning of several digests.
     """
     known = {
         info.code_digest: CodeDigest(info.code_digest, info.manifest)
@@ -64,7 +64,7 @@ def code_of(plan: Plan, name: str) -> CodeDigest:
 
 
 def _code_at_revision(plan: Plan, name: str, known: list[str]) -> CodeDigest:
-    """Digest of the code at a git revision, taken by that revision's own rules."""
+    """Return the digest of the code at a git revision, computed by the rules of that revision."""
 
     modules = plan.study.experiment.modules
     folder = source_file(modules[0]).parent
@@ -97,12 +97,12 @@ def adopt(
     Parameters
     ----------
     check
-        Number of cells to compute; drawn by the digests alone, so that the same attempt checks the same cells.
+        Number of cells to compute. The digests alone choose the cells, so that the same attempt checks the same cells.
 
     Raises
     ------
     UsageError
-        If the code is the present one, or the store holds no result of the study under it.
+        If the older code is the present code, or the store holds no result of the study under the older code.
     """
     if older.digest == plan.code.digest:
         raise UsageError("nothing to adopt: that code has the digest of the present one")
@@ -113,7 +113,7 @@ def adopt(
     random = np.random.default_rng(list(bytes.fromhex(older.digest + plan.code.digest)))
     sample = np.sort(random.choice(results, min(check, len(results)), replace=False))
     different = []
-    # Every variable, whatever this study keeps: the adoption counts for all studies of the experiment.
+    # All variables are compared, also those that this study does not keep: the adoption counts for all studies.
     whole = replace(plan, keep=tuple(v.name for v in plan.study.experiment.variables))
     for i, cell in enumerate(sample):
         stored = read_segment(store, then.ledger.segments[then.choice.segment[cell]].name)

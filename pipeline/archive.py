@@ -1,7 +1,7 @@
 """Archives of the store: zip files whose entries are not compressed and stand one after the other, with nothing between them.
 
-What is read may come from somebody else. Every header is checked before it is used. So no archive makes
-a reader take more memory than the archive has bytes.
+The archive may come from another person. Every header is checked before it is used. So no archive makes a reader take more
+memory than the archive has bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline.files import File
 from pipeline.store import Store, check_name
 
 MOST_BYTES = 2**31 - 1
-"""Above this a zip file needs another format of its headers."""
+"""Most bytes of an archive: a larger zip file needs another format of its headers."""
 
 _MOST_DIRECTORY_BYTES = 2 * 2**20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -26,23 +26,23 @@ _UTF8_NAME = 0x800
 
 
 class Files(Mapping[str, bytes]):
-    """Named bytes that are read when they are asked for, and whose size is known before."""
+    """Named bytes that are read only when they are needed; their size is known before."""
 
     @abstractmethod
     def __contains__(self, name: object) -> bool:
-        """Whether there are bytes of a name; they are not read."""
+        """Return whether the name exists; its bytes are not read."""
 
     @abstractmethod
     def size(self, name: str) -> int:
-        """Number of bytes of a name."""
+        """Return the number of bytes of a name."""
 
     def start(self, name: str) -> bytes:
-        """The first bytes of a name: at least as many as a header has."""
+        """Return the first bytes of a name, at least as many as a header has."""
         return self[name]
 
 
 class StoredFiles(Files):
-    """The objects below a folder of a store, by their names inside it."""
+    """The objects below a folder of a store, by their names inside the folder."""
 
     def __init__(self, store: Store, folder: str) -> None:
         self._store, self._folder = store, folder
@@ -75,12 +75,12 @@ class ArchiveError(ValueError):
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """Bytes of an archive; the same files give the same bytes.
+    """Return the bytes of an archive of the files; the same files give the same bytes.
 
     Raises
     ------
     ArchiveError
-        If it would be larger than an archive may be.
+        If the archive would be larger than an archive may be.
     """
     buffer = io.BytesIO()
     try:
@@ -93,12 +93,12 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 
 class Archive(Files):
-    """An archive opened for reading.
+    """An archive that is open for reading.
 
     Raises
     ------
     ArchiveError
-        If it holds anything but plain stored entries that fill it without gap or overlap.
+        If the archive holds anything but plain stored entries that fill it without gap or overlap.
     """
 
     def __init__(self, file: File) -> None:
@@ -133,7 +133,10 @@ class Archive(Files):
 
 
 def _directory_start(file: File) -> int:
-    """Where the list of entries begins, from the last bytes; refused before a list is read that no archive of ours has."""
+    """Return the position where the list of entries begins, from the archive's last bytes.
+
+    A list that is larger than the lists of this project's archives is refused before it is read.
+    """
     length = file.seek(0, io.SEEK_END)
     if not _END.size <= length <= MOST_BYTES:
         raise ArchiveError(f"not an archive: {length:,} bytes")
@@ -147,7 +150,7 @@ def _directory_start(file: File) -> int:
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], directory: int) -> None:
-    """Stored entries under plain names that fill the archive up to its directory, one after the other."""
+    """Check that all entries are stored under plain names and fill the archive up to its directory, one after the other."""
     end = 0
     for info in sorted(entries, key=lambda info: info.header_offset):
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & ~_UTF8_NAME or info.compress_size != info.file_size:

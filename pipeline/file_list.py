@@ -1,7 +1,7 @@
-"""The list of files that a published version carries: Zarr reads a chunk that is not there as missing values, and says nothing.
+"""The list of the files of a published version. It is needed because Zarr silently reads a lost chunk as missing values.
 
-The list stands in the attribute ``files`` of the root's metadata, so that it comes and goes with the version, and a folder
-of plain Zarr holds nothing that Zarr does not know. The root itself is checked by being read.
+The list is the attribute ``files`` in the root's metadata. So it exists exactly as long as the version, and the folder holds
+only files that plain Zarr knows. The root itself is checked when it is read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SIZES = TypeAdapter(dict[str, Annotated[int, Field(ge=0)]])
 
 
 def with_file_list(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Files of a Zarr group, the names and sizes of all but the root in the root's attributes."""
+    """Add the names and sizes of all files but the root to the root's attributes; return all files of the Zarr group."""
     root = json.loads(files[ROOT])
     sizes = {name: len(data) for name, data in sorted(files.items()) if name != ROOT}
     root["attributes"][_ATTRIBUTE] = json.dumps(sizes)
@@ -31,7 +31,7 @@ def with_file_list(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def check_file_list(files: Files) -> None:
-    """Check that every listed file is there with its size. A version of an earlier release has no list: nothing is checked.
+    """Check that every listed file exists with its size. A version of an earlier release has no list, so it passes.
 
     Raises
     ------

@@ -18,15 +18,15 @@ _DEFAULT = "realisation"
 
 
 def surface_axes(cells: Cells) -> SurfaceSpec:
-    """The study's surfaces with every axis under the name of its dimension.
+    """Return the study's ``surfaces`` with every axis under the name of its dimension.
 
-    ``over`` is the axis that is averaged: the one that the study names, else the axis whose name or path is ``realisation``.
-    It is None where the study says ``none`` or has no such axis.
+    ``over`` is the averaged axis: the axis that the study names, else the axis whose name or path is ``realisation``. It is
+    None if the study says ``none`` or has no such axis.
 
     Raises
     ------
     UsageError
-        If there is no such axis, the edge is sought along texts, or ``edge`` or ``paired`` is the averaged axis.
+        If a named axis does not exist, the edge axis has texts as labels, or ``edge`` or ``paired`` is the averaged axis.
     """
     spec = cells.study.surfaces
     over = _averaged(cells, spec.over)
@@ -42,12 +42,12 @@ def surface_axes(cells: Cells) -> SurfaceSpec:
 
 
 def report_axes(cells: Cells, over: str | None) -> dict[str, Any]:
-    """The study's report with every axis under the name of its dimension, and ``y`` chosen where the study names none.
+    """Return the study's ``report`` with every axis under the name of its dimension, and a ``y`` if the study names none.
 
     Raises
     ------
     UsageError
-        If there is no such axis or variable, or the surfaces average over the axis.
+        If a named axis or variable does not exist, or the surfaces average over the axis.
     """
     report = dict(cells.study.report)
     experiment = cells.study.experiment
@@ -70,7 +70,10 @@ def report_axes(cells: Cells, over: str | None) -> dict[str, Any]:
 
 
 def _main_metric(cells: Cells) -> str | None:
-    """What the experiment names, where the study keeps it; else the first variable that is one real number and repeats."""
+    """Return the variable that the experiment names, if the study keeps it.
+
+    Otherwise return the first kept variable that is a single real number and is not volatile.
+    """
     kept, experiment = cells.study.keep, cells.study.experiment
     if isinstance(experiment, Headlined) and (kept is None or experiment.main_metric in kept):
         return experiment.main_metric
@@ -92,7 +95,7 @@ def _averaged(cells: Cells, wanted: str | None) -> str | None:
 
 
 def _dimension(cells: Cells, at: KeyPath, wanted: str, own: Iterable[str] = ()) -> str:
-    """The dimension that is called ``wanted``, or whose axis sets a path that is or ends so."""
+    """Return the dimension whose name is ``wanted``, or whose axis sets a path that equals or ends with ``wanted``."""
     names = [*(axis.name for axis in cells.axes), *own]
     if wanted in names:
         return wanted

@@ -1,7 +1,7 @@
 """Segments: the results of one task as one immutable, labelled file (rule S1).
 
-A segment is a zip archive, built in memory with every entry stored once under a fixed date, that holds a Zarr v3 group
-with a ``cell`` dimension. ``xarray.open_zarr(zarr.storage.ZipStore(path))`` reads it without this project.
+A segment is a zip archive that holds a Zarr v3 group with a ``cell`` dimension. It is built in memory, and every entry is
+stored once under a fixed date. ``xarray.open_zarr(zarr.storage.ZipStore(path))`` reads it without this project.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.zarrio import Labelled, array_shape, group_attributes, group_files
 FORMAT_VERSION = 1
 KEY_BYTES = 16
 ABOUT = ("key", "scenario_key", "canonical", "status", "message", "traceback")
-"""What every segment holds of each cell besides the experiment's variables."""
+"""Arrays that every segment holds for its cells besides the experiment's variables."""
 
 Text = Annotated[str, Field(strict=True)]
 Name = Annotated[str, Field(strict=True, pattern=r"^[0-9a-f]{32}$")]
@@ -41,7 +41,7 @@ def _storable(dtype: str) -> str:
 
 
 class VariableSpec(BaseModel):
-    """What a segment says of one of the experiment's variables."""
+    """The declaration of one of the experiment's variables in a segment."""
 
     dims: list[Text]
     coords: dict[str, list[Any]]
@@ -63,9 +63,9 @@ class SegmentError(SurroundingsError):
 
 @dataclass(frozen=True)
 class CellRecord:
-    """The outcome of one cell as a worker hands it over.
+    """The outcome of one cell, before it is stored.
 
-    ``values`` maps variable names to the cell's arrays; a name left out takes the variable's missing value.
+    ``values`` maps variable names to the cell's arrays; a variable that is left out takes its missing value.
     """
 
     key: bytes
@@ -79,7 +79,7 @@ class CellRecord:
 
 @dataclass(frozen=True)
 class Segment:
-    """A decoded segment: arrays over ``cell`` and the attributes that explain them."""
+    """A decoded segment: arrays over ``cell``, and the attributes that explain the arrays."""
 
     attributes: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
@@ -87,12 +87,12 @@ class Segment:
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Names of the experiment's variables that this segment keeps."""
+        """Return the names of the experiment's variables that this segment keeps."""
         return tuple(self.attributes["schema"])
 
 
 def schema_of(variables: Iterable[Variable]) -> dict[str, dict[str, Any]]:
-    """The declared schema as plain data, in the order of the names."""
+    """Return the declared schema as plain data, in the order of the names."""
     return {
         v.name: {
             "dims": list(v.dims),
@@ -108,7 +108,7 @@ def schema_of(variables: Iterable[Variable]) -> dict[str, dict[str, Any]]:
 
 
 def _own_sizes(records: Sequence[CellRecord], schema: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    """Length of each own dimension: the number of its labels, else the largest among the cells."""
+    """Return the length of each own dimension: the number of its labels, else the largest length among the cells."""
     sizes: dict[str, int] = {}
     for name, spec in schema.items():
         for axis, dim in enumerate(spec["dims"]):
@@ -126,7 +126,7 @@ def _own_sizes(records: Sequence[CellRecord], schema: Mapping[str, Mapping[str, 
 def _stack(
     records: Sequence[CellRecord], name: str, spec: Mapping[str, Any], sizes: Mapping[str, int]
 ) -> tuple[NDArray[Any], dict[str, NDArray[np.int64]]]:
-    """Pad one variable's values to a common shape; also return each cell's true lengths (rule C3)."""
+    """Pad the values of one variable to a common shape; return them with each cell's true lengths (rule C3)."""
     dtype = numpy_dtype(spec["dtype"])
     stacked = np.full((len(records), *(sizes[d] for d in spec["dims"])), missing_value(spec["dtype"]), dtype=dtype)
     lengths = {d: np.zeros(len(records), dtype=np.int64) for d in spec["dims"] if d not in spec["coords"]}
@@ -177,7 +177,7 @@ def encode_segment(records: Sequence[CellRecord], variables: Sequence[Variable],
 def encode_arrays(
     arrays: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]], schema: Mapping[str, Any], attributes: Mapping[str, Any]
 ) -> bytes:
-    """Bytes of a segment from its stacked arrays: name -> dimensions and data."""
+    """Return the bytes of a segment from its stacked arrays: name -> dimensions and data."""
     content = {"format": "disac-segment", "format_version": FORMAT_VERSION, "schema": schema, **attributes}
     labelled = {n: Labelled(dims, data, random=n in ("key", "scenario_key")) for n, (dims, data) in arrays.items()}
     return pack(group_files(labelled, content))
@@ -193,16 +193,16 @@ def decode_segment(
     about: Iterable[str] = ABOUT,
     rows: NDArray[np.int64] | None = None,
 ) -> Segment:
-    """Read a segment; nothing is decoded beyond what is asked for.
+    """Read a segment; only the requested parts are decoded.
 
     Parameters
     ----------
     data
-        Its bytes, or a file of them.
+        The segment's bytes, or a file that holds them.
     names
         The experiment's variables to decode; all by default.
     about
-        What to decode of what stands beside them.
+        The arrays of :data:`ABOUT` to decode.
     rows
         Cells to decode, by their place in the segment; all by default.
 
@@ -237,7 +237,7 @@ def decode_segment(
 
 
 def _check_arrays(arrays: Mapping[str, Labelled], schema: Mapping[str, Any], wanted: Collection[str], cells: int) -> None:
-    """Every array runs along the cells, and what was asked for is there as the format or the schema declares it."""
+    """Check that every array runs along the cells, and that each requested array is as the format or the schema declares."""
     text, count, byte = numpy_dtype("str"), np.dtype(np.int64), np.dtype(np.uint8)
     wanted = {*wanted, *(arrays.keys() & {"origin"})}
     declared: dict[str, tuple[tuple[str, ...], np.dtype[Any]]]
@@ -258,12 +258,12 @@ def _check_arrays(arrays: Mapping[str, Labelled], schema: Mapping[str, Any], wan
 
 
 def failed_record(key: bytes, scenario_key: bytes, canonical: str, message: str, traceback: str = "") -> CellRecord:
-    """A failure of the cell itself, as a result for its identity (rule W3)."""
+    """Return the record of a failure of the cell itself: it is the result for the cell's identity (rule W3)."""
     return CellRecord(key, scenario_key, canonical, STATUS_CODES["failed"], message, traceback, {})
 
 
 def cell_values(segment: Segment, row: int) -> dict[str, Any]:
-    """The experiment's variables of one cell, without the padding of its segment."""
+    """Return the experiment's variables of one cell, without the padding of the segment."""
     found = {}
     for name, spec in segment.attributes["schema"].items():
         if name in segment.arrays:

@@ -1,4 +1,4 @@
-"""Stores of bytes: one small interface, implemented by a local folder and in memory (rules S2, S6)."""
+"""Stores of bytes: a small interface, with an implementation in a local folder and one in memory (rules S2, S6)."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ FAULT_POINTS = (
     "put:before-write", "put:after-write", "put:before-publish", "put:after-publish",
     "pointer:before-swap", "pointer:after-swap",
 )  # fmt: skip
-"""Moments at which a kill must lose nothing that was acknowledged and show nothing half written."""
+"""Moments at which a test may kill the writer: no acknowledged object may be lost, no half-written object may be visible."""
 
 Fault = Callable[[str, str], None]
-"""Called with a fault point and a name; it may raise, or kill the process."""
+"""A function that a store calls with a fault point and a name; it may raise, or kill the process."""
 
 T = TypeVar("T")
 
 _STALE_TEMPORARY_S = 24 * 3600.0
 _ATTEMPTS = 100
 MOST_BYTES = 2**31 - 1
-"""No object that a store is asked for whole is larger."""
+"""Most bytes of an object that is read as a whole."""
 MOST_RECORD_BYTES = 2**24
-"""No record (of a plan, of an adoption) is larger."""
+"""Most bytes of a record (of a plan or of an adoption)."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One stored object."""
+    """A stored object."""
 
     name: str
     size: int
@@ -48,31 +48,31 @@ class Entry:
 class Store(Protocol):
     """Immutable named bytes, and pointers that change atomically. Names are relative paths with '/'.
 
-    A name is that of an object, of a pointer or of a folder, one of them at a time. Pointers are not followed: read
-    the pointer, then use the name it gives. What a disk or a network refuses is a SurroundingsError that names the path.
+    A name belongs to an object, a pointer or a folder, to one of them at a time. Pointers are not followed: read the pointer,
+    then use the name that it gives. If a disk or a network refuses an action, a SurroundingsError names the path.
     """
 
     def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
-        """Store bytes under a name, whole or not at all; False if the name is taken (its bytes stay).
+        """Store bytes under a name, whole or not at all; return False if the name is taken (its bytes stay).
 
-        When it returns, either way, the object survives a power cut, unless ``durable`` is False.
+        After the return, in both cases, the object survives a power cut, unless ``durable`` is False.
         """
         ...
 
     def open(self, name: str) -> File:
-        """An object as a file to read; KeyError if there is none."""
+        """Open an object as a file for reading; KeyError if there is no object."""
         ...
 
     def get(self, name: str, most: int = MOST_BYTES) -> bytes:
-        """Bytes of a name; KeyError if there is none, or one of more than ``most`` bytes."""
+        """Return the bytes of an object; KeyError if there is no object, or it has more than ``most`` bytes."""
         ...
 
     def list(self, prefix: str) -> list[Entry]:
-        """Objects below a folder, by name; no pointers and nothing whose name has a part that begins with '.'."""
+        """List the objects below a folder by name, without pointers and without names of which a part begins with '.'."""
         ...
 
     def delete(self, name: str) -> None:
-        """Remove an object or a pointer; nothing happens if it is gone."""
+        """Remove an object or a pointer; nothing happens if it does not exist."""
         ...
 
     def publish_pointer(self, name: str, target: str) -> None:
@@ -80,20 +80,20 @@ class Store(Protocol):
         ...
 
     def read_pointer(self, name: str) -> str | None:
-        """What a pointer names, or None."""
+        """Return the name to which a pointer points; None if there is no pointer."""
         ...
 
     def location(self) -> str:
-        """What :func:`open_store_backend` takes to open this store from another process."""
+        """Return the location with which :func:`open_store_backend` opens this store, also in another process."""
         ...
 
     def path(self, name: str) -> Path | None:
-        """Local path of a name, for readers that need files; None where there is none."""
+        """Return the local path of a name, for readers that need files; None if the store has no local files."""
         ...
 
 
 def content_name(data: bytes | File) -> str:
-    """Name of bytes, or of a file of them, by their content: 128-bit blake2b, hexadecimal."""
+    """Return the name of bytes, or of a file's bytes, from their content: 128-bit blake2b, hexadecimal."""
     if isinstance(data, bytes):
         return blake2b(data, digest_size=16).hexdigest()
     data.seek(0)
@@ -106,7 +106,7 @@ def check_name(name: str) -> str:
     Raises
     ------
     ValueError
-        If it is absolute, empty, climbs, or is not written in the one canonical way.
+        If the name is absolute or empty, leads upwards ('..'), or is not in canonical form.
     """
     if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
         raise ValueError(f"not a store name: {name!r}")
@@ -114,21 +114,21 @@ def check_name(name: str) -> str:
 
 
 def check_folder(prefix: str) -> str:
-    """The same for a folder's name, which may end with '/'."""
+    """Return a folder's name if it is a plain relative path; it may end with '/'."""
     return check_name(prefix.removesuffix("/"))
 
 
 class RefusedError(SurroundingsError, ValueError):
-    """Something else stands where a name belongs."""
+    """An object of another kind stands in a name's place."""
 
 
 def refused(name: str, what: str) -> RefusedError:
-    """The error that says what stands in a name's place."""
+    """Return the error that says what stands in a name's place."""
     return RefusedError(f"'{name}' cannot be stored: {what}")
 
 
 def no_fault(point: str, name: str) -> None:
-    """The faults of a store that nobody ends."""
+    """Do nothing: the fault function of a store outside fault tests."""
 
 
 class LocalStore:
@@ -140,7 +140,7 @@ class LocalStore:
         self._settled: set[Path] = set()
 
     def put_if_absent(self, name: str, data: bytes, *, durable: bool = True) -> bool:
-        """See :class:`Store`. Written beside its place, then linked to its name, which fails if the name is taken."""
+        """See :class:`Store`. The file is written beside its place, then linked to its name; the link fails if it is taken."""
         path = self._root / check_name(name)
         with told(path, len(data)):
             kind = kind_of(path)
@@ -148,14 +148,14 @@ class LocalStore:
                 raise refused(name, "it is a folder or a pointer, or something else that is no plain file")
             written = kind is None and self._again(lambda: self._write(path, name, data, durable))
             if durable:
-                sync(path)  # whoever put it before may not have got so far
+                sync(path)  # an earlier writer of the object may have ended before this step
                 self._sync_folders(path.parent)
         if written:
             self._fault("put:after-publish", name)
         return written
 
     def _again(self, act: Callable[[], T]) -> T:
-        """Do what goes through a temporary file again if a collector takes that away (an impatient one, or a wrong clock)."""
+        """Repeat an action that uses a temporary file if a collector (impatient, or by a wrong clock) removes the file."""
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(FileNotFoundError):
                 return act()
@@ -177,7 +177,7 @@ class LocalStore:
             temporary.unlink(missing_ok=True)
 
     def _beside(self, path: Path, name: str, create: Callable[[Path], T]) -> tuple[Path, T]:
-        """Create a temporary beside ``path``; again if :meth:`delete` removes the empty folder in between."""
+        """Create a temporary file beside ``path``; try again if :meth:`delete` removes the empty folder in between."""
         for _ in range(_ATTEMPTS):
             temporary = path.parent / f".{uuid4().hex}.tmp"
             with contextlib.suppress(FileNotFoundError):
@@ -193,12 +193,12 @@ class LocalStore:
             raise refused(name, "a part of its path is an object or a pointer")
         if not path.parent.is_dir():
             self._settled.clear()
-            # An error that a folder exists tells that it did a moment ago: whoever removed it, the loop makes it again.
+            # The error says that the folder existed a moment ago. If it was removed since, the loop makes it again.
             with contextlib.suppress(FileExistsError):
                 path.parent.mkdir(parents=True, exist_ok=True)
 
     def _sync_folders(self, folder: Path) -> None:
-        """Make the entries of a folder, and once per process those that lead to it, survive a power cut."""
+        """Make the entries of a folder survive a power cut; once per process also the entries of the folders above it."""
         sync(folder)
         while folder != self._root.parent and folder not in self._settled:
             sync(folder.parent)
@@ -243,7 +243,7 @@ class LocalStore:
         return sorted(found, key=lambda entry: entry.name)
 
     def delete(self, name: str) -> None:
-        """See :class:`Store`. Folders that become empty go too."""
+        """See :class:`Store`. Folders that become empty are removed, too."""
         path = self._root / check_name(name)
         with told(path, writing=0), contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             if self._crosses_pointer(name):
@@ -258,7 +258,7 @@ class LocalStore:
                 break
 
     def publish_pointer(self, name: str, target: str) -> None:
-        """See :class:`Store`. A relative symbolic link, renamed into place."""
+        """See :class:`Store`. The pointer is a relative symbolic link that is renamed into place."""
         path, aim = self._root / check_name(name), self._root / check_name(target)
         with told(path, writing=0):
             if kind_of(path) not in (None, stat.S_IFLNK):
@@ -283,14 +283,14 @@ class LocalStore:
                 return None
             try:
                 target = os.path.relpath(path.parent / path.readlink(), self._root)
-            except FileNotFoundError:  # deleted since the look before: a lock that has just been released
+            except FileNotFoundError:  # deleted since the check above, such as a lock that has just been released
                 return None
         with contextlib.suppress(ValueError):
             return check_name(target)
         return None
 
     def location(self) -> str:
-        """See :class:`Store`: the absolute path."""
+        """See :class:`Store`. The location is the absolute path."""
         return str(self._root)
 
     def path(self, name: str) -> Path | None:
@@ -300,7 +300,7 @@ class LocalStore:
     def sweep_temporaries(
         self, *, older_than_s: float = _STALE_TEMPORARY_S, dry_run: bool = False
     ) -> tuple[tuple[str, int], ...]:
-        """Remove what writers killed long ago left behind; returns names and sizes."""
+        """Remove temporary files of writers that were killed long ago; return their names and sizes."""
         limit = time.time() - older_than_s
         found: tuple[tuple[str, int], ...] = ()
         with told(self._root, writing=0):
@@ -315,12 +315,12 @@ class LocalStore:
 
 
 def folders_of(name: str) -> list[str]:
-    """Folders that a name lies in."""
+    """Return the folders that contain a name."""
     return [str(parent) for parent in PurePosixPath(name).parents if str(parent) != "."]
 
 
 IN_MEMORY: WeakValueDictionary[str, Store] = WeakValueDictionary()
-"""Stores of this process that no other can open, by their location."""
+"""Stores of this process that no other process can open, by their location."""
 
 
 def open_store_backend(location: str) -> Store:
@@ -329,8 +329,8 @@ def open_store_backend(location: str) -> Store:
     Raises
     ------
     UsageError
-        If there is something else than a folder, or the address is of another kind, or of a memory store that this process
-        does not hold.
+        If the location is no folder, the address is of another kind, or it names a memory store that this process does not
+        hold.
     """
     if "://" not in location:
         return LocalStore(_checked_folder(location))
@@ -340,9 +340,9 @@ def open_store_backend(location: str) -> Store:
 
 
 def _checked_folder(location: str) -> Path:
-    """A folder, or a place where one can be made."""
+    """Return the location's path if it is a folder, or if a folder can be made there."""
     for path in (Path(location), *Path(location).parents):
-        # One look only: another process may make the folder at this moment.
+        # Check only once: another process may make the folder at this moment.
         with told(path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if stat.S_ISDIR(path.stat().st_mode):
                 break

@@ -1,8 +1,8 @@
 """The sweep: a sliding window of tasks on any executor (rules W1-W4).
 
-This module decides how cells become tasks, how a task that kills its worker is split
-until the guilty cell is alone, what a lost worker means for the cell that was alone on it, and when a cell counts as finished
-(its segment has its name; the receipt only says so).
+This module decides how cells become tasks, how a task that kills its worker is split until the guilty cell is alone, what a
+lost worker means for a cell that was alone on it, and when a cell counts as finished: as soon as its segment has its name (the
+receipt only reports it).
 The executor schedules tasks and restarts workers. It may be any ``concurrent.futures.Executor``.
 """
 
@@ -35,14 +35,14 @@ FIRST_CELLS = 4
 MOST_CELLS = 4096
 GROWTH = 8
 ATTEMPTS = 3
-"""How often a cell that loses its workers while alone is computed in one run."""
+"""Number of times that one run computes a cell that is alone on its worker and loses the worker each time."""
 PUBLISH_SHARE = 0.05
 PUBLISH_EVERY_S = 30.0
 
 
 @dataclass
 class Progress:
-    """Counts for a progress display; ``by_status`` uses the codes of rule C1."""
+    """Counts for a progress display; ``by_status`` uses the status codes of rule C1."""
 
     total: int
     done: int = 0
@@ -50,7 +50,7 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     core_seconds: float = 0.0
     stopped: str = ""
-    """Why the run ended before all was done, where a budget did it."""
+    """Reason why a budget ended the run before all cells were computed; empty if no budget did."""
 
     def add(self, receipt: Receipt) -> None:
         """Count a finished task."""
@@ -61,16 +61,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class WorkerEnd:
-    """How a worker process ended with a task aboard.
+    """The end of a worker process that had a task.
 
     Parameters
     ----------
     own_doing
-        Whether what ran on it ended it (rule W3); False where it was taken away from outside, or nobody knows.
+        True if the task ended the worker (rule W3); False if the worker was ended from outside, or the cause is unknown.
     cause
         Part of a sentence, such as ``exit status 5``.
     host
-        The machine, where it is known.
+        The machine, if it is known.
     """
 
     own_doing: bool
@@ -80,7 +80,7 @@ class WorkerEnd:
 
 @dataclass
 class _Task:
-    """Positions of cells, line by line, and how the workers ended that the task was alone on."""
+    """Positions of the cells of a task, line by line, and the ends of the workers on which the task was alone."""
 
     lines: list[NDArray[np.int64]]
     cost_class: str
@@ -105,7 +105,7 @@ class _Task:
 
 
 class _Lines:
-    """Cells to compute, as lines per cost class, handed out in pieces of about the target duration."""
+    """Cells to compute, grouped into lines by cost class; tasks of about the target duration are taken from them."""
 
     def __init__(self, plan: Plan) -> None:
         self._seconds: dict[str, float] = dict(plan.ledger.cost_per_cell())
@@ -113,17 +113,17 @@ class _Lines:
         self._queues: dict[str, deque[NDArray[np.int64]]] = {}
         for cost_class, line in _lines(plan):
             self._queues.setdefault(cost_class, deque()).append(line)
-        # The dearest class first, so that no long task is left alone at the end.
+        # The most expensive class comes first, so that no long task is left alone at the end.
         self._order = deque(sorted(self._queues, key=lambda c: -self._seconds.get(c, float("inf"))))
 
     def learn(self, cost_class: str, receipt: Receipt) -> None:
-        """Update the seconds per cell, newer measurements counting more."""
+        """Update the seconds per cell; newer measurements count more."""
         now = receipt.seconds / max(1, receipt.cells)
         old = self._seconds.get(cost_class, now)
         self._seconds[cost_class] = 0.5 * old + 0.5 * now
 
     def expected(self, task: _Task) -> float:
-        """Seconds that a task is expected to take; 0 where no cell of its class has been measured."""
+        """Return the seconds that a task is expected to take; 0 if no cell of its class has been measured."""
         return task.cells * self._seconds.get(task.cost_class, 0.0)
 
     def _size(self, cost_class: str) -> int:
@@ -134,14 +134,14 @@ class _Lines:
         return max(1, min(size, grown, MOST_CELLS))
 
     def take(self) -> _Task | None:
-        """The next task, or None when no cell is left."""
+        """Return the next task, or None if no cell is left."""
         while self._order and not self._queues[self._order[0]]:
             self._order.popleft()
         if not self._order:
             return None
         cost_class = self._order[0]
         if cost_class not in self._seconds:
-            # Until the first measurement is in, let the other classes measure theirs too.
+            # Until this class is measured, take tasks of the other classes, so that they are measured too.
             self._order.rotate(-1)
         queue, size = self._queues[cost_class], self._size(cost_class)
         self._last[cost_class] = size
@@ -156,7 +156,7 @@ class _Lines:
 
 
 def _lines(plan: Plan) -> Iterator[tuple[str, NDArray[np.int64]]]:
-    """Group the cells to compute into lines: equal in everything but the axes the experiment vectorises over."""
+    """Group the cells to compute into lines: cells of a line differ only along the experiment's ``line_axes``."""
     todo, index = plan.todo, plan.cells.index[plan.todo]
     along = set(plan.study.experiment.line_axes)
     fixed = [a for a, axis in enumerate(plan.cells.axes) if not set(axis.paths) <= along]
@@ -169,7 +169,7 @@ def _lines(plan: Plan) -> Iterator[tuple[str, NDArray[np.int64]]]:
 
 
 def task_input(plan: Plan, store: Store, lines: list[NDArray[np.int64]], cost_class: str) -> TaskInput:
-    """Make a task self-contained: what a worker needs, as plain data."""
+    """Return all data that a worker needs for a task, as plain data."""
     first = int(lines[0][0])
     replace = relocate(plan.cells, store)
     return TaskInput(
@@ -194,15 +194,15 @@ class Sweep:
     Parameters
     ----------
     workers
-        Asked again and again, so that the window follows a cluster that grows or shrinks.
+        Returns the number of workers; it is called repeatedly, so that the window follows a cluster that grows or shrinks.
     worker_end
-        What became of a worker, from the error of a task that was aboard; None for an error of another kind.
+        Returns how a worker ended, from the error of a task that the worker had; None for an error of another kind.
     attempts
-        How often a cell is computed in this run that loses its workers, from outside, while alone.
+        Number of times that this run computes a cell that is alone on its worker and loses the worker from outside.
     elsewhere
-        The executor for such a cell, given the machines that lost it.
+        Returns the executor for such a cell, given the machines that lost it.
     budget
-        What may be spent; a run that reaches it ends in good order.
+        Limits of the run; a run that reaches a limit ends in good order.
     """
 
     plan: Plan
@@ -217,7 +217,7 @@ class Sweep:
     budget: Budget = NO_LIMIT
 
     def run(self) -> Progress:
-        """Compute everything that is missing, or what the budget allows; returns the final counts.
+        """Compute the missing cells, as far as the budget allows; return the final counts.
 
         Raises
         ------
@@ -247,13 +247,13 @@ class Sweep:
                 future.cancel()
 
     def _fill_window(self) -> None:
-        """Hand out tasks until every worker has one in work and one waiting, as far as the budget goes."""
+        """Submit tasks until every worker has a task in work and a task waiting, as far as the budget allows."""
         while len(self._flying) < 2 * max(1, self.workers()):
             task = self._again.popleft() if self._again else self._source.take()
             if task is None:
                 return
             refusal = self._refusal(task)
-            while refusal and task.cells > 1:  # a part of it may still fit
+            while refusal and task.cells > 1:  # a part of the task may still fit
                 task, rest = task.halves()
                 self._again.appendleft(rest)
                 refusal = self._refusal(task)
@@ -276,7 +276,7 @@ class Sweep:
         return executor.submit(compute_task, task_input(self.plan, self.store, task.lines, task.cost_class))
 
     def _settle(self, task: _Task, future: Future[Receipt]) -> list[_Task]:
-        """Count a finished task; return the tasks to try again."""
+        """Count a finished task; return the tasks that must be tried again."""
         try:
             receipt = future.result()
         except CancelledError as error:
@@ -294,7 +294,10 @@ class Sweep:
         return []
 
     def _after_loss(self, task: _Task, end: WorkerEnd) -> list[_Task]:
-        """Split a task whose worker ended (rule W4); a cell that was alone has failed if it did that, else tries again (W3)."""
+        """Split a task whose worker ended (rule W4).
+
+        A cell that was alone has failed if it ended the worker; otherwise it is tried again (rule W3).
+        """
         if task.cells > 1:
             return task.halves()
         task.losses += (end,)
@@ -315,20 +318,20 @@ class Sweep:
         record_failure(inputs, inputs.lines[0][0], message, retryable=not end.own_doing)
 
     def _stored_since(self, cell: int) -> bool:
-        """Whether an outcome of the cell was stored after the plan was made, such as its time limit's."""
+        """Return whether an outcome of the cell was stored after the plan was made, such as a failure by its time limit."""
         ledger = open_ledger(self.store)
         holding = np.unique(ledger.segment[(ledger.keys == self.plan.keys[cell]).all(axis=1)])
         known = {info.name for info in self.plan.ledger.segments}
         return any(ledger.segments[s].name not in known for s in holding)
 
     def _publish_now_and_then(self) -> None:
-        """Publish while the run goes on, for at most a twentieth of its time."""
+        """Publish the cube during the run, for at most a twentieth of the run's time."""
         now = time.monotonic()
         if self.publish is None or now - self._published < PUBLISH_EVERY_S:
             return
         self.publish()
         took = time.monotonic() - now
-        # The next publication waits until this one's duration is within its share.
+        # The next publication waits until the duration of this one is within the allowed share.
         self._published = time.monotonic() + max(0.0, took / PUBLISH_SHARE - PUBLISH_EVERY_S)
 
 
