@@ -1,7 +1,7 @@
-"""A second process makes surfaces and report. It imports their libraries while the run computes the cells.
+"""Make surfaces and report in a second process. It imports their libraries while the run computes the cells.
 
-Parent and child speak in lines of JSON over the child's standard input and output. The input closes when the run
-ends, whatever ended the run. The child process then ends too.
+Parent and child exchange lines of JSON over the child's standard input and output. When the run ends, for whatever reason, the
+input closes. The child process then ends, too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _KINDS: dict[str, type[Exception]] = {"UsageError": UsageError, "SurroundingsErr
 
 
 class Beside:
-    """The process, started at once."""
+    """The second process; it starts when the object is made."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -33,14 +33,14 @@ class Beside:
         )  # fmt: skip
 
     def make(self, act: Act, derivation: Derivation) -> str:
-        """Publish the surfaces or write the report; returns the name of the version.
+        """Publish the surfaces or write the report; return the name of the version.
 
         Raises
         ------
         UsageError, SurroundingsError
-            As the work itself; SurroundingsError, too, if the process was ended.
+            As the work itself raises them; SurroundingsError, too, if the process was ended.
         RuntimeError
-            If the work met a bug; the text ends with its traceback.
+            If the work raised another error (a bug); the text ends with its traceback.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -63,15 +63,15 @@ class Beside:
         return self
 
     def __exit__(self, *error: object) -> None:
-        # What it was doing is published whole or not at all.
+        # Work that is cut off here is published whole or not at all.
         self._process.kill()
         self._process.communicate()
 
 
 def main() -> None:
     """Answer requests until the input closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the run's to answer
-    # What a library prints must not stand among the answers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run itself answers an interrupt
+    # Text that a library prints must not stand among the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     from flows.derive import publish_surfaces, write_report

@@ -1,7 +1,7 @@
 """The command line: one program with a command for each task.
 
-Exit codes: 0 done, 1 some cells failed, 2 the input cannot be used as written, 3 cells that were asked for are still missing,
-or disk, network or store failed (3 wins over 1). A preview asks for its slice, a report for what is there.
+Exit codes: 0 done, 1 some cells failed, 2 the input cannot be used as written, 3 requested cells are still missing, or disk,
+network or store failed (3 wins over 1). A preview requests the cells of its slice, a report only the stored cells.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def _carry_out(current: Any, terms: Terms, as_json: bool) -> None:
 
 
 def _code_of(error: BaseException | None) -> int:
-    """The exit code that the process ends with: of the signal, where one ended the run, else of the error."""
+    """Return the exit code of the process: that of the signal if a signal ended the run, else that of the error."""
     if (of_signal := lifecycle.exit_code()) is not None:
         return of_signal
     if isinstance(error, KeyboardInterrupt):
@@ -197,7 +197,7 @@ def _code_of(error: BaseException | None) -> int:
 
 
 def _run(current: Any, terms: Terms, console: Console, as_json: bool) -> dict[str, Any]:
-    """Do what there is to do; returns the summary of the plan afterwards."""
+    """Run the steps that are not up to date; return the summary of the plan afterwards."""
     summary: dict[str, Any] = current.plan.summary()
     if not as_json:
         _print_plan(console, summary)
@@ -362,7 +362,7 @@ def main() -> None:
         code = end.code
     code = code if lifecycle.exit_code() is None else lifecycle.exit_code()  # Typer has one code for every interrupt
     if "prefect" in sys.modules:
-        # Threads of Prefect's client would wait for its server, which has ended. All of ours is on the disk.
+        # Threads of Prefect's client would wait for its server, which has ended. All results are on the disk.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code if isinstance(code, int) else 0 if code is None else 1)

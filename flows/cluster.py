@@ -1,4 +1,4 @@
-"""Start or connect the Dask cluster that a profile describes. Dask schedules the tasks; this module does not."""
+"""Start the Dask cluster that a profile describes, or connect to it. Dask schedules the tasks; this module does not."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _LOCAL_NICENESS = 10
 
 @contextmanager
 def connect(name: str | None, workers: int | None = None, *, insecure: bool = False) -> Iterator[Cluster]:
-    """Connect to a profile of the configuration or to an address; workers are processes with one BLAS thread each.
+    """Connect to the cluster of a profile or of an address. Workers are processes with one BLAS thread each.
 
     Parameters
     ----------
     name
-        Profile or address; the configuration's default when None.
+        Profile or address; if None, the configuration's default.
     workers
         Number of local workers, in place of the profile's.
     insecure
-        Whether connections go without encryption, whatever the profile says.
+        Whether connections are not encrypted; this counts over the profile.
 
     Raises
     ------
@@ -42,9 +42,9 @@ def connect(name: str | None, workers: int | None = None, *, insecure: bool = Fa
     if insecure:
         profile = _without_encryption(profile)
     _configure_dask()
-    import pipeline.steady_clock  # noqa: F401 - and with it Dask, which sets its loggers up when imported: ours comes after
+    import pipeline.steady_clock  # noqa: F401 - it imports Dask, which sets up its loggers then: we set ours afterwards
 
-    # Lost workers and schedulers are told by the sweep, in one sentence.
+    # The sweep reports lost workers and schedulers, in one sentence.
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     if isinstance(profile, AddressProfile):
         made = _at_address(profile)
@@ -103,10 +103,10 @@ def _local(profile: LocalProfile, workers: int | None) -> Iterator[Cluster]:
     from distributed.worker_memory import parse_memory_limit
 
     class Polite(WorkerPlugin):  # type: ignore[misc]
-        """Workers leave the processor to whoever asks about the run, on a machine that has no core to spare."""
+        """Lower the priority of the workers, so that commands about the run get the processor even if no core is free."""
 
         def setup(self, worker: Any) -> None:
-            os.setpriority(os.PRIO_PROCESS, 0, _LOCAL_NICENESS)  # this thread, and those it starts: the tasks'
+            os.setpriority(os.PRIO_PROCESS, 0, _LOCAL_NICENESS)  # of this thread, and of the tasks' threads that it starts
 
     count = workers or profile.workers or os.cpu_count() or 1
     memory = parse_memory_limit(profile.memory_limit, 1, count, logger=logging.getLogger(__name__))

@@ -1,4 +1,4 @@
-"""Checks on curves: where they cross a level, how steeply, and how far apart two of them are."""
+"""Checks on curves: the place where a curve crosses a level, its steepness, and the distance of two curves."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ def crossing_gap(
     cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, along: str, level: float, axis: str, low: Any, high: Any,
     least: float, most: float = np.inf, largest: bool = False,
 ) -> Outcome:  # fmt: skip
-    """How much further along an axis one label crosses a level than another, realisation by realisation, in that axis's unit.
+    """Judge how much further along an axis the curve of one label crosses a level than the curve of another label.
 
-    Each crossing is interpolated between neighbours. Holds if the mean over realisations lies between ``least`` and ``most`` at
-    every point of the other axes with all of its 95 % band, and fails if a band lies outside. ``largest``: of the point alone
-    whose mean is the largest, for what a paper states as "up to".
+    The distance is taken for each realisation, in the axis's unit. Each crossing is interpolated between neighbours. The check
+    holds if the mean over realisations, with all of its 95 % band, lies between ``least`` and ``most`` at every point of the
+    other axes. It fails if a band lies outside. With ``largest`` it judges only the point whose mean is the largest, for a
+    statement of the form "up to".
     """
     if not has_labels(cube, axis, low, high) or along not in cube.dims:
         return undecided(f"the study lacks {low}, {high} or {along}")
@@ -40,10 +41,10 @@ def crossing_gap(
 def crossings_rise(
     cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, along: str, level: float, axis: str
 ) -> Outcome:  # fmt: skip
-    """Lines cross a level the further along, the larger the value of another axis: between all neighbouring values of it.
+    """Judge whether the curves cross a level further along as the value of another axis grows.
 
-    Holds if the mean distance over realisations is positive between all neighbours at every point of the other axes with all
-    of its 95 % band, and fails if a band lies below zero.
+    The check compares all neighbouring values of that axis. It holds if the mean distance over realisations, with all of its
+    95 % band, is positive between all neighbours at every point of the other axes. It fails if a band lies below zero.
     """
     if along not in cube.dims or axis not in cube.dims or cube.sizes[axis] < 2:
         return undecided(f"the study lacks {along} or has one value of {axis}")
@@ -65,7 +66,7 @@ def crossings_rise(
 def _places(
     cube: xr.Dataset, surfaces: xr.Dataset, variable: str, along: str, level: float, axis: str, label: Any
 ) -> NDArray[np.float64]:  # fmt: skip
-    """Where the lines of one label cross a level [points of the other axes, realisations]."""
+    """Return the places where the curves of one label cross a level [points of the other axes, realisations]."""
     over = surfaces.attrs.get("over")
     values = values_of(cube, variable).sel({axis: label}, drop=True).transpose(..., over, along)
     table = values.values.reshape(-1, values.sizes[over], values.sizes[along])
@@ -75,10 +76,10 @@ def _places(
 def rise_width(
     cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, along: str, start: float, end: float, most: float
 ) -> Outcome:  # fmt: skip
-    """How far along an axis a line takes from one level to another, realisation by realisation, in that axis's unit.
+    """Judge the distance along an axis over which a curve rises from one level to another.
 
-    Holds if the mean over realisations lies below ``most`` at every point of the other axes with all of its 95 % band, and
-    fails if a band lies above.
+    The distance is taken for each realisation, in the axis's unit. The check holds if the mean over realisations, with all of
+    its 95 % band, lies below ``most`` at every point of the other axes. It fails if a band lies above.
     """
     if along not in cube.dims:
         return undecided(f"the study lacks {along}")
@@ -95,7 +96,10 @@ def rise_width(
 
 
 def _between(rows: NDArray[np.float64], least: float, most: float, what: str) -> Outcome:
-    """Verdict, means and bands of each row's mean over what is finite against two limits; no means where nothing is."""
+    """Judge the mean of each row's finite values against two limits; return verdict, means and bands.
+
+    The text of the means is empty if no value is finite.
+    """
     kept = [row[np.isfinite(row)] for row in rows]
     points = [mean_and_half_width(row) for row in kept if row.size]
     inside = sum(least <= m - h and m + h <= most for m, h in points)
@@ -107,7 +111,10 @@ def _between(rows: NDArray[np.float64], least: float, most: float, what: str) ->
 
 
 def _crossings(table: NDArray[np.float64], along: NDArray[np.float64], level: float) -> NDArray[np.float64]:
-    """Where rising lines [..., along] first reach a level, interpolated; NaN where they do not, or start above it."""
+    """Return where rising curves [..., along] first reach a level, interpolated.
+
+    The place is NaN if a curve does not reach the level or starts above it.
+    """
     below, above = table[..., :-1], table[..., 1:]
     crosses = (below < level) & (above >= level)
     first = crosses.argmax(axis=-1)[..., np.newaxis]
@@ -121,10 +128,10 @@ def ratio_is(
     cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: Any, high: Any, least: float, most: float,
     averaged: bool = False,
 ) -> Outcome:  # fmt: skip
-    """The ratio of the values at two labels lies between two limits, at every point.
+    """Judge whether the ratio of the values at two labels lies between two limits at every point.
 
-    It is the geometric mean of the realisations' ratios, or, ``averaged``, the ratio of the averaged curves. Holds if every
-    95 % band lies inside, fails if one lies outside.
+    The ratio is the geometric mean of the realisations' ratios or, with ``averaged``, the ratio of the averaged curves. The
+    check holds if every 95 % band lies inside the limits. It fails if a band lies outside.
     """
     if not has_labels(cube, axis, low, high):
         return undecided(f"the study lacks {low} or {high}")
@@ -152,12 +159,15 @@ def ratio_is(
 
 
 def _rows(values: xr.DataArray, over: Any) -> NDArray[np.float64]:
-    """Values [points, realisations]."""
+    """Return the values as rows [points, realisations]."""
     return values.transpose(..., over).values.reshape(-1, values.sizes[over])
 
 
 def _ratio_of_means(below: NDArray[np.float64], ratio: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Ratio of the means of ``below * ratio`` and ``below`` over common realisations, with its 95 % band (delta method)."""
+    """Return the ratio of the means of ``below * ratio`` and ``below``, with its 95 % band by the delta method.
+
+    Both means are taken over the common realisations.
+    """
     known = np.isfinite(ratio)
     base, above = below[known], below[known] * ratio[known]
     mean = float(above.mean() / base.mean())

@@ -26,7 +26,7 @@ from pipeline.zarrio import Labelled, group_attributes, read_group
 
 
 class _CubeAttributes(BaseModel):
-    """What is read of a cube's attributes."""
+    """The attributes of a cube that this module reads."""
 
     study: str
     title: str
@@ -55,7 +55,7 @@ class _Claim(BaseModel):
 
 
 class _SurfaceAttributes(BaseModel):
-    """What is read of the attributes of surfaces."""
+    """The attributes of surfaces that this module reads."""
 
     over: str
     edge: str
@@ -64,21 +64,21 @@ class _SurfaceAttributes(BaseModel):
 
 
 def load_published(store: Store, folder: str, names: frozenset[str] | None = None) -> xr.Dataset:
-    """Read a published cube or surface; ``latest`` is resolved once, so the answer is of one version (rule C4).
+    """Read a published cube or surface. ``latest`` is resolved once, so all data are of one version (rule C4).
 
     Parameters
     ----------
     store, folder
-        Where it is.
+        Store, and folder of the cube or surface in it.
     names
-        Variables and coordinates to read, as far as they are there; default all.
+        Variables and coordinates to read, as far as they exist; default all.
 
     Raises
     ------
     KeyError
-        If nothing has been published there.
+        If nothing has been published in the folder.
     SurroundingsError
-        If what is published is damaged.
+        If the published version is damaged.
     """
     version = published_version(store, folder)
     if version is None:
@@ -87,12 +87,12 @@ def load_published(store: Store, folder: str, names: frozenset[str] | None = Non
 
 
 def read_version(store: Store, version: str, names: frozenset[str] | None = None) -> xr.Dataset:
-    """Read one version of a cube or surface, or the variables of it that are named.
+    """Read one version of a cube or surface, or only its variables with the given names.
 
     Raises
     ------
     SurroundingsError
-        If it is damaged, or takes more than half of the memory that is free.
+        If the version is damaged, or takes more than half of the free memory.
     """
     files = StoredFiles(store, version)
     try:
@@ -112,7 +112,10 @@ def _damaged(version: str, why: object) -> SurroundingsError:
 
 
 def as_dataset(arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) -> xr.Dataset:
-    """A dataset of labelled arrays; arrays along their own name, and those that the attributes name, are coordinates."""
+    """Return a dataset of labelled arrays.
+
+    An array whose dimension has the array's own name is a coordinate, and so is each array that the attributes name.
+    """
     coordinates = {name for name, a in arrays.items() if a.dims == (name,)}
     coordinates |= set(str(attributes.get("coordinates", "")).split())
     variables = {name: (a.dims, _plain(a.data), _plain_attributes(a.attributes)) for name, a in arrays.items()}
@@ -124,17 +127,17 @@ def as_dataset(arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) ->
 
 
 def _plain(data: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Variable-length strings as objects, which every part of xarray and pandas accepts."""
+    """Convert variable-length strings to objects, which every part of xarray and pandas accepts."""
     return data.astype(object) if isinstance(data.dtype, np.dtypes.StringDType) else data
 
 
 def _plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes as xarray shows them."""
+    """Return attributes as xarray shows them."""
     return {name: value for name, value in attributes.items() if name != MISSING_TEXT}
 
 
 def labelled(dataset: xr.Dataset) -> dict[str, Labelled]:
-    """A dataset's variables as labelled arrays, strings in the stored form."""
+    """Return a dataset's variables as labelled arrays, with strings in the stored form."""
     arrays = {}
     for name, variable in dataset.variables.items():
         data = variable.values
@@ -145,7 +148,7 @@ def labelled(dataset: xr.Dataset) -> dict[str, Labelled]:
 
 
 def publish_surfaces(derivation: Derivation) -> str:
-    """Compute the surfaces and claims of the latest cube and publish them; returns their key."""
+    """Compute the surfaces and claims of the latest cube and publish them; return their key."""
     store, folder, key = derivation.store, surface_folder(derivation.study), derivation.surface_key
     if not published_whole(store, folder, key):
         surfaces = surfaces_of(derivation)
@@ -154,7 +157,7 @@ def publish_surfaces(derivation: Derivation) -> str:
 
 
 def surfaces_of(derivation: Derivation) -> xr.Dataset:
-    """The surfaces of the latest cube, with the claims in the attributes."""
+    """Compute the surfaces of the latest cube, with the claims in the attributes."""
     cube = load_published(derivation.store, cube_folder(derivation.study))
     spec = derivation.surfaces
     surfaces = compute_surfaces(cube, over=spec.over, edge=spec.edge, paired=spec.paired, profiles=spec.profiles)
@@ -166,7 +169,7 @@ def surfaces_of(derivation: Derivation) -> xr.Dataset:
 
 
 def write_report(derivation: Derivation) -> str:
-    """Draw the report of the latest cube and surfaces and turn ``index.html`` to it; returns the version's name."""
+    """Draw the report of the latest cube and surfaces and let ``index.html`` point to it; return the version's name."""
     store, name, version = derivation.store, derivation.study, derivation.report_version
     labels = frozenset(derivation.labels)
     in_cube, in_surfaces = drawn_variables(dict(derivation.report), derivation.surfaces.edge)
@@ -184,7 +187,7 @@ def write_report(derivation: Derivation) -> str:
 
 
 def _claims_of(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The claims in the attributes of surfaces."""
+    """Return the claims in the attributes of surfaces."""
     try:
         return [dict(claim) for claim in _SurfaceAttributes.model_validate(attributes).claims]
     except ValidationError as error:
@@ -192,12 +195,12 @@ def _claims_of(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def published_claims(store: Store, study: str) -> list[dict[str, Any]]:
-    """The claims of the latest surfaces.
+    """Return the claims of the latest surfaces.
 
     Raises
     ------
     UsageError
-        If the study has no surfaces yet, or those of a version that did not tell whose statements they judge.
+        If the study has no surfaces yet, or its surfaces are of an earlier version without the source of each statement.
     """
     target = published_version(store, surface_folder(study))
     if target is None:

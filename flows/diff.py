@@ -1,4 +1,4 @@
-"""Two states of one study, cell by cell: published versions, or the results of two code revisions."""
+"""Compare two states of one study, cell by cell: published versions, or the results of two code revisions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PRESENT = [STATUS_CODES[name] for name in ("ok", "inaccurate", "infeasible", "f
 
 @dataclass(frozen=True)
 class Difference:
-    """How one variable differs on the cells that both sides hold; ``where`` is the cell of the largest difference."""
+    """The difference of one variable on the cells that both sides hold; ``where`` is the cell of the largest difference."""
 
     variable: str
     cells: int
@@ -34,7 +34,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``compared`` cells stand on both sides; ``only`` counts cells that one side alone holds; statuses as words."""
+    """The outcome of a comparison. Both sides hold ``compared`` cells; ``only`` counts the cells of one side alone."""
 
     names: tuple[str, str]
     compared: int
@@ -44,17 +44,17 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
-        """Whether nothing differs beyond the tolerances and both hold the same cells."""
+        """Return whether no value differs beyond the tolerances and both sides hold the same cells."""
         return not (self.statuses or self.differences or any(self.only))
 
 
 def version_or_code(run: Run, name: str) -> tuple[str, xr.Dataset]:
-    """The state that ``name`` means: ``latest``, the beginning of a published version's key, a code digest or a revision.
+    """Return the state that ``name`` means: ``latest``, the beginning of a version's key, a code digest or a revision.
 
     Raises
     ------
     UsageError
-        If it means nothing, or several versions.
+        If the name has no meaning, or names several versions.
     """
     folder = versions_of(cube_folder(run.study.name))
     keys = sorted({entry.name.removeprefix(folder).split("/", 1)[0] for entry in run.store.list(folder)})
@@ -83,8 +83,8 @@ def compare(
     Parameters
     ----------
     relative, absolute
-        A number differs when it is farther than ``absolute + relative * |first|`` from the first; text and whole numbers
-        differ when unequal; two missing values are equal.
+        A number differs if its distance from the first number exceeds ``absolute + relative * |first|``. Texts and whole
+        numbers differ if they are unequal. Two missing values are equal.
     volatile
         Whether to compare seconds and hosts, too.
     """
@@ -118,7 +118,7 @@ def _volatile(variable: xr.DataArray) -> bool:
 def _difference(
     a: xr.Dataset, b: xr.Dataset, name: str, both: np.ndarray[Any, Any], axes: list[str], relative: float, absolute: float
 ) -> Difference | None:
-    """The largest difference of one variable over the cells in common; None where there is none."""
+    """Return the largest difference of one variable over the common cells; None if no cell differs."""
     old, new = a[name].transpose(*axes, ...), b[name].transpose(*axes, ...)
     x, y = old.values[both], new.values[both]
     if x.shape != y.shape:

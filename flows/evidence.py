@@ -1,4 +1,4 @@
-"""Parts that all checks use: values of feasible cells, ratios of two labels, and means with their bands."""
+"""Functions that all checks use: values of feasible cells, ratios of two labels, and means with their bands."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from scipy.special import stdtrit
 from pipeline.experiment import STATUS_CODES
 
 Outcome = tuple[str, str, str]
-"""(verdict, our number in words, evidence)"""
+"""Verdict, our number in words, and evidence."""
 
 FEASIBLE = [STATUS_CODES["ok"], STATUS_CODES["inaccurate"]]
 SLACK = 1e-3
-"""Relative: differences within the certificates' gap limit decide nothing."""
+"""Relative difference that decides nothing: it is within the certificates' gap limit."""
 
 
 def undecided(reason: str) -> Outcome:
-    """No verdict, and why."""
+    """Return the outcome without a verdict, with its reason."""
     return "undecided", "-", reason
 
 
 def values_of(cube: xr.Dataset, variable: str) -> xr.DataArray:
-    """Values at feasible cells, NaN elsewhere."""
+    """Return the values at feasible cells, NaN elsewhere."""
     return cube[variable].where(cube["status"].isin(FEASIBLE))
 
 
@@ -34,7 +34,7 @@ def has_labels(cube: xr.Dataset, axis: str, *labels: Any) -> bool:
 
 
 def log_ratio(cube: xr.Dataset, variable: str, axis: str, low: Any, high: Any) -> xr.DataArray:
-    """Logarithm of the ratio of the values at two labels; of a variable in decibels that of the powers."""
+    """Return the logarithm of the ratio of the values at two labels; for a variable in decibels the ratio of the powers."""
     low_values, high_values = (values_of(cube, variable).sel({axis: label}, drop=True) for label in (low, high))
     if cube[variable].attrs.get("units") == "dB":
         return (high_values - low_values) * (np.log(10.0) / 10.0)
@@ -42,7 +42,7 @@ def log_ratio(cube: xr.Dataset, variable: str, axis: str, low: Any, high: Any) -
 
 
 def mean_and_half_width(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean of what is finite and the half width of its Student-t 95 % band, infinite for one value."""
+    """Return the mean of the finite values and the half width of its Student-t 95 % band, infinite for one value."""
     known = values[np.isfinite(values)]
     if known.size < 2:
         return float(known.mean()), np.inf

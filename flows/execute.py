@@ -1,4 +1,4 @@
-"""Run a study's flow in this process: Prefect's server, the cluster, the flow, and an orderly end of every process started."""
+"""Run a study's flow in this process, with Prefect's server and the cluster. Every process that was started ends in order."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 
 def execute(run: Run, terms: Terms, console: Console) -> None:
-    """Run the study's flow to its end; ``run`` then holds the plan as the ledger stands.
+    """Run the study's flow to its end; ``run`` then holds the plan for the ledger as it stands.
 
     Raises
     ------
     UsageError
-        If there is no such cluster, or none answers at the address.
+        If the cluster does not exist, or no cluster answers at the address.
     SurroundingsError
-        If disk, network or scheduler failed, or another run holds the study's lock; running again goes on.
+        If disk, network or scheduler failed, or another run holds the study's lock; the next run continues the work.
     """
-    profile = choose_profile(terms.cluster)  # a wrong name is told before anything starts
+    profile = choose_profile(terms.cluster)  # a wrong name raises before anything starts
     if profile.kind == "slurm":
-        # It sets a signal handler when it is imported, which only the main thread may; ours comes after.
-        with suppress(ImportError):  # told where the cluster is made
+        # The library sets a signal handler when it is imported, which only the main thread may do. Ours is set afterwards.
+        with suppress(ImportError):  # the part that makes the cluster reports a missing library
             import dask_jobqueue  # noqa: F401
 
     again = f"run `disac run {run.study.name}` again to go on where it stopped."
@@ -49,7 +49,7 @@ def execute(run: Run, terms: Terms, console: Console) -> None:
 
 def _execute(run: Run, terms: Terms, console: Console) -> None:
     make_prefect_home()
-    # Server and cluster start side by side, and the libraries are imported meanwhile.
+    # Server and cluster start at the same time, and the libraries are imported meanwhile.
     with prefect_server.run_server() as server, Beside() as beside, _cluster_soon(run, terms) as connect:
         console.print(f"Starting Prefect{' and Dask' if len(run.plan.todo) else ''} ...", highlight=False)
         from flows.study_flow import run_study
@@ -60,7 +60,10 @@ def _execute(run: Run, terms: Terms, console: Console) -> None:
 
 @contextmanager
 def _cluster_soon(run: Run, terms: Terms) -> Iterator[Callable[[], AbstractContextManager[Cluster]]]:
-    """Begin to start the cluster, if there is something to compute; gives what waits for it and closes it after use."""
+    """Begin to start the cluster, if there are cells to compute.
+
+    The context gives a function that opens a context: it waits for the cluster and closes it after use.
+    """
 
     def begin() -> Cluster:
         from flows.cluster import connect
@@ -76,6 +79,6 @@ def _cluster_soon(run: Run, terms: Terms) -> Iterator[Callable[[], AbstractConte
             try:
                 yield begun.result()
             finally:
-                thread.submit(stack.close)  # publishing need not wait for it
+                thread.submit(stack.close)  # the publication need not wait until the cluster is closed
 
         yield connected

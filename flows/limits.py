@@ -14,14 +14,14 @@ _ACCEPTED = "a duration (90m, 2.5h, 1d), a time of day (18:30) or a moment (2026
 
 
 def budget_of(max_core_hours: float | None, deadline: str | None, *, now: datetime | None = None) -> Budget:
-    """The budget of a run; no limit where an option is not given.
+    """Return the budget of a run; an option that is not given sets no limit.
 
     Parameters
     ----------
     max_core_hours
         Worker time, in hours of one core.
     deadline
-        Duration from now, time of day (the next one) or moment; local time where none is named.
+        Duration from now, time of day (its next occurrence) or moment; without a time zone it is local time.
     now
         The present moment; for tests.
 

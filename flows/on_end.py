@@ -1,4 +1,4 @@
-"""``--on-end``: call a command or a URL of the user when a run has ended, whatever ended it."""
+"""``--on-end``: call a command or a URL of the user when a run has ended, for whatever reason."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 _PATIENCE_S = 10.0
-"""What a notification may take; the run waits for it."""
+"""Seconds that a notification may take; the run waits for it."""
 
 
 class OnEnd:
-    """A notification, sent once.
+    """A notification that is sent once.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class OnEnd:
         same JSON on its standard input, and ``DISAC_STUDY``, ``DISAC_EXIT_CODE`` and ``DISAC_SENTENCE`` in its environment.
         None for no notification.
     about
-        What stands in every message, such as study and store.
+        Data of every message, such as study and store.
     """
 
     def __init__(self, target: str | None, about: dict[str, Any]) -> None:
@@ -39,7 +39,7 @@ class OnEnd:
         Returns
         -------
         str
-            Why it did not arrive, as a sentence; empty if it did or was none.
+            A sentence that says why the notification did not arrive; empty if it arrived or none was wanted.
         """
         with self._lock:
             if self._said:

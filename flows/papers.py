@@ -1,4 +1,4 @@
-"""The papers that studies and claims are about: read from data/papers.yaml, checked, and named in pages and texts."""
+"""The papers that studies and claims are about. They are read from data/papers.yaml, checked, and named in pages and texts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.values import read_yaml
 
 
 class Paper(BaseModel):
-    """One paper, as data/papers.yaml describes it."""
+    """A paper, as data/papers.yaml describes it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,14 +29,14 @@ class Paper(BaseModel):
 
     @property
     def byline(self) -> str:
-        """Authors and year."""
+        """Return authors and year."""
         *first, last = self.authors
         names = f"{', '.join(first)} and {last}" if first else last
         return names if self.year is None else f"{names}, {self.year}"
 
     @property
     def links(self) -> dict[str, str]:
-        """Addresses by what they are called: the DOI and the arXiv number, as far as they are known."""
+        """Return the paper's addresses by their labels: the DOI and the arXiv number, as far as they are known."""
         found = {}
         if self.doi:
             found[f"doi:{self.doi}"] = f"https://doi.org/{self.doi}"
@@ -46,12 +46,12 @@ class Paper(BaseModel):
 
 
 def read_papers(file: Path | None = None) -> dict[str, Paper]:
-    """The papers by their short names.
+    """Read the papers; return them by their short names.
 
     Parameters
     ----------
     file
-        Where they are listed; default: the list that belongs to this installation.
+        File that lists the papers; default: the list of this installation.
 
     Raises
     ------
@@ -78,12 +78,12 @@ def read_papers(file: Path | None = None) -> dict[str, Paper]:
 
 
 def check_paper(study: Study) -> Study:
-    """The same study, if the paper that it names is listed.
+    """Return the study unchanged, if the paper that it names is listed.
 
     Raises
     ------
     UsageError
-        If it is not.
+        If the paper is not listed.
     """
     if study.paper and study.paper not in (known := read_papers()):
         there = f"there are {', '.join(known)}, which data/papers.yaml lists"
@@ -92,9 +92,9 @@ def check_paper(study: Study) -> Study:
 
 
 def split_at_papers(text: str, papers: Mapping[str, Paper]) -> list[str | Paper]:
-    """A text in pieces: plain text, and the papers in place of their numbers.
+    """Split a text into pieces of plain text and papers; each paper stands in place of its number.
 
-    A number counts where it stands alone: 002 in "002, (24)" does, in "0.002" and "1,002" it does not.
+    Only a number that stands alone names a paper: 002 in "002, (24)" does, 002 in "0.002" and "1,002" does not.
     """
     by_number = {paper.number: paper for paper in papers.values()}
     if not by_number:
@@ -104,7 +104,7 @@ def split_at_papers(text: str, papers: Mapping[str, Paper]) -> list[str | Paper]
 
 
 def papers_page(papers: Mapping[str, Paper]) -> str:
-    """The papers as a page in Markdown; each number is a heading, so that other pages can link to it."""
+    """Return the papers as a page in Markdown; each number is a heading, so that other pages can link to it."""
     parts = ["# Papers\n\nCode and claims cite a paper by its number. Studies and claims name it by its short name.\n"]
     for name, paper in papers.items():
         links = "".join(f", [{words}]({address})" for words, address in paper.links.items())

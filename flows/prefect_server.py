@@ -1,4 +1,4 @@
-"""Prefect's servers: a temporary one for each run, which ends with the run, or one that stays."""
+"""Prefect's servers: a temporary server for each run, which ends with the run, or a server that stays."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ import psutil
 from pipeline.errors import SurroundingsError
 
 _PATIENCE_S = 180.0
-"""On a busy machine a server with a new database takes half a minute."""
+"""Seconds to wait for a new server: on a busy machine a server with a new database takes half a minute."""
 
 _ANSWER_S = 15.0
-"""A server that has been started by somebody else is there already."""
+"""Seconds to wait for a server that this run did not start: such a server should be running already."""
 
 
 class RunServer:
-    """The server that a run uses: the user's own, the one that stays, or a temporary one."""
+    """The server that a run uses: the user's own, the server that stays, or a temporary server."""
 
     def __init__(self, url: str, process: subprocess.Popen[bytes] | None = None) -> None:
         self.url, self._process = url, process
 
     def wait(self) -> None:
-        """Wait until it answers.
+        """Wait until the server answers.
 
         Raises
         ------
         SurroundingsError
-            If it ends first, or does not answer in time.
+            If the server ends first, or does not answer in time.
         """
         deadline = time.monotonic() + (_PATIENCE_S if self._process is not None else _ANSWER_S)
         while not answers(self.url):
@@ -52,7 +52,7 @@ class RunServer:
             time.sleep(0.02)
 
     def end(self) -> None:
-        """End it if it is the run's own."""
+        """End the server if the run started it."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -62,10 +62,10 @@ class RunServer:
 
 @contextmanager
 def run_server() -> Iterator[RunServer]:
-    """A server for one run, begun at once, without an import of Prefect; the settings that name it stand in the environment.
+    """Provide the server of one run. It starts at once, without an import of Prefect; the environment holds its settings.
 
-    The user's PREFECT_API_URL counts first, then the server that stays. A temporary one asks for a password that this process
-    and its children know, so that nobody else on the machine can use it.
+    The user's PREFECT_API_URL counts first, then the server that stays, then a temporary server. The latter asks for a password
+    that only this process and its children know, so that no other user of the machine can use it.
     """
     os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
     url = os.environ.get("PREFECT_API_URL", "").removesuffix("/api") or staying()
@@ -85,7 +85,7 @@ def _temporary() -> RunServer:
         "PREFECT__SERVER_FINAL": "1",
     }  # fmt: skip
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        # Not in the terminal's process group: an interrupt is the run's to answer.
+        # The server is not in the terminal's process group, because the run itself answers an interrupt.
         process = subprocess.Popen(
             [sys.executable, "-m", "flows.prefect_child", str(listening.fileno())], stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | settings, pass_fds=[listening.fileno()],
@@ -95,11 +95,11 @@ def _temporary() -> RunServer:
 
 
 def answers(url: str, patience_s: float = 2.0) -> bool:
-    """Whether a server is healthy there."""
+    """Return whether a healthy server answers at the URL."""
     try:
         with urllib.request.urlopen(f"{url}/api/health", timeout=patience_s) as answer:
             return bool(answer.status == 200)
-    except (OSError, HTTPException):  # the second where it ends in the middle of its answer
+    except (OSError, HTTPException):  # HTTPException: the server ends in the middle of its answer
         return False
 
 
@@ -111,7 +111,7 @@ def _stay_file() -> Path:
 
 
 def _same_process(pid: int, created: float) -> psutil.Process | None:
-    """The process of that pid, if it is still the one that was recorded."""
+    """Return the process of the pid, if it is still the process that was recorded."""
     try:
         process = psutil.Process(pid)
         return process if abs(process.create_time() - created) < 1.0 else None
@@ -129,18 +129,18 @@ def _staying_process() -> tuple[psutil.Process, str] | None:
 
 
 def staying() -> str | None:
-    """Address of the server that :func:`stay` started, if it is there and answers."""
+    """Return the address of the server that :func:`stay` started, if it runs and answers."""
     found = _staying_process()
     return found[1] if found is not None and answers(found[1]) else None
 
 
 def stay(port: int, patience_s: float = _PATIENCE_S) -> str:
-    """Start a server on 127.0.0.1 that outlives this process; returns its address.
+    """Start a server on 127.0.0.1 that outlives this process; return its address.
 
     Raises
     ------
     SurroundingsError
-        If it does not come up; the sentence ends with what it printed.
+        If the server does not start; the sentence ends with the server's output.
     """
     if (url := staying()) is not None:
         return url
@@ -157,7 +157,7 @@ def stay(port: int, patience_s: float = _PATIENCE_S) -> str:
         str(port),
         "--analytics-off",
     ]
-    # Started without the address of another server, and told its own for the interface in the browser.
+    # The server must not get the address of another server; for its pages in a browser it gets its own.
     settings = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | {"PREFECT_UI_API_URL": f"{url}/api"}
     with log.open("wb") as output:
         server = subprocess.Popen(
@@ -176,7 +176,7 @@ def stay(port: int, patience_s: float = _PATIENCE_S) -> str:
 
 
 def stop_staying() -> bool:
-    """End the server that stays, with everything it started; False if there is none."""
+    """End the server that stays, with all processes that it started; return False if there is none."""
     found = _staying_process()
     _stay_file().unlink(missing_ok=True)
     if found is None:

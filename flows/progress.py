@@ -1,4 +1,4 @@
-"""Progress for people: a bar in a terminal, plain lines elsewhere, an artifact in Prefect."""
+"""Show progress to people: a bar in a terminal, plain lines elsewhere, an artifact in Prefect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ARTIFACT_EVERY_S = 2.0
 
 
 class Display:
-    """Shows a sweep's progress until closed."""
+    """A display of a sweep's progress until it is closed."""
 
     def __init__(self, console: Console, reused: int, total: int) -> None:
         self._console, self._reused, self._total = console, reused, total
@@ -34,7 +34,7 @@ class Display:
             self._bar.start()
 
     def show(self, progress: Progress) -> None:
-        """Update the display; lines are at most one in ten seconds."""
+        """Update the display; it prints at most one line in ten seconds."""
         now = time.monotonic()
         detail = self._detail(progress, now)
         if self._bar is not None:
@@ -52,27 +52,30 @@ class Display:
         return lines if self._bar is not None or left != left else f"{lines}, about {left:.0f} s left"
 
     def close(self) -> None:
-        """Take the bar down."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
 
 
 class Artifact:
-    """A Prefect progress artifact, sent by a thread of its own at most every two seconds; given up at the first failure."""
+    """A Prefect progress artifact.
+
+    A thread of its own sends it at most every two seconds, and ends at the first failure.
+    """
 
     def __init__(self, study: str, when_gone: Callable[[], None]) -> None:
         self._key, self._when_gone = f"sweep-{study.lower().replace('_', '-')}", when_gone
         self._percent, self._ended = 0.0, threading.Event()
-        # The thread sends within the flow run that this one is in.
+        # The thread sends within the flow run of the present thread.
         sender = contextvars.copy_context().run
         threading.Thread(target=sender, args=(self._send,), name="progress-artifact", daemon=True).start()
 
     def show(self, progress: Progress) -> None:
-        """Note the share that is done."""
+        """Note the finished share."""
         self._percent = 100.0 * progress.done / max(1, progress.total)
 
     def close(self) -> None:
-        """Send no more; nobody waits for what is on its way."""
+        """Send no more; the run does not wait for a message that is on its way."""
         self._ended.set()
 
     def _send(self) -> None:

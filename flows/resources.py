@@ -1,4 +1,4 @@
-"""What one task of an experiment needs, and whether workers offer it: memory in bytes, GPUs, or whatever a profile names."""
+"""Resources that a task needs and that workers offer: memory in bytes, GPUs, and other names of a profile."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pipeline.experiment import Experiment, Resourceful
 
 
 def needed(experiment: Experiment) -> dict[str, float]:
-    """The experiment's ``resources``; empty where it has none.
+    """Return the experiment's ``resources``; empty if it has none.
 
     Raises
     ------
     UsageError
-        If they are no names with amounts above 0.
+        If the resources are no names with amounts above 0.
     """
     resources = experiment.resources if isinstance(experiment, Resourceful) else {}
     good = isinstance(resources, Mapping) and all(
@@ -31,17 +31,17 @@ def needed(experiment: Experiment) -> dict[str, float]:
 
 
 def offered(resources: Mapping[str, float], memory: int | None) -> dict[str, float]:
-    """What each worker of a cluster offers: what its profile says, and the memory in bytes that it may take."""
+    """Return the resources that each worker of a cluster offers: those of its profile, and its memory limit in bytes."""
     return ({"memory": float(memory)} if memory else {}) | dict(resources)
 
 
 def at_once(offer: Mapping[str, float], resources: Mapping[str, float], threads: int) -> int:
-    """How many such tasks a worker can run at once."""
+    """Return the number of tasks with these needs that a worker can run at once."""
     return min([threads, *(int(offer.get(name, 0.0) // amount) for name, amount in resources.items())])
 
 
 def refusal(experiment: str, resources: Mapping[str, float], offers: Iterable[Mapping[str, float]]) -> str:
-    """The sentence for an experiment whose tasks fit on no worker."""
+    """Return the sentence for an experiment whose tasks fit on no worker."""
     different = list(dict.fromkeys(told(offer) for offer in offers))
     return (
         f"experiment '{experiment}': one task needs {told(resources)}, and no worker offers that; workers offer "
@@ -52,6 +52,6 @@ def refusal(experiment: str, resources: Mapping[str, float], offers: Iterable[Ma
 
 
 def told(amounts: Mapping[str, float]) -> str:
-    """Amounts in words, memory with its unit."""
+    """Return the amounts in words, memory with its unit."""
     words = [f"{name} {format_bytes(int(a)) if name == 'memory' else format(a, 'g')}" for name, a in sorted(amounts.items())]
     return ", ".join(words) or "nothing beside a thread"

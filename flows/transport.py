@@ -1,7 +1,7 @@
 """Connections between the processes of a cluster: encrypted with a certificate of the run, or plain if the user asks for it.
 
-Whoever reaches a Dask scheduler or worker can have it run any code, and the loopback interface checks no user. So every process
-of a cluster shows the run's certificate, and answers nobody who does not.
+Anyone who reaches a Dask scheduler or worker can make it run any code, and the loopback interface checks no user. So every
+process of a cluster shows the run's certificate, and answers only processes that show it.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from pipeline.errors import UsageError
 
 
 def described(what: str, encrypted: bool) -> str:
-    """A cluster in words, which say what it means where connections are plain."""
+    """Return words for a cluster; if its connections are not encrypted, the words name the danger."""
     plain = "its connections are not encrypted, and whoever reaches a port of it can run code as you"
     return what if encrypted else f"{what}; {plain}"
 
 
 _NAME = "dask-internal"
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-"""The clocks of machines differ, and step. What ends a certificate is the end of its run."""
+"""Validity of a certificate: all times, because clocks of machines differ and jump. A certificate serves only its run."""
 
 _ALIVE = "alive"
 
@@ -41,7 +41,8 @@ _ALIVE = "alive"
 def self_signed() -> tuple[str, str]:
     """Make a certificate for all processes of one cluster.
 
-    It is ``Security.temporary()`` of distributed with an elliptic key, which takes no time to make, and valid at any time.
+    The certificate is that of distributed's ``Security.temporary()``, but valid at all times and with an elliptic key, which
+    is made in almost no time.
 
     Returns
     -------
@@ -72,7 +73,10 @@ def self_signed() -> tuple[str, str]:
 
 
 def credentials(certificate: str, key: str) -> dict[str, Any]:
-    """Arguments of distributed's ``Security`` for every role; certificate and key are both PEM texts or both paths."""
+    """Return the arguments of distributed's ``Security`` for every role.
+
+    Certificate and key are both PEM texts or both paths.
+    """
     roles = ("client", "scheduler", "worker")
     return {
         "require_encryption": True, "tls_ca_file": certificate,
@@ -82,22 +86,22 @@ def credentials(certificate: str, key: str) -> dict[str, Any]:
 
 @contextmanager
 def credential_files(folder: str) -> Iterator[dict[str, Any]]:
-    """Put a fresh certificate into a folder that all machines see; what travels is the paths of its files.
+    """Put a fresh certificate into a folder that all machines see; only the paths of its files are sent to the machines.
 
     Parameters
     ----------
     folder
-        Where the run makes a folder of its own, which is gone when this context ends.
+        Folder in which the run makes a folder of its own; the latter is removed when this context ends.
 
     Yields
     ------
     dict
-        What :func:`credentials` returns, with paths.
+        The result of :func:`credentials`, with paths.
 
     Raises
     ------
     UsageError
-        If others could read the key there, or put one of theirs in its place.
+        If other users could read the key in the folder, or replace it by their own.
     """
     parent = Path(folder).expanduser()
     parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -120,17 +124,20 @@ def credential_files(folder: str) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def own_folder(parent: Path) -> Iterator[Path]:
-    """A folder of mode 0700 for this run, gone at its end; those of killed runs on this machine are removed first."""
+    """Make a folder of mode 0700 for this run and remove it at the end.
+
+    Folders of killed runs on this machine are removed first.
+    """
     prefix = f"disac-run-{platform.node()}-"
     for other in parent.glob(f"{prefix}*"):
         with contextlib.suppress(OSError), (other / _ALIVE).open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a run holds it as long as it lives, whatever ends it
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a run holds the lock until it ends, for whatever reason
             shutil.rmtree(other)
     made = Path(tempfile.mkdtemp(prefix="disac-new-", dir=parent))
     with (made / _ALIVE).open("w+b") as file:
-        with contextlib.suppress(OSError):  # where a file system knows no locks, nothing is removed for others
+        with contextlib.suppress(OSError):  # on a file system without locks, folders of other runs are not removed
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        own = made.rename(made.with_name(made.name.replace("disac-new-", prefix)))  # found by others only when locked
+        own = made.rename(made.with_name(made.name.replace("disac-new-", prefix)))  # other runs find it only once it is locked
         with lifecycle.at_the_end(lambda: shutil.rmtree(own)):
             try:
                 yield own
@@ -140,7 +147,10 @@ def own_folder(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def own_scratch() -> Iterator[None]:
-    """Dask's scratch folder in a folder that is ours alone: Dask imports modules from it, and others may have made its own."""
+    """Put Dask's scratch folder into a private folder.
+
+    Dask imports modules from its scratch folder, and another user may have made the folder that Dask would use.
+    """
     parent = Path(dask.config.get("temporary-directory", None) or tempfile.gettempdir())
     parent.mkdir(parents=True, exist_ok=True)
     with own_folder(parent) as folder, dask.config.set({"temporary-directory": str(folder)}):

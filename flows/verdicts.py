@@ -1,4 +1,4 @@
-"""How many statements hold, counted by whose they are."""
+"""Count the verdicts on statements, separately for the paper's statements and ours."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 Whose = Literal["paper", "ours"]
-"""Whose statement a claim is: the paper's own, or ours on what the paper leaves open, presupposes or does not say."""
+"""Author of a claim's statement: the paper, or us on a point that the paper leaves open, presupposes or does not mention."""
 
 
 def count_verdicts(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """How many statements hold, fail and are undecided: ``{"paper": {"holds": 5, ...}, "ours": {...}}``."""
+    """Count the statements that hold, fail and are undecided: ``{"paper": {"holds": 5, ...}, "ours": {...}}``."""
     counts = {whose: dict.fromkeys(("holds", "fails", "undecided"), 0) for whose in get_args(Whose)}
     for row in rows:
         counts[row["whose"]][row["verdict"]] += 1
@@ -18,7 +18,7 @@ def count_verdicts(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int
 
 
 def counted(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The count as a sentence; empty without a claim."""
+    """Return the counts as a sentence; empty if there is no claim."""
     named = {"paper": "the paper's statements", "ours": "ours"}
     parts = [
         f"{named[whose]}: {count['holds']} hold, {count['fails']} fail, {count['undecided']} undecided"

@@ -1,4 +1,4 @@
-"""Check a store again without trusting it: segments, cube, surfaces, certificates."""
+"""Check the content of a store again: segments, cube, surfaces, certificates. No earlier check is trusted."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CERTIFIED = (STATUS_CODES["ok"], STATUS_CODES["inaccurate"], STATUS_CODES["infe
 
 @dataclass(frozen=True)
 class Check:
-    """One check: ``counted`` says what was looked at, ``wrong`` holds a sentence per finding."""
+    """The outcome of one check: ``counted`` says which things were checked, ``wrong`` holds a sentence per finding."""
 
     name: str
     counted: str
@@ -81,7 +81,10 @@ def _surfaces(run: Run) -> Check:
 
 
 def _told(folder: str, key: str, differences: list[str]) -> tuple[str, ...]:
-    """Differences, and what mends them: the files have their sizes, so a run takes the version for sound."""
+    """Return the differences and the way to mend them.
+
+    The way is needed because a run takes a version as sound if its files have their sizes.
+    """
     way = f"remove the folder '{versions_of(folder)}{key}' of the store, and `disac report` publishes it again"
     return (*differences, *([way] if differences else []))
 
@@ -103,7 +106,7 @@ def _bits(data: np.ndarray[Any, Any]) -> bytes:
 
 
 def _certificates(run: Run, sample: int) -> Check:
-    """Judge stored designs and proofs again, for cells drawn evenly over the study."""
+    """Judge stored designs and proofs again, for cells that are evenly spaced over the study."""
     experiment = run.study.experiment
     if not isinstance(experiment, Recheckable):
         return Check("certificates", f"the experiment '{experiment.name}' stores none", ())
