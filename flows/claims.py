@@ -1,4 +1,4 @@
-"""Claims: a paper's sentences as checks on a cube and its surfaces, with our numbers and a verdict."""
+"""Claims: the statements of a paper as checks on a cube and its surfaces, with our numbers and a verdict."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.errors import UsageError, broken_rule, near_miss
 from pipeline.experiment import STATUS_CODES
 
 LARGEST = "largest"
-"""In a claim's ``where``: of each point the largest value of the axis that is planned there."""
+"""Word in a claim's ``where`` for the largest value of the axis that is planned at each point."""
 
 
 class _Part(BaseModel):
@@ -30,7 +30,7 @@ class _Part(BaseModel):
 
 
 class Claim(_Part):
-    """One statement and the check that judges it."""
+    """A statement and the check that judges it."""
 
     id: str = Field(min_length=1)
     whose: Whose
@@ -60,7 +60,7 @@ class Claim(_Part):
 
 
 class ClaimsFile(_Part):
-    """The statements that some studies judge."""
+    """The content of a file of claims: statements, and the studies that judge them."""
 
     paper: str
     figure: str
@@ -74,15 +74,15 @@ def load_claims(file: Path) -> ClaimsFile:
     Raises
     ------
     UsageError
-        If the file is no YAML, a field is missing, unknown or of the wrong kind, a check or an argument of it is unknown, or an
-        identity stands twice; the message names the file, the claim and what is accepted.
+        If the file is no YAML, a field is missing, unknown or of the wrong kind, a check or its argument is unknown, or two
+        claims have one identity; the message names the file, the claim and the accepted values.
     """
     return _loaded(file, file.read_text(encoding="utf-8"))
 
 
 @cache
 def _loaded(file: Path, text: str) -> ClaimsFile:
-    """Cached, since parsing takes a good part of a second."""
+    """Parse the text of a file of claims; the result is cached, because parsing takes a good part of a second."""
     try:
         content = YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
@@ -99,9 +99,9 @@ def _loaded(file: Path, text: str) -> ClaimsFile:
 
 
 def _broken(error: ValidationError, content: Any) -> str:
-    """The first rule that a file of claims breaks, with its place and what is accepted."""
+    """Return the first rule that a file of claims breaks, with the place and the accepted values."""
     errors = error.errors(include_url=False)
-    # A misspelt name says more than that the right one is missing.
+    # A misspelt name tells more than the message that the right name is missing.
     first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     place = list(first["loc"])
     model: type[BaseModel] = ClaimsFile
@@ -122,9 +122,9 @@ def evaluate_claims(study: str, cube: xr.Dataset, surfaces: xr.Dataset) -> list[
     Parameters
     ----------
     study
-        A study's name, or a paper's for all of its claims.
+        Name of a study, or of a paper for all claims on the paper.
     cube, surfaces
-        As published; a claim whose cells they lack stays undecided.
+        As published; a claim stays undecided if its cells are missing.
 
     Returns
     -------
@@ -169,9 +169,9 @@ def _judged(claim: Claim, cube: xr.Dataset, surfaces: xr.Dataset) -> Outcome:
 
 
 def _where(data: xr.Dataset, conditions: Mapping[str, Any]) -> xr.Dataset:
-    """The part of a cube or of surfaces where every axis has a value, one of a list, or one within {min, max}.
+    """Return the part of a cube or of surfaces that meets the conditions: a value, a list of values, or {min, max} for an axis.
 
-    :data:`LARGEST` takes the last value along the axis that is planned at a point, and the axis out of the cube.
+    :data:`LARGEST` takes at each point the last planned value along the axis; the result does not have the axis.
     """
     for axis, condition in conditions.items():
         if condition == LARGEST:
@@ -190,7 +190,10 @@ def _matching(labels: NDArray[Any], condition: Any) -> NDArray[np.bool_]:
 
 
 def _on_what_is_there(cube: xr.Dataset, outcome: Outcome) -> Outcome:
-    """A claim about all cells cannot hold while some are to be computed; failed cells are told."""
+    """Complete an outcome for missing and failed cells.
+
+    A claim about all cells cannot hold while cells are missing. The evidence names the number of failed cells.
+    """
     verdict, ours, evidence = outcome
     missing, failed = (int((cube["status"] == STATUS_CODES[name]).sum()) for name in ("missing", "failed"))
     if failed:

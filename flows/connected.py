@@ -14,9 +14,10 @@ from pipeline.errors import UsageError
 from pipeline.experiment import Experiment
 
 PATIENT = {"distributed.deploy.lost-worker-timeout": "1 day"}
-"""Dask's configuration of clusters whose nannies live as long as the run and always bring their workers back.
+"""Dask's configuration for clusters whose nannies live as long as the run and always restart their workers.
 
-Dask gives up a worker that is not back in time, and a busy machine takes long to start one; nobody would replace it here.
+Dask gives up a worker that does not return in time, and a busy machine takes long to start a worker. Such a worker would not be
+replaced here.
 """
 
 _NOTHING: Mapping[str, float] = MappingProxyType({})
@@ -26,8 +27,8 @@ _NOTHING: Mapping[str, float] = MappingProxyType({})
 class Cluster:
     """A connected client and words for people.
 
-    ``most`` is what an adaptive cluster may grow to, ``offer`` the resources of each of its workers, ``retry`` what the profile
-    says about lost workers.
+    ``most`` is the number of workers to which an adaptive cluster may grow, ``offer`` the resources of each of its workers, and
+    ``retry`` the profile's policy for lost workers.
     """
 
     client: Any
@@ -38,8 +39,8 @@ class Cluster:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def workers(self, resources: Mapping[str, float] = _NOTHING) -> int:
-        """Tasks that can run at once: on the workers at hand, or on those that an adaptive cluster may grow to."""
-        # An adaptive cluster grows by what waits: a window of what is at hand would hold it where it is.
+        """Return the number of tasks that can run at once: on the present workers, or on those that a cluster may grow to."""
+        # An adaptive cluster grows if tasks wait. A window for the present workers alone would keep it at its size.
         if self.most is not None:
             return self.most
         if not resources:
@@ -47,14 +48,14 @@ class Cluster:
         return sum(at_once(worker["resources"], resources, worker["nthreads"]) for worker in self._present().values())
 
     def executor(self, resources: Mapping[str, float] = _NOTHING, avoid_hosts: frozenset[str] = frozenset()) -> Executor:
-        """An executor for tasks of which each takes ``resources``.
+        """Return an executor for tasks that take ``resources`` each.
 
         Parameters
         ----------
         resources
-            What one task needs, as :meth:`granted` returns it.
+            Resources that one task needs, as :meth:`granted` returns them.
         avoid_hosts
-            Machines that get no such task as long as there is another one that can run it.
+            Machines that get no such task as long as another machine can run it.
         """
         options: dict[str, Any] = {"pure": False, "retries": 0}
         if resources:
@@ -69,7 +70,9 @@ class Cluster:
         return executor
 
     def granted(self, experiment: Experiment) -> dict[str, float]:
-        """What one task of an experiment needs; refused where no worker offers it, since such a task would wait for ever.
+        """Return the resources that one task of an experiment needs.
+
+        Resources that no worker offers are refused, because the task would wait for ever.
 
         Raises
         ------

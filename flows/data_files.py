@@ -8,12 +8,12 @@ from pipeline.errors import UsageError, near_miss
 
 
 def data_dir() -> Path:
-    """The data folder that belongs to this installation.
+    """Return the data folder of this installation.
 
     Raises
     ------
     UsageError
-        If the installation is broken.
+        If the installation has no data folder.
     """
     here = Path(__file__).resolve().parent
     for folder in (here / "data", here.parent / "data"):
@@ -23,22 +23,22 @@ def data_dir() -> Path:
 
 
 def papers_file() -> Path:
-    """The file that lists the papers."""
+    """Return the file that lists the papers."""
     return data_dir() / "papers.yaml"
 
 
 def words_file() -> Path:
-    """The file with the words that pages use for this field."""
+    """Return the file with the words that pages use for this field."""
     return data_dir() / "words.yaml"
 
 
 def study_path(name: str) -> Path:
-    """Path of a study: a file by its path, else one of data/studies by its name.
+    """Return the path of a study, given as the path of a file or as the name of a study in data/studies.
 
     Raises
     ------
     UsageError
-        If there is neither.
+        If there is neither such a file nor such a study.
     """
     if name.endswith((".yaml", ".yml")) or "/" in name:
         path = Path(name)

@@ -13,16 +13,16 @@ from pipeline.study import SurfaceSpec
 
 @dataclass(frozen=True)
 class Derivation:
-    """The published cube of a study, and what is to be made of it.
+    """The published cube of a study, and the surfaces and report that are made from it.
 
     Parameters
     ----------
     study, location
-        Name of the study, and where its store is.
+        Name of the study, and location of its store.
     surfaces, report
-        What the study asks for, with the axes resolved.
+        The study's ``surfaces`` and ``report``, with the axes resolved.
     labels
-        Names of what labels the arrays: axes, their members, own dimensions.
+        Names of the labels of the arrays: axes, their members, own dimensions.
     surface_key, report_key
         Names of the versions to publish.
     """
@@ -37,10 +37,10 @@ class Derivation:
 
     @property
     def store(self) -> Store:
-        """The store, opened."""
+        """Open the store."""
         return open_store_backend(self.location)
 
     @property
     def report_version(self) -> str:
-        """Store name of the report."""
+        """Return the store name of the report."""
         return f"{versions_of(report_folder(self.study))}{self.report_key}.html"

@@ -9,12 +9,12 @@ from pathlib import Path
 from pipeline.files import told
 
 _RECORDS_BYTES = 2**20
-"""Room that Prefect's database takes at least."""
+"""Bytes that Prefect's database takes at least."""
 
 _DEFAULTS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    # A run does not need its server once it has begun: a call that fails is not worth a minute of trying again.
+    # A run that has begun does not need its server: a call that fails is not repeated for a minute.
     "PREFECT_CLIENT_MAX_RETRIES": "1",
     "PREFECT_API_REQUEST_TIMEOUT": "8",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
@@ -28,7 +28,7 @@ _DEFAULTS = {
 
 
 def prepare_environment() -> None:
-    """Set defaults for this process and its children; what the user has set stays as it is."""
+    """Set defaults for this process and its children; settings of the user are kept."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
     cache = Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache")
@@ -36,12 +36,12 @@ def prepare_environment() -> None:
 
 
 def make_prefect_home() -> None:
-    """Make the folder where Prefect keeps its records.
+    """Make the folder in which Prefect keeps its records.
 
     Raises
     ------
     SurroundingsError
-        If it cannot be made, or nothing can be written there.
+        If the folder cannot be made, or cannot be written to.
     """
     home = Path(os.environ["PREFECT_HOME"])
     with told(home, writing=_RECORDS_BYTES):

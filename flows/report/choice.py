@@ -10,30 +10,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_CURVES = 24
-"""In one plot: their legend fits on a screen, and every study that comes with the project stays whole."""
+"""Most curves of a plot: the legend fits on a screen, and every study that comes with the project is shown whole."""
 MOST_VALUES = 200
-"""Points of one curve; a plot is a thousand dots wide."""
+"""Most points of a curve: a plot is a thousand dots wide."""
 MOST_POINTS = 12_000
-"""Points on a page: they make most of its bytes."""
+"""Most points on a page: points make most of the page's bytes."""
 MOST_PANELS = 12
-"""Plots or tables of one kind."""
+"""Most plots or tables of one kind."""
 MOST_PLOTS = 20
-"""Trade-offs on a page."""
+"""Most trade-offs on a page."""
 MOST_ROWS = 40
-"""In one table."""
+"""Most rows of a table."""
 MOST_COLUMNS = 24
-"""In one table, and names along one axis."""
+"""Most columns of a table, and most names along an axis."""
 MOST_LETTERS = 20
-"""Of a name along an axis."""
+"""Most letters of a name along an axis."""
 
 EXPORT = "`disac export` writes all values."
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Places of a grid that are shown, in its order.
+    """The places of a grid that are shown, in the order of the grid.
 
-    ``thinned`` says of an axis (by number) how many of its values are shown, and of how many.
+    ``thinned`` gives for an axis (by its number) how many of its values are shown, and how many it has.
     """
 
     places: list[tuple[int, ...]]
@@ -41,7 +41,7 @@ class Choice:
     thinned: dict[int, tuple[int, int]]
 
     def left_out(self, what: str, axes: Sequence[str], way: str) -> str:
-        """The sentence on what is not shown, with the way to see it; empty where everything is."""
+        """Return the sentence on the parts that are not shown and the way to see them; empty if all parts are shown."""
         if len(self.places) == self.total:
             return ""
         values = [f"{kept} of {count} values of {axes[number]}" for number, (kept, count) in self.thinned.items()]
@@ -52,24 +52,25 @@ class Choice:
 
 
 def evenly(count: int, most: int) -> NDArray[np.int64]:
-    """At most so many of ``count`` numbers from 0 on: both ends and evenly spaced ones between."""
+    """Return at most ``most`` of the numbers from 0 to ``count`` - 1: both ends, and evenly spaced numbers between."""
     return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
 
 
 def choose(full: NDArray[np.bool_], most: int, limits: Sequence[int] | None = None) -> Choice:
-    """At most so many of the places where there is something.
+    """Choose at most ``most`` of the places that hold data.
 
-    Longest axes first, values are left out until what remains fits: both ends stay, and evenly spaced values between. On a
-    sparse grid, where that would meet little, places are taken evenly from all that have something.
+    The function leaves out values of the longest axes until the remaining places fit; both ends and evenly spaced values
+    between stay. On a sparse grid few of these places may hold data; then places are taken evenly from all that hold data.
 
     Parameters
     ----------
     full
-        Where there is something.
+        Mask of the places that hold data.
     most
-        Places to choose.
+        Number of places to choose at most.
     limits
-        Per axis the most values that may stay when some must go; of equally long axes that with the lowest limit gives way.
+        For each axis the most values that may stay if some must be left out. Of equally long axes, the axis with the lowest
+        limit loses values first.
     """
     places = np.argwhere(full)
     if len(places) <= most:

@@ -1,4 +1,4 @@
-"""The curves of a trade-off: which are drawn, and what each looks like."""
+"""The curves of a trade-off: the choice of the curves that are drawn, and the looks of each curve."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from flows.report.words import DASHES, axis_title, colours, label, lighter
 _WAY = f"To see others, give an axis plots of its own by `report.panels`, or narrow the study by `where`; {EXPORT}"
 
 _SHADES = 5
-"""Shades of one colour that can be told apart: fewer than dashes, which are fewer than colours."""
+"""Shades of one colour that a reader can tell apart. There are fewer shades than dashes, and fewer dashes than colours."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve: the labels and the place that it stands for, and its looks."""
+    """A curve: the labels and the place that it stands for, and its looks."""
 
     chosen: dict[str, Any]
     at: tuple[int, ...]
@@ -29,25 +29,25 @@ class Curve:
 
     @property
     def name(self) -> str:
-        """Its labels in words; empty where there is one curve only."""
+        """Return the curve's labels in words; empty if the plot has only one curve."""
         return ", ".join(label(axis, value) for axis, value in self.chosen.items())
 
 
 def curve_axes(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> list[str]:
-    """The axes of whose every combination of values there is a curve."""
+    """Return the axes whose every combination of values has a curve."""
     return [str(d) for d in surfaces[variable].dims if d != spec["x"]]
 
 
 def curve_series(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> tuple[list[Curve], str]:
-    """The curves of a plot, of which no two look alike, and a sentence on those that are left out.
+    """Return the curves of a plot, no two of which look alike, and a sentence on the curves that are left out.
 
-    A hue stands for a value of the axis ``colour``, a dash for one of ``style``, lighter shades for those of all other axes
-    and for values of ``style`` beyond the dashes that there are.
+    A hue stands for a value of the axis ``colour``, a dash for a value of ``style``. Lighter shades stand for the values of
+    all other axes, and for values of ``style`` beyond the number of dashes.
     """
     dims, hued, dashed = curve_axes(surfaces, spec, variable), spec.get("colour"), spec.get("style")
     full = np.isfinite(along(surfaces, variable, dims, spec["x"])).any(axis=-1)
     choice = choose(full, MOST_CURVES, [MOST_CURVES if d == hued else len(DASHES) if d == dashed else _SHADES for d in dims])
-    # Where all are drawn a value keeps its looks in every panel, whatever else is feasible there.
+    # If all curves are drawn, a value has the same looks in every panel, whichever other cells are feasible there.
     whole = len(choice.places) == choice.total and max(full.shape, default=1) <= MOST_CURVES
     rank = {
         d: {i: n for n, i in enumerate(range(size) if whole else sorted({at[a] for at in choice.places}))}
@@ -68,7 +68,7 @@ def curve_series(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> t
 
 
 def along(surfaces: xr.Dataset, name: str, dims: list[str], x: str) -> np.ndarray[Any, Any]:
-    """Values [*dims, x], repeated along the dimensions that the variable lacks."""
+    """Return the values [*dims, x], repeated along the dimensions that the variable lacks."""
     values = surfaces[name]
     missing = {d: surfaces.sizes[d] for d in (*dims, x) if d not in values.dims}
     return np.asarray(values.expand_dims(missing).transpose(*dims, x).values)

@@ -31,7 +31,7 @@ def write_figures(
     cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], file: Path, *, width: str = "column",
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:  # fmt: skip
-    """Draw the study's trade-off curves with their confidence bands, one figure for each of its panels.
+    """Draw the study's trade-off curves with their confidence bands, a figure for each of its panels.
 
     Parameters
     ----------
@@ -40,11 +40,11 @@ def write_figures(
     spec
         The study's ``report`` section.
     file
-        Ends with .png, .svg or .pdf; text stays text in the latter two. A panel's name is added to its stem.
+        File that ends with .png, .svg or .pdf; text stays text in the latter two. A panel's name is added to the stem.
     width
         ``column`` (88 mm) or ``page`` (181 mm).
     say
-        Told of every figure that leaves curves out.
+        Receives a sentence on every figure that leaves curves out.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def write_figures(
     Raises
     ------
     UsageError
-        If the ending is another, or nothing is feasible.
+        If the file has another ending, or no cell is feasible.
     """
     if file.suffix not in FORMATS:
         raise UsageError(f"'{file}': figures are written as {', '.join(FORMATS)}")
@@ -66,7 +66,7 @@ def write_figures(
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         for name, part in panels(surfaces, completed)[0]:
-            # Signs stay: panels of -5 and 5 dB are two files.
+            # Signs are kept: panels of -5 and 5 dB are two files.
             words = re.sub(r"[^\w.+-]+", "-", name.lower())
             path = file.with_stem(f"{file.stem}-{words}".rstrip("-"))
             plot, left_out = _overlay(part, completed)
@@ -75,7 +75,7 @@ def write_figures(
             with mpl.rc_context(_TEXT):
                 figure = hv.render(plot, backend="matplotlib")
                 _finish(figure, WIDTHS_MM[width] / 25.4)
-                # No date inside: the same cells give the same file.
+                # The file holds no date, so that the same cells give the same file.
                 dated = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}[file.suffix]
                 figure.savefig(path, metadata=dated)
                 mpl.pyplot.close(figure)
@@ -114,12 +114,12 @@ def _finish(figure: Any, width_inches: float) -> None:
 
 
 def _line_style(dash: str) -> Any:
-    """A dash of the plots on a page, at half the size."""
+    """Return a dash of the plots on a page, at half the size."""
     return "-" if dash == "solid" else (0, tuple(0.5 * float(length) for length in dash.split()))
 
 
 def _overlay(surfaces: xr.Dataset, spec: dict[str, Any]) -> tuple[Any, str]:
-    """The plot, and a sentence on the curves that it leaves out."""
+    """Return the plot, and a sentence on the curves that it leaves out."""
     x, y = spec["x"], spec["y"]
     names = [f"{y}_{s}_feasible" for s in ("mean", "ci_low", "ci_high")]
     series, left_out = curve_series(surfaces, spec, names[0])
@@ -138,7 +138,7 @@ def _overlay(surfaces: xr.Dataset, spec: dict[str, Any]) -> tuple[Any, str]:
         curves.append(curve.opts(**looks, backend="matplotlib"))
     heights = np.array([means[one.at] for one in series])
     lowest, highest = np.nanmin(heights), np.nanmax(heights)
-    # The curves set the scale: a band of two realisations may be ten times as wide as everything else.
+    # The curves set the scale, because a band of two realisations may be ten times as wide as all curves.
     if spec.get("log_y"):
         limits = (lowest * (lowest / highest) ** 0.08, highest * (highest / lowest) ** 0.08)
     else:

@@ -37,8 +37,8 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
     claims
         Rows of :func:`flows.claims.evaluate_claims`.
     report_spec
-        ``x``, ``y``, ``colour``, ``style``, ``log_y``, ``panels``, ``also``, ``table``; what is not given is chosen from the
-        data.
+        ``x``, ``y``, ``colour``, ``style``, ``log_y``, ``panels``, ``also``, ``table``; an entry that is not given is chosen
+        from the data.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
         A self-contained HTML page.
     """
     if not set(cube["status"].dims) - {surfaces.attrs.get("over")}:
-        # A study of one point: an axis of one value, as everything else that is drawn has.
+        # A study of one point gets an axis of one value, because all plots need an axis.
         cube, surfaces = (data.expand_dims({"place": ["all"]}) for data in (cube, surfaces))
     spec = completed_spec(cube, surfaces, report_spec)
     status, folded = status_map(cube, _axis_of_cells(cube, surfaces, spec), surfaces.attrs.get("over"))
@@ -89,13 +89,13 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
 
 
 _EVIDENCE = 1000
-"""Letters of a claim's evidence; some list a band for every point of the grid."""
+"""Most letters of a claim's evidence: some evidence lists a band for every point of the grid."""
 
 
 def drawn_variables(report_spec: dict[str, Any], edge: str | None) -> tuple[frozenset[str], frozenset[str]]:
-    """The variables of a cube and of its surfaces that a report of them shows, beside their coordinates.
+    """Return the variables of a cube and of its surfaces that a report shows, beside their coordinates.
 
-    A large study has far more, which take longer to read than the report to draw.
+    A large study has many more variables; reading them all would take longer than drawing the report.
     """
     shown = [report_spec["y"], *report_spec.get("also", []), *report_spec.get("table", [])]
     parts = ("mean_feasible", "ci_low_feasible", "ci_high_feasible", "mean_paired")
@@ -106,13 +106,13 @@ def drawn_variables(report_spec: dict[str, Any], edge: str | None) -> tuple[froz
 
 
 def _beginnings() -> tuple[str, ...]:
-    """Beginnings of the names of a variable and of those that are drawn beside it."""
+    """Return the prefixes of the names of a variable and of the variables that are drawn beside it."""
     return ("", *(f"{word}_" for word in field_words().beside))
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One plot, with its heading and what it leaves out."""
+    """A plot, with its heading and a sentence on the parts that it leaves out."""
 
     key: str
     heading: str
@@ -122,14 +122,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class Section:
-    """The trade-offs of one variable, and what they leave out together."""
+    """The trade-offs of one variable, and a sentence on the parts that they leave out together."""
 
     left_out: str
     panels: list[Panel]
 
 
 def _tradeoffs(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], y: str, most: int, room: int) -> Section:
-    """The plots of one variable; those of further ones are named and linear."""
+    """Draw the plots of one variable. Plots of variables other than ``y`` of the report have a name and a linear scale."""
     mean, further = f"{y}_mean_feasible", y != spec["y"]
     spec = spec | {"y": y} | ({"log_y": False} if further else {})
     if spec["x"] not in surfaces[mean].dims:
@@ -144,14 +144,18 @@ def _tradeoffs(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], y: 
 
 
 def _axis_of_cells(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any]) -> str:
-    """The report's x, or where that is no axis of the cells, such as the bins of a density, the one that would be chosen."""
+    """Return the report's x if it is an axis of the cells, else the axis that would be chosen without it.
+
+    The report's x may be no axis of the cells, such as the bins of a density.
+    """
     return str(spec["x"] if spec["x"] in cube["status"].dims else completed_spec(cube, surfaces, {})["x"])
 
 
 def panels(surfaces: xr.Dataset, spec: dict[str, Any], most: int | None = None) -> tuple[list[tuple[str, xr.Dataset]], str]:
-    """Of the axes ``panels`` every combination of which something is feasible: its name in words, and its part.
+    """Return the panels: the combinations of values of the axes ``panels`` that have a feasible cell.
 
-    Of more than ``most`` combinations a choice, with a sentence on what is left out.
+    Each panel is its name in words and its part of the surfaces. If there are more than ``most`` panels, the function chooses
+    some of them and returns a sentence on those that are left out.
     """
     y, mean = spec["y"], f"{spec['y']}_mean_feasible"
     axes = [axis for axis in spec.get("panels", []) if axis in surfaces[mean].dims and axis != spec["x"]]
@@ -175,10 +179,10 @@ def _left_out_variables(shown: list[str]) -> str:
 
 
 def _embedded(drawn: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    """The script and the places of several plots in a page."""
+    """Return the script of several plots, and their places in a page."""
     figures = {name: hv.render(plot, backend="bokeh") for name, plot in drawn.items()}
     document = Document()
-    # Frozen: else bokeh goes through all models again with each plot that is added.
+    # Without the freeze bokeh goes through all models again for each plot that is added.
     with document.models.freeze():
         for figure in figures.values():
             document.add_root(figure)
@@ -187,7 +191,7 @@ def _embedded(drawn: dict[str, Any]) -> tuple[str, dict[str, str]]:
 
 
 def _code(text: str) -> markupsafe.Markup:
-    """A sentence with what stands in backticks as code."""
+    """Return a sentence as markup; words in backticks become code."""
     parts = [markupsafe.escape(part) for part in text.split("`")]
     return markupsafe.Markup("").join(
         markupsafe.Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in enumerate(parts)
@@ -195,13 +199,16 @@ def _code(text: str) -> markupsafe.Markup:
 
 
 def _bokeh_script() -> markupsafe.Markup:
-    """BokehJS in the page. Not ``Resources.render()``: that adds scripts of Panel, which HoloViews loads, by address."""
+    """Return the scripts of BokehJS, to be put into the page.
+
+    ``Resources.render()`` cannot be used: it adds addresses of scripts of Panel, which HoloViews loads.
+    """
     scripts = Resources(mode="inline", components=["bokeh"]).js_raw
     return markupsafe.Markup("".join(f"<script>\n{script}\n</script>\n" for script in scripts))
 
 
 def completed_spec(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what the study leaves open: a numeric axis for x, the first variable with statistics for y, if there is one."""
+    """Fill in the entries that the study leaves open: a numeric axis for x, the first variable with statistics for y."""
     over = surfaces.attrs.get("over")
     named = [spec.get("x"), spec.get("colour"), spec.get("style"), *spec.get("panels", [])]
     axes = [str(d) for d in cube["status"].dims if d != over]
@@ -218,24 +225,24 @@ def completed_spec(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any])
 
 
 def _kicker(cube: xr.Dataset, paper: Paper | None) -> str:
-    """The name of the study, and the figure of the paper that it is about."""
+    """Return the name of the study, and the figure of the paper that the study is about."""
     figure = cube.attrs.get("figure", "") if paper else ""
     return " · ".join(filter(None, (f"Study {cube.attrs['study']}", figure)))
 
 
 _CITING = ("statement", "source", "reading", "reason", "evidence")
-"""The parts of a claim that may name a paper by its number."""
+"""Parts of a claim that may name a paper by its number."""
 
 
 def _cited(text: str, papers: Mapping[str, Paper]) -> markupsafe.Markup:
-    """A sentence with the titles of papers in place of their numbers, each a link to the list of papers on the page."""
+    """Return a sentence with the titles of papers in place of their numbers; a title links to the page's list of papers."""
     link = markupsafe.Markup('<a href="#paper-{}"><cite>{}</cite></a>')
     pieces = split_at_papers(text, papers)
     return markupsafe.Markup("").join(link.format(p.number, p.title) if isinstance(p, Paper) else p for p in pieces)
 
 
 def _papers_named(paper: Paper | None, claims: list[dict[str, Any]], papers: Mapping[str, Paper]) -> list[Paper]:
-    """The papers that the page names: that of the study, and those of its claims, by number."""
+    """Return the papers that the page names, by number: the paper of the study, and the papers of its claims."""
     texts = [str(row.get(key, "")) for row in claims for key in _CITING]
     named = {piece.number for text in texts for piece in split_at_papers(text, papers) if isinstance(piece, Paper)}
     return sorted((p for p in papers.values() if p == paper or p.number in named), key=lambda p: p.number)
@@ -256,7 +263,7 @@ def _tiles(cube: xr.Dataset, counts: dict[str, int]) -> list[tuple[str, str]]:
 
 
 def _status_legend(cube: xr.Dataset) -> list[tuple[str, str]]:
-    """Every status that the map may show for these cells, in words, with its colour."""
+    """Return every status that the map may show for these cells, in words, with its colour."""
     count = np.bincount(cube["status"].values.ravel(), minlength=len(STATUS_CODES))
     shown = {name for name, code in STATUS_CODES.items() if count[code]}
     if {"ok", "infeasible"} <= shown:
@@ -305,4 +312,4 @@ def _folded(cube: xr.Dataset) -> list[tuple[str, str]]:
 
 
 _FOLDED = 50_000
-"""Letters of a folded text."""
+"""Most letters of a folded text."""

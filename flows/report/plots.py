@@ -1,7 +1,7 @@
 """The plots of a report, built with HoloViews on Bokeh. They draw what surfaces and cube hold and compute nothing.
 
-HoloViews makes the axes of a trade-off, and a hook of its options draws into its figure. One element with its own options
-for every band, curve and row of points was a hundred times slower.
+HoloViews makes the axes of a trade-off, and a hook of its options draws into the figure. An element with options of its own for
+every band, curve and row of points was a hundred times slower.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.experiment import STATUS_CODES
 hv.extension("bokeh", logo=False)
 
 MOST_CERTIFICATES = 4000
-"""In one plot."""
+"""Most certificates in one plot."""
 
 SIZES = {
     "responsive": True, "min_height": 380, "height": 460, "toolbar": "above",
@@ -33,33 +33,33 @@ SIZES = {
 }  # fmt: skip
 
 _DOTS = 60
-"""Points that stand apart along a curve."""
+"""Number of points along a curve that a reader can tell apart."""
 _ROOM = 100
-"""Letters that stand side by side below an axis."""
+"""Letters that fit side by side below an axis."""
 _TITLE = 48
-"""Letters that stand along a y axis, or in a line of a legend on a telephone."""
+"""Letters that fit along a y axis, or in a line of a legend on a telephone."""
 
 Float = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any], room: int = MOST_POINTS) -> tuple[Any, str]:
-    """Mean over feasible realisations with its confidence band, one curve per combination of the other axes.
+    """Draw the mean over feasible realisations with its confidence band, a curve per combination of the other axes.
 
     Parameters
     ----------
     surfaces
-        Of one panel.
+        Surfaces of one panel.
     spec
         The completed ``report`` section.
     room
-        Points to draw.
+        Most points to draw.
 
     Returns
     -------
     plot
         A HoloViews element.
     left_out
-        A sentence on what the plot leaves out; empty where it shows everything.
+        A sentence on the parts that the plot leaves out; empty if it shows all.
     """
     x, y = spec["x"], spec["y"]
     mean, low, high = (f"{y}_{s}_feasible" for s in ("mean", "ci_low", "ci_high"))
@@ -71,7 +71,7 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any], room: int = MOST_POINTS
     means, lows, highs, *counts = (along(surfaces, n, dims, x) for n in (mean, low, high, "feasible_count", "planned_count"))
     log = bool(spec.get("log_y")) and bool((means > 0).any())
     text = labels.dtype.kind not in "iuf"
-    # Texts stand at whole numbers.
+    # Labels that are texts stand at whole numbers.
     at = np.arange(len(labels), dtype=float) if text else labels.astype(float)
     bands, lines, points = [], [], []
     for curve in curves:
@@ -97,7 +97,7 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any], room: int = MOST_POINTS
         else {}
     )
     below = sum(len(word) for _, word in ticks.get("xticks", []))
-    # One entry a line below the plot: several columns are cut off on a telephone.
+    # The legend below the plot has one entry a line: several columns would be cut off on a telephone.
     rows = sum(1 + fill(name, _TITLE).count("\n") for *_, name in lines) if len(lines) > 1 else 0
     plot = hv.Points([]).opts(
         show_grid=True, logy=log, xlabel=layers.x_title, ylabel=_mean_title(surfaces, mean), yformatter="%.3g",
@@ -116,14 +116,14 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any], room: int = MOST_POINTS
 
 
 def _drawn(heights: Float, most: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Which values of a curve are drawn."""
+    """Return the places of the values of a curve that are drawn."""
     known = np.flatnonzero(np.isfinite(heights))
     return known[evenly(len(known), most)]
 
 
 @dataclass(frozen=True)
 class Layers:
-    """What is drawn into a plot: bands below lines below points below squares."""
+    """The layers of a plot, from below: bands, lines, points, squares."""
 
     bands: list[tuple[Float, Float, str]]
     lines: list[tuple[Float, Float, Curve, str]]
@@ -133,17 +133,17 @@ class Layers:
     y_title: str
 
     def heights(self) -> Float:
-        """Every height that is drawn."""
+        """Return all heights that are drawn."""
         return np.concatenate([self.points["y"], *(edge for _, edge, _ in self.bands), self.squares.get("y", [])])
 
     def draw(self, plot: Any, _: Any) -> None:
-        """Fill the figure of a HoloViews plot: a hook of its options."""
+        """Draw the layers into the figure of a HoloViews plot, as a hook of its options."""
         figure = plot.state
         figure.renderers = []
         if self.bands:
             outlines = dict(zip(("xs", "ys", "colour"), map(list, zip(*self.bands, strict=True)), strict=True))
             figure.patches("xs", "ys", fill_color="colour", fill_alpha=0.12, line_width=0, source=outlines)
-        # One table for all lines: tables of their own cost more than the lines.
+        # All lines share one table: a table for each line would cost more than the lines.
         source, view, items = ColumnDataSource(_columns(self.lines)), CDSView(), []
         for n, (_, _, curve, name) in enumerate(self.lines):
             looks = {"line_color": curve.colour, "line_dash": curve.dash, "line_width": 2}
@@ -152,7 +152,7 @@ class Layers:
             items.append(LegendItem(label=fill(name, _TITLE), renderers=[line]))
         common = [("", "@curve"), (self.x_title, "@at")]
         tips = [*common, (self.y_title, "@y{0.0000e}"), ("95 % band", "@band"), ("feasible", "@count")]
-        # Dots of many points would run together.
+        # Many points get small dots: large ones would overlap.
         size = 7 if len(self.points["x"]) <= _DOTS * len(self.lines) else 4
         points = figure.scatter("x", "y", color="colour", size=size, source=self.points)
         figure.add_tools(HoverTool(tooltips=tips, renderers=[points]))
@@ -166,21 +166,21 @@ class Layers:
 
 
 def _columns(lines: list[tuple[Float, Float, Curve, str]]) -> dict[str, Float]:
-    """The places of every line as two columns; the ends of shorter ones are NaN, which is not drawn."""
+    """Return the places of every line as two columns; shorter lines end with NaN, which is not drawn."""
     longest = max((len(xs) for xs, *_ in lines), default=0)
     numbered = ((f"{axis}{n}", values) for n, (xs, ys, *_) in enumerate(lines) for axis, values in (("x", xs), ("y", ys)))
     return {name: np.append(values, np.full(longest - len(values), np.nan)) for name, values in numbered}
 
 
 def _joined(columns: tuple[str, ...], parts: list[tuple[np.ndarray[Any, Any], ...]]) -> dict[str, Any]:
-    """The columns of several tables, one below the other."""
+    """Join the columns of several tables, one table below the other."""
     return {c: np.concatenate(column) for c, column in zip(columns, zip(*parts, strict=True), strict=True)} if parts else {}
 
 
 def _squares(
     surfaces: xr.Dataset, spec: dict[str, Any], curves: list[Curve], most: int, at: Float
 ) -> list[tuple[np.ndarray[Any, Any], ...]]:
-    """Hollow squares for the variable that the study keeps beside the one drawn, such as its bound, if there is one."""
+    """Return hollow squares for a variable that the study keeps beside the drawn variable, such as its bound, if any."""
     beside = next((w for w in field_words().beside if f"{w}_{spec['y']}_mean_feasible" in surfaces), None)
     if beside is None:
         return []
@@ -195,7 +195,7 @@ def _squares(
 
 
 def _words(labels: np.ndarray[Any, Any], colour: str, name: str) -> tuple[np.ndarray[Any, Any], ...]:
-    """For each point of a curve its value of x in words, its colour and the curve's name."""
+    """Return for each point of a curve the value of x in words, the colour and the curve's name."""
     return _texts(short(number(v)) for v in labels.tolist()), *(_texts([word] * len(labels)) for word in (colour, name))
 
 
@@ -204,7 +204,7 @@ def _texts(words: Iterable[str]) -> np.ndarray[Any, Any]:
 
 
 def _limits(values: Float, room: float, *, log: bool = False) -> tuple[float, float]:
-    """Limits of an axis: around what is drawn, with some room."""
+    """Return the limits of an axis: the range of the drawn values with some room."""
     drawn = values[np.isfinite(values) & ((values > 0) if log else True)]
     low, high = (float(np.log10(v)) if log else float(v) for v in (drawn.min(), drawn.max()))
     more = room * (high - low) or (0.1 if log else 0.05 * abs(high) or 1.0)
@@ -212,7 +212,10 @@ def _limits(values: Float, room: float, *, log: bool = False) -> tuple[float, fl
 
 
 def _log_ticks(heights: np.ndarray[Any, Any]) -> list[float] | None:
-    """Ticks of a logarithmic axis over less than two decades, where even steps leave its lower part bare; else none of ours."""
+    """Return ticks for a logarithmic axis over less than two decades, else None.
+
+    On such an axis Bokeh's even steps would leave the lower part without ticks.
+    """
     drawn = heights[np.isfinite(heights) & (heights > 0)]
     if not drawn.size or not 5.0 < drawn.max() / drawn.min() < 100.0:
         return None
@@ -221,29 +224,29 @@ def _log_ticks(heights: np.ndarray[Any, Any]) -> list[float] | None:
 
 
 def _occupied(profile: np.ndarray[Any, Any]) -> slice:
-    """The bins [x, ...] from the first to the last in which anything is, and one more on either side."""
+    """Return the bins [x, ...] from the first to the last that is not empty, and one more bin on either side."""
     full = np.flatnonzero((np.nan_to_num(profile.reshape(len(profile), -1)) != 0).any(axis=1))
     return slice(max(0, full[0] - 1), full[-1] + 2) if len(full) else slice(None)
 
 
 def _mean_title(surfaces: xr.Dataset, mean: str) -> str:
-    """The y axis is shorter than some titles: those take a second line."""
+    """Return the title of the y axis; a title longer than the axis takes a second line."""
     return fill(axis_title(surfaces, mean).replace(", mean feasible", ""), _TITLE)
 
 
 def certificates(cube: xr.Dataset) -> Any:
-    """Relative gap of every delivered cell against its worst violation, as the certificates state them."""
+    """Draw the relative gap of every delivered cell against its worst violation, as the certificates state them."""
     feasible = np.isin(cube["status"].values, (STATUS_CODES["ok"], STATUS_CODES["inaccurate"]))
     gap, violation = (np.abs(cube[n].values[feasible]) for n in ("relative_gap", "worst_violation"))
     kept = np.isfinite(gap)
     table = {"gap": np.maximum(gap[kept], 1e-16), "violation": np.maximum(violation[kept], 1e-16)}
     if len(table["gap"]) > MOST_CERTIFICATES:
-        # The worst of either kind, and an even sample of the rest.
+        # The cells with the largest values of either kind are drawn, and an even sample of the others.
         worst = [np.argpartition(-values, MOST_CERTIFICATES // 4)[: MOST_CERTIFICATES // 4] for values in table.values()]
         even = evenly(len(table["gap"]), MOST_CERTIFICATES // 2)
         table = {name: values[np.unique(np.concatenate([*worst, even]))] for name, values in table.items()}
     points = hv.Points(table, ["gap", "violation"])
-    # Limits of our own: with nothing violated anywhere, padding one value would reach below zero.
+    # The limits are set here: if no cell violates anything, automatic padding of the single value would reach below zero.
     most = {name: max(1e-6, 3.0 * float(values.max(initial=0.0))) for name, values in table.items()}
     return points.opts(
         logx=True, logy=True, xlim=(3e-17, most["gap"]), ylim=(3e-17, most["violation"]),

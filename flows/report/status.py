@@ -1,4 +1,4 @@
-"""The map of every cell's status."""
+"""The map of the status of every cell."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from flows.report.words import STATUS_COLOURS, axis_title, label, number, short
 from pipeline.experiment import STATUS_CODES
 
 MOST_MAP_ROWS, MOST_MAP_COLUMNS = 48, 120
-"""Places that a page can show and a person can read."""
+"""Most rows and columns of places that a page can show and a person can read."""
 
 _WORDS = 36
-"""Letters of a row's name: longer ones would leave no room for the map."""
+"""Most letters of a row's name: longer names would leave no room for the map."""
 
 
 def status_map(cube: xr.Dataset, x: str, over: str | None) -> tuple[Any, str]:
-    """The status of every place on the grid: the axis ``x`` against the other axes, one row per combination.
+    """Draw the status of every place on the grid: the axis ``x`` against the other axes, a row per combination.
 
-    What has no row of its own, the realisations and where there are very many rows the longest axes too, is told by its
-    gravest status, with the counts on hover.
+    Realisations have no rows of their own, and if there are very many rows, the longest axes have none either. The cells that
+    share a place are shown by their gravest status; hovering shows the counts.
 
     Returns
     -------
     plot
         A HoloViews element.
     folded
-        A sentence on what shares a place; empty where every cell has its own.
+        A sentence on the cells that share a place; empty if every cell has a place of its own.
     """
     status = cube["status"]
     folded, shown = _folded(status, x, over)
@@ -56,9 +56,9 @@ def status_map(cube: xr.Dataset, x: str, over: str | None) -> tuple[Any, str]:
     }  # fmt: skip
     tips = [(axis_title(cube, x), "@at"), ("", "@row"), ("", "@counts")]
     ticks = [(int(i), short(number(cube[x].values[starts[i]]), MOST_LETTERS)) for i in evenly(len(at), MOST_COLUMNS)]
-    # Rectangles at whole numbers, not a heat map of texts: that one is sorted and grouped again on the way to the page.
+    # Rectangles at whole numbers are drawn, because a heat map of texts is sorted and grouped again for the page.
     cells = hv.Rectangles(table, ["x0", "y0", "x1", "y1"], ["code", "at", "row", "counts"])
-    # Labels of the x axis lean over below it.
+    # The labels of the x axis are inclined and need room below it.
     height = min(1400, 75 + 17 * len(names) + int(5.5 * max(8, *(len(word) for _, word in ticks))))
     plot = cells.opts(
         color="code", cmap=list(STATUS_COLOURS.values()), clim=(-0.5, len(STATUS_COLOURS) - 0.5),
@@ -72,7 +72,10 @@ def status_map(cube: xr.Dataset, x: str, over: str | None) -> tuple[Any, str]:
 
 
 def _folded(status: xr.DataArray, x: str, over: str | None) -> tuple[list[str], list[str]]:
-    """The axes whose values share a place, the longest while there are too many rows, and those that have rows."""
+    """Return the axes whose values share a place, and the axes that have rows.
+
+    While there are too many rows, the longest axis gives up its rows.
+    """
     folded = [d for d in map(str, status.dims) if d == over]
     shown = [d for d in map(str, status.dims) if d not in (x, *folded)]
     while shown and np.prod([status.sizes[d] for d in shown], dtype=float) > MOST_MAP_ROWS:
@@ -94,7 +97,7 @@ def _span(first: Any, last: Any) -> str:
 
 
 def gravest(counts: dict[str, NDArray[np.int64]]) -> NDArray[np.float64]:
-    """The status that a place with so many cells of each shows, as its number in ``STATUS_COLOURS``."""
+    """Return the status that a place shows, as its number in ``STATUS_COLOURS``, from the counts of its cells by status."""
     partly = (counts["infeasible"] > 0) & (counts["ok"] > 0)
     grave = [counts["failed"] > 0, counts["missing"] > 0, counts["inaccurate"] > 0, partly, counts["infeasible"] > 0]
     names = list(STATUS_COLOURS)
@@ -103,7 +106,7 @@ def gravest(counts: dict[str, NDArray[np.int64]]) -> NDArray[np.float64]:
 
 
 def _counted(counts: dict[str, NDArray[np.int64]]) -> NDArray[np.object_]:
-    """The counts in words, in the order of the codes."""
+    """Return the counts in words, in the order of the codes."""
     names = sorted(counts, key=lambda name: STATUS_CODES[name])
     rows = zip(*(counts[name].tolist() for name in names), strict=True)
     words = [", ".join(f"{n} {c}" for n, c in zip(names, row, strict=True) if c) for row in rows]

@@ -1,4 +1,4 @@
-"""The tables of a report: numbers of the surfaces side by side. A sentence says what a table leaves out."""
+"""The tables of a report: numbers of the surfaces side by side. A sentence names the parts that a table leaves out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.experiment import RAISED, STATUS_CODES
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its heading and what a reader should know of it."""
+    """A table with its heading and a note for the reader."""
 
     title: str
     note: str
@@ -25,13 +25,13 @@ class Table:
 
 
 def tables(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[Table]:
-    """Every table that the surfaces fill."""
+    """Return all tables for which the surfaces have data."""
     found = [_edges(surfaces), _paired(surfaces, spec["y"]), _cost(surfaces)]
     return [*_side_by_side(surfaces, spec), *(table for table in found if table is not None)]
 
 
 def failed_cells(cube: xr.Dataset) -> Table | None:
-    """The failed cells, each with its place and its sentence."""
+    """Return the table of the failed cells, each with its place and its sentence."""
     status = cube["status"]
     choice = choose(status.values == STATUS_CODES["failed"], MOST_ROWS)
     if not choice.places:
@@ -47,7 +47,7 @@ def failed_cells(cube: xr.Dataset) -> Table | None:
 
 
 def _program_errors(cube: xr.Dataset) -> str:
-    """How many of the failed cells met an error of the program, which is no finding of the method."""
+    """Return a sentence on the failed cells that raised an exception: an error of the program, no finding of the method."""
     failed = cube["message"].values[cube["status"].values == STATUS_CODES["failed"]]
     raised = sum(str(sentence).startswith(RAISED) for sentence in failed)
     if not raised:
@@ -59,11 +59,11 @@ def _program_errors(cube: xr.Dataset) -> str:
 
 
 _LONG = 300
-"""Letters in one entry of a table."""
+"""Most letters in one entry of a table."""
 
 
 def _side_by_side(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[Table]:
-    """Several quantities, a row each, over the values of ``x`` next to each other: a table for each place of the other axes."""
+    """Return a table for each place of the other axes: each quantity is a row, each value of ``x`` a column."""
     x, over = spec["x"], surfaces.attrs.get("over")
     means = {v: surfaces[f"{v}_mean_feasible"] for v in spec.get("table", []) if f"{v}_mean_feasible" in surfaces}
     means = {v: mean for v, mean in means.items() if x in mean.dims}
@@ -90,7 +90,7 @@ def _side_by_side(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[Table]:
 
 
 def _with_band(mean: float, high: float) -> str:
-    # A band too narrow for the digits shown is none.
+    # A band that is too narrow for the shown digits is left out.
     return number(mean) + (f" ± {high - mean:.2g}" if np.isfinite(high) and high - mean > 1e-4 * abs(mean) else "")
 
 
@@ -114,7 +114,7 @@ def _edges(surfaces: xr.Dataset) -> Table | None:
 
 
 def _paired(surfaces: xr.Dataset, y: str | None) -> Table | None:
-    """The values of the paired axis side by side, on the realisations that are feasible for all of them."""
+    """Return the table of the paired axis: its values side by side, on the realisations that are feasible for all of them."""
     paired, name = surfaces.attrs.get("paired"), f"{y}_mean_paired"
     if not paired or name not in surfaces:
         return None

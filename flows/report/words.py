@@ -1,4 +1,4 @@
-"""Words for labels: what a legend, an axis or a table says. Those of the field come from data/words.yaml."""
+"""Words for labels in legends, axes and tables. The words of the field come from data/words.yaml."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.values import read_yaml
 
 
 class Words(BaseModel):
-    """The words of one field, as data/words.yaml has them."""
+    """The words of a field, as in data/words.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,12 +30,12 @@ class Words(BaseModel):
 
 
 def read_words(file: Path) -> Words:
-    """The words of a file.
+    """Read the words of a file.
 
     Raises
     ------
     UsageError
-        If it cannot be used as written; the sentence names file, line, key path and value.
+        If the file cannot be used as written; the sentence names file, line, key path and value.
     """
     content, lines = read_yaml(file.read_text(encoding="utf-8"), str(file))
     found: Words = validate(Words, content, Source(str(file), lines), ())
@@ -44,30 +44,30 @@ def read_words(file: Path) -> Words:
 
 @cache
 def field_words() -> Words:
-    """The words that belong to this installation."""
+    """Return the words of this installation."""
     return read_words(words_file())
 
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's palette: told apart by colour-blind readers."""
+"""Okabe and Ito's palette: colour-blind readers can tell its colours apart."""
 
 DASHES = ("solid", "6 4", "2 4", "2 4 6 4", "14 4", "14 4 2 4")
-"""Lengths of what is drawn and left out, in turn."""
+"""Lengths of the drawn pieces and the gaps, in turn."""
 
 STATUS_COLOURS = {
     "ok": "#4C9F70", "inaccurate": "#E9C46A", "partly infeasible": "#8FB8A8", "infeasible": "#B8C4D6", "failed": "#C1121F",
     "missing": "#6A3D9A",
 }  # fmt: skip
-"""What a place on the status map may show; it may stand for several cells."""
+"""Statuses that a place on the status map may show; a place may stand for several cells."""
 
 
 def colours(count: int) -> tuple[str, ...]:
-    """As many colours as there are curves: told apart by everyone for a few, a scale from dark to light for many."""
+    """Return ``count`` colours: for few curves colours that every reader tells apart, for many a scale from dark to light."""
     return COLOURS[:count] if count <= len(COLOURS) else tuple(viridis(count))
 
 
 def lighter(colour: str, share: float) -> str:
-    """A colour that goes towards white as the share goes from zero to one."""
+    """Return the colour mixed with white: the larger ``share``, from zero to one, the lighter the colour."""
     if share == 0.0:
         return colour
     whole = RGB.from_hex_string(colour)
@@ -76,7 +76,7 @@ def lighter(colour: str, share: float) -> str:
 
 
 def label(axis: str, value: Any) -> str:
-    """A value of an axis in words: ``2 users``, ``Orthogonal design (P.2)``."""
+    """Return a value of an axis in words: ``2 users``, ``Orthogonal design (P.2)``."""
     told = field_words().values.get(axis, {}).get(str(value))
     if told is not None:
         return told
@@ -96,7 +96,7 @@ _UNITS = {"db": "dB", "hz": "Hz", "m": "m", "s": "s", "rad": "rad", "deg": "deg"
 
 
 def _named(name: str) -> tuple[str, str]:
-    """Words and unit of a name that carries its unit: ``sinr_db`` is SINR in dB."""
+    """Return the words and the unit of a name that ends with its unit: ``sinr_db`` is SINR in dB."""
     words, _, last = name.rpartition("_")
     words, unit = (words, _UNITS[last]) if last in _UNITS and words else (name, "")
     words = words.replace("_", " ")
@@ -106,12 +106,12 @@ def _named(name: str) -> tuple[str, str]:
 
 
 def entry(axis: str, value: Any) -> str:
-    """A value below a column heading that names the axis already."""
+    """Return the words for a value below a column heading that already names the axis."""
     return label(axis, value) if isinstance(value, str) else number(value)
 
 
 def place(dataset: xr.Dataset, axis: str, value: Any) -> str:
-    """A value of an axis where no heading names it: ``SINR target 30 dB``."""
+    """Return the words for a value of an axis that no heading names: ``SINR target 30 dB``."""
     words = label(axis, value)
     if isinstance(value, str | bool) or axis.endswith("_count"):
         return words
@@ -121,9 +121,9 @@ def place(dataset: xr.Dataset, axis: str, value: Any) -> str:
 
 
 def axis_title(dataset: xr.Dataset, name: str) -> str:
-    """Long name with its unit."""
+    """Return the long name of a variable or axis with its unit."""
     attributes = dataset[name].attrs if name in dataset.variables else {}
-    # Bins of a variable have no attributes: their name carries the unit.
+    # Bins of a variable have no attributes: the name of the bins ends with the unit.
     words, unit_of_name = _named(name)
     text = str(attributes.get("long_name") or words)
     unit = str(attributes.get("units", attributes.get("unit", "1" if attributes.get("long_name") else unit_of_name)))
@@ -132,19 +132,19 @@ def axis_title(dataset: xr.Dataset, name: str) -> str:
 
 
 def number(value: Any) -> str:
-    """A number short enough to read."""
+    """Return a number as a text that is short enough to read."""
     if isinstance(value, float | np.floating):
         return "–" if not np.isfinite(value) else f"{value:.4g}"
     return str(value)
 
 
 def short(text: str, most: int = 72) -> str:
-    """A text cut where it has more letters than that."""
+    """Return a text, cut to ``most`` letters if it is longer."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def seconds(value: float) -> str:
-    """A duration."""
+    """Return a duration in words."""
     if value < 120:
         return f"{value:.1f} s"
     return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
