@@ -13,8 +13,8 @@ _PLUGIN = str(_HERE / "plugin")
 
 
 def main() -> None:
-    """Run what matches and print one line per result."""
-    # Before NumPy is imported: each side of a comparison has one core.
+    """Run the benchmarks that match the pattern and print a line per result."""
+    # This is set before NumPy is imported: each side of a comparison has one core.
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
     from flows.settings import prepare_environment
 

@@ -1,7 +1,7 @@
-"""What a design costs: the fast path against CVXPY with Clarabel in the same process, on one BLAS thread.
+"""The cost of a design: the fast path beside CVXPY with Clarabel in the same process, on one BLAS thread.
 
-The reference's program is in its best-conditioned form (decorrelated, quiet coordinates). Both answers are judged by the same
-certificate, recomputed from what is delivered; the excess is over the better of the two certified bounds.
+The reference's program is in its best-conditioned form (decorrelated, quiet coordinates). The same certificate judges both
+answers; it is recomputed from the delivered designs. The excess is that over the better of the two certified bounds.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from disac.scenarios.noncoherent import Scenario
 from disac.units import db_to_linear
 
 NODES_M = [(-46.19, -19.13), (46.19, -19.13), (-19.13, -46.19), (19.13, -46.19)]
-"""002, section V-A."""
+"""Positions of the nodes in metres: 002, section V-A."""
 
 TABLE_III_SECONDS = {
     "unconstrained-tight": (2.92, 7.66, 52.86), "orthogonal": (1.78, 2.96, 12.7), "beamforming": (1.16, 1.45, 8.82),
 }  # fmt: skip
-"""002, Table III, N = 2, 3, 4: on unknown hardware, quoted for its ordering only."""
+"""Seconds of 002, Table III, for N = 2, 3, 4: measured on unknown hardware, and quoted for their ordering only."""
 
 
 COMPARED = [method for method in METHODS if method not in ("synchronised", "unconstrained")]
-"""The synchronised design is one of the others where nothing, or everything, is known of the phases; with one user the
-unconstrained design as printed is the tight one."""
+"""Methods that are compared. Two are left out because they equal others here: the synchronised design, if nothing or all is
+known of the phases, and with one user the unconstrained design as printed, which is then the tight one."""
 
 
 def _problem(nodes: int, targets: int = 1, users: int = 1, subcarriers: int = 16) -> DesignProblem:
@@ -51,9 +51,9 @@ def _timed(work: Callable[[], Any], repeats: int) -> tuple[Any, float]:
 
 
 class ScriptProgram(CrbProgram):
-    """The same program with Hermitian matrix variables, as a script for this design would be written.
+    """The same program with Hermitian matrix variables, as a person would write a script for this design.
 
-    Our reference writes matrices by their real coordinates, which spares the modelling layer most of its work.
+    The reference of this project writes matrices by their real coordinates; this spares CVXPY most of its work.
     """
 
     def _variables(self, scale: float) -> tuple[Any, list[Any]]:
@@ -67,7 +67,7 @@ class ScriptProgram(CrbProgram):
 
 
 def against_script() -> Iterator[Row]:
-    """As :func:`against_reference`, beside the program of a script; minutes for four nodes."""
+    """Measure as :func:`against_reference` does, beside the program of a script. Four nodes take minutes."""
     sinr = db_to_linear(30.0)
     for nodes in (2, 3, 4):
         problem = _problem(nodes)
@@ -85,11 +85,14 @@ def against_script() -> Iterator[Row]:
 
 
 def against_reference() -> Iterator[Row]:
-    """Wall seconds from the problem to the solution, set-up and compilation included, at 30 dB, M = 6, L = 16, K = U = 1."""
+    """Measure wall seconds from the problem to the solution at 30 dB, M = 6, L = 16, K = U = 1.
+
+    Set-up and compilation are included.
+    """
     sinr = db_to_linear(30.0)
     for nodes in (2, 3, 4):
         problem = _problem(nodes)
-        _ = problem.derivatives  # both certificates and the reference need it; nobody is charged
+        _ = problem.derivatives  # both certificates and the reference need it, so its time is not counted
         for method in COMPARED:
             designer = Designer(problem, method)
             designer.design(sinr)
@@ -114,7 +117,7 @@ def against_reference() -> Iterator[Row]:
 
 
 def growth() -> Iterator[Row]:
-    """Growth of the fast path with subcarriers, nodes, users and targets; the baseline is its own smallest problem."""
+    """Measure how the fast path grows with subcarriers, nodes, users and targets; the baseline is its smallest problem."""
     sinr = db_to_linear(20.0)
     sizes = [(4, 1, 1, 16), (4, 1, 1, 32), (4, 1, 1, 64), (4, 1, 1, 128), (4, 2, 2, 16), (4, 3, 3, 16)]
     for method in ("phase-agnostic", "unconstrained-tight", "unconstrained"):

@@ -1,4 +1,4 @@
-"""What the engine costs on cells that do nothing."""
+"""The cost of the engine on cells that do nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _study(folder: Path, sinrs: int, nodes: int, realisations: int) -> Path:
 
 
 def engine_slope() -> Iterator[Row]:
-    """Milliseconds per cell between 2,000 and 20,000 cells, against client.map with one to_zarr at the end."""
+    """Measure milliseconds per cell between 2,000 and 20,000 cells, beside client.map with one to_zarr at the end."""
     from noop import value
 
     with tempfile.TemporaryDirectory() as name, connect(None) as cluster:
@@ -77,7 +77,7 @@ def engine_slope() -> Iterator[Row]:
 
 
 def _fill(plan: Plan, store: LocalStore, per_segment: int) -> None:
-    """Put every planned cell into few large segments, as compaction would leave them."""
+    """Put all planned cells into few large segments, as compaction would do."""
     experiment = load_experiment("noop")
     attributes = {
         "experiment": "noop", "options": {}, "code_digest": plan.code.digest, "manifest": dict(plan.code.manifest),
@@ -104,7 +104,7 @@ def _fill(plan: Plan, store: LocalStore, per_segment: int) -> None:
 
 
 def plan_million() -> Iterator[Row]:
-    """Plan of 1,000,000 cells that are all present, and the memory it takes."""
+    """Measure the plan of 1,000,000 cells that are all present, and the memory that it takes."""
     with tempfile.TemporaryDirectory() as name:
         folder, store = Path(name), LocalStore(Path(name) / "store")
         file = _study(folder, 100, 10, 1000)
@@ -120,7 +120,7 @@ def plan_million() -> Iterator[Row]:
 
 
 def publish() -> Iterator[Row]:
-    """Publish 100,000 cells x 30 variables from large segments; open the cube and read one curve."""
+    """Measure the publication of 100,000 cells x 30 variables from large segments, and the reading of one curve."""
     with tempfile.TemporaryDirectory() as name:
         folder, store = Path(name), LocalStore(Path(name) / "store")
         file = _study(folder, 100, 10, 100)
@@ -131,7 +131,7 @@ def publish() -> Iterator[Row]:
         yield Row("publish 100,000 x 30", time.perf_counter() - started, 3.0, "s", "the bar of 3 s")
         path = store.path(version)
         for _ in range(2):
-            # The first pass pays for imports.
+            # The first pass includes the imports.
             started = time.perf_counter()
             with xr.open_zarr(path) as cube:
                 cube["v07"].isel(nodes=3, realisation=5).load()

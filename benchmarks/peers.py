@@ -1,8 +1,8 @@
-"""Sweeps of cells that do nothing, beside pipefunc and xyzpy: a run, nothing to do, and one more value of an axis.
+"""Sweeps of cells that do nothing, beside pipefunc and xyzpy: a run, a repeated run, and a run with one more value of an axis.
 
-Every number is that of a whole process, start-up included. Ours is `disac run` with cube, surfaces and report. pipefunc runs
-serially and keeps each output in a file of its own; xyzpy keeps everything in memory and writes one file at the end, so a kill
-loses the run. Both peers come with `pip install 'disac[bench]'`.
+Every number is the time of a whole process, start-up included. Ours is `disac run` with cube, surfaces and report. pipefunc
+runs serially and keeps each output in a file of its own. xyzpy keeps all results in memory and writes one file at the end, so a
+kill loses the run. `pip install 'disac[bench]'` installs both.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ Steps = dict[str, float | None]
 
 
 def _timed(command: list[str], folder: Path) -> float | None:
-    """Wall seconds of a command; None if it refuses."""
+    """Return the wall seconds of a command; None if the command refuses."""
     started = time.perf_counter()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 4):
@@ -100,7 +100,7 @@ def _peer(script: str) -> Callable[[Path, tuple[int, int, int]], Steps]:
 
 
 def peers() -> Iterator[Row]:
-    """Whole processes of ours and of the peers, side by side."""
+    """Measure whole processes of this project and of the peers, side by side."""
     others = {"pipefunc": _peer(PIPEFUNC), "xyzpy": _peer(XYZPY)}
     missing = [name for name in others if find_spec(name) is None]
     if missing:

@@ -1,4 +1,4 @@
-"""A benchmark's result: ours beside a baseline of the same run, or beside a stated bar."""
+"""The result of a benchmark: our number beside a baseline of the same run, or beside a stated limit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the output: name | ours | baseline | ratio."""
+    """A line of the output: name | ours | baseline | ratio."""
 
     name: str
     ours: float
@@ -16,6 +16,6 @@ class Row:
     what: str
 
     def line(self) -> str:
-        """The printed line."""
+        """Return the line that is printed."""
         ratio = self.ours / self.baseline
         return f"{self.name} | {self.ours:.4g} {self.unit} | {self.baseline:.4g} {self.unit} | {ratio:.3g} | {self.what}"

@@ -1,4 +1,4 @@
-"""What surfaces and a report cost: CPU seconds beside their bars, at sizes from thousands to a million cells."""
+"""The cost of surfaces and a report: CPU seconds beside the allowed ones, at sizes from thousands to a million cells."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.surfaces import compute_surfaces
 
 
 def _cube(sizes: dict[str, int], variables: int) -> xr.Dataset:
-    """A cube as published: one cell in nine is infeasible, every thousandth has failed."""
+    """Return a cube as it is published: every ninth cell is infeasible, every thousandth has failed."""
     axes, shape = tuple(sizes), tuple(sizes.values())
     random, number = np.random.default_rng(0), np.arange(int(np.prod(shape)))
     status = np.full(len(number), STATUS_CODES["ok"], dtype=np.uint8)
@@ -43,7 +43,7 @@ def _cpu_seconds(work: Callable[[], Any]) -> float:
 
 
 def surfaces_and_report() -> Iterator[Row]:
-    """Surfaces over realisations, and reports without an averaged axis: every cell is a point of its own."""
+    """Measure surfaces over realisations, and reports without an averaged axis, in which every cell is a point."""
     small, large = _cube({"sinr_db": 20, "nodes": 10, "realisation": 20}, 30), _cube({"sinr_db": 1000, "n": 10, "u": 100}, 3)
     what: dict[str, Any] = {"edge": None, "paired": None}
     seconds = _cpu_seconds(lambda: compute_surfaces(small, over="realisation", **what))
@@ -59,7 +59,7 @@ def surfaces_and_report() -> Iterator[Row]:
 
 
 def imports() -> Iterator[Row]:
-    """What the libraries of a report cost in a process of their own, beside HoloViews with its Bokeh back end alone."""
+    """Measure the import of a report's libraries in a new process, beside that of HoloViews with its Bokeh back end alone."""
     ours, theirs = (_importing(module) for module in ("flows.report", "holoviews.plotting.bokeh"))
     yield Row("report imports", ours, theirs, "s", "HoloViews on Bokeh alone, CPU, interpreter included")
 

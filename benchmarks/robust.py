@@ -1,4 +1,4 @@
-"""What a robust design costs: CPU milliseconds with its certificate, beside the lifted program of 000 in the same process."""
+"""The cost of a robust design: CPU milliseconds with its certificate, beside the lifted program of 000 in the same process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _problems(nodes: int, limit: str = "total", delta_rad: float = 0.01) -> list
 
 
 def _median(work: Callable[[RobustProblem], Any], problems: list[RobustProblem]) -> float:
-    """Median over drops of the CPU seconds of one solve, the best of two."""
+    """Return the median over drops of the CPU seconds of one solve; each drop counts its faster solve of two."""
     times = []
     for problem in problems:
         best = np.inf
@@ -53,7 +53,10 @@ def _median(work: Callable[[RobustProblem], Any], problems: list[RobustProblem])
 
 
 def designs() -> Iterator[Row]:
-    """N = 4, M = 12, K = 3, 20 dB: medians over 20 drops; the baseline is one step of 000's iteration, reduced, in CVXPY."""
+    """Measure designs with N = 4, M = 12, K = 3, 20 dB: medians over 20 drops.
+
+    The baseline is one step of 000's iteration in its reduced form, in CVXPY.
+    """
     problems = _problems(4)
     started = time.process_time()
     program = LiftedProgram(problems[0], SINR)
@@ -79,7 +82,7 @@ def designs() -> Iterator[Row]:
 
 
 def against_print() -> Iterator[Row]:
-    """N = 2: one step of the iteration as printed, every covariance in full and its auxiliary matrix Z."""
+    """Measure designs with N = 2 beside one step of the iteration as printed: full covariances and the auxiliary matrix Z."""
     problem = _problems(2)[0]
     started = time.process_time()
     program = LiftedProgram(problem, SINR, printed=True)
@@ -91,7 +94,10 @@ def against_print() -> Iterator[Row]:
 
 
 def exact_balls() -> Iterator[Row]:
-    """Balls exactly, with the bound: by the worst moments, and by the matrix inequality in CVXPY; medians over a few drops."""
+    """Measure exact designs for balls, with the bound: by the worst moments, beside the matrix inequality in CVXPY.
+
+    The numbers are medians over a few drops.
+    """
     for nodes, drops in ((2, 5), (4, 1)):
         problems = _problems(nodes, delta_rad=0.05)[:drops]
         seconds = _median(lambda p: solve_inequality(p, SINR, stacked=False), problems)
@@ -102,7 +108,10 @@ def exact_balls() -> Iterator[Row]:
 
 
 def large() -> Iterator[Row]:
-    """N = 8, M = 32, K = 8, per-antenna power, with the outer bound: beside the search that asks for every simplex."""
+    """Measure designs with N = 8, M = 32, K = 8, per-antenna power and the outer bound.
+
+    The baseline is the search that solves a program for every simplex.
+    """
     content = {
         "layout": {"node_count": 8, "user_count": 8}, "arrays": {"antennas": 32}, "power": {"limit": "per-antenna"},
         "uncertainty": {"delta_rad": 0.05}, "target": {"lobe_swing_db": 6.0},

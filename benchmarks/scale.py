@@ -1,6 +1,7 @@
-"""A study of a million cells of one millisecond, by the command line, watched from outside; and a model of what it costs.
+"""Run a study of a million cells of one millisecond by the command line, watch it from outside, and model its costs.
 
-Run alone (ten minutes on two cores): ``python -m benchmarks.scale [cells]``. It prints what ``docs/scale.md`` quotes.
+Run this module alone (ten minutes on two cores): ``python -m benchmarks.scale [cells]``. It prints the numbers that
+``docs/scale.md`` quotes.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _PLUGIN = str(Path(__file__).parent / "plugin")
 
 
 def watch(cells: int) -> None:
-    """Run, watch, and print."""
+    """Run the study, watch it, and print the measurements."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         file, store = folder / "million.yaml", folder / "store"
@@ -77,7 +78,7 @@ def watch(cells: int) -> None:
 
 
 def _memory(samples: list[tuple[float, float, float]]) -> None:
-    """Memory of the coordinator (flow, scheduler, window) in the second and the last quarter of the run."""
+    """Print the memory of the coordinator (flow, scheduler, window) in the second and the last quarter of the run."""
     at = np.array(samples)
     if len(at) < 8:
         return
@@ -89,7 +90,7 @@ def _memory(samples: list[tuple[float, float, float]]) -> None:
 
 
 def _model(store: LocalStore, coordinator_cpu_s: float, cells: int) -> None:
-    """Costs per task, segment and cell, from this run."""
+    """Print the costs per task, segment and cell of this run."""
     started = time.perf_counter()
     ledger = open_ledger(store, use_index=False)
     read = (time.perf_counter() - started) / len(ledger.segments)

@@ -1,4 +1,4 @@
-"""Arrays by name from and to the files that people keep them in: Zarr groups, .npz, and .mat of every version."""
+"""Read and write named arrays in the formats that people use: Zarr groups, .npz, and .mat of every version."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ ENDINGS = "a Zarr group (.zarr), .npz or .mat"
 
 
 def read_arrays(file: Path, ranks: Mapping[str, int]) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[str, ...]]]:
-    """Arrays of a file by name, and the names of their dimensions where the file has them; nothing of it is executed.
+    """Read the arrays of a file by name, and the names of their dimensions if the file has them. No code of it is executed.
 
     Parameters
     ----------
     ranks
-        Number of dimensions that each name should have: MATLAB drops trailing ones of length one, and has no scalars.
+        Number of dimensions that each array should have. MATLAB drops trailing dimensions of length one and has no scalars.
 
     Raises
     ------
     UsageError
-        If the file is absent, of another kind or not readable.
+        If the file is absent, of another format or not readable.
     """
     if not file.exists():
         raise UsageError(f"'{file}' does not exist; expected {ENDINGS}")
@@ -54,7 +54,7 @@ def _read_zarr(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, tuple[s
 
 
 def _dimension_names(array: Any) -> tuple[str, ...]:
-    """Names of a Zarr array's dimensions, in version 3 or as xarray writes them into version 2."""
+    """Return the names of a Zarr array's dimensions, of version 3 or as xarray writes them into version 2."""
     names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS") or ()
     return tuple(map(str, names))
 
@@ -66,7 +66,7 @@ def _is_hdf5(file: Path) -> bool:
 
 
 def _read_hdf5(file: Path) -> dict[str, NDArray[Any]]:
-    """MATLAB 7.3: HDF5 with reversed dimensions and complex numbers as pairs."""
+    """Read a file of MATLAB 7.3: HDF5 with reversed dimensions, and with complex numbers as pairs."""
     import h5py
 
     found = {}
@@ -95,7 +95,7 @@ def _read_mat(file: Path) -> dict[str, NDArray[Any]]:
 
 
 def _with_rank(value: NDArray[Any], rank: int) -> NDArray[Any]:
-    """The same numbers with as many dimensions, as far as those of length one allow it."""
+    """Return the same numbers with ``rank`` dimensions, as far as adding or removing dimensions of length one allows."""
     if value.ndim < rank:
         return value.reshape(value.shape + (1,) * (rank - value.ndim))
     if rank <= 1 < value.ndim and value.size == max(value.shape, default=1):
@@ -104,12 +104,12 @@ def _with_rank(value: NDArray[Any], rank: int) -> NDArray[Any]:
 
 
 def write_arrays(file: Path, arrays: Mapping[str, tuple[tuple[str, ...], Any, str]], about: Mapping[str, Any]) -> None:
-    """Write labelled arrays (dimensions, values, unit) and attributes. The ending of the file chooses the format.
+    """Write labelled arrays (dimensions, values, unit) and attributes. The file's ending chooses the format.
 
     Raises
     ------
     UsageError
-        If the ending is none of them, or a Zarr group or folder of the name is there already.
+        If the ending belongs to no format, or a Zarr group or folder of the name already exists.
     """
     if file.suffix == ".npz":
         np.savez(file, allow_pickle=False, **{name: np.asarray(value) for name, (_, value, _) in arrays.items()})

@@ -1,6 +1,6 @@
-"""Prefect's flow in a thread of its own, the steps of the run in the thread that waits for them.
+"""Run Prefect's flow in a thread of its own, and the steps of the run in the calling thread.
 
-Nothing that Prefect waits for, such as a server that hangs, can then hold up the run. Signals and interrupts stay with the
+So nothing that Prefect waits for, such as a server that hangs, can stop the run. Signals and interrupts reach the thread of the
 steps.
 """
 
@@ -20,7 +20,7 @@ _LOOK_EVERY_S = 0.2
 
 @dataclass
 class _Request:
-    """A step that the flow asks for, and its outcome."""
+    """A step that the flow requests, and its outcome."""
 
     name: str
     context: contextvars.Context
@@ -30,14 +30,14 @@ class _Request:
 
 
 class Relay:
-    """Takes what the flow asks for to the thread that does it.
+    """A relay that passes the requests of the flow to the thread that does the steps.
 
     Parameters
     ----------
     steps
         The steps of the run.
     flow
-        Runs the flow; it is given a function that does a step by name and returns its outcome.
+        Runs the flow; it receives a function that does a step by its name and returns the step's outcome.
     """
 
     def __init__(self, steps: Steps, flow: Callable[[Callable[[str], Any]], None]) -> None:
@@ -46,12 +46,12 @@ class Relay:
         self._error: BaseException | None = None
 
     def run(self, given_up: Callable[[], bool]) -> None:
-        """Do the steps that the flow asks for, until it ends or ``given_up`` says that nobody need wait for it.
+        """Do the steps that the flow requests, until the flow ends or ``given_up`` says that no one need wait for it.
 
         Raises
         ------
         BaseException
-            What the flow raised, or what interrupted a step.
+            The error that the flow raised, or the exception that interrupted a step.
         """
         threading.Thread(target=self._carry, name="prefect-flow", daemon=True).start()
         while not given_up():
@@ -67,10 +67,10 @@ class Relay:
 
     def _answer(self, request: _Request) -> None:
         try:
-            # Within the flow's context, so that what a step sends to Prefect belongs to the flow.
+            # The step runs within the flow's context, so that its messages to Prefect belong to the flow.
             request.outcome = request.context.run(self._steps.do, request.name)
         except Exception as error:
-            request.error = error  # the flow's to raise, so that Prefect records it
+            request.error = error  # the flow raises the error, so that Prefect records it
         except BaseException as error:
             request.error = error
             raise

@@ -17,7 +17,7 @@ from pipeline.study import load_study, study_json_schema
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """One row per study: name, paper, figure, cells and the rough seconds that its experiment declares."""
+    """Return a row per study: name, paper, figure, cells, and the rough seconds that its experiment declares."""
     rows = []
     for file in sorted((data_dir() / "studies").glob("*.yaml")):
         study = check_paper(load_study(file))
@@ -39,6 +39,6 @@ def catalogue() -> list[dict[str, Any]]:
 
 
 def study_schema() -> str:
-    """JSON schema of study files for the experiments that come with the project."""
+    """Return the JSON schema of study files for the experiments that come with the project."""
     own = {row["experiment"] for row in catalogue()}
     return study_json_schema({name: load_experiment(name).scenario_model for name in sorted(own)}, read_papers())

@@ -1,6 +1,6 @@
-"""Checks: what a cube and its surfaces say to one sentence of a paper. Claims name them (:mod:`flows.claims`).
+"""Checks: they judge a statement of a paper by a cube and its surfaces. Claims name the checks (:mod:`flows.claims`).
 
-The checks here know labelled numbers and no field. A check that knows the field is installed by an entry point
+The checks here know labelled numbers and nothing of the field. A check that knows the field is installed by an entry point
 (:mod:`flows.installed_checks`).
 """
 
@@ -22,10 +22,11 @@ from flows.installed_checks import CellCheck, installed_checks, load_check
 
 
 def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str) -> Outcome:
-    """Lower at one label than at another in the geometric mean over common realisations, wherever both have any.
+    """Judge whether a variable is lower at one label than at another, in the geometric mean over common realisations.
 
-    Holds if every point agrees and the ratio's 95 % band over realisations excludes one; fails if a point is reversed
-    beyond its own band, or if all points are equal within theirs.
+    All points count at which both labels have realisations. The check holds if every point agrees and the ratio's 95 % band
+    over realisations excludes one. It fails if a point is reversed beyond its own band, or if all points are equal within
+    their bands.
     """
     if not has_labels(cube, axis, low, high):
         return undecided(f"the study lacks {low} or {high}")
@@ -36,7 +37,7 @@ def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, 
     if not pairs.size:
         return undecided("no realisation is feasible for both")
     points = [mean_and_half_width(point) for point in pairs]
-    # Points share their realisations, so a realisation's mean over all points is one draw.
+    # The points share their realisations, so the mean of a realisation over all points is one draw.
     drawn = [line[np.isfinite(line)].mean() for line in pairs.T if np.isfinite(line).any()]
     mean, half = mean_and_half_width(np.array(drawn))
     agree = sum(m > SLACK for m, _ in points)
@@ -58,7 +59,10 @@ def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, 
 def _never_above(
     cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str, factor: float = 1.0
 ) -> Outcome:  # fmt: skip
-    """Nowhere higher at one label than a factor times at another, realisation by realisation, beyond what solvers leave."""
+    """Judge whether a variable at one label is nowhere higher than a factor times its value at another label.
+
+    The check compares each realisation, with a tolerance for the accuracy of the solvers.
+    """
     if not has_labels(cube, axis, low, high):
         return undecided(f"the study lacks {low} or {high}")
     values = values_of(cube, variable)
@@ -72,9 +76,10 @@ def _never_above(
 
 
 def _near(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, bound: str, axis: str, at: float, factor: float) -> Outcome:
-    """Mean over realisations within a factor of the mean of another variable at and beyond a value of an axis.
+    """Judge whether a variable's mean over realisations is within a factor of the mean of another variable.
 
-    Judged by the 95 % band of the mean: it must reach into the factor, and all of it must lie below twice the factor.
+    The check covers the given value of an axis and all larger values. It uses the 95 % band of the mean: the band must
+    overlap the range from 1 / factor to factor, and all of it must lie below twice the factor.
     """
     if bound not in cube or axis not in cube.coords:
         return undecided(f"the study keeps no {bound} along {axis}")
@@ -96,11 +101,11 @@ def _monotone(
     cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, sign: int = 1, start: float | None = None,
     averaged: bool = False,
 ) -> Outcome:  # fmt: skip
-    """Never falling (rising for ``sign`` -1) along an axis or a dimension, from a value of it on.
+    """Judge whether a variable never falls (never rises for ``sign`` -1) along an axis or a dimension.
 
-    Judged realisation by realisation, between neighbouring feasible cells. ``averaged``: judged in the mean over common
-    realisations between neighbouring values of the axis. Holds if no mean moves the wrong way; fails if one does with all of
-    its 95 % band.
+    With ``start`` only the values of the axis from it on count. The check compares neighbouring feasible cells of each
+    realisation. With ``averaged`` it compares the means over the common realisations of neighbouring values of the axis. Then
+    it holds if no mean moves the wrong way, and fails if a mean does so with all of its 95 % band.
     """
     found = values_of(cube, variable)
     if start is not None and axis in found.dims:
@@ -125,7 +130,10 @@ def _monotone(
 
 
 def _monotone_in_the_mean(values: xr.DataArray, axis: str, sign: int, over: str | None, word: str) -> Outcome:
-    """Steps of the mean along an axis, relative to the mean before, over the realisations that know both ends."""
+    """Judge the steps of the mean along an axis, relative to the mean before the step.
+
+    Each mean is taken over the realisations that have values at both ends of the step.
+    """
     if over not in values.dims:
         return undecided("there are no realisations")
     table = values.transpose(..., axis, over).values
@@ -151,9 +159,10 @@ def _monotone_in_the_mean(values: xr.DataArray, axis: str, sign: int, over: str 
 def _ratio_falls(
     cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str, along: str, floor: float
 ) -> Outcome:  # fmt: skip
-    """The ratio of two labels falls from the first to the last value of another axis, beyond its 95 % band, not below a floor.
+    """Judge whether the ratio of two labels falls from the first to the last value of another axis, but not below a floor.
 
-    Judged on the realisations feasible for both labels at both ends; the geometric mean at every value is shown.
+    The ratio must fall by more than its 95 % band. The check uses the realisations that are feasible for both labels at both
+    ends, and shows the geometric mean at every value.
     """
     if not has_labels(cube, axis, low, high) or along not in cube.dims or cube.sizes[along] < 2:
         return undecided(f"the study lacks {low}, {high} or values of {along}")
@@ -178,10 +187,10 @@ def _named(cube: xr.Dataset, axis: str) -> str:
 def _ratio_stays(
     cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str, along: str, tolerance: float
 ) -> Outcome:  # fmt: skip
-    """The ratio of two labels is the same at the first and the last value of another axis, within a relative tolerance.
+    """Judge whether the ratio of two labels is equal at the first and last value of another axis, up to a relative tolerance.
 
-    Judged at every other point on the realisations feasible for both labels at both ends: each point's 95 % band of the mean
-    change must lie within the tolerance; it fails where a point's band lies outside.
+    The check judges every point of the remaining axes, on the realisations that are feasible for both labels at both ends. It
+    holds if the 95 % band of the mean change lies within the tolerance at each point. It fails if a band lies outside.
     """
     if not has_labels(cube, axis, low, high) or along not in cube.dims or cube.sizes[along] < 2:
         return undecided(f"the study lacks {low}, {high} or values of {along}")
@@ -209,9 +218,10 @@ def _within(
     cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, low: float = -np.inf, high: float = np.inf,
     relative_to: str | None = None, along: str | None = None,
 ) -> Outcome:  # fmt: skip
-    """Between two limits at every feasible cell: the variable, or its ratio to another one; in decibels the difference.
+    """Judge whether a variable, or its ratio to another variable, lies between two limits at every feasible cell.
 
-    ``relative_to`` may name an axis. ``along`` names an axis: the evidence says from which of its values on a limit is broken.
+    In decibels the difference is taken in place of the ratio. ``relative_to`` may also name an axis. ``along`` names an axis:
+    the evidence lists the values of this axis at which a limit is broken.
     """
     values = values_of(cube, variable)
     decibels = cube[variable].attrs.get("units") == "dB"
@@ -243,10 +253,11 @@ def _within(
 def _logarithmic(
     cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, along: str, power: float, tolerance: float
 ) -> Outcome:  # fmt: skip
-    """``variable = 1 / (a + b ln n)^power`` along an axis whose labels are numbers n, rather than a power of n.
+    """Judge whether ``variable = 1 / (a + b ln n)^power`` along an axis with numbers n as labels, and not a power of n.
 
-    Geometric means over all other axes are fitted by both. By the root mean square of the relative residuals it holds if the
-    law fits within the tolerance and the power does not, and fails if the law does not; where both fit nothing is decided.
+    Both laws are fitted to the geometric means over all other axes, and compared by the root mean square of the relative
+    residuals. The check holds if the logarithmic law fits within the tolerance and the power law does not. It fails if the
+    logarithmic law does not fit. If both fit, the check decides nothing.
     """
     if along not in cube.dims or cube.sizes[along] < 4:
         return undecided(f"the study has fewer than four values of {along}")
@@ -271,7 +282,10 @@ def _logarithmic(
 
 
 def _quoted(cube: xr.Dataset, surfaces: xr.Dataset, *, because: str, variable: str | None = None, axis: str = "") -> Outcome:
-    """What cannot be judged here, and why; a variable's geometric mean at each value of an axis stands beside it."""
+    """Return no verdict on a statement that cannot be judged here, with the reason.
+
+    Our number is the geometric mean of a variable at each value of an axis.
+    """
     if variable is None:
         return undecided(because)
     if axis not in cube.dims:
@@ -283,7 +297,10 @@ def _quoted(cube: xr.Dataset, surfaces: xr.Dataset, *, because: str, variable: s
 
 
 def _edge_moves(cube: xr.Dataset, surfaces: xr.Dataset, *, edge: str, axis: str, sign: int) -> Outcome:
-    """Mean feasibility edge rising (1), staying (0) or falling (-1) along an axis, for every label that knows it twice."""
+    """Judge whether the mean feasibility edge rises (1), stays (0) or falls (-1) along an axis.
+
+    All labels count that have the edge at two values or more.
+    """
     name = f"{edge}_feasible_edge_mean"
     if name not in surfaces or axis not in surfaces[name].dims or surfaces.sizes[axis] < 2:
         return undecided(f"the study has no edge along {axis}")
@@ -308,7 +325,7 @@ def _edge_moves(cube: xr.Dataset, surfaces: xr.Dataset, *, edge: str, axis: str,
 
 
 def _certified(cube: xr.Dataset, surfaces: xr.Dataset, *, limit: float) -> Outcome:
-    """Relative gap between value and dual bound below a limit at every feasible cell."""
+    """Judge whether the relative gap between value and dual bound is at most a limit at every feasible cell."""
     if "relative_gap" not in cube:
         return undecided("the study keeps no relative gap")
     feasible = cube["status"].isin(FEASIBLE).values
@@ -325,7 +342,7 @@ def _certified(cube: xr.Dataset, surfaces: xr.Dataset, *, limit: float) -> Outco
 def by_cells(
     check: CellCheck, cube: xr.Dataset, surfaces: xr.Dataset, *, axis: str | None = None, value: Any = None, **arguments: Any
 ) -> Outcome:  # fmt: skip
-    """The verdict of an installed check on the feasible cells, or on those of them at one value of an axis."""
+    """Return the verdict of an installed check on the feasible cells, or on the feasible cells at one value of an axis."""
     if axis is not None:
         if not has_labels(cube, axis, value):
             return undecided(f"the study lacks {value}")
@@ -342,9 +359,10 @@ def by_cells(
 def _near_while(
     cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, bound: str, margin: str, factor: float
 ) -> Outcome:  # fmt: skip
-    """Mean over realisations within a factor of that of another variable wherever a third is not negative, as ``near`` judges.
+    """Judge as ``near`` does, at all points where the variable ``margin`` is not negative.
 
-    What the ratio is elsewhere stands in the evidence.
+    The variable's mean over realisations must be within a factor of the mean of ``bound``. The evidence gives the ratio at the
+    other points.
     """
     over = surfaces.attrs.get("over")
     if not {bound, margin} <= set(cube) or not over:
@@ -369,9 +387,10 @@ def _near_while(
 def _mean_within(
     cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, low: float = -np.inf, high: float = np.inf
 ) -> Outcome:  # fmt: skip
-    """Mean over realisations, and over entries of its own where it has any, between two limits at every point of the grid.
+    """Judge whether a variable's mean over realisations lies between two limits at every point of the grid.
 
-    Holds if every 95 % band lies inside, fails if one lies outside.
+    For a variable with dimensions of its own the mean is also over its entries. The check holds if every 95 % band lies
+    inside. It fails if a band lies outside.
     """
     over = surfaces.attrs.get("over")
     if not over:
@@ -415,25 +434,25 @@ CHECKS: dict[str, Callable[..., Outcome]] = {
 
 
 def find_check(name: str) -> Callable[..., Outcome]:
-    """The check of a name: one of :data:`CHECKS`, or else one that is installed.
+    """Return the check of a name: a check of :data:`CHECKS`, else an installed check.
 
     Raises
     ------
     UsageError
-        If there is none.
+        If there is no such check.
     """
     return CHECKS[name] if name in CHECKS else partial(by_cells, load_check(name, CHECKS))
 
 
 def check_names() -> list[str]:
-    """Names of all checks, the installed ones included."""
+    """Return the names of all checks, the installed checks included."""
     return [*CHECKS, *installed_checks()]
 
 
 def check_arguments(name: str) -> dict[str, bool]:
-    """The arguments that a check takes from a claim, and whether it needs them."""
+    """Return the arguments that a check takes from a claim, and for each whether the check needs it."""
     check = find_check(name)
-    # What a partial check fixes is no choice of a claim.
+    # A claim cannot give an argument that a partial check fixes.
     fixed = getattr(check, "keywords", {})
     signatures = [inspect.signature(check)]
     if name not in CHECKS:

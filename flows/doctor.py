@@ -1,4 +1,4 @@
-"""Check whether this machine can run studies. Each check says what it found. Where something is wrong, it says what to do."""
+"""Check whether this machine can run studies. Each check reports its finding. If something is wrong, it names the remedy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 @dataclass(frozen=True)
 class Finding:
-    """``state`` is ``good``, ``beware`` or ``wrong``."""
+    """The finding of one check; ``state`` is ``good``, ``beware`` or ``wrong``."""
 
     what: str
     state: str
@@ -28,7 +28,7 @@ class Finding:
 
 
 def examine(location: str) -> Iterator[Finding]:
-    """Check solvers, numerical threads, Prefect, disk and store, one finding at a time."""
+    """Check solvers, numerical threads, Prefect, disk and store; yield one finding at a time."""
     checks: list[tuple[str, Callable[[], tuple[str, str]]]] = [
         ("Python", _python), ("packages", _packages), ("solver", _solver), ("BLAS threads", _threads), ("Prefect", _prefect),
         ("disk", lambda: _disk(location)), ("store", lambda: _store(location)),
@@ -69,7 +69,7 @@ def _packages() -> tuple[str, str]:
 
 
 def _solver() -> tuple[str, str]:
-    """A semidefinite program whose optimum is known: the least t with t I >= diag(1, 2, 3) is 3."""
+    """Solve a semidefinite program whose optimum is known: the least t with t I >= diag(1, 2, 3) is 3."""
     import cvxpy as cp
     import numpy as np
 
@@ -129,7 +129,7 @@ def _store(location: str) -> tuple[str, str]:
 
 
 def _try_writing(store: LocalStore) -> None:
-    """Write, link, swap a pointer and remove: what a run needs of the file system."""
+    """Write, link, swap a pointer and remove: a run needs these actions of the file system."""
     name = f"doctor-{uuid4().hex}"
     try:
         store.put_if_absent(f"{name}/a", b"1")

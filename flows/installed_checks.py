@@ -1,6 +1,6 @@
-"""Checks that know a field: found by entry points of the group ``disac.checks``, and loaded when a claim names one.
+"""Checks that know the field of a study. Entry points of the group ``disac.checks`` name them; a claim's check is loaded.
 
-Such a check asks for variables and receives their values at the feasible cells as plain arrays.
+Such a check names variables and receives their values at the feasible cells as plain arrays.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class CellCheck(Protocol):
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Variables and axes whose values it needs."""
+        """Return the variables and axes whose values the check needs."""
         ...
 
     def judge(self, values: Mapping[str, NDArray[np.float64]], **arguments: Any) -> tuple[str, str, str]:
@@ -31,35 +31,35 @@ class CellCheck(Protocol):
         Parameters
         ----------
         values
-            For each of ``variables`` its values [cells]; NaN where a cell has none. There may be no cell.
+            The values of each of ``variables`` [cells]; NaN for a cell without a value. There may be no cell.
         **arguments
-            What the claim gives under ``with``.
+            The arguments that the claim gives under ``with``.
 
         Returns
         -------
         verdict, ours, evidence
-            ``holds``, ``fails`` or ``undecided``; our number in words; what it rests on.
+            ``holds``, ``fails`` or ``undecided``; our number in words; the facts that the verdict rests on.
         """
         ...
 
 
 def check_modules() -> list[str]:
-    """The modules of all installed checks: their code decides verdicts."""
+    """Return the modules of all installed checks: their code decides verdicts."""
     return sorted({point.module for point in entry_points(group=CHECK_GROUP)})
 
 
 def installed_checks() -> list[str]:
-    """Names of all installed checks."""
+    """Return the names of all installed checks."""
     return sorted({point.name for point in entry_points(group=CHECK_GROUP)})
 
 
 def load_check(name: str, others: Iterable[str] = ()) -> CellCheck:
-    """The installed check of a name; ``others`` are names that an error offers as well.
+    """Load the installed check of a name; an error also offers the names in ``others``.
 
     Raises
     ------
     UsageError
-        If no installed distribution offers it.
+        If no installed distribution offers the check.
     """
     for point in entry_points(group=CHECK_GROUP, name=name):
         check: CellCheck = point.load()

@@ -1,4 +1,4 @@
-"""When a run ends, all processes that it started end too, whatever ended the run."""
+"""When a run ends, for whatever reason, all processes that it started end, too."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ _ended_by: list[int] = []
 
 
 def exit_code() -> int | None:
-    """Exit code of a run that a signal ended; None where none did."""
+    """Return the exit code of a run that a signal ended; None if no signal ended it."""
     return 128 + _ended_by[0] if _ended_by else None
 
 
 @contextlib.contextmanager
 def at_the_end(hook: Callable[[], None]) -> Iterator[None]:
-    """Call ``hook`` if a signal ends the run while this context is open: for what no child process holds, such as jobs."""
+    """Call ``hook`` if a signal ends the run while this context is open.
+
+    The hook ends things that are no child processes, such as jobs of a cluster.
+    """
     _hooks.append(hook)
     try:
         yield
@@ -34,7 +37,7 @@ def at_the_end(hook: Callable[[], None]) -> Iterator[None]:
 
 
 def end_children() -> None:
-    """End every process below this one."""
+    """End all processes that this process or its children started."""
     children = psutil.Process().children(recursive=True)
     for child in children:
         with contextlib.suppress(psutil.Error):
@@ -43,15 +46,15 @@ def end_children() -> None:
 
 
 def end_on_signals(farewell: str) -> None:
-    """On SIGINT, SIGTERM or SIGHUP (a closed terminal) stop the run in order, and within two seconds in any case; a second
-    signal is safe.
+    """Let SIGINT, SIGTERM and SIGHUP (a closed terminal) end the run in order, at the latest after two seconds.
 
-    Segments are written under a temporary name first, so ending a worker at any point loses no finished cell.
+    A second signal is safe. Segments are written under a temporary name first, so no finished cell is lost when a worker ends
+    at any point.
     """
     ending = threading.Event()
 
     def end_now(code: int) -> None:
-        # All is said. What multiprocessing finds missing after its helper is ended concerns nobody.
+        # All messages are printed. Messages of multiprocessing about its ended helper process are not shown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         for act in (*_hooks, end_children):
             with contextlib.suppress(Exception):
@@ -63,10 +66,10 @@ def end_on_signals(farewell: str) -> None:
             return
         ending.set()
         _ended_by.append(number)
-        with contextlib.suppress(OSError):  # the terminal may be what has gone
+        with contextlib.suppress(OSError):  # the terminal may be gone
             print(f"\n{farewell}", file=sys.stderr, flush=True)
         if number == signal.SIGHUP:
-            # The terminal is gone: what is printed on the way out goes nowhere, and must not fail.
+            # The terminal is gone: text that is printed from here on is discarded, and printing must not fail.
             for stream in (1, 2):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         timer = threading.Timer(_PATIENCE_S, end_now, args=(128 + number,))

@@ -1,7 +1,7 @@
 """Prefect's server for one run, as a process that ends with the run.
 
-Started as ``python -m flows.prefect_child FD``: FD is a socket that listens already. The standard input is a pipe from the run.
-The pipe closes when the run ends, also when a signal killed the run.
+The command is ``python -m flows.prefect_child FD``: FD is a socket that already listens. The standard input is a pipe from the
+run. The pipe closes when the run ends, also when a signal killed the run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Named clusters of ``dask_config.yaml``: what each kind takes, and errors that name file, key and value."""
+"""Named clusters of ``dask_config.yaml``: the keys that each kind accepts, and errors that name file, key and value."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
     "MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "33554432",
 }  # fmt: skip
-"""Of workers that no ``dask_config.yaml`` may reach: one BLAS thread, and memory that is kept for the next large array."""
+"""Environment of workers that may have no ``dask_config.yaml``: one BLAS thread, and memory kept for the next large array."""
 
 
 class _Strict(BaseModel):
@@ -26,7 +26,7 @@ class _Strict(BaseModel):
 
 
 class RetryPolicy(_Strict):
-    """What becomes of a cell whose worker is lost from outside while it is alone (rule W3)."""
+    """Policy for a cell that is alone on its worker and loses the worker from outside (rule W3)."""
 
     attempts: int = Field(3, ge=1, description="how often such a cell is computed in one run")
     other_host: bool = Field(True, description="whether it goes to another machine, where there is one")
@@ -56,7 +56,7 @@ class LocalProfile(_Started):
 
 
 class AddressProfile(_Profile):
-    """A Dask scheduler that is there already."""
+    """A Dask scheduler that already runs."""
 
     kind: Literal["address"]
     address: str = Field(pattern="://", description="such as tls://10.0.0.1:8786")
@@ -87,7 +87,7 @@ class _Remote(_Started):
 
     @model_validator(mode="after")
     def _named(self) -> Self:
-        """Nothing listens on all interfaces because nobody thought of it."""
+        """Require an interface or two hosts, so that nothing listens on all interfaces by oversight."""
         if self.interface is None and not (self.scheduler_host and self.worker_host):
             here = "; ".join(f"{name} ({address})" for name, address in interfaces().items())
             raise ValueError(
@@ -98,7 +98,7 @@ class _Remote(_Started):
 
 
 class SshProfile(_Remote):
-    """Machines reached by SSH; the store must be a folder that all of them see."""
+    """Machines that are reached by SSH; the store must be a folder that all of them see."""
 
     kind: Literal["ssh"]
     hosts: list[str] = Field(min_length=2, description="the first runs the scheduler, the others workers")
@@ -155,7 +155,7 @@ class KubernetesProfile(_Started):
 
 
 def interfaces() -> dict[str, str]:
-    """This machine's network interfaces with their IPv4 addresses, those that reach other machines first."""
+    """Return this machine's network interfaces with their IPv4 addresses; interfaces that reach other machines are first."""
     found = {
         name: address.address
         for name, addresses in psutil.net_if_addrs().items() for address in addresses if address.family == socket.AF_INET
@@ -172,7 +172,7 @@ _ANY: TypeAdapter[Profile] = TypeAdapter(Annotated[Profile, Field(discriminator=
 
 
 def config_file() -> Path:
-    """The `dask_config.yaml` in force: DISAC_CONFIG, the current folder's, else the installed one."""
+    """Return the `dask_config.yaml` in force: that of DISAC_CONFIG, else of the current folder, else the installed one."""
     named = os.environ.get("DISAC_CONFIG")
     here = Path(__file__).resolve().parent
     candidates = (
@@ -185,12 +185,12 @@ def config_file() -> Path:
 
 
 def load_config() -> tuple[Path, dict[str, Any]]:
-    """The configuration file in force and its content.
+    """Return the configuration file in force and its content.
 
     Raises
     ------
     UsageError
-        If it is no YAML mapping.
+        If the file is no YAML mapping.
     """
     file = config_file()
     try:
@@ -203,12 +203,14 @@ def load_config() -> tuple[Path, dict[str, Any]]:
 
 
 def choose_profile(name: str | None) -> Profile:
-    """The profile that ``--cluster NAME`` means: an address, or a name of the configuration; its default without a name.
+    """Return the profile that ``--cluster NAME`` means: an address, or a name in the configuration.
+
+    Without a name it is the configuration's default.
 
     Raises
     ------
     UsageError
-        If there is no such profile, or it is not valid.
+        If the profile does not exist or is not valid.
     """
     if name is not None and "://" in name:
         return AddressProfile(kind="address", address=name)
@@ -233,7 +235,7 @@ def _validated(file: Path, name: str, content: Any) -> Profile:
         return _ANY.validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
-        # The first part of a place inside a profile is its kind.
+        # The first part of a location inside a profile is the kind of the profile.
         path = ".".join(str(part) for part in first["loc"][1:])
         accepted = ""
         if first["type"] == "extra_forbidden":
@@ -245,7 +247,7 @@ def _validated(file: Path, name: str, content: Any) -> Profile:
 
 
 def _fields(model: type[BaseModel], path: tuple[str | int, ...]) -> list[str]:
-    """Keys that a profile, or the part of it at ``path``, accepts."""
+    """Return the keys that a profile, or its part at ``path``, accepts."""
     for part in path:
         model = cast(type[BaseModel], model.model_fields[str(part)].annotation)
     return list(model.model_fields)

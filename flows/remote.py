@@ -21,13 +21,13 @@ from flows.transport import credential_files, described, own_scratch
 from pipeline.errors import SurroundingsError, UsageError
 
 _DEATH_TIMEOUT_S = 30
-"""Workers of a killed run end by themselves after this long without a scheduler."""
+"""Seconds without a scheduler after which the workers of a killed run end by themselves."""
 
 _DASHBOARD = "127.0.0.1:0"
-"""It checks nobody: on the scheduler's machine alone, at any port."""
+"""Address of the dashboard. The dashboard checks no user, so it is reachable on the scheduler's machine only."""
 
 STEADY_CLOCK = "pipeline.steady_clock"
-"""Every process that runs a part of Dask imports it first; local and SSH workers by ``dask_config.yaml``."""
+"""Module that every process with a part of Dask imports first; ``dask_config.yaml`` names it for local and SSH workers."""
 
 
 @contextmanager
@@ -80,13 +80,16 @@ def _link(port: int) -> str:
 
 
 def _listen(profile: SshProfile | SlurmProfile, part: str) -> dict[str, str]:
-    """Where scheduler or workers listen; a profile without either is refused when it is read."""
+    """Return the address or interface on which scheduler or workers listen.
+
+    A profile that names neither was refused when it was read.
+    """
     host: str | None = getattr(profile, f"{part}_host")
     return {"host": host} if host else {"interface": str(profile.interface)}
 
 
 def _files(profile: SshProfile | SlurmProfile, stack: contextlib.ExitStack) -> dict[str, Any]:
-    """``security`` as paths of files that all machines see while the stack is open; nothing where it is not wanted."""
+    """Return ``security`` as paths of files that all machines see while the stack is open; empty without encryption."""
     return {} if profile.insecure else {"security": stack.enter_context(credential_files(profile.tls_folder))}
 
 
@@ -99,7 +102,7 @@ def slurm(profile: SlurmProfile) -> Iterator[Cluster]:
         raise _missing("slurm", error) from error
     offer = offered(profile.resources, parse_bytes(profile.memory_per_job) // profile.workers_per_job)
     arguments = ["--nthreads", "1", "--death-timeout", str(_DEATH_TIMEOUT_S), "--preload", STEADY_CLOCK]
-    # Workers have pages too, which `dask worker` puts on all interfaces unless told.
+    # Workers have dashboards, too, and by default `dask worker` opens them on all interfaces.
     arguments += ["--no-dashboard", "--dashboard-address", _DASHBOARD, "--resources", _assignments(offer)]
     arguments += [word for k, v in _listen(profile, "worker").items() for word in (f"--{k}", v)]
     with contextlib.ExitStack() as stack:
@@ -130,9 +133,9 @@ def slurm(profile: SlurmProfile) -> Iterator[Cluster]:
             client = stack.enter_context(Client(cluster, set_as_default=False))
         except (OSError, RuntimeError, ValueError) as error:
             raise SurroundingsError(f"the SLURM cluster did not start: {error}") from error
-        # A run that is ended by a signal has no time for an orderly close.
+        # A run that a signal ends has no time for an orderly close.
         stack.enter_context(lifecycle.at_the_end(lambda: _cancel_jobs(cluster)))
-        # Also for a fixed number: a fixed scale never replaces a job that was cancelled.
+        # The scale is adaptive even for a fixed number of jobs, because a fixed scale never replaces a cancelled job.
         cluster.adapt(
             minimum_jobs=profile.minimum_jobs, maximum_jobs=profile.maximum_jobs, interval="500ms", wait_count=6,
             target_duration="1s",
@@ -170,7 +173,7 @@ def kubernetes(profile: KubernetesProfile) -> Iterator[Cluster]:
             raise SurroundingsError(f"the Kubernetes cluster '{profile.name}' did not start: {error}") from error
         cluster.adapt(minimum=profile.minimum_workers, maximum=profile.maximum_workers)
         words = f"{profile.minimum_workers} to {profile.maximum_workers} pods of {profile.image}"
-        # Dask's operator has no certificates: the network of the pods is what protects it.
+        # Dask's operator has no certificates: only the network of the pods protects the connections.
         words, offer = described(words, encrypted=False), _kubernetes_offer(profile)
         yield Cluster(client, words, cluster.dashboard_link, profile.maximum_workers, offer)
 
@@ -180,7 +183,7 @@ def _kubernetes_offer(profile: KubernetesProfile) -> dict[str, float]:
 
 
 def kubernetes_manifest(profile: KubernetesProfile) -> dict[str, Any]:
-    """The DaskCluster resource of a profile, as the operator takes it."""
+    """Return the DaskCluster resource of a profile, as the operator accepts it."""
     from dask_kubernetes.operator import make_cluster_spec
 
     limits = {"cpu": profile.cpu, "memory": profile.memory}

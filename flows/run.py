@@ -1,7 +1,7 @@
-"""One study, from plan to report: the parts that the Prefect flow calls, usable without it.
+"""The run of one study, from plan to report: the steps that the Prefect flow calls. They work without Prefect, too.
 
-A :class:`Run` holds a study, a store and the current plan. What is up to date is decided from keys alone, before Prefect,
-Dask or xarray is imported.
+A :class:`Run` holds a study, a store and the current plan. Keys alone decide which results are up to date, before Prefect, Dask
+or xarray is imported.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _TEMPLATE = Path(__file__).parent / "report" / "template.html"
 
 
 class Run:
-    """A study set against a store."""
+    """A study and the store that holds its results."""
 
     def __init__(
         self,
@@ -66,22 +66,22 @@ class Run:
             self.plan = replace(self.plan, within=chosen & self.plan.failed, retry=True)
 
     def refresh(self) -> None:
-        """Look at the ledger again."""
+        """Read the ledger again."""
         self.plan = refreshed(self.plan, self.store)
 
     @cached_property
     def _surface_code(self) -> str:
-        """Digest of the code that makes surfaces, as this process began with it."""
+        """Return the digest of the code that makes surfaces, as it was when this process began."""
         return code_digest(["pipeline.surfaces", "flows.claims", *check_modules()]).digest
 
     @cached_property
     def _report_code(self) -> str:
-        """Digest of the code that draws a report, as this process began with it."""
+        """Return the digest of the code that draws a report, as it was when this process began."""
         return code_digest(["flows.report.page"]).digest
 
     @property
     def surface_key(self) -> str:
-        """Digest of what the surfaces show: the cube, what is computed from it, and the code that does so."""
+        """Return the digest of all that the surfaces depend on: the cube, the study's choices, and the code."""
         return _key(
             self.plan.cube_key,
             self.surfaces.model_dump_json(),
@@ -91,7 +91,7 @@ class Run:
 
     @property
     def report_key(self) -> str:
-        """Digest of what the report shows."""
+        """Return the digest of all that the report depends on."""
         return _key(
             self.surface_key,
             json.dumps(self.report_spec, sort_keys=True, default=str),
@@ -101,17 +101,17 @@ class Run:
 
     @property
     def report_file(self) -> Path:
-        """Where a person opens the report."""
+        """Return the file with which a person opens the report."""
         path = self.store.path(report_page(self.study.name))
         if path is None:
             raise TypeError("this store has no local files to open a report from")
         return path
 
     def stale(self) -> list[str]:
-        """Which derived things are not up to date: cube, surfaces, report."""
+        """Return those of cube, surfaces and report that are not up to date."""
         name = self.study.name
         if published_key(self.store, cube_folder(name)) != self.plan.cube_key:
-            return ["cube", "surfaces", "report"]  # the latter two are of another cube
+            return ["cube", "surfaces", "report"]  # surfaces and report belong to another cube
         checks = {
             "cube": published_whole(self.store, cube_folder(name), self.plan.cube_key),
             "surfaces": published_whole(self.store, surface_folder(name), self.surface_key),
@@ -120,7 +120,7 @@ class Run:
         return [what for what, fresh in checks.items() if not fresh]
 
     def damage(self) -> list[str]:
-        """Sentences on the published cube and surfaces that lack a file or hold part of one (rule C6)."""
+        """Return sentences on the published cube and surfaces if files of them are missing or incomplete (rule C6)."""
         sentences = []
         for folder in (cube_folder(self.study.name), surface_folder(self.study.name)):
             version = published_version(self.store, folder)
@@ -134,7 +134,7 @@ class Run:
         return links == {version} and version in {entry.name for entry in self.store.list(versions_of(folder))}
 
     def begin(self) -> None:
-        """Store what the workers need and remember what is being run."""
+        """Store the files that the workers need, and the record of the plan."""
         put_inputs(self.plan.cells, self.store)
         write_record(self.plan, self.store)
 
@@ -147,14 +147,14 @@ class Run:
         return publish_cube(self.plan, self.store)
 
     def publish_partial(self) -> None:
-        """Publish while a sweep goes on, from a fresh look at the ledger that leaves the sweep's plan alone."""
+        """Publish the cube during a sweep. The ledger is read again; the plan of the sweep does not change."""
         plan = refreshed(self.plan, self.store)
         write_index(plan.ledger)
         publish_cube(plan, self.store)
 
     @property
     def derivation(self) -> Derivation:
-        """What surfaces and report are made from, as the cube stands."""
+        """Return the inputs of surfaces and report for the cube as it stands."""
         labels = {name for axis in self.plan.cells.axes for name in (axis.name, *axis.members)}
         labels |= {dim for variable in self.study.experiment.variables for dim in variable.dims}
         return Derivation(
@@ -175,12 +175,15 @@ class Run:
         return write_report(self.derivation)
 
     def nondeterminism(self) -> list[str]:
-        """Sentences on cells whose copies differ (rule S3)."""
+        """Return sentences on cells whose copies differ (rule S3)."""
         return nondeterminism(self.plan)
 
 
 def preview_mask(plan: Plan, over: str | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """A thin slice: ends and middle of each axis, and the first value of the axis that the surfaces average over."""
+    """Return the mask of a thin slice of cells.
+
+    The slice has the ends and the middle of each axis, and the first value of the axis that the surfaces average over.
+    """
     mask = np.ones(len(plan.keys), dtype=bool)
     for a, axis in enumerate(plan.cells.axes):
         count = len(axis.labels)

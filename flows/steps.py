@@ -1,4 +1,4 @@
-"""The steps of a run. Each step runs once, however often it is asked for, and keeps the error that it raised."""
+"""The steps of a run. Each step runs once, however often it is requested, and keeps the error that it raised."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 
 class Steps:
-    """Named parts of a run in their order.
+    """The named steps of a run, in their order.
 
-    Prefect's tasks call them. When Prefect's machinery fails in between, what is left is done without it; a step's own error
-    is known, because the step keeps it.
+    Prefect's tasks call the steps. If Prefect itself fails between two steps, the remaining steps are done without Prefect. The
+    error of a step is kept here, so it is not taken for an error of Prefect.
     """
 
     def __init__(self, parts: Mapping[str, Callable[[], Any]]) -> None:
         self._parts, self._done = dict(parts), dict[str, Any]()
         self.error: BaseException | None = None
-        """What a step raised; nothing is done after it."""
+        """Error that a step raised; no step is done after it."""
 
     def do(self, name: str) -> Any:
-        """Do a step, unless it is done, and return its outcome."""
+        """Do a step, unless it has been done, and return its outcome."""
         if self.error is not None:
             raise self.error
         if name not in self._done:
@@ -31,6 +31,6 @@ class Steps:
         return self._done[name]
 
     def rest(self) -> None:
-        """Do every step that is not done, in order."""
+        """Do the remaining steps in order."""
         for name in self._parts:
             self.do(name)

@@ -1,7 +1,7 @@
-"""The Prefect flow of a study: one flow per sweep, a handful of tasks, never one per cell.
+"""The Prefect flow of a study: a flow per sweep with a few tasks, never a task per cell.
 
-Prefect's server shows and records a run. A run does not need it. If the server ends, the run
-does the remaining steps without it.
+Prefect's server shows and records a run. A run does not need the server: if the server ends, the run does the remaining steps
+without it.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ _LOOK_EVERY_S, _PATIENCE_S = 2.0, 5.0
 
 
 class _Absence:
-    """Notices that Prefect's server is gone, by a look every two seconds, and says so once.
+    """A watch on Prefect's server: it looks every two seconds and reports once that the server is gone.
 
-    A server of the run's own that hangs is ended. The run waits for none: see :mod:`flows.beside_prefect`.
+    If the run started the server and the server hangs, the watch ends it. The run never waits for a server: see
+    :mod:`flows.beside_prefect`.
     """
 
     def __init__(self, console: Console, server: RunServer) -> None:
@@ -62,7 +63,7 @@ class _Absence:
                 return
 
     def notice(self) -> None:
-        """Say it, if it has not been said and the run still goes on."""
+        """Report that the server is gone, unless that was reported or the run has ended."""
         with self._lock:
             if not self.noticed and not self._ended.is_set():
                 self.noticed = True
@@ -78,11 +79,11 @@ def run_study(
     Parameters
     ----------
     connect
-        Opens the cluster, when there is something to compute.
+        Opens the cluster, if there are cells to compute.
     beside
-        Makes surfaces and report.
+        Process that makes surfaces and report.
     server
-        Prefect's server, which answers when this is called and may go at any moment.
+        Prefect's server. It answers when this function is called, and may end at any moment.
     """
     with _Absence(console, server) as absence:
 
@@ -101,7 +102,7 @@ def run_study(
         try:
             Relay(steps, partial(_flow, run)).run(lambda: absence.noticed)
         except Exception as error:
-            # A step's error is the run's; Prefect's are those of its client and, while its server is away, of any other kind.
+            # The error of a step is an error of the run. Every other error is Prefect's: while its server is gone, of any kind.
             if steps.error is not None:
                 raise steps.error from None
             if not isinstance(error, HTTPError | PrefectException) and answers(server.url, _PATIENCE_S):
@@ -113,7 +114,7 @@ def run_study(
 
 
 def _flow(run: Run, do: Callable[[str], Any]) -> None:
-    """The steps as Prefect's tasks. Prefect sees names and texts, so that nothing large is serialised for its records."""
+    """Run the steps as Prefect's tasks. Prefect gets only names and texts, so its records hold no large data."""
 
     def as_task(name: str) -> Callable[[], str]:
         @task(name=name, cache_policy=NO_CACHE)
@@ -135,13 +136,13 @@ def _flow(run: Run, do: Callable[[str], Any]) -> None:
         words = f"{run.study.title}: {len(run.plan.keys)} cells, {run.plan.by_status()}; report {run.report_file}"
         create_markdown_artifact(words, key=f"study-{study}")
 
-    # A flow that ends waits up to a second for its heartbeat, which nobody here listens to.
+    # A flow that ends waits up to a second for its heartbeat, and no process here uses the heartbeat.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         study_flow(run.study.name)
 
 
 def _sweep(run: Run, terms: Terms, connect: Connect, console: Console, absence: _Absence) -> int:
-    """Compute what is missing on Dask; returns the number of cells done."""
+    """Compute the missing cells on Dask; return the number of cells done."""
     todo = len(run.plan.todo)
     with connect() as cluster, WorkerEnds(cluster.client) as ends:
         console.print(f"{todo} cells to compute on {cluster.description}", highlight=False)

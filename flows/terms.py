@@ -1,4 +1,4 @@
-"""The terms of a run: the cluster, the budget, and who is told when the run ends."""
+"""The terms of a run: the cluster, the budget, and the receiver of the notification when the run ends."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pipeline.budget import NO_LIMIT, Budget
 
 @dataclass(frozen=True)
 class Terms:
-    """What a person grants a run on the command line.
+    """The choices for a run that a person makes on the command line.
 
     Parameters
     ----------
     cluster
-        A profile of ``dask_config.yaml`` or a scheduler's address; the configuration's default when None.
+        A profile of ``dask_config.yaml`` or a scheduler's address; if None, the configuration's default.
     workers
         Local worker processes, in place of the profile's number.
     insecure
@@ -23,9 +23,9 @@ class Terms:
     force
         Run although another run of the study holds its lock.
     budget
-        Worker time and the moment of the end.
+        Worker time, and the moment at which the run ends.
     on_end
-        Who is told.
+        Receiver of the notification.
     """
 
     cluster: str | None = None

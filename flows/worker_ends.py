@@ -1,9 +1,9 @@
-"""Find out how a Dask worker ended. The nanny process that watches each worker sees it (rules W3, W4).
+"""Find out how a Dask worker ended. The nanny process that watches the worker sees the end (rules W3, W4).
 
-A nanny knows the exit status or the signal of its worker process, and whether it asked for the end itself. It does not know
-why a signal came: SIGKILL may come from the system, from an operator, or from a scheduler that takes the machine back. So three
-ends count as the cell's own doing: an exit, a signal that a process gets for what it does (a segmentation fault), and a memory
-limit that the cell reached with memory of its own. Every other end is a matter of the surroundings.
+A nanny knows the exit status or the signal of its worker process, and whether the nanny itself asked for the end. It does not
+know the reason of a signal: SIGKILL may come from the system, from an operator, or from a scheduler that takes the machine
+back. So the cell is taken as the cause of three ends only: an exit, a signal that a process causes itself (a segmentation
+fault), and a memory limit that the cell reached with its own memory. The surroundings are taken as the cause of all other ends.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ from distributed.nanny import WorkerProcess
 from pipeline.sweep import WorkerEnd
 
 EXITS, STARTS, MEMORY = "disac-worker-exit", "disac-task-start", "worker-restart-memory"
-"""Topics of the events; Dask's nanny sends the last one when it ends a worker above its memory limit."""
+"""Topics of the events. Dask's nanny sends the last of them when it ends a worker above its memory limit."""
 
 _ALL = "all"
-"""Topic of Dask's scheduler, which tells there what was aboard a worker that it has lost."""
+"""Topic on which Dask's scheduler reports the tasks of a worker that it has lost."""
 
 _PATIENCE_S = 2.0
-"""A nanny that is there has told within a few hundredths of a second; one that went with its machine never will."""
+"""Seconds to wait for a nanny's report: a nanny that still runs reports within some 10 ms, a lost one never does."""
 
 _OWN_SIGNALS = frozenset(
     {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
 )
 _UNKNOWN_EXIT = 255
-"""What Dask reports where somebody else has reaped the process."""
+"""Exit code that Dask reports if another process has reaped the worker process."""
 
 _FULL = 0.9
-"""Share of a worker's memory at its end that the cell reaches on a fresh worker: then the memory was its own."""
+"""A cell is the cause if, on a fresh worker, it would take more than this share of the memory at the worker's end."""
 
 
 class Witness(NannyPlugin):  # type: ignore[misc]
-    """In each nanny: tells the scheduler how its worker process ended, and whether the nanny had asked for it."""
+    """A plugin of each nanny that reports to the scheduler how its worker process ended, and whether the nanny asked for it."""
 
     name = "disac-witness"
 
     def setup(self, nanny: Nanny) -> None:
-        """Let the class that holds worker processes tell; once in each process that has nannies."""
+        """Let the class of worker processes report their ends; this is done once in each process that has nannies."""
         if not hasattr(WorkerProcess.mark_stopped, "__wrapped__"):
             WorkerProcess.mark_stopped = _telling(WorkerProcess.mark_stopped)
 
 
 def _telling(mark_stopped: Callable[[WorkerProcess], None]) -> Callable[[WorkerProcess], None]:
-    """What a nanny does when its process has ended, after telling the scheduler."""
+    """Return the action of a nanny after its worker process has ended: report to the scheduler, then the usual action."""
 
     @functools.wraps(mark_stopped)
     def tell(self: WorkerProcess) -> None:
         nanny: Nanny = self.on_exit.__self__
-        # A nanny that is closing ends its worker itself, and nobody may be there to listen.
+        # A nanny that is closing ends its worker itself, and the scheduler may be gone by then.
         if self.status != Status.stopped and nanny.status in (Status.starting, Status.running):
             asked = self.status not in (Status.starting, Status.running)
             process = self.process
@@ -70,17 +70,17 @@ def _telling(mark_stopped: Callable[[WorkerProcess], None]) -> Callable[[WorkerP
 
 
 class Scales(WorkerPlugin):  # type: ignore[misc]
-    """In each worker: tells which task begins, and its memory then, so that what the task adds is known."""
+    """A plugin of each worker that reports which task begins and the memory then, so that the task's own memory is known."""
 
     name = "disac-scales"
 
     def setup(self, worker: Worker) -> None:
-        """Weigh the worker while nothing has run on it."""
+        """Measure the worker's memory before any task has run on it."""
         self._worker, self._process = worker, psutil.Process()
         self._fresh = self._process.memory_info().rss
 
     def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
-        """Tell the memory before a task."""
+        """Report the memory before a task."""
         if finish == "executing":
             worker, process = self._worker, self._process
             told = {
@@ -93,14 +93,14 @@ class Scales(WorkerPlugin):  # type: ignore[misc]
 
 
 class WorkerEnds:
-    """What the nannies of a client's cluster tell while this context is open."""
+    """The reports of the nannies of a client's cluster while this context is open."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self._told: dict[str, dict[tuple[str, int], dict[str, Any]]] = {EXITS: {}, STARTS: {}, MEMORY: {}}
-        """By topic, then by machine and process."""
+        """Reports by topic, then by machine and process."""
         self._aboard: dict[str, set[str]] = {}
-        """Tasks that a lost worker had been given, by its address."""
+        """Tasks that a lost worker had, by the worker's address."""
         self._news = threading.Condition()
 
     def __enter__(self) -> WorkerEnds:
@@ -119,7 +119,7 @@ class WorkerEnds:
         def keep(event: tuple[float, dict[str, Any]]) -> None:
             process = get_address_host(event[1]["worker"]), event[1]["pid"]
             with self._news:
-                if topic == STARTS:  # it lives: what was told of an earlier process of that number is past
+                if topic == STARTS:  # the process lives: reports on an earlier process with the same number are outdated
                     self._told[EXITS].pop(process, None)
                     self._told[MEMORY].pop(process, None)
                 self._told[topic][process] = event[1]
@@ -134,19 +134,19 @@ class WorkerEnds:
                 self._news.notify_all()
 
     def end_of(self, error: BaseException) -> WorkerEnd | None:
-        """How the worker ended that a task's error is about; None if the error is about something else."""
+        """Return the end of the worker that a task's error concerns; None if the error concerns something else."""
         if not isinstance(error, KilledWorker):
             return None
         worker, task = error.last_worker, str(error.task)
         process = worker.host, worker.pid
         with self._news:
-            # Each task that was aboard has such an error, and asks.
+            # Each task that the worker had gets such an error and calls this method.
             self._news.wait_for(lambda: process in self._told[EXITS] and worker.address in self._aboard, timeout=_PATIENCE_S)
             exit_, start, memory = (self._told[topic].get(process) for topic in (EXITS, STARTS, MEMORY))
             aboard = self._aboard.get(worker.address, {task})
         end = judged(worker.host, exit_, start, memory)
         if end.own_doing and len(aboard) > 1 and (start is None or start["key"] != task):
-            # Only one of them can have done it. Which one is not sure, unless it was seen to begin.
+            # Only one of the tasks can have ended the worker. It is known only if its begin was reported.
             return WorkerEnd(False, f"the worker on {worker.host} ended with several tasks aboard", worker.host)
         return end
 
@@ -154,22 +154,22 @@ class WorkerEnds:
 def judged(
     host: str, exit_: dict[str, Any] | None, start: dict[str, Any] | None = None, memory: dict[str, Any] | None = None
 ) -> WorkerEnd:
-    """What the reports on one worker say.
+    """Judge the end of a worker from the reports on it.
 
     Parameters
     ----------
     host
         The worker's machine.
     exit_
-        ``code`` of the process, negative for a signal, and whether the nanny ``asked`` for its end; None if nobody told.
+        ``code`` of the process, negative for a signal, and whether the nanny ``asked`` for the end; None without a report.
     start, memory
-        Memory in bytes: ``rss`` when the task began, that of the worker while it was ``fresh``, its ``limit``; and ``rss`` when
-        the nanny ended it for its memory.
+        Memory in bytes. ``start`` holds ``rss`` when the task began, the memory of the ``fresh`` worker, and its ``limit``.
+        ``memory`` holds ``rss`` when the nanny ended the worker because of its memory.
     """
     if memory is not None and start is not None:
         own = memory["rss"] - start["rss"]
         words = f"it used {format_bytes(own)} of its own, {format_bytes(memory['rss'])} with what was there before"
-        # A worker that others had filled says nothing of this cell; the next attempt is on a fresh one.
+        # If other tasks had filled the worker, its end proves nothing about this cell; the next attempt is on a fresh worker.
         alone = own + start["fresh"] > _FULL * memory["rss"]
         return WorkerEnd(alone, f"memory limit of {format_bytes(start['limit'])}: {words}", host)
     if exit_ is None:

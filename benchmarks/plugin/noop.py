@@ -1,4 +1,4 @@
-"""An experiment that does nothing, thirty variables wide: what remains is the engine."""
+"""An experiment that does nothing and has thirty variables: only the cost of the engine remains."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Noop:
 
 
 def value(sinr_db: float, nodes: int, realisation: int) -> dict[str, float]:
-    """The thirty numbers of a cell."""
+    """Return the thirty numbers of a cell."""
     return {f"v{i:02d}": sinr_db + 0.1 * nodes + 0.001 * realisation + i for i in range(30)}
 
 

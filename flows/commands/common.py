@@ -1,4 +1,4 @@
-"""What the commands share: option types, exit codes, printing."""
+"""Parts that the commands share: option types, exit codes, printing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CellWords = Annotated[
 ]
 
 
-# Control characters, marks that turn the direction of writing, separators of lines, halves of characters.
+# Control characters, marks that change the direction of writing, line separators, halves of characters.
 _UNSEEN = (
     *range(32),
     *range(127, 160),
@@ -37,32 +37,32 @@ _SHOWN = dict.fromkeys(_UNSEEN, "\N{REPLACEMENT CHARACTER}") | {ord(c): c for c 
 
 
 def words(text: object) -> Text:
-    """Text from a store, made safe for a terminal: control characters have no effect."""
+    """Return text from a store in a form that is safe for a terminal: control characters have no effect."""
     return Text(plain(text))
 
 
 def plain(text: object) -> str:
-    """The same as a string."""
+    """Return text from a store as a string that is safe for a terminal."""
     return str(text).translate(_SHOWN)
 
 
 def emit(data: Any) -> None:
-    """Print JSON."""
+    """Print data as JSON."""
     print(json.dumps(data, indent=2, default=str))
 
 
 def exit_code(summary: dict[str, Any]) -> int:
-    """0 done, 1 some cells failed, 3 cells that were asked for are missing; 3 wins over 1."""
+    """Return the exit code: 0 done, 1 some cells failed, 3 requested cells are missing (3 wins over 1)."""
     return EXIT_INCOMPLETE if summary["left"] else exit_code_of_what_is_there(summary)
 
 
 def exit_code_of_what_is_there(summary: dict[str, Any]) -> int:
-    """0 or, where some cells failed, 1; cells that are missing do not count."""
+    """Return the exit code 1 if some cells failed, else 0; missing cells do not count."""
     return EXIT_FAILED if summary["reused_by_status"].get("failed") else 0
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in words."""
+    """Return a number of seconds in words."""
     if seconds is None:
         return "not known yet"
     if seconds < 120:

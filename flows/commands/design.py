@@ -1,4 +1,4 @@
-"""``design``: one design for channels that somebody brings."""
+"""``design``: compute one design for the user's own channels."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def design(
 
 
 def _orders(options: list[str]) -> dict[str, tuple[str, ...]]:
-    """The axes that ``--order NAME=DIMENSION,...`` declares, by array."""
+    """Return the axes that ``--order NAME=DIMENSION,...`` declares, by array."""
     found = {}
     for text in options:
         name, _, axes = text.partition("=")
@@ -89,7 +89,7 @@ def _orders(options: list[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _designed(problem: Any, design: str, sinr_db: float, clusters: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What is said of a design, and its arrays with dimensions and units."""
+    """Return the summary of a design, and its arrays with dimensions and units."""
     import numpy as np
 
     from disac.designs.location.design import Designer

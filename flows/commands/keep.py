@@ -1,4 +1,4 @@
-"""Keeping a store in order: ``adopt``, ``compact``, ``gc``, ``doctor``."""
+"""Commands that keep a store in order: ``adopt``, ``compact``, ``gc``, ``doctor``."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def cell(
 
 
 def _debug(experiment: Any, scenario: Any, options: Any) -> None:
-    """Run the experiment as it is, and open the debugger at what it raises."""
+    """Run the experiment directly, and open the debugger where the experiment raises."""
     import pdb
 
     try:

@@ -11,7 +11,7 @@ from flows.settings import make_prefect_home
 
 
 class Action(enum.StrEnum):
-    """What to do with the server."""
+    """Actions on the server."""
 
     start = "start"
     stop = "stop"
