@@ -1,4 +1,4 @@
-"""Designs that look at one side of the trade-off alone: everything for the users, or the same everywhere."""
+"""Designs for one side of the trade-off alone: the isotropic signal, and the largest SINR of the users."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Float = NDArray[np.float64]
 
 
 def isotropic(problem: DesignProblem) -> Complex:
-    """Full power, equal in all directions and on all subcarriers, that serves no user; its spectrum is flat.
+    """Isotropic signal of full power, equal on all subcarriers, that serves no user; its spectrum is flat.
 
     Returns
     -------
@@ -27,11 +27,11 @@ def isotropic(problem: DesignProblem) -> Complex:
 
 
 def communication_only(problem: DesignProblem) -> tuple[Complex, LargestSinr]:
-    """The largest SINR that all users can have; what power is left over where no user hears it.
+    """Design with the largest SINR that all users can have; the left-over power goes where no user receives it.
 
-    The left-over power of each node is isotropic in the null space of its users' channels; with as many users as antennas
-    there is none. An antenna that is at its limit keeps its node from sending more. Under a flat spectrum all this holds
-    subcarrier by subcarrier.
+    The left-over power of each node is isotropic in the null space of its users' channels. With as many users as antennas the
+    null space is empty. An antenna that is at its limit keeps its node from sending more. Under a flat spectrum the same holds
+    for each subcarrier.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def communication_only(problem: DesignProblem) -> tuple[Complex, LargestSinr]:
             basis, _ = np.linalg.qr(heard, mode="complete")
             unheard = basis[:, min(problem.users, problem.antennas) :]
             quiet[subcarrier, mine[:, np.newaxis], mine] = unheard @ unheard.conj().T
-    # The subcarriers that share what a limit allows: all of them, or each has its own.
+    # One limit covers all subcarriers (free spectrum), or each subcarrier has a limit of its own (flat spectrum).
     every = problem.subcarriers
     width = 1 if problem.spectrum == "flat" else every
     for here in (slice(first, first + width) for first in range(0, every, width)):
@@ -62,18 +62,18 @@ def communication_only(problem: DesignProblem) -> tuple[Complex, LargestSinr]:
 
 
 def _left_over(problem: DesignProblem, spent: Float, cost: Float, subcarriers: int) -> Float:
-    """How much of a signal each node can send with what is left of the limits on so many subcarriers, shape [N].
+    """Factor of a signal that each node can send within the power that is left on so many subcarriers, shape [N].
 
     Parameters
     ----------
     spent, cost
-        Power that each antenna spends already, and that the signal takes, shape [D].
+        Power that each antenna already spends, and power that the signal takes from it, shape [D].
     """
     allowed = problem.per_antenna_power * (subcarriers / problem.subcarriers) * problem.row_antennas
     left = np.maximum(allowed - np.bincount(problem.power_rows, weights=spent), 0.0)
     scale = np.zeros(problem.nodes)
     for node in range(problem.nodes):
-        # Limits that several nodes share are shared evenly.
+        # Nodes under one limit each get an equal share of it.
         mine = problem.node_antennas(node)
         rows = problem.power_rows[mine]
         sharers = np.array([len(np.unique(np.flatnonzero(problem.power_rows == row) // problem.antennas)) for row in rows])

@@ -13,20 +13,20 @@ Complex = NDArray[np.complex128]
 
 
 def structure(problem: DesignProblem) -> Structure:
-    """As the orthogonal design, but judged by each node's average covariance (002, section IV-D).
+    """Return the structure of the orthogonal design, with each node's average covariance in the objective (002, section IV-D).
 
-    The average runs over the |S_n| subcarriers of node n; the printed L/N is wrong where N does not divide L. The objective
-    is then not the CRB of what is transmitted, which must stand beside it.
+    The average runs over the |S_n| subcarriers of node n. The printed L/N is wrong where N does not divide L. The objective
+    is not the CRB of the transmitted signal; results must give that CRB beside the objective.
     """
     owned = tuple(tuple(range(node, problem.subcarriers, problem.nodes)) for node in range(problem.nodes))
     return Structure("beamforming", orthogonal.structure(problem).parts, owned)
 
 
 def beams_alone(problem: DesignProblem, streams: Complex) -> tuple[Complex, Complex]:
-    """Rank-one beams as in the orthogonal design, without a sensing signal.
+    """Compute rank-one beams as in the orthogonal design, without a sensing signal.
 
-    No optimum needs a sensing signal here, and spreading the remainder over a node's subcarriers as in (40) puts it where
-    it interferes; it is dropped.
+    No optimum of this design needs a sensing signal. The remainder, spread over a node's subcarriers as in (40), would
+    interfere with the users; it is dropped.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Beams and sensing signals from stream covariances: what the designs' extractions share."""
+"""Beams and sensing signals from stream covariances, for the extractions of all designs."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from disac.designs.location.problem import DesignProblem, Structure
 Complex = NDArray[np.complex128]
 
 FEASIBLE = 1e-6
-"""Relative: what beams that are sent may miss of a power limit or of the SINR."""
+"""Largest relative violation of a power limit or of the SINR that is accepted of transmitted beams."""
 
 
 def node_beams(problem: DesignProblem, streams: Complex) -> Complex:
-    """``w_n = R_{c,n} h_n / sqrt(h_n^H R_{c,n} h_n)`` of every node, user and subcarrier (002, (27) and (33)).
+    """Beam ``w_n = R_{c,n} h_n / sqrt(h_n^H R_{c,n} h_n)`` of every node, user and subcarrier (002, (27) and (33)).
 
-    Each keeps its user's received power, ``h^H w w^H h = h^H R_c h``, and ``w w^H <= R_{c,n}``; its phase says nothing of the
-    other nodes'. Zero where a node sends nothing to the user.
+    Each beam keeps the received power of its user, ``h^H w w^H h = h^H R_c h``, and ``w w^H <= R_{c,n}``. The phases of the
+    beams of different nodes are unrelated. The beam is zero where a node sends nothing to the user.
 
     Parameters
     ----------
     streams
-        Covariances of the users' streams [U, L, D, D]; their node blocks count.
+        Covariances of the users' streams [U, L, D, D]; only their node blocks are used.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def node_beams(problem: DesignProblem, streams: Complex) -> Complex:
 
 
 def stacked_beams(problem: DesignProblem, streams: Complex) -> Complex:
-    """``w = R_c h / sqrt(h^H R_c h)`` with the stacked channel h of all nodes: keeps the coherent received power.
+    """Beam ``w = R_c h / sqrt(h^H R_c h)`` with the stacked channel h of all nodes; it keeps the coherent received power.
 
     Parameters
     ----------
@@ -57,10 +57,10 @@ def stacked_beams(problem: DesignProblem, streams: Complex) -> Complex:
 
 
 def heard_directions(problem: DesignProblem, streams: Complex) -> tuple[Complex, NDArray[np.float64]]:
-    """What each user hears of its own stream, direction by direction, the loudest first.
+    """Directions of each user's stream that the user receives, and their received powers, strongest first.
 
-    With ``X = R_c^{1/2} blkdiag(h_n)`` and its left singular vectors v_i: ``x_i = R_c^{1/2} v_i``, of power ``x_i^H B x_i``.
-    ``sum_i x_i x_i^H <= R_c``, and they do not mix, ``x_i^H B x_j = 0``.
+    Let v_i be the left singular vectors of ``X = R_c^{1/2} blkdiag(h_n)``. The directions are ``x_i = R_c^{1/2} v_i``, with
+    the received power ``x_i^H B x_i``. They satisfy ``sum_i x_i x_i^H <= R_c`` and ``x_i^H B x_j = 0`` for i != j.
 
     Parameters
     ----------
@@ -82,19 +82,19 @@ def heard_directions(problem: DesignProblem, streams: Complex) -> tuple[Complex,
 
 
 def cycled_beams(problem: DesignProblem, streams: Complex, sinr: float) -> tuple[Complex, Complex]:
-    """Beams that repeat after a few symbols and together keep every SINR (22) and the covariances, whatever their rank.
+    """Beams with a period of a few symbols that keep every SINR (22) and the covariances, for covariances of any rank.
 
-    The directions x_i of :func:`heard_directions` hold all of the user's power. Sent in turn through a Fourier matrix,
-    ``w(t) = sum_i exp(j 2 pi i t / S) x_i``, they have the mean covariance ``sum_i x_i x_i^H``, and the same wanted power
-    ``tr(B R_c)`` in every symbol. There are at most N directions; where one holds all, the beams are constant. What is left of
-    R_c is a sensing signal that its own user does not hear.
+    The directions x_i of :func:`heard_directions` carry all of the user's received power. The beams combine them by a Fourier
+    matrix, ``w(t) = sum_i exp(j 2 pi i t / S) x_i``. Their mean covariance is ``sum_i x_i x_i^H``, and the wanted power is
+    ``tr(B R_c)`` in every symbol. There are at most N directions. If one direction carries all power, the beams are constant.
+    The rest of R_c is a sensing signal that its own user does not receive.
 
     Parameters
     ----------
     streams
         Stream covariances, the users' first, shape [U.., L, D, D].
     sinr
-        Promised SINR, linear: how much of a user's power may be left out, becoming interference.
+        Promised SINR, linear. It decides how much of a user's power may be left out of the beams; that power interferes.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def cycled_beams(problem: DesignProblem, streams: Complex, sinr: float) -> tuple
     """
     directions, power = heard_directions(problem, streams[: problem.users])
     beyond = power[..., ::-1].cumsum(axis=-1)[..., ::-1] / power.sum(axis=-1, keepdims=True)
-    # A share left out is interference, 1 + Gamma times as harmful; half of what beams may miss.
+    # Power that is left out becomes interference: it lowers the SINR 1 + Gamma times its share. Half of FEASIBLE is allowed.
     needed = int((beyond * (1.0 + sinr) > 0.5 * FEASIBLE).sum(axis=-1).max())
     turn = np.exp(2j * np.pi * np.outer(np.arange(needed), np.arange(needed)) / needed)
     beams = np.moveaxis(directions[..., :needed] @ turn, -1, 0)
@@ -111,16 +111,16 @@ def cycled_beams(problem: DesignProblem, streams: Complex, sinr: float) -> tuple
 
 
 def mean_covariance(beams: Complex) -> Complex:
-    """``w w^H`` of each user's stream, averaged over the symbols of the cycle: [S, U, L, D] to [U, L, D, D]."""
+    """Mean of ``w w^H`` over the symbols of the cycle, for each user's stream: [S, U, L, D] to [U, L, D, D]."""
     along = np.moveaxis(beams, 0, -1)
     return along @ along.conj().swapaxes(-1, -2) / beams.shape[0]
 
 
 def keeps_all(problem: DesignProblem, structure: Structure) -> bool:
-    """Whether rank-one beams keep every SINR and the covariances: each user's power comes over one channel vector.
+    """Whether rank-one beams keep every SINR and the covariances, since each user's power comes over one channel vector.
 
-    So it is where users add up amplitudes, and where no stream of a user is correlated between nodes: with ``w w^H <= R_c``
-    (Cauchy-Schwarz) the rest is a sensing signal. For the orthogonal design this is Theorem 3 of 002.
+    This holds where users add up amplitudes, and where no stream of a user is correlated between nodes. Then ``w w^H <= R_c``
+    (Cauchy-Schwarz), and the rest is a sensing signal. For the orthogonal design this is Theorem 3 of 002.
     """
     alone = all(
         len(np.unique(part.antennas // problem.antennas)) == 1 for part in structure.parts if max(part.users) >= 0
@@ -129,9 +129,9 @@ def keeps_all(problem: DesignProblem, structure: Structure) -> bool:
 
 
 def exact_beams(problem: DesignProblem, structure: Structure, streams: Complex) -> tuple[Complex, Complex]:
-    """Beams and sensing remainder ``R_s = R - sum_u w_u w_u^H`` where they keep everything (:func:`keeps_all`).
+    """Beams and sensing remainder ``R_s = R - sum_u w_u w_u^H`` of a design for which :func:`keeps_all` is true.
 
-    Beams of different parts are uncorrelated: nodes that send a user the same symbols scramble them.
+    Beams of different parts are uncorrelated, since nodes that send the same symbols to a user scramble them.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The signal of a design: beams that can be sent, a sensing signal beside them, and what they reach."""
+"""The signal of a design: beams that can be sent, a sensing signal beside them, and the SINR and CRB that they reach."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
 DIRECTIONS_AT = (1.03, 1.1, 1.25)
-"""Times the promised SINR: where beams may point if those of the optimum serve nobody, or cost much. In five cells within 2 dB
-of the largest SINR the excess over the bound fell from 57 to 226 % (along (27)) to 0.3 to 4 %."""
+"""Factors of the promised SINR at whose optima further beam directions are taken, if those of the optimum itself serve no user
+or cost much. In five cells within 2 dB of the largest SINR the excess over the bound was 57 to 226 % along the beams (27), and
+0.3 to 4 % along these directions."""
 
 CLOSE = 2e-2
-"""Excess over the optimum, relative, at which constant beams are good enough to look no further."""
+"""Relative excess over the optimum at which the search for constant beams stops."""
 
 ATTAINS = 1e-5
-"""Excess over the optimum, relative, up to which constant beams are what is delivered."""
+"""Largest relative excess over the optimum at which constant beams are delivered."""
 
 
 @dataclass(frozen=True)
 class Design:
-    """A delivered design with its certificate, or the proof that there is none.
+    """A delivered design with its certificate, or the proof that no design exists.
 
-    ``streams`` [U.., L, D, D] are the users' covariances, and a sensing one where there is; their sum is transmitted. Of the
-    design ``unconstrained`` the last is the rest of the whole covariance and need not be positive semidefinite.
-    ``delivered_crb_m2`` is the CRB of that signal; for the beamforming design it differs from the objective. Absent where
-    nothing was delivered. ``power_dual`` lambda [D] ([L, D] under a flat spectrum), ``sinr_dual`` mu [U, L] and, for a
-    delivered design, ``fisher_dual`` Y [P, 2K] are what the bound, or the infeasibility, rests on; for a loose structure also
-    ``node_dual`` Z [L, N, M_t, M_t].
+    ``streams`` [U.., L, D, D] are the covariances of the users' streams, and of a sensing stream if the design has one. The
+    transmitted covariance is their sum. For the design ``unconstrained`` the last stream is the rest of the whole covariance
+    and need not be positive semidefinite. ``delivered_crb_m2`` is the CRB of the transmitted signal; for the beamforming
+    design it differs from the objective. Fields are None or NaN if nothing was delivered. The multipliers prove the bound or
+    the infeasibility: ``power_dual`` lambda [D] ([L, D] under a flat spectrum), ``sinr_dual`` mu [U, L], for a delivered
+    design ``fisher_dual`` Y [P, 2K], and for a loose structure ``node_dual`` Z [L, N, M_t, M_t].
     """
 
     certificate: Certificate
@@ -56,11 +57,12 @@ class Design:
 
 @dataclass(frozen=True)
 class Delivered:
-    """Beams ``w`` [S, U, L, D] and sensing covariance [L, D, D], and what they reach; absent where there are none.
+    """Beams ``w`` [S, U, L, D] and sensing covariance [L, D, D], and what they reach; None and NaN if there are no beams.
 
-    The beams repeat after S symbols; constant ones have S = 1. ``transmitted`` [L, D, D] is the covariance of the whole signal
-    over the cycle, its nodes' symbols scrambled where the design says so; ``power`` is the busiest antenna's share of its
-    limit. ``symbol_sinr`` is the least SINR of any one symbol, with its own beams, linear.
+    The beams repeat after S symbols; constant beams have S = 1. ``transmitted`` [L, D, D] is the covariance of the whole
+    signal over the cycle, with the nodes' symbols scrambled where the design scrambles them. ``power`` is the power of the
+    busiest limit, relative to the limit. ``symbol_sinr`` is the least SINR over single symbols, each with its own beams,
+    linear.
     """
 
     beams: Complex | None = None
@@ -73,7 +75,7 @@ class Delivered:
 
     @property
     def symbols(self) -> int:
-        """Symbols after which the beams repeat; none where there are no beams."""
+        """Number of symbols after which the beams repeat; zero if there are no beams."""
         return 0 if self.beams is None else len(self.beams)
 
 
@@ -88,7 +90,7 @@ class Delivery(Judge):
     method
         The module of the design method.
     structure
-        What the method leaves free, in ``clusters`` groups of adjacent subcarriers where there are some.
+        The structure of the method; with ``clusters`` > 0, in so many groups of adjacent subcarriers.
     """
 
     def __init__(self, problem: DesignProblem, structure: Structure, method: ModuleType, clusters: int) -> None:
@@ -101,24 +103,25 @@ class Delivery(Judge):
 
     @abstractmethod
     def _tight(self, sinr: float) -> tuple[Delivery, Design]:
-        """The design that whole stream covariances allow, in place of a loose structure, and what delivers it."""
+        """Return the design of the tight relaxation, which replaces that of a loose structure, and its delivery."""
 
     def delivered(
         self, design: Design, sinr: float, constant: Delivered | None = None, *, seek_constant: bool = True
     ) -> Delivered:  # fmt: skip
-        """The signal that is sent: beams, with a sensing signal beside them, and what they reach.
+        """Return the transmitted signal: beams, with a sensing signal beside them, and what they reach.
 
-        Constant beams where they attain the optimum. Those of correlated nodes whose powers add up may not: where an optimum
-        needs more than one direction for a stream, a cycle of beams delivers it exactly
-        (:func:`~disac.designs.location.beams.cycled_beams`). No signal has the covariances of a loose structure; that of
+        The beams are constant where constant beams attain the optimum. Constant beams of correlated nodes whose powers add up
+        may not attain it: where an optimum needs more than one direction for a stream, a cycle of beams delivers it exactly
+        (:func:`~disac.designs.location.beams.cycled_beams`). No signal has the covariances of a loose structure; the signal of
         the tight relaxation is sent in its place.
 
         Parameters
         ----------
         constant
-            What :meth:`constant_beams` found, where that is known already.
+            The result of :meth:`constant_beams`, if it is known already.
         seek_constant
-            Whether constant beams that attain the optimum are sought where a cycle does: that takes optimisations of its own.
+            Whether constant beams that attain the optimum are sought even where a cycle of beams attains it. The search takes
+            further optimisations.
         """
         if design.streams is None:
             return NOTHING
@@ -136,11 +139,11 @@ class Delivery(Judge):
         return self.constant_beams(design, sinr) if constant is None else constant
 
     def constant_beams(self, design: Design, sinr: float) -> Delivered:
-        """One beam per user and subcarrier for all symbols, as in (14) of 002, with a sensing signal, and what they reach.
+        """Return one beam per user and subcarrier for all symbols, as in (14) of 002, a sensing signal, and what they reach.
 
-        Exact where each user's power comes over one channel vector (:func:`~disac.designs.location.beams.keeps_all`). For
-        correlated nodes whose powers add up, the best along the directions of the optimum. For the beamforming design,
-        beams alone.
+        The beams are exact where each user's power comes over one channel vector
+        (:func:`~disac.designs.location.beams.keeps_all`). For correlated nodes whose powers add up, they are the best beams
+        along the directions of the optimum. The beamforming design has beams alone.
         """
         if design.streams is None:
             return NOTHING
@@ -165,15 +168,15 @@ class Delivery(Judge):
                 return best
         if best.transmitted is not None:
             return best
-        # Along the nodes' own beams (27) there is always a design: they keep every received power, with power to spare.
+        # A design along the nodes' own beams (27) always exists: the beams keep every received power and need less power.
         return self._along(solver, unconstrained_tight.extract_as_printed(self.problem, design.streams)[0][0], sinr)
 
     def _cycle(self, streams: Complex, sinr: float) -> Delivered:
-        """Beams that together have the covariances of the streams; of one symbol alone where one direction holds each."""
+        """Return a cycle of beams with the covariances of the streams; one symbol long if one direction holds each stream."""
         return self.sent(*cycled_beams(self.problem, streams, sinr))
 
     def _along(self, solver: FastSolver, directions: Complex, sinr: float) -> Delivered:
-        """The best beams along directions [U, L, D], or nothing where none serve."""
+        """Return the best beams along directions [U, L, D]; no beams if none along them reach the SINR."""
         outcome, beams, remainder = solver.along(directions, sinr)
         found = NOTHING if outcome == "infeasible" else self.sent(beams[np.newaxis], remainder)
         return found if self._feasible(found, sinr) else NOTHING
@@ -183,9 +186,10 @@ class Delivery(Judge):
         return sent.power <= 1.0 + FEASIBLE and sent.min_sinr >= sinr * (1.0 - FEASIBLE)
 
     def _directions(self, streams: Complex, sinr: float) -> Iterator[Complex]:
-        """Directions to try for beams of correlated nodes, [U, L, D] each: of the optimum, and of optima for somewhat more.
+        """Directions to try for beams of correlated nodes, [U, L, D] each.
 
-        Where the optimum's streams have more than one direction, those for more SINR say which of them can serve.
+        They are the directions of the optimum, then those of optima for larger SINR targets (:data:`DIRECTIONS_AT`). Where a
+        stream of the optimum has more than one direction, the optimum for a larger SINR shows which direction can serve.
         """
         yield unconstrained_tight.directions(self.problem, streams[: self.problem.users])
         for more in DIRECTIONS_AT:
@@ -194,19 +198,19 @@ class Delivery(Judge):
                 yield unconstrained_tight.directions(self.problem, beyond.streams)
 
     def symbol_code(self) -> Complex:
-        """Known factors of each node's symbols, [N, symbols]; ones where the design does not scramble them."""
+        """Known factors of each node's symbols, [N, symbols]; equal to one if the design does not scramble symbols."""
         scrambled = self.structure.name == "phase-agnostic" and self.problem.sinr_type != "cbf"
         return phase_agnostic.scrambling(self.problem.nodes, self.problem.nodes if scrambled else 1)
 
     def extracted_as_printed(self, design: Design) -> Delivered:
-        """The unconstrained designs' beams by (26)-(29) of 002, which keep neither power nor SINR."""
+        """Return the unconstrained designs' beams by (26)-(29) of 002, which keep neither power nor SINR."""
         relaxations = (unconstrained_tight, unconstrained)
         if design.streams is None or self.method not in relaxations or self.problem.sinr_type != "noncoherent":
             return NOTHING
         return self.sent(*unconstrained_tight.extract_as_printed(self.problem, design.streams))
 
     def sent(self, beams: Complex, remainder: Complex) -> Delivered:
-        """What beams [S, U, L, D] and a sensing covariance [L, D, D] reach together."""
+        """Compute the SINR, CRB and power of beams [S, U, L, D] with a sensing covariance [L, D, D]."""
         # Signals of different parts are uncorrelated: the nodes' symbols are scrambled.
         together = self.structure.together(self.problem)
         own = mean_covariance(beams) * together

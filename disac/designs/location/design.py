@@ -1,4 +1,4 @@
-"""One call per design: solve it, and judge what was found (``judge``). The signal that is sent is made in ``delivery``."""
+"""One call per design: solve it, and judge the solution (``judge``). The module ``delivery`` makes the transmitted signal."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
 SINR_MARGIN = 1e-5
-"""Relative. The solver is asked for this much more than promised (0.00004 dB), since it leaves rows violated by about as
-much where interference must be cancelled; the dual bound is that of the promised SINR, so the gap counts the margin, most of
-all near the largest SINR (five times the margin put the gap at 0.1 to 0.2 % there)."""
+"""Relative margin (0.00004 dB) that the reference solver's SINR target has above the promised SINR. The solver violates SINR
+rows by about as much where interference must be cancelled. The dual bound is that of the promised SINR, so the gap contains the
+cost of the margin. The cost is largest near the largest SINR: five times the margin gave a gap of 0.1 to 0.2 % there."""
 
 METHODS: dict[str, ModuleType] = {
     "phase-agnostic": phase_agnostic,
@@ -42,8 +42,9 @@ Solver = Literal["fast", "reference"]
 class Designer(Delivery):
     """A design method set up for one problem and solved for each SINR target.
 
-    ``fast`` is the structured interior point, with the reference where it does not reach a certified answer; ``reference`` is
-    CVXPY alone. Programs are made once. With ``clusters``, each of so many groups of adjacent subcarriers has one covariance.
+    The solver ``fast`` is the structured interior-point method; the reference solver follows if the answer is not certified.
+    The solver ``reference`` is CVXPY alone. Programs are made once. With ``clusters`` > 0 the subcarriers form so many groups
+    of adjacent ones, and each group has one covariance.
     """
 
     def __init__(self, problem: DesignProblem, method: str, solver: Solver = "fast", clusters: int = 0) -> None:
@@ -90,7 +91,7 @@ class Designer(Delivery):
         return quick if _badness(quick.certificate) <= _badness(found.certificate) else found
 
     def _silence(self) -> str:
-        """Which users no power serves, in words."""
+        """Return the sentence that names the users whose channels to all serving nodes are zero."""
         silent = silent_users(self.problem, self.structure)
         users = np.flatnonzero(silent.any(axis=1))
         where = "on every subcarrier" if silent[users[0]].all() else f"on subcarrier {int(np.argmax(silent[users[0]]))}"
@@ -101,7 +102,7 @@ class Designer(Delivery):
         )
 
     def _quick(self, sinr: float, started: float) -> Design:
-        """The fast path's answer, judged."""
+        """Return the judged answer of the fast solver."""
         assert self._fast is not None
         solution = self._fast.solve(sinr)
         if solution.outcome == "infeasible":
@@ -157,7 +158,7 @@ class Designer(Delivery):
         return Design(certificate, streams, delivered, reached, solution.power_dual, solution.sinr_dual, y, z)
 
     def _positive(self, streams: Complex) -> tuple[Complex, float]:
-        """Streams whose covariances, and the whole where the structure is loose, are positive semidefinite; what was cut."""
+        """Nearest streams that are positive semidefinite (in a loose structure: they and the whole), and the relative cut."""
         if not self.structure.loose:
             return _positive_part(streams)
         users, cut = _positive_part(streams[:-1])
@@ -177,7 +178,7 @@ class Designer(Delivery):
 
 
 def _badness(certificate: Certificate) -> float:
-    """How far a certificate is from its limits: the larger of gap and violation in units of what is accepted."""
+    """Larger of a certificate's gap and violation, each in units of its accepted limit."""
     return max(certificate.relative_gap / GAP_LIMIT, certificate.worst_violation / VIOLATION_LIMIT)
 
 

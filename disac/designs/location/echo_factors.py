@@ -22,9 +22,9 @@ class EchoFactors:
 
     ``dense`` [D, N_r, L, S rho, N_t e]: location, unknown angles or delays, clocks; ``receive`` [N_r, K, rho]: steering
     vectors of the targets; ``transmit`` [N_t, K, e]: the same in the transmitters' coordinates; ``receive_delay`` [N_r, K, L]
-    and ``transmit_delay`` [N_t, K, L]: one-way responses d_l(tau); ``slots`` [S, L, N_t]: what each of the receiver's slots
-    sees of the transmitters. Where the links' phases are known exactly, amplitudes are no atoms: what is left of them comes
-    last among the dense ones.
+    and ``transmit_delay`` [N_t, K, L]: one-way responses d_l(tau); ``slots`` [S, L, N_t]: factor with which each slot of the
+    receiver sees each transmitter. Where the links' phases are known exactly, amplitudes are no atoms; their remaining
+    parameters come last in ``dense``.
     """
 
     dense: Complex
@@ -55,9 +55,9 @@ def echo_factors(model: SensingModel, jacobian: Float, basis: Complex) -> EchoFa
     Parameters
     ----------
     jacobian
-        Shape [D, 2 K N]: theta node-major, then tau node-major. With a synchronisation, clocks follow.
+        Shape [D, 2 K N]: theta node-major, then tau node-major. With a synchronisation, the clock offsets follow.
     basis
-        Coordinates of each node's signal, shape [N_t, M_t, e], within which is all that is seen of it (:func:`echo_basis`).
+        Coordinates of each node's signal, shape [N_t, M_t, e]. The targets see no other part of the signal (:func:`echo_basis`).
     """
     nodes, targets, subcarriers = len(model.nodes_m), len(model.targets_m), model.subcarriers
     receivers, transmitters = list(model.receive_nodes), list(model.transmit_nodes)
@@ -67,7 +67,7 @@ def echo_factors(model: SensingModel, jacobian: Float, basis: Complex) -> EchoFa
     receive, d_receive = (f(angle[receivers], model.receive_antennas) for f in (steering_vector, steering_derivative))
     transmit, d_transmit = (f(angle[transmitters], model.transmit_antennas) for f in (steering_vector, steering_derivative))
     transmit, d_transmit = transmit @ basis, d_transmit @ basis
-    # Coordinates in an orthonormal basis of what the receiver can see of the targets: the triangular factor.
+    # The triangular factor holds coordinates in an orthonormal basis of the receiver's steering vectors and derivatives.
     seen = np.linalg.qr(np.concatenate([receive, d_receive], axis=1).swapaxes(-1, -2), mode="r")
     receive, d_receive = (part.swapaxes(-1, -2) for part in np.split(seen, 2, axis=-1))
     phase = model.amplitudes[..., np.newaxis] * one_way[receivers, np.newaxis] * one_way[transmitters]
