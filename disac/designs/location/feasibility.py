@@ -1,13 +1,13 @@
-"""Whether an SINR target can be reached, and the proof where it cannot.
+"""Feasibility of an SINR target, and the proof if the target is infeasible.
 
-The least scaling t of the power limit at which every user has its SINR is a small semidefinite program without sensing in
-it. If t > 1, its dual (lambda, mu) is a certificate that needs no solver to check:
+A small semidefinite program without sensing gives the least scaling t of the power limit at which every user has its SINR.
+If t > 1, its dual (lambda, mu) is a certificate that can be checked without a solver:
 
     diag(lambda) + sum_v mu_v B_v - (1 + 1/Gamma) mu_u B_u >= 0  for every user and subcarrier,
     (sigma_c^2 / L) sum mu  >  P_T sum lambda,
 
-with B the users' channels: the improving ray of the design problem's dual at zero sensing reward. Under a flat spectrum each
-subcarrier has a lambda of its own, and they cost ``P_T / L`` each.
+where B are the users' channels. It is the improving ray of the design problem's dual at zero sensing reward. Under a flat
+spectrum each subcarrier has its own lambda, with the cost ``P_T / L``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Int = NDArray[np.intp]
 class PowerNeed:
     """Least power scaling: proven lower bound ``at_least``, with the dual that proves it.
 
-    ``streams`` [U, L, D, D] is the design of least power, scaled up to the full power limit; None where there is none.
+    ``streams`` [U, L, D, D] is the design of least power, scaled up to the full power limit; None if none was found.
     """
 
     at_least: float
@@ -52,7 +52,7 @@ class PowerNeed:
 
     @property
     def proves_infeasible(self) -> bool:
-        """Whether the target is out of reach, by a margin above rounding."""
+        """Whether the proven power exceeds the limit by more than rounding, so that the target is infeasible."""
         return self.at_least > 1.0 + 1e-9
 
 
@@ -63,12 +63,13 @@ def dual_slack(
     """Least eigenvalue of the designs' dual inequalities, in the unit of ``power_dual``; means over a part's subcarriers.
 
     ``diag(lambda) - G_l + sum_v mu_v B_v - (1 + 1/Gamma) mu_u B_u`` over all users and subcarriers, with the sensing
-    reward ``G_l`` [L, D, D] given. Non-negative means dual feasible; adding its negative to every lambda makes it so. Lambda
-    (``power_dual``) has shape [D]; under a flat spectrum it is that of each subcarrier, [L, D].
+    reward ``G_l`` [L, D, D] given. If the value is non-negative, the multipliers are dual feasible. If it is negative, they
+    become feasible when its magnitude is added to every lambda. Lambda (``power_dual``) has shape [D]; under a flat spectrum
+    each subcarrier has its own, [L, D].
 
-    In a loose structure power is paid for the whole, which gives the nodes' blocks to the streams at the price ``Z_n``
-    (``node_dual`` [L, N, M_t, M_t]; diag(lambda) if None): ``diag(lambda) - G_l - blkdiag(Z_n) >= 0`` and ``Z_n + sum_v mu_v
-    B_v - (1 + 1/Gamma) mu_u B_u >= 0``. What the latter lack is added to every price, and so to lambda.
+    In a loose structure the power limit applies to the whole covariance. ``Z_n`` (``node_dual`` [L, N, M_t, M_t]; diag(lambda)
+    if None) is the multiplier of the nodes' blocks: ``diag(lambda) - G_l - blkdiag(Z_n) >= 0`` and ``Z_n + sum_v mu_v B_v -
+    (1 + 1/Gamma) mu_u B_u >= 0``. The violation of the latter inequalities is added to every Z_n, and so to lambda.
     """
     least, least_within = np.inf, 0.0
     size = power_dual.shape[-1]
@@ -122,8 +123,8 @@ def alike_parts(structure: Structure) -> list[tuple[Int, tuple[int, ...], Int]]:
 class PowerProgram:
     """Least power scaling for any SINR target, compiled once for each decade of targets.
 
-    Where powers add up at the users all matrices are block-diagonal over nodes, so the streams can be, too. Streams that serve
-    nobody are left out.
+    Where powers add up at the users, all matrices are block-diagonal over nodes, so the streams can be block-diagonal too.
+    Streams that serve no user are left out.
     """
 
     def __init__(self, problem: DesignProblem, structure: Structure) -> None:
@@ -143,7 +144,7 @@ class PowerProgram:
         return blocks
 
     def _program(self, scale: float) -> tuple[Any, Any, Any, Any, Any]:
-        """(problem, block coordinates, SINR parameter, power constraint, SINR constraint)."""
+        """Make (problem, block coordinates, SINR parameter, power constraint, SINR constraint)."""
         import cvxpy as cp
         from scipy import sparse
 
@@ -210,9 +211,9 @@ class PowerProgram:
 
 
 def level_power_dual(problem: DesignProblem, power_dual: Float) -> Float:
-    """The multipliers with one value, the largest, for all antennas under one power limit: only such prove anything.
+    """Multipliers with one value, the largest, for all antennas under one power limit, shape as given, [D] or [L, D].
 
-    Shape as given, [D] or [L, D].
+    Only multipliers that are equal under each limit prove a bound.
     """
     largest = np.zeros((len(problem.row_antennas), *power_dual.shape[:-1]))
     np.maximum.at(largest, problem.power_rows, power_dual.T)
@@ -223,7 +224,7 @@ def level_power_dual(problem: DesignProblem, power_dual: Float) -> Float:
 def proven_need(
     problem: DesignProblem, structure: Structure, sinr: float, power_dual: Float, sinr_dual: Float
 ) -> PowerNeed:  # fmt: skip
-    """Make a nearly feasible dual (lambda [D] or [L, D], mu [U, L]) exactly feasible and read off the bound it proves."""
+    """Make a nearly feasible dual (lambda [D] or [L, D], mu [U, L]) exactly feasible and return the bound that it proves."""
     size = power_dual.shape[-1]
     nothing = np.zeros((problem.subcarriers, size, size), dtype=np.complex128)
     level = level_power_dual(problem, power_dual)
@@ -234,7 +235,7 @@ def proven_need(
 
 
 def silent_users(problem: DesignProblem, structure: Structure) -> NDArray[np.bool_]:
-    """Users that hear none of the antennas that may serve them, by subcarrier: no power gives them an SINR, shape [U, L]."""
+    """Users with zero channels from all antennas that may serve them, by subcarrier, shape [U, L]; no power serves them."""
     heard = np.zeros((problem.users, problem.subcarriers))
     stacked = problem.channels.transpose(1, 2, 0, 3).reshape(problem.users, problem.subcarriers, -1)
     loudness = np.abs(stacked) ** 2
@@ -245,9 +246,9 @@ def silent_users(problem: DesignProblem, structure: Structure) -> NDArray[np.boo
 
 
 def need_of_silence(problem: DesignProblem, structure: Structure, sinr: float) -> PowerNeed | None:
-    """The proof that a user whose channel is zero cannot be served; None where every user hears a node.
+    """Return the proof that a user whose channel is zero cannot be served; None if no user has a zero channel.
 
-    Its SINR row alone is a dual ray: a multiplier costs nothing where there is no channel, and the noise has to be overcome.
+    The SINR row of this user alone is a dual ray: its multiplier costs no power without a channel, and the noise is positive.
     """
     silent = silent_users(problem, structure)
     if not silent.any():
@@ -265,7 +266,7 @@ def _sparse(rows: Float) -> Any:
 def sinr_rows(problem: DesignProblem, streams: Complex, sinr: float) -> Float:
     """``(1 + 1/Gamma) wanted - heard - sigma_c^2/L`` of every user and subcarrier, linear in the streams, shape [U, L].
 
-    Non-negative where the user has its SINR; (22) of 002 multiplied out.
+    The value is non-negative where the user has its SINR. It is (22) of 002 multiplied out.
     """
     coherent = problem.sinr_type == "coherent"
     wanted = received_power(problem.channels, streams[: problem.users], coherent=coherent)
@@ -274,20 +275,20 @@ def sinr_rows(problem: DesignProblem, streams: Complex, sinr: float) -> Float:
 
 
 def repaired(problem: DesignProblem, streams: Complex, reserve: Complex, sinr: float) -> Complex:
-    """Mix in the least share of a design with SINR to spare that clears what the solver left violated.
+    """Mix streams with a reserve design of larger SINR, by the least share that removes the SINR violations.
 
-    All constraints are convex, so the mixture keeps power and semidefiniteness; ``F(mixture) >= (1 - share) F(streams)``, so
-    its CRB is at most ``1 / (1 - share)`` times as large. The gap, computed afterwards, counts that cost.
+    All constraints are convex, so the mixture keeps power and semidefiniteness. Since ``F(mixture) >= (1 - share) F(streams)``,
+    its CRB is at most ``1 / (1 - share)`` times as large. The gap is computed afterwards and contains that cost.
 
     Parameters
     ----------
     streams, reserve
-        Stream covariances [U, L, D, D]; the reserve within the power limit.
+        Stream covariances [U, L, D, D]; the reserve is within the power limit.
 
     Returns
     -------
     complex128, shape [U, L, D, D]
-        ``streams`` unchanged where nothing is violated or the reserve has nothing to spare.
+        ``streams`` unchanged if no row is violated or the reserve does not exceed the SINR.
     """
     rows, spare = sinr_rows(problem, streams, sinr), sinr_rows(problem, reserve, sinr)
     violated = rows < 0

@@ -1,4 +1,4 @@
-"""A design problem from arrays of a user: which arrays are expected, and what may be wrong with them.
+"""A design problem from arrays of a user: the expected arrays, and the checks of their contents.
 
 Every name, shape and unit is in :data:`VARIABLES`; ``docs/own-channels.md`` shows the same as a table.
 """
@@ -66,15 +66,16 @@ def problem_of(
     Parameters
     ----------
     arrays
-        By name, as in :data:`VARIABLES`; powers and noises in one unit. Others are left alone, unless one looks like a name
-        that is not there.
+        Arrays by name, as in :data:`VARIABLES`; powers and noises in one unit. Other names are ignored. A name that looks like
+        a misspelt one of a missing array is an error.
     design
-        ``synchronised`` and ``coherent`` use the carrier, the former the deviations.
+        Name of the design. ``synchronised`` and ``coherent`` use the carrier; ``synchronised`` also uses the deviations.
 
     Raises
     ------
     ValueError
-        Naming the array: missing, misspelt, of another shape than the others say, not finite, or out of range.
+        If an array is missing, misspelt, not finite, out of range, or has a shape that differs from the others' dimensions.
+        The message names the array.
     """
     known = {v.name: v for v in VARIABLES}
     for name in arrays:
@@ -113,11 +114,11 @@ _OTHER_NAMES = {
     "channels": "h", "csi": "h", "bandwidth": "bandwidth_hz", "positions": "node_position_m", "nodes": "node_position_m",
     "targets": "target_position_m", "power": "per_antenna_power_w", "noise": "user_noise_w", "orientation": "orientation_rad",
 }  # fmt: skip
-"""How else people call the variables."""
+"""Other names in use for the variables."""
 
 
 def unused(arrays: Mapping[str, Any]) -> list[str]:
-    """Sentences on arrays that no design looks at, each with the name that may be meant."""
+    """Sentences on arrays that no design uses, each with the name that may be meant."""
     known = [variable.name for variable in VARIABLES]
     sentences = []
     for name in sorted(set(arrays) - set(known)):
@@ -129,17 +130,17 @@ def unused(arrays: Mapping[str, Any]) -> list[str]:
 
 
 def in_order(arrays: Mapping[str, Any], orders: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
-    """The arrays with their axes in the order of :data:`VARIABLES`.
+    """Return the arrays with their axes in the order of :data:`VARIABLES`.
 
     Parameters
     ----------
     orders
-        For some arrays the names of their axes as they are, in order.
+        Names of the axes in the present order, for the arrays to be reordered.
 
     Raises
     ------
     ValueError
-        If an order is of no array, or does not name each of its dimensions once.
+        If an order belongs to no array, or does not name each dimension of its array once.
     """
     turned, known = dict(arrays), {variable.name: variable for variable in VARIABLES}
     for name, order in orders.items():
@@ -175,7 +176,7 @@ def _shape(dims: tuple[str, ...]) -> str:
 
 
 def _checked(variable: GivenVariable, value: NDArray[Any], sizes: dict[str, tuple[int, str]]) -> NDArray[Any]:
-    """The array as complex128 or float64, its shape agreed with those before."""
+    """Return the array as complex128 or float64, after a check of its shape against the arrays checked before."""
     name = variable.name
     if value.dtype.kind not in "biufc":
         raise ValueError(f"{name} holds {value.dtype}; expected numbers")
@@ -207,7 +208,7 @@ def _checked(variable: GivenVariable, value: NDArray[Any], sizes: dict[str, tupl
 
 
 def example() -> dict[str, Any]:
-    """A small valid input: two nodes, one user, one target, in the units of 002, V."""
+    """Return a small valid input: two nodes, one user, one target, in the units of 002, section V."""
     random = np.random.default_rng(1)
     shape = (2, 1, 8, 4)
     return {

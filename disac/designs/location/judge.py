@@ -1,6 +1,6 @@
-"""Certificates of noncoherent designs, from what is delivered and the multipliers alone, in physical units.
+"""Certificates of noncoherent designs, from the delivered covariances and the multipliers alone, in physical units.
 
-Value, bound and violations are computed from the design by the metrics. Nothing that the solver reports is used.
+The metrics compute value, bound and violations from the design. No value that the solver reports is used.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def location_crb_m2(problem: DesignProblem, covariances: Complex) -> float:
 
 
 class Judge:
-    """What judges the designs of a problem that have one structure."""
+    """Computation of certificates for the designs of one problem and one structure."""
 
     def __init__(self, problem: DesignProblem, structure: Structure) -> None:
         self.problem, self.structure = problem, structure
@@ -47,7 +47,7 @@ class Judge:
         self, sinr: float, streams: Complex, power_dual: Float, sinr_dual: Float, fisher_dual: Float,
         node_dual: Complex | None = None,
     ) -> tuple[Certificate, float, float]:  # fmt: skip
-        """Certificate of delivered covariances from themselves and the multipliers alone.
+        """Certificate of delivered covariances, computed from the covariances and the multipliers alone.
 
         Parameters
         ----------
@@ -59,7 +59,7 @@ class Judge:
         Returns
         -------
         certificate
-            Judged; without the solver's iterations and seconds.
+            The judged certificate, without the solver's iterations and seconds.
         delivered_crb_m2, min_sinr
             CRB of the transmitted signal and the least SINR reached, linear.
         """
@@ -78,7 +78,7 @@ class Judge:
         return certificate.judged(), delivered, float(reached.min())
 
     def least_power(self, sinr: float, power_dual: Float, sinr_dual: Float) -> float:
-        """Least power scaling that the multipliers prove; above 1 no design reaches the SINR."""
+        """Lower bound of the power scaling that the multipliers prove; above 1 no design reaches the SINR."""
         return proven_need(self.problem, self.structure, sinr, power_dual, sinr_dual).at_least
 
     def fisher_dual(self, transmitted: Complex) -> Float:
@@ -95,12 +95,12 @@ class Judge:
     def dual_bound(
         self, sinr: float, power_dual: Float, sinr_dual: Float, fisher_dual: Float, node_dual: Complex | None = None
     ) -> float:
-        """A lower bound of the objective from multipliers, valid whatever their accuracy.
+        """Lower bound of the objective from multipliers; it holds for multipliers of any accuracy.
 
-        For any Y the objective is at least ``2 tr(S^T Y) - tr(Y^T (F(R) + J) Y)``. With multipliers (lambda, mu), lifted
-        until every dual inequality holds, the best multiple of Y gives the bound
-        ``tr(S^T Y)^2 / (P_T sum lambda - (sigma_c^2/L) sum mu + tr(Y^T J Y))``, where a flat spectrum costs ``P_T / L`` for
-        each of its multipliers.
+        For any Y the objective is at least ``2 tr(S^T Y) - tr(Y^T (F(R) + J) Y)``. The multipliers (lambda, mu) are raised
+        until every dual inequality holds. Then the best multiple of Y gives the bound
+        ``tr(S^T Y)^2 / (P_T sum lambda - (sigma_c^2/L) sum mu + tr(Y^T J Y))``. Under a flat spectrum the cost of each
+        power multiplier is ``P_T / L``.
         """
         problem = self.problem
         reward = self.structure.objective_covariances(self._reward(fisher_dual))

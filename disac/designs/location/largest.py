@@ -1,4 +1,4 @@
-"""The largest SINR of all users on all subcarriers, with a design that reaches it and a proof that no design has more."""
+"""The largest SINR of all users on all subcarriers, with a design that reaches it and a proof of its upper bound."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Float = NDArray[np.float64]
 
 
 WIDEST_DB = 0.1
-"""Width of a bracket that is still an answer, dB: both of its ends are proved."""
+"""Largest width of a bracket that is accepted as an answer, dB. Both ends of the bracket are proved."""
 
 
 @dataclass(frozen=True)
 class LargestSinr:
-    """Reached by ``streams`` [U, L, D, D]: ``reached_db``; out of reach by the ray (lambda, mu): ``beyond_db``."""
+    """Largest SINR: ``streams`` [U, L, D, D] reach ``reached_db``; the ray (lambda, mu) proves ``beyond_db`` infeasible."""
 
     reached_db: float
     beyond_db: float
@@ -34,26 +34,27 @@ class LargestSinr:
 def largest_sinr(problem: DesignProblem, structure: Structure, tolerance_db: float = 0.01) -> LargestSinr:
     """Bracket the largest feasible SINR of a scenario by bisection; both ends are proved.
 
-    Sensing plays no part in what is feasible. The lower end is the SINR of covariances within the power limit, the upper
-    one has a dual ray checked apart from the solver (:func:`disac.designs.location.feasibility.proven_need`).
+    Sensing has no influence on feasibility. The lower end is the SINR of covariances within the power limit. The upper end
+    has a dual ray that is checked apart from the solver (:func:`disac.designs.location.feasibility.proven_need`).
 
     Parameters
     ----------
     tolerance_db
-        Width of the bracket at which to stop, dB. Where the arithmetic decides nothing further, up to :data:`WIDEST_DB`.
+        Width of the bracket at which the bisection stops, dB. If rounding prevents a decision, a width up to
+        :data:`WIDEST_DB` is accepted.
 
     Raises
     ------
     ArithmeticError
-        If a step of the bisection ends without a design and without a proof; the sentence has the bracket so far.
+        If a step of the bisection gives neither a design nor a proof. The message has the bracket found so far.
     """
     solver = FastSolver(problem, structure)
     low, high = -np.inf, np.inf
     streams = power_dual = sinr_dual = None
-    # Where to start: what one user alone would have.
+    # The search starts at the SINR that the weakest user would have alone.
     target = _matched_filter_db(problem)
     step = 10.0
-    # Where in the bracket to look next: in the middle, and beside it where the arithmetic decides nothing there.
+    # Next target in the bracket: the middle, and then places beside it while rounding prevents a decision.
     places = (0.5, 0.25, 0.75, 0.1, 0.9)
     undecided = 0
     while high - low > tolerance_db:

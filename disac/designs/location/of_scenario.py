@@ -17,7 +17,7 @@ from disac.scenarios.noncoherent import Scenario
 from disac.units import db_to_linear
 
 Belief = Literal["noncoherent", "stated", "coherent"]
-"""What a design takes for granted: unknown phases and known clocks (002), the scenario's synchronisation, or a perfect one."""
+"""Synchronisation that a design assumes: unknown phases and known clocks (002), the scenario's own, or perfect."""
 
 BELIEFS: dict[str, Belief] = {"synchronised": "stated", "coherent": "coherent"}
 
@@ -25,7 +25,7 @@ BELIEFS: dict[str, Belief] = {"synchronised": "stated", "coherent": "coherent"}
 def design_problem(
     scenario: Scenario, belief: Belief = "noncoherent", sinr_type: SinrType = "noncoherent"
 ) -> DesignProblem:  # fmt: skip
-    """The design problem of a scenario, in units of the noise power."""
+    """Return the design problem of a scenario, in units of the noise power."""
     power, layout = db_to_linear(scenario.power.power_to_noise_db), scenario.layout
     carrier_hz, known = scenario.waveform.carrier_hz, None
     if belief == "coherent":
@@ -53,6 +53,6 @@ def design_problem(
 def designer_of(
     scenario: Scenario, design: str, sinr_type: SinrType = "noncoherent", solver: Solver = "fast", clusters: int = 0
 ) -> Designer:  # fmt: skip
-    """The design method of that name, set up for a scenario under what the method takes for granted."""
+    """Return the design method of that name, set up for a scenario with the synchronisation that the method assumes."""
     problem = design_problem(scenario, BELIEFS.get(design, "noncoherent"), sinr_type)
     return Designer(problem, "synchronised" if design == "coherent" else design, solver, clusters)

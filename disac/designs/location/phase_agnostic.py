@@ -2,9 +2,9 @@
 
 A noncoherent network does not know the relative phases of its nodes, and over uniform phases the expected Fisher information
 of any covariances is that of their diagonal blocks: E_phi F(R) = F(blkdiag R). So the least location error over block-diagonal
-covariances is a bound on the mean error of every design with the same blocks, and it is met, whatever the phases, when the
-nodes' signals are uncorrelated. Users are served by all nodes with the same symbols, which correlates them; a known scrambling
-of each node's symbols undoes that and is part of what is delivered (:func:`scrambling`).
+covariances is a bound on the mean error of every design with the same blocks. Uncorrelated signals of the nodes attain the
+bound for any phases. All nodes serve a user with the same symbols, which correlates the nodes' signals. A known scrambling of
+each node's symbols removes the correlation and is part of the delivered signal (:func:`scrambling`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Complex = NDArray[np.complex128]
 
 
 def structure(problem: DesignProblem) -> Structure:
-    """Every node on every subcarrier, with a covariance of its own."""
+    """Return the structure: every node sends on every subcarrier, with a covariance of its own."""
     subcarriers, users = range(problem.subcarriers), tuple(range(problem.users))
     parts = tuple(Part((s,), problem.node_antennas(node), users) for s in subcarriers for node in range(problem.nodes))
     return Structure("phase-agnostic", parts, tuple((s,) for s in subcarriers))

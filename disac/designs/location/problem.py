@@ -24,7 +24,7 @@ from disac.power_limits import PER_ANTENNA, PowerLimit
 Complex = NDArray[np.complex128]
 
 Spectrum = Literal["free", "flat"]
-"""How a budget may be spread over the subcarriers: as the design likes, or at most the same share on each of them."""
+"""Spread of a power budget over the subcarriers: ``free``, or ``flat`` with at most 1/L of the budget on each."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class DesignProblem:
 
     ``channels`` h_{n,u,l} has shape [N, U, L, M_t]; ``per_antenna_power`` P_T is allowed for each antenna, summed over
     subcarriers, singly or together with the others under a ``power_limit``; ``noise_power`` is sigma_c^2 over all subcarriers.
-    ``sinr_type``: powers of the nodes' signals add up at a user (``noncoherent``), their amplitudes do (``coherent``: needs the
-    relative phases at the users), or one node serves it and the others interfere (``cbf``, coordinated beamforming).
+    ``sinr_type``: the powers of the nodes' signals add up at a user (``noncoherent``), or their amplitudes add up
+    (``coherent``: needs the relative phases at the users), or one node serves the user and the others interfere (``cbf``,
+    coordinated beamforming).
 
     ``spectrum``: the power of a budget is summed over all subcarriers (``free``), or each subcarrier has 1/L of it (``flat``):
     ``sum_i R_l[i, i] <= P_T |b| / L`` over the antennas of each budget b, for each subcarrier l. Where all limits bind, each
@@ -89,12 +90,12 @@ class DesignProblem:
 
     @cached_property
     def prior(self) -> NDArray[np.float64]:
-        """What is known of the same parameters before any echo, ``J``, [P, P]."""
+        """Prior information ``J`` on the same parameters, [P, P]."""
         return location_prior(self.sensing, self.localization)
 
     @cached_property
     def attenuation(self) -> NDArray[np.float64]:
-        """What the mean information sees of each entry of a covariance, ``D_c``, [L, D, D]."""
+        """Factor ``D_c`` of each entry of a covariance in the mean information, [L, D, D]."""
         return attenuation(self.sensing)
 
     def information(self, covariances: Complex) -> NDArray[np.float64]:
@@ -105,7 +106,7 @@ class DesignProblem:
 
     @cached_property
     def power_rows(self) -> NDArray[np.intp]:
-        """Power limit that each antenna of the stacked vector falls under, shape [N M_t].
+        """Index of the power limit of each antenna of the stacked vector, shape [N M_t].
 
         A limit allows ``per_antenna_power`` times the number of its antennas: over all subcarriers, or 1/L of it on each
         (:attr:`spectrum`).
@@ -119,7 +120,7 @@ class DesignProblem:
 
     @property
     def power_dual_shape(self) -> tuple[int, ...]:
-        """Shape of the multipliers of the power limits, given antenna by antenna: [D]; under a flat spectrum [L, D]."""
+        """Shape of the power limits' multipliers, with one entry for each antenna: [D]; under a flat spectrum [L, D]."""
         size = self.nodes * self.antennas
         return (self.subcarriers, size) if self.spectrum == "flat" else (size,)
 
@@ -136,18 +137,18 @@ class DesignProblem:
 
     @cached_property
     def serving_node(self) -> NDArray[np.intp]:
-        """Node that serves each user where one does: the one with the strongest channel over all subcarriers, shape [U]."""
+        """Node with the strongest channel over all subcarriers to each user, shape [U]; it serves the user in ``cbf``."""
         return np.argmax((np.abs(self.channels) ** 2).sum(axis=(2, 3)), axis=0)
 
     def sinr(self, streams: Complex, covariances: Complex) -> NDArray[np.float64]:
-        """SINR of every user and subcarrier in the problem's own sense, linear, shape [U, L].
+        """SINR of every user and subcarrier by the problem's ``sinr_type``, linear, shape [U, L].
 
         Parameters
         ----------
         streams
             Covariances of the users' streams (others may follow), shape [U.., L, D, D].
         covariances
-            Of the whole signal, shape [L, D, D].
+            Covariances of the whole signal, shape [L, D, D].
         """
         ratio = coherent_sinr if self.sinr_type == "coherent" else noncoherent_sinr
         return ratio(self.channels, streams, covariances, self.noise_power)
@@ -162,7 +163,7 @@ class DesignProblem:
         return float((by_row / self.row_antennas).max()) / self.per_antenna_power
 
     def spent_by_subcarrier(self, covariances: Complex) -> NDArray[np.float64]:
-        """Power that covariances [L, D, D] take of each budget on each subcarrier, shape [L, budgets]."""
+        """Power of covariances [L, D, D] under each budget on each subcarrier, shape [L, budgets]."""
         spent = np.zeros((len(self.row_antennas), len(covariances)))
         np.add.at(spent, self.power_rows, np.real(np.einsum("lii->il", covariances)))
         return spent.T
@@ -181,7 +182,7 @@ INTERLEAVED = ("orthogonal", "beamforming")
 
 
 def unposed(design: str, nodes: int, subcarriers: int) -> str:
-    """Why a design is not posed for so many transmitting nodes and subcarriers; nothing where it is."""
+    """Return the sentence why a design has no problem for so many nodes and subcarriers; an empty text if it has one."""
     if design not in INTERLEAVED or subcarriers >= nodes:
         return ""
     return f"The design '{design}' gives each node subcarriers of its own: {subcarriers} are too few for {nodes} nodes."
@@ -193,9 +194,9 @@ SENSING = -1
 
 @dataclass(frozen=True)
 class Part:
-    """One covariance per stream: on these antennas, sent on each of these subcarriers.
+    """A set of antennas and subcarriers on which each stream has one covariance.
 
-    ``users`` are those that the streams serve; :data:`SENSING` for a stream that serves none.
+    ``users`` are the users that the streams serve; :data:`SENSING` stands for a stream that serves no user.
     """
 
     subcarriers: tuple[int, ...]
@@ -205,12 +206,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Structure:
-    """What a design leaves free.
+    """Covariances that a design may choose.
 
-    Each stream has a covariance on the antennas of each of the ``parts`` that carries it; between parts it is zero.
-    Subcarriers in one set of ``shared`` are judged by their average covariance (one set per subcarrier: judged as
-    transmitted). In a ``loose`` structure the last stream, which serves nobody, is on all antennas, the others are each on one
-    node's, and what must be positive semidefinite is the sum of all and, of the last, each node's block alone: (24) of 002.
+    Each stream has a covariance on the antennas of each of the ``parts`` that carry it; between parts the covariance is zero.
+    The objective takes the average covariance of the subcarriers in one set of ``shared``. With one set per subcarrier it
+    takes the transmitted covariance. A ``loose`` structure is (24) of 002: the last stream serves no user and is on all
+    antennas; each other stream is on the antennas of one node. The sum of all streams and each node's block of the last stream
+    must be positive semidefinite; the last stream as a whole need not be.
     """
 
     name: str
@@ -220,7 +222,7 @@ class Structure:
 
     @cached_property
     def share_of(self) -> dict[int, tuple[int, ...]]:
-        """For each subcarrier the set it belongs to."""
+        """Set of ``shared`` that each subcarrier belongs to."""
         return {subcarrier: members for members in self.shared for subcarrier in members}
 
     @property
@@ -229,16 +231,16 @@ class Structure:
         return any(SENSING in part.users for part in self.parts)
 
     def definite(self, problem: DesignProblem, streams: Complex) -> list[Complex]:
-        """What must be positive semidefinite of stream covariances [U.., L, D, D]: arrays of matrices."""
+        """Matrices of stream covariances [U.., L, D, D] that must be positive semidefinite, as a list of arrays."""
         if not self.loose:
             return [streams]
         rest = [streams[-1][:, mine[:, np.newaxis], mine] for mine in map(problem.node_antennas, range(problem.nodes))]
         return [streams[:-1], streams.sum(axis=0), *rest]
 
     def channel_vectors(self, problem: DesignProblem, user: int, part: Part, subcarrier: int) -> Complex:
-        """What a user hears on the part's antennas, shape [t, d]: ``h^H R h`` summed over its rows is the power.
+        """Channels h from the part's antennas to a user, shape [t, d]; ``h^H R h`` summed over the rows is the received power.
 
-        One zero-padded channel per transmitting node; where amplitudes add up, their sum.
+        There is one zero-padded channel per transmitting node; where amplitudes add up, there is only their sum.
         """
         full = np.zeros((problem.nodes, problem.nodes * problem.antennas), dtype=np.complex128)
         for node in range(problem.nodes):
@@ -249,7 +251,7 @@ class Structure:
         return vectors[np.any(vectors != 0, axis=1)]
 
     def coordinated(self, problem: DesignProblem) -> Structure:
-        """The same where each user is served by one node alone and the other nodes only sense.
+        """Return the structure in which one node alone serves each user, and the other nodes send it no stream.
 
         Raises
         ------
@@ -271,14 +273,14 @@ class Structure:
         return replace(self, parts=tuple(parts))
 
     def clustered(self, clusters: int) -> Structure:
-        """The same with one covariance for each of so many groups of adjacent subcarriers, as equal as they can be.
+        """Return the structure with one covariance for each of so many groups of adjacent subcarriers, of nearly equal size.
 
         Parts with the same antennas and users on the subcarriers of a group become one.
 
         Raises
         ------
         ValueError
-            If the design transmits with other antennas on another subcarrier of a group, or is judged by averages.
+            If the antennas that transmit differ within a group, or if the objective takes average covariances.
         """
         subcarriers = sorted(self.share_of)
         groups = [tuple(int(s) for s in group) for group in np.array_split(subcarriers, clusters)]
@@ -320,7 +322,7 @@ class Structure:
         return covariances
 
     def _sends(self, problem: DesignProblem) -> NDArray[np.bool_]:
-        """Which antennas send on each subcarrier, shape [L, D]."""
+        """Whether each antenna sends on each subcarrier, shape [L, D]."""
         on = np.zeros((problem.subcarriers, problem.nodes * problem.antennas), dtype=bool)
         for part in self.parts:
             on[np.ix_(np.array(part.subcarriers), part.antennas)] = True
