@@ -57,7 +57,7 @@ def echo_factors(model: SensingModel, jacobian: Float, basis: Complex) -> EchoFa
     jacobian
         Shape [D, 2 K N]: theta node-major, then tau node-major. With a synchronisation, the clock offsets follow.
     basis
-        Coordinates of each node's signal, shape [N_t, M_t, e]. The targets see no other part of the signal (:func:`echo_basis`).
+        Coordinates of each node's signal, shape [N_t, M_t, e]. Targets see nothing else of it (:func:`echo_basis`).
     """
     nodes, targets, subcarriers = len(model.nodes_m), len(model.targets_m), model.subcarriers
     receivers, transmitters = list(model.receive_nodes), list(model.transmit_nodes)
