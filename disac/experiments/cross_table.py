@@ -221,7 +221,7 @@ class Scorer:
 
     def _sensed(self, covariances: Complex) -> dict[str, Any]:
         problem, t = self.noncoherent, illuminated(self.network.steering, covariances)
-        crb = crb_under_phases(problem.derivatives, covariances, problem.sensing.noise_power, 1, self.phases)
+        crb = crb_under_phases(problem.receiver_derivatives, covariances, problem.sensing.noise_power, 1, self.phases)
         each = self.echoes.block(t)
         together = whole_divergence(self.responses, covariances, self.network.noise_w)
         lit = t.T[t.max(axis=0) > 1e-12 * t.max()]

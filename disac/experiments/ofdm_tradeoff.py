@@ -229,7 +229,7 @@ class _Surroundings:
         assert sent.beams is not None
         assert sent.remainder is not None
         crb = crb_under_phases(
-            problem.derivatives, sent.transmitted, problem.sensing.noise_power, problem.targets, self._phases
+            problem.receiver_derivatives, sent.transmitted, problem.sensing.noise_power, problem.targets, self._phases
         )  # fmt: skip
         rates = phase_rates(
             problem.channels, sent.beams, sent.remainder, problem.noise_power, self._phases, designer.symbol_code()

@@ -6,19 +6,24 @@ changes what adds up across nodes: the location information between transmitters
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.metrics.fisher import by_receiver
-
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
 
-def crb_under_phases(derivatives: Complex, covariances: Complex, noise_power: float, targets: int, phases_rad: Float) -> Float:
+def crb_under_phases(
+    pieces: Sequence[tuple[NDArray[np.intp], Complex]],
+    covariances: Complex,
+    noise_power: float,
+    targets: int,
+    phases_rad: Float,
+) -> Float:
     """Location CRB of a transmitted signal when the nodes' phases are turned.
 
     ``F(phi) = (2 L / sigma_s^2) Re sum_{m,m'} e^{j(phi_m - phi_m')} sum_{n,l} tr(dH_{i,m'}^H dH_{k,m} R_{mm',l})``: turned
@@ -26,28 +31,30 @@ def crb_under_phases(derivatives: Complex, covariances: Complex, noise_power: fl
 
     Parameters
     ----------
-    derivatives
-        Derivatives of the echoes, shape [P, N, L, M_r, N M_t].
+    pieces
+        Derivatives of the echoes receiver by receiver, with the numbers of their parameters
+        (:func:`disac.metrics.fisher.receiver_derivatives`).
     covariances
-        ``R_l``, shape [L, N M_t, N M_t].
+        ``R_l``, shape [L, N_t M_t, N_t M_t].
     noise_power
         ``sigma_s^2`` over all subcarriers.
     targets
         Number of targets K: the first 2K parameters are their locations.
     phases_rad
-        Shape [draws, N].
+        Phases of the transmitting nodes, shape [draws, N_t].
 
     Returns
     -------
     float64, shape [draws], m^2
     """
-    parameters, nodes, subcarriers = derivatives.shape[:3]
-    antennas = derivatives.shape[-1] // nodes
+    subcarriers, nodes = len(covariances), phases_rad.shape[1]
+    antennas = covariances.shape[-1] // nodes
+    parameters = 1 + max(int(touched.max()) for touched, _ in pieces)
     blocks = covariances.reshape(subcarriers, nodes, antennas, nodes, antennas)
     # Of a pair and its mirror image one is enough: the sum is Hermitian.
     pairs = [pair for pair in combinations_with_replacement(range(nodes), 2) if np.any(blocks[:, pair[0], :, pair[1]])]
     grams = np.zeros((len(pairs), parameters, parameters), dtype=np.complex128)
-    for touched, seen in by_receiver(derivatives):
+    for touched, seen in pieces:
         parts = [np.ascontiguousarray(seen[..., node * antennas : (node + 1) * antennas]) for node in range(nodes)]
         for number, (m, other) in enumerate(pairs):
             weighted = (parts[m] @ blocks[:, m, :, other]).reshape(len(touched), -1)

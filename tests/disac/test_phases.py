@@ -12,7 +12,7 @@ from disac.designs.location.design import METHODS, Designer
 from disac.designs.location.phase_agnostic import scrambling
 from disac.designs.location.problem import DesignProblem
 from disac.metrics.delay import delay_margin, delay_response, delay_sidelobes, illumination
-from disac.metrics.fisher import fisher_information, localization_crb
+from disac.metrics.fisher import fisher_information, localization_crb, location_derivatives, receiver_derivatives
 from disac.metrics.phases import crb_under_phases, phase_rates
 from disac.metrics.sinr import noncoherent_sinr
 from disac.units import SPEED_OF_LIGHT_M_S, db_to_linear
@@ -33,7 +33,7 @@ def test_turned_covariances_give_the_bound_of_turned_oscillators(method: str) ->
     sent = design.streams.sum(axis=0)
     phases = np.random.default_rng(0).uniform(0, 2 * np.pi, (5, problem.nodes))
     phases[0] = 0.0
-    found = crb_under_phases(problem.derivatives, sent, problem.sensing.noise_power, problem.targets, phases)
+    found = crb_under_phases(problem.receiver_derivatives, sent, problem.sensing.noise_power, problem.targets, phases)
     for crb, phase in zip(found, phases, strict=True):
         turned = problem.sensing.amplitudes * np.exp(1j * phase)[np.newaxis, :, np.newaxis]
         other = dataclasses.replace(problem, sensing=dataclasses.replace(problem.sensing, amplitudes=turned))
@@ -43,11 +43,29 @@ def test_turned_covariances_give_the_bound_of_turned_oscillators(method: str) ->
     assert spread > 0.01 if method.startswith("unconstrained") else spread < 1e-9
 
 
+def test_roles_may_have_different_numbers_of_nodes() -> None:
+    """Two transmitters and three receivers, each draw against the model with turned amplitudes."""
+    problem, _ = given()
+    random = np.random.default_rng(3)
+    sensing = dataclasses.replace(
+        problem.sensing, nodes_m=np.array([[90.0, 0.0], [-40.0, 80.0], [-50.0, -70.0]]), orientation=None,
+        transmitters=(0, 1), receivers=(0, 1, 2), amplitudes=random.normal(size=(3, 2, problem.targets)) + 1j,
+    )  # fmt: skip
+    pieces, size = tuple(receiver_derivatives(sensing)), 2 * sensing.transmit_antennas
+    root = random.normal(size=(sensing.subcarriers, size, 2)) + 1j * random.normal(size=(sensing.subcarriers, size, 2))
+    sent, phases = root @ root.conj().swapaxes(-1, -2), random.uniform(0, 2 * np.pi, (3, 2))
+    found = crb_under_phases(pieces, sent, sensing.noise_power, problem.targets, phases)
+    for crb, phase in zip(found, phases, strict=True):
+        turned = dataclasses.replace(sensing, amplitudes=sensing.amplitudes * np.exp(1j * phase)[:, np.newaxis])
+        information = fisher_information(location_derivatives(turned), sent, sensing.noise_power)
+        assert crb == pytest.approx(localization_crb(information, problem.targets), rel=1e-8)
+
+
 def test_a_signal_that_locates_nothing_has_no_bound_under_any_phases() -> None:
     problem, _ = given()
     silent = np.zeros((problem.subcarriers, *(problem.nodes * problem.antennas,) * 2), dtype=complex)
     phases = np.zeros((2, problem.nodes))
-    assert np.isinf(crb_under_phases(problem.derivatives, silent, 1.0, problem.targets, phases)).all()
+    assert np.isinf(crb_under_phases(problem.receiver_derivatives, silent, 1.0, problem.targets, phases)).all()
 
 
 def test_rates_against_symbols_sent_one_by_one() -> None:
