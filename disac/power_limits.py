@@ -18,7 +18,7 @@ PowerLimitName = Literal["per-antenna", "per-node", "total"]
 
 @dataclass(frozen=True)
 class PowerLimit:
-    """What a limit holds for. Each budget allows the same power for each of its antennas.
+    """Antennas that share a power limit. Each budget allows the same power for each of its antennas.
 
     Attributes
     ----------

@@ -137,7 +137,7 @@ def symbols_before(model: SensingModel, prefix_s: float) -> int:
 
 
 def overlap_matrices(model: SensingModel, prefix_s: float) -> Complex:
-    """What a receiver's window holds of the present symbol and of earlier ones over each link, subcarrier by subcarrier.
+    """Parts of the present symbol and of earlier ones in a receiver's window, for each link and subcarrier.
 
     Each symbol of length ``L/B`` follows its cyclic prefix, symbols follow one another, and every receiver opens its window a
     prefix and the earliest bistatic delay of the scenario after the symbol's prefix began; it knows that delay and turns its

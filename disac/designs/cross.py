@@ -60,14 +60,14 @@ def _limit(scenario: CommonScenario, *, native: PowerLimit) -> PowerLimit:
 
 
 NOTHING = None
-"""What is known of phases in the network of 002: nothing, with clocks known."""
+"""Synchronisation of the network of 002: unknown phases and known clocks."""
 
 ALL = Synchronisation(phase_std_rad=0.0, link_phase_std_rad=0.0)
 """Everything: one phase of the target is left."""
 
 
 def stated(scenario: CommonScenario) -> Synchronisation:
-    """What the scenario says of clocks and phases: links and oscillators have the von Mises law."""
+    """Synchronisation that the scenario states: links and oscillators have the von Mises law."""
     link = float("inf") if scenario.delta_rad is None else scenario.delta_rad
     return Synchronisation(scenario.clock_std_s, scenario.phase_std_rad, link, phase_law="von-mises")
 

@@ -96,7 +96,7 @@ def common_network(scenario: CommonScenario) -> CommonNetwork:
 
 
 def _target(scenario: CommonScenario) -> Float:
-    """Where the target stands, [2], m: evenly in the disc, at the same share of its radius whatever that is."""
+    """Position of the target, [2], m: drawn evenly in the disc, as shares of its radius."""
     if scenario.target_radius_m == 0.0:
         return np.array(TARGET_M)
     random = stream(scenario.seed, "common-target", realisation=scenario.realisation)

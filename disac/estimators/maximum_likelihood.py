@@ -84,7 +84,7 @@ def locate(model: SensingModel, seen: SampledEchoes, area: Area, amplitudes: Seq
 
 
 class _Search:
-    """What the likelihood of one signal needs, prepared once: at every grid point, and for refinement between them."""
+    """Data that the likelihood of one signal needs, prepared once: at every grid point, and for refinement between them."""
 
     def __init__(self, model: SensingModel, seen: SampledEchoes, area: Area) -> None:
         self._model, self._signal = model, seen.signal
@@ -169,7 +169,7 @@ class _Search:
         return self._points[np.where(known, highest, highest[:, :1])]
 
     def _score_beside(self, received: Complex, images: Complex, held: Float) -> Float:
-        """What one more target explains at each grid point when the places of others [B, K, 2] are held, shape [B, G]."""
+        """Energy that one more target explains at each grid point, with other positions [B, K, 2] held, shape [B, G]."""
         among, own = self._projections.alone(received, held)
         score = np.zeros((len(received), len(self._points)))
         for n in range(images.shape[1]):

@@ -1,4 +1,4 @@
-"""What all experiments share: how one is described, and how its cells run, fail and are compared with what is stored."""
+"""Common parts of all experiments: their description, and how cells run, fail and are compared with stored values."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pydantic import BaseModel, ConfigDict
 S = TypeVar("S")
 
 BREAKDOWNS = (np.linalg.LinAlgError, ArithmeticError)
-"""What arithmetic raises when it breaks down. Any other exception is an error of the program, and no result."""
+"""Exceptions of arithmetic that breaks down. Any other exception is an error of the program and gives no result."""
 
 RoughCosts = tuple[tuple[Mapping[str, Any], float], ...]
 """Rough seconds of one cell on one core: options, and the seconds where all of these are chosen. The first that fits counts."""
 
 
 class ExperimentOptions(BaseModel):
-    """What an experiment does with a scenario; unknown names and values of another type are refused."""
+    """Options of an experiment. Unknown names and values of another type are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -53,7 +53,7 @@ def broken_down(error: Exception) -> dict[str, Any]:
 
 
 def cell_by_cell(compute: Callable[[S], Mapping[str, Any]], scenarios: Iterable[S]) -> list[dict[str, Any]]:
-    """One result per scenario; a breakdown of arithmetic is a cell's own and leaves the others alone."""
+    """Return one result per scenario. Where arithmetic breaks down in a cell, that cell alone fails."""
     results = []
     for scenario in scenarios:
         try:

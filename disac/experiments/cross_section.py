@@ -44,7 +44,7 @@ class CrossSection:
     modules: tuple[str, ...] = ("disac.experiments.cross_section",)
 
     def run(self, scenarios: Sequence[CoherentScenario], options: Options) -> list[dict[str, Any]]:
-        """One result per scenario; every aspect has a draw of its own."""
+        """Return one result per scenario. Every aspect has a draw of its own."""
         return cell_by_cell(_drawn, scenarios)
 
 

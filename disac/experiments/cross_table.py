@@ -168,7 +168,7 @@ class Scorer:
 
     @cached_property
     def responses(self) -> Complex:
-        """What each receiver sees of one symbol of all nodes, [N, L, M_r, N M]."""
+        """Response of each receiver to one symbol of all nodes, [N, L, M_r, N M]."""
         return link_responses(sensing_model(self.network, NOTHING)) / np.sqrt(SYMBOLS)
 
     @cached_property
@@ -276,7 +276,7 @@ class Scorer:
 
 
 def _senses(users: Complex, sensing: Complex) -> bool:
-    """Whether the sensing signal is more than what a solver leaves."""
+    """Whether the sensing signal is larger than a solver's residue."""
     spent = float(np.real(np.einsum("lii->", sensing)))
     return spent > SENSED * (spent + float(np.real(np.einsum("ulii->", users))))
 
@@ -321,7 +321,7 @@ class CrossTable:
         return tuple(name for name in SHARED if name in ignored and (name != "delta_rad" or "phase_bound_rad" in ignored))
 
     def run(self, scenarios: Sequence[CommonScenario], options: Options) -> list[dict[str, Any]]:
-        """One result per scenario; each design is solved once."""
+        """Return one result per scenario. Each design is solved once."""
         row, designs = row_of(options.design), dict[str, _Designed]()
 
         def cell(scenario: CommonScenario) -> dict[str, Any]:

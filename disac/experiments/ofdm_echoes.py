@@ -102,7 +102,7 @@ class OfdmEchoes:
     modules: tuple[str, ...] = ("disac.experiments.ofdm_echoes",)
 
     def run(self, scenarios: Sequence[Scenario], options: Options) -> list[dict[str, Any]]:
-        """One result per scenario; scenarios differ in the amplitude alone."""
+        """Return one result per scenario. Scenarios differ in the amplitude alone."""
         try:
             return _measured(scenarios, options)
         except BREAKDOWNS as error:

@@ -1,4 +1,4 @@
-"""What 002 proves or remarks, each as a number for random deployments: residuals, shares of what is promised, ratios.
+"""Statements and remarks of 002, each as a number for random deployments: residuals, shares of what is promised, ratios.
 
 A cell draws nodes and targets by its realisation, then compares: signals with the linear map of their covariances (Lemma 1,
 Theorem 1, Proposition 1, Appendix A), relaxed optima with the rank-one signals extracted from them (Theorems 2 and 3; (26) to
@@ -95,7 +95,7 @@ class OfdmTheory:
     modules: tuple[str, ...] = ("disac.experiments.ofdm_theory",)
 
     def run(self, scenarios: Sequence[Scenario], options: Options) -> list[dict[str, Any]]:
-        """One result per scenario."""
+        """Return one result per scenario."""
         return cell_by_cell(lambda scenario: _cell(scenario, options), scenarios)
 
 

@@ -178,7 +178,7 @@ class OfdmTradeoff:
     modules: tuple[str, ...] = ("disac.experiments.ofdm_tradeoff",)
 
     def run(self, scenarios: Sequence[Scenario], options: Options) -> list[dict[str, Any]]:
-        """One result per scenario; scenarios differ in the SINR target and in what is known of clocks and phases."""
+        """Return one result per scenario. Scenarios differ in the SINR target and in the knowledge of clocks and phases."""
         return cell_by_cell(_Line(scenarios[0], options).cell, scenarios)
 
     def recheck(self, scenario: Scenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
@@ -209,7 +209,7 @@ def _designer(scenario: Scenario, options: Options) -> Designer:
 
 
 class _Surroundings:
-    """What a delivered signal meets, whatever is known of clocks and phases: unknown node phases, delays of the links."""
+    """Judge of a delivered signal under unknown node phases and the links' delays."""
 
     def __init__(self, scenario: Scenario) -> None:
         layout, waveform = scenario.layout, scenario.waveform
@@ -268,7 +268,7 @@ class _Line:
         self._stated: dict[StatedSynchronisation, DesignProblem] = {}
 
     def cell(self, scenario: Scenario) -> dict[str, Any]:
-        """One cell: what was sent, and its bound under the scenario's synchronisation."""
+        """Return one cell: the delivered signal's values, and its bound under the scenario's synchronisation."""
         sent = self._of(scenario)
         if sent.transmitted is None:
             return sent.result

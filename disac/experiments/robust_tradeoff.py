@@ -52,7 +52,7 @@ RANDOM_STARTS = 200
 """Starts of the successive convex approximation, uniform on the simplex of powers at the target."""
 
 COVERED = 1e-6
-"""What no other point of the boxes may be below the stored least divergence by, relative."""
+"""Largest relative amount by which another point of the boxes may be below the stored least divergence."""
 
 
 class Options(ExperimentOptions):
@@ -89,7 +89,7 @@ class Options(ExperimentOptions):
 
     @property
     def choice(self) -> Robustness:
-        """What ``robustness`` names."""
+        """The choice that ``robustness`` names."""
         return robustness(self.robustness)
 
     @model_validator(mode="after")
@@ -164,7 +164,7 @@ VARIABLES = (
 
 
 class _LineDraws:
-    """What the cells of a line share: the drop and its random numbers."""
+    """Common parts of the cells of a line: the drop and its random numbers."""
 
     def __init__(self, scenario: CoherentScenario, options: Options) -> None:
         self.scenario, self.options = scenario, options
@@ -207,7 +207,7 @@ class RobustTradeoff:
     modules: tuple[str, ...] = ("disac.experiments.robust_tradeoff",)
 
     def run(self, scenarios: Sequence[CoherentScenario], options: Options) -> list[dict[str, Any]]:
-        """One result per scenario; scenarios differ in the strength of the echoes alone."""
+        """Return one result per scenario. Scenarios differ in the strength of the echoes alone."""
         deployment = _LineDraws(scenarios[0], options)
         return cell_by_cell(lambda scenario: _result(scenario, options, deployment), scenarios)
 
@@ -221,7 +221,7 @@ class RobustTradeoff:
 
 
 def _recomputed(scenario: CoherentScenario, options: Options, stored: Mapping[str, Any]) -> dict[str, float]:
-    """What stored beams and multipliers give, by the names under which it is stored."""
+    """Values that stored beams and multipliers give, by the names under which they are stored."""
     drop, sinr, half = coherent_drop(scenario), db_to_linear(scenario.service.sinr_db), _half_box(scenario)
     nominal, problem = _problems(drop, options, half)
     covers, found, bound = options.angles == "max-min", {}, float("inf")
@@ -252,7 +252,7 @@ def _recomputed(scenario: CoherentScenario, options: Options, stored: Mapping[st
 
 
 def _unproven(stored: Mapping[str, Any], again: Mapping[str, float]) -> list[str]:
-    """What a verdict promises and the numbers, as they are recomputed, do not keep."""
+    """Promises of a verdict that the recomputed numbers do not keep."""
     if stored["status"] == "infeasible":
         need = again["least_power"]
         return [] if need > 1.0 else [f"the stored multipliers prove a need of {need:.6g} times the power only"]
@@ -267,7 +267,7 @@ def _unproven(stored: Mapping[str, Any], again: Mapping[str, float]) -> list[str
 
 
 def _uncovered(scenario: CoherentScenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
-    """Whether the divergence is less somewhere in the boxes than is stored, at points of which no search knows."""
+    """Whether the divergence at new points of the boxes is below the stored least value."""
     half = _half_box(scenario)
     if half == 0.0 or stored["status"] == "infeasible":
         return []
@@ -421,7 +421,7 @@ def _served(problem: RobustProblem, beams: Beams, options: Options, sinr: float)
 
 
 def _walks(problem: RobustProblem, corners: Float, scenario: CoherentScenario) -> dict[str, Any]:
-    """Where the paper's successive convex approximation ends, from equal powers and from random starts."""
+    """End points of the paper's successive convex approximation, from equal powers and from random starts."""
     nodes = problem.nodes
     even = problem.power / nodes * np.sum(np.abs(problem.steering) ** 2, axis=1)
     largest = float(problem.divergence(np.diag(corners)).max())

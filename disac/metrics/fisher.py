@@ -31,7 +31,7 @@ _SINGULAR = 1e-13
 
 @dataclass(frozen=True)
 class SensingModel:
-    """What the echoes depend on.
+    """Model of the echoes: everything on which they depend.
 
     ``nodes_m`` [N, 2], ``targets_m`` [K, 2], ``amplitudes`` [N_r, N_t, K] (receiver, transmitter, target), ``noise_power`` is
     ``sigma_s^2`` over all subcarriers, so each entry carries ``sigma_s^2 / L``. ``transmitters`` and ``receivers`` are the
@@ -256,7 +256,7 @@ def receiver_derivatives(
 
 
 def location_prior(model: SensingModel, localization: Localization = "hybrid") -> Float:
-    """What is known of Theta before any echo, shape [P, P]; zero without a synchronisation (``J`` of the hybrid bound)."""
+    """Prior information on Theta, shape [P, P]: ``J`` of the hybrid bound, zero without a synchronisation."""
     dense = len(location_jacobian(model, localization)) - 2 * model.links
     known = model.synchronisation
     if known is None:

@@ -1,4 +1,4 @@
-"""What 002 proves of signals and their Fisher information, as residuals of a sampled signal.
+"""Statements of 002 about signals and their Fisher information, as residuals of a sampled signal.
 
 Lemma 1, Theorem 1, Proposition 1 and Appendix A are compared with echoes that are differentiated one by one; the Jacobian (45)
 with differences of angles and delays; the power behind (7) with its mean over node phases.

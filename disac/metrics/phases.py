@@ -1,4 +1,4 @@
-"""What the nodes' unknown phases do to a design: its location bound, its SINR and its rate over random phases.
+"""Effect of the nodes' unknown phases on a design: its location bound, its SINR and its rate over random phases.
 
 A noncoherent network does not know the phases phi_n of its oscillators. Turning them leaves every signal's power as it is and
 changes what adds up across nodes: the location information between transmitters, and the users' sums of the nodes' beams.

@@ -1,4 +1,4 @@
-"""What a network knows of its clocks and oscillators, as prior information: from noncoherent to coherent in one bound.
+"""Prior information that a network has on its clocks and oscillators: from noncoherent to coherent in one bound.
 
 The echo of target k at receiver n from transmitter m carries the phase ``psi_k + phi_n - phi_m + eps_nmk``: one unknown
 reflection phase per target, one oscillator per node with ``phi_n ~ N(0, phase_std_rad^2)``, and ``eps ~ N(0,
@@ -116,7 +116,7 @@ class Synchronisation:
     def phase_directions(
         self, receivers: tuple[int, ...], transmitters: tuple[int, ...], nodes: int, targets: int
     ) -> tuple[Float, Float]:
-        """What can turn the links when their own phases are known: directions [E, r] and the precision of each, [r].
+        """Phase errors of the links when the links' own phases are known: directions [E, r] and the precision of each, [r].
 
         Oscillators, without the phase common to all, then the targets. Of oscillators that are not known at all only the
         space they span together with the targets counts, which may be smaller.

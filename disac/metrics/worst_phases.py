@@ -28,7 +28,7 @@ TOLERANCE = 1e-10
 """Distance between value and proof at which a box is given up, relative to the sum of the form's absolute entries."""
 
 MOST_BOXES = 100_000
-"""Where the boxes of one round get more than this the rest is left, and the proof is that of the boxes."""
+"""Most boxes of one round. Beyond it the search ends, and the proof is the bound of the boxes."""
 
 SWEEPS = 100
 
@@ -99,7 +99,7 @@ def descend(forms: Complex, phases: Float, phase_error_rad: float) -> Float:
 
 
 def _lowest_angle(factor: Complex, limit: float) -> Float:
-    """Where in [-limit, limit] ``Re(e^{-j phi} p)`` is least, for factors p."""
+    """Angle in [-limit, limit] at which ``Re(e^{-j phi} p)`` is least, for factors p."""
     opposite = np.angle(-factor)
     low = np.real(np.exp(1j * limit) * factor) < np.real(np.exp(-1j * limit) * factor)
     return np.where(np.abs(opposite) <= limit, opposite, np.where(low, -limit, limit))

@@ -17,7 +17,7 @@ SOLVED = ("Solved", "AlmostSolved")
 
 @dataclass(frozen=True)
 class ConeSolution:
-    """What the solver found: its word, the variables, and a multiplier vector for every block of rows in order."""
+    """Answer of the solver: its status, the variables, and a multiplier vector for every block of rows, in their order."""
 
     outcome: str
     variables: Float
@@ -26,7 +26,7 @@ class ConeSolution:
 
     @property
     def solved(self) -> bool:
-        """Whether there is a point to judge; how good it is, a certificate says."""
+        """Whether the solver returned a point. A certificate then judges that point."""
         return self.outcome in SOLVED
 
 
@@ -104,7 +104,7 @@ class ConeProgram:
 
 
 def _settings() -> Any:
-    """One thread, tight tolerances; no presolve, so that the cost may change between solves."""
+    """Settings of the solver: one thread, tight tolerances, and no presolve, so that the cost may change between solves."""
     import clarabel
 
     settings = clarabel.DefaultSettings()

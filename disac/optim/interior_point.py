@@ -48,12 +48,12 @@ Outcome = Literal["optimal", "infeasible", "stalled"]
 MOST_ITERATIONS = 60
 
 VIOLATION = 1e-8
-"""What may be left of a constraint: relative to a budget, a service row's right-hand side, the most held in a cell's ties."""
+"""Largest residual, relative to a budget, a service row's right-hand side, or the largest held value of a cell's ties."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """Where the method ended; everything in the program's units.
+    """Last point of the method, in the program's units.
 
     ``covariances`` holds one array [c, u, d, d] per block, strictly positive definite, as all multipliers are. For
     ``infeasible`` the multipliers (power, service, ties) are the ray that proves it. Those of power have the shape of the
@@ -269,7 +269,7 @@ class _Iterate:
         return max(worst, float((left / held).max()))
 
     def _tied(self) -> tuple[Complex, Complex]:
-        """What the ties leave, and what is held: shapes [cells, ties, m, m]."""
+        """Residuals of the ties and the held values: shapes [cells, ties, m, m]."""
         left, held = np.zeros_like(self.ties), np.zeros_like(self.ties)
         for b in self.blocks:
             pulled = b.pull_ties(b.r.sum(axis=1))
@@ -312,7 +312,7 @@ class _State(_Iterate):
     """An iterate that steps towards the optimum."""
 
     def step(self) -> tuple[float, float]:
-        """One predictor-corrector step; returns the primal and dual step lengths."""
+        """Take one predictor-corrector step and return the primal and dual step lengths."""
         if self.ties.size:
             self._along = tie_vectors(self._tied()[1])
             for b in self.blocks:
@@ -373,7 +373,7 @@ class _State(_Iterate):
         return move
 
     def _second_order(self, affine: Direction) -> tuple[list[Complex], Float, Float]:
-        """What the predictor leaves of complementarity: for the covariances, the power and the service slacks."""
+        """Complementarity that remains after the predictor: of the covariances, the power slacks and the service slacks."""
         corrections = []
         for b, m in zip(self.blocks, affine.blocks, strict=True):
             correction = np.empty_like(b.r)
@@ -384,7 +384,7 @@ class _State(_Iterate):
         return corrections, affine.power_slack * affine.power / self.power, affine.service_slack * affine.service / self.service
 
     def _fisher_row(self, move: Direction, gradient: Float, bilinear: Float) -> Float:
-        """What a direction leaves of the linearised condition on Y."""
+        """Residual of the linearised condition on Y after a direction."""
         sums = [b.r.sum(axis=1) + m.r.sum(axis=1) for b, m in zip(self.blocks, move.blocks, strict=True)]
         row = gradient - 2.0 * (self.information(sums) @ self.fisher) + bilinear
         return row - 2.0 * ((self._current() + self.program.prior) @ move.fisher)
@@ -468,7 +468,7 @@ class _State(_Iterate):
 
 
 _FAR = 1.2
-"""What is far enough for a step."""
+"""Longest step that is used."""
 
 _FINE, _COARSE = 0.03, 0.1
 """Accuracy of the length of a step, and of the one that chooses the centre; relative."""

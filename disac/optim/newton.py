@@ -131,7 +131,7 @@ class BlockOperators:
         return part
 
     def priced(self, power: Float) -> Float:
-        """What a unit on the diagonal of each entry costs at prices of the power rows, shape [c, d]."""
+        """Cost of a unit on each diagonal entry at the prices of the power rows, shape [c, d]."""
         block = self.data
         if self.power_by_cell:
             own: Float = (power[block.cells][:, np.newaxis] @ block.power[block.power_of])[:, 0]
@@ -398,7 +398,7 @@ class BlockState(BlockOperators):
 
 
 class Point(Protocol):
-    """What the Newton matrix needs of an iterate."""
+    """Parts of an iterate that the Newton matrix needs."""
 
     program: Program
     blocks: list[BlockState]

@@ -1,4 +1,4 @@
-"""What the scenarios of all families have in common: checked sections, positions, and the random draw."""
+"""Common parts of the scenarios of all families: checked sections, positions, and the random draw."""
 
 from __future__ import annotations
 

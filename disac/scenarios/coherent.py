@@ -85,7 +85,7 @@ class Clutter(Section):
 
 
 class Uncertainty(Section):
-    """What is not known exactly."""
+    """Quantities that are not known exactly."""
 
     delta_rad: float = Field(0.01, ge=0, lt=1.5, description="largest phase error of a node, delta, rad")
     ball_radius: Literal["absolute", "from-phase"] = Field(
@@ -112,7 +112,7 @@ class CoherentPower(Section):
 
 
 class CoherentService(Section):
-    """What the users are promised."""
+    """Service that the users are promised."""
 
     sinr_db: float = Field(20.0, ge=-40, le=80, description="least SINR of each user, dB")
 

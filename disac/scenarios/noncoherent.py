@@ -15,7 +15,7 @@ from disac.scenarios.base import Draw, Point, Section
 
 
 class Layout(Section):
-    """Where nodes and targets stand, and how many users there are."""
+    """Positions of nodes and targets, and the number of users."""
 
     nodes_m: tuple[Point, ...] = Field(
         ((-46.19, -19.13), (46.19, -19.13)),
@@ -186,7 +186,7 @@ class Power(Section):
 
 
 class Service(Section):
-    """What the users are promised."""
+    """Service that the users are promised."""
 
     sinr_db: float = Field(20.0, ge=-60, le=120, description="least SINR of each user on each subcarrier, dB")
 

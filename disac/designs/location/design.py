@@ -1,4 +1,4 @@
-"""One call per design: solve it, and judge the solution (``judge``). The module ``delivery`` makes the transmitted signal."""
+"""Solve a design by one call, and judge its solution (``judge``). The module ``delivery`` makes the transmitted signal."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Solution:
-    """What the solver found, in physical units.
+    """Answer of the solver, in physical units.
 
     ``streams`` [U, L, D, D]; ``power_dual`` lambda [D], or [L, D] under a flat spectrum; ``sinr_dual`` mu [U, L];
     ``fisher_dual`` Y [P, 2K], where the method has one; ``node_dual`` Z [L, N, M_t, M_t] for a loose structure. ``outcome`` is
@@ -103,7 +103,7 @@ def quiet_coordinates(basis: Complex, heard: Complex, scale: float) -> Any:
 
 
 def power_limits_of(problem: DesignProblem, parts: Sequence[Part], size: int) -> tuple[Any, Float]:
-    """What covariances take of each power limit, and what it allows, in units of the power allowed to an antenna.
+    """Power that the covariances use of each limit, and the limit itself, in units of the power allowed to an antenna.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What of a node's antenna space serves anybody: the span of its users' channels and its steering vectors.
+"""Part of a node's antenna space that users or targets can see: the span of the users' channels and the steering vectors.
 
 A covariance counts by ``h^H R h`` for channels h and by ``H R H^H`` for the rows of H, which are along ``a(theta)^T`` and its
 derivative. With an orthonormal basis Q of their span on each node, ``Q Q^H R Q Q^H`` counts the same. Its power is at most that

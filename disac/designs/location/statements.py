@@ -1,4 +1,4 @@
-"""What 002 proves or remarks of its designs: theorems at relaxed optima, readings of the bound, counts of variables.
+"""Statements of 002 about its designs: theorems at relaxed optima, readings of the bound, counts of variables.
 
 Relaxed optima are compared with the rank-one signals extracted from them (Theorems 2 and 3; (26) to (29); (33) with (40)), one
 covariance for the band with one per subcarrier (Remarks 1 and 3), and the counts of Table II with those of the programs.
@@ -62,7 +62,7 @@ def _reals(parts: Sequence[Part]) -> int:
 
 
 def bound_readings(problem: DesignProblem) -> dict[str, float]:
-    """What the trace (13) of everything has beside the locations, and both readings of one kind of measurement; even power."""
+    """Ratios of the whole trace (13) to that of the locations, and of two readings of one kind of measurement; even power."""
     even = isotropic(problem).sum(axis=0)
     information = problem.information(even)
     whole = localization_crb(information, len(information) // 2)
@@ -77,7 +77,7 @@ def bound_readings(problem: DesignProblem) -> dict[str, float]:
 
 
 def band_ratios(problem: DesignProblem) -> dict[str, float]:
-    """What one covariance for the band costs delays and angles, and what it still gives delays over even power."""
+    """Ratios of bounds: one covariance for the band over one per subcarrier, and even power over one covariance."""
     result = {}
     kinds: tuple[Localization, ...] = ("tof", "aoa")
     for kind in kinds:

@@ -74,7 +74,7 @@ class DesignProgram:
 
     @cached_property
     def _row_gain(self) -> Float:
-        """What each row's SINR is multiplied by, [cells, rows of a user]: one, and more for a row that is said again.
+        """Factor of each row's SINR, [cells, rows of a user]: one, and more for a row that repeats another.
 
         A row that stands twice would leave its two multipliers undetermined and the Newton matrix singular. The copy's SINR is
         raised, so that its constraint is never active and its multiplier is zero.
@@ -155,7 +155,7 @@ class DesignProgram:
 
     @cached_property
     def _heard(self) -> Heard:
-        """What the users of a loose structure hear of each node in each cell."""
+        """Channels over which the users of a loose structure receive each node in each cell."""
         problem, every = self._problem, np.arange(len(self._groups))
         nodes = np.arange(problem.nodes)
         channels = [self._channels(problem.node_antennas(n), nodes[n : n + 1], every)[:, :, 0] for n in range(problem.nodes)]
@@ -175,7 +175,7 @@ class DesignProgram:
 
     @cached_property
     def _budget(self) -> Float:
-        """What the limits allow over all subcarriers, [limits]; if flat, over those of each cell, [cells, limits]."""
+        """Power that the limits allow over all subcarriers, [limits]; if flat, over those of each cell, [cells, limits]."""
         problem = self._problem
         if problem.spectrum == "free":
             return problem.row_antennas
@@ -303,7 +303,7 @@ class DesignProgram:
 
     @staticmethod
     def _covariances(result: Result, blocks: Sequence[Block]) -> list[Complex]:
-        """What was found for each of the blocks that were merged, shape [c, u, d, d] each."""
+        """Solution of each of the merged blocks, shape [c, u, d, d] each."""
         found: dict[int, Complex] = {}
         for covariance, (block, members) in zip(result.covariances, merged(blocks), strict=True):
             found |= {number: covariance[part] for number, part in zip(members, block.groups, strict=True)}

@@ -32,7 +32,7 @@ CHECKED = 10_000
 """Combinations of angles on it at most: with more nodes, each has fewer points."""
 
 MARGIN = 1e-7
-"""What is found is above the least by at most this, relative; and by ``FLOOR`` of the largest value in the box."""
+"""Largest relative excess of the found value over the least, beside ``FLOOR`` times the largest value in the box."""
 
 FLOOR = 1e-12
 
@@ -55,7 +55,7 @@ class Bounds:
     bend: Float
 
     def times(self, other: Bounds) -> Bounds:
-        """Those of the product."""
+        """Coefficients of the product."""
         return Bounds(
             self.level * other.level,
             self.slope * other.level + self.level * other.slope,
@@ -113,7 +113,7 @@ class Least(NamedTuple):
 
 
 def moves_together(drop: CoherentDrop) -> bool:
-    """Whether the angle of a transmitter scales the gains of all its links alike, and no other angle counts."""
+    """Whether a transmitter's angle scales the gains of all its links equally and no other angle matters."""
     alone = len(drop.nodes_m) == 1
     return alone or (drop.scenario.target.aspect == "transmit" and drop.scenario.clutter.patch_count == 0)
 

@@ -94,7 +94,7 @@ def flat(multipliers: list[Complex]) -> Float:
 def proven_by_inequalities(
     problem: RobustProblem, sinr: float, proof: Float, *, stacked: bool
 ) -> tuple[float, float]:  # fmt: skip
-    """What sets of multipliers [sets, K, d + 1, d + 1] (all Re, all Im) of the inequality prove together, whatever they are.
+    """Bound that sets of multipliers [sets, K, d + 1, d + 1] (all Re, all Im) of the inequality prove, for any numbers.
 
     Returns
     -------

@@ -99,7 +99,7 @@ class TimedDesign:
 
 @dataclass(frozen=True)
 class Robustness(ABC):
-    """One choice.
+    """A choice of the errors that a design covers.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class Robustness(ABC):
 
     @property
     def any_limit(self) -> bool:
-        """Whether there is a design under every power limit, and not under total power alone."""
+        """Whether the choice has designs under every power limit, not only under total power."""
         return True
 
     def guarding(self) -> Margins:
@@ -154,7 +154,7 @@ class Robustness(ABC):
     def prove(
         self, problem: RobustProblem, sinr: float, method: Method, user_dual: Float, proof: Float
     ) -> tuple[float, float]:  # fmt: skip
-        """What stored numbers prove without a solver and whatever they are: least power, of the limit, and bound in nats."""
+        """Return the least power (relative to the limit) and the bound (nats) that any stored numbers prove."""
 
     @abstractmethod
     def judge(self, problem: RobustProblem, sinr: float, beams: Beams, bound: float) -> Certificate:

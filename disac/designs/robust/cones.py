@@ -190,7 +190,7 @@ class GuardedCones:
         return self.beam(user), modulus(self._written.heard[hearing])[1:, 1:]
 
     def _heard_rows(self) -> None:
-        """What each user hears of each beam from each node, as variables of their own."""
+        """Amplitude of each beam of each node at each user, as separate variables."""
         for n, k, j in np.ndindex(self.nodes, self.users, self.users):
             rows = np.hstack([-np.eye(2), modulus(self._written.node_heard[n, k])[1:, 1:]])
             self.program.equal(np.concatenate([self._heard(n, k, j), self.beam(j)]), rows, np.zeros(2))

@@ -81,7 +81,7 @@ class Guard:
 
     @property
     def exact(self) -> bool:
-        """Whether nothing is guarded: the channels are taken as they are."""
+        """Whether the design covers no error and takes the channels as exact."""
         return not self.blocks and self.arc_rad == 0.0
 
 

@@ -132,7 +132,7 @@ class LimitedPower:
         return found, np.real(np.sum(self.target * self.cones.sensing_beams(found.variables), axis=1))
 
     def evidence(self, cones: GuardedCones, found: ConeSolution) -> Float:
-        """What proves a simplex: q [K], prices of the limits (of mean one), and the multipliers that name errors."""
+        """Proof of a simplex: q [K], prices of the limits (of mean one), and the multipliers that name errors."""
         noise = max(float(found.variables[cones.start["noise"]]), 1e-9)
         q = cones.root * np.maximum(cones.noise_multipliers(found.multipliers), 0.0) / noise
         spent = [float(np.linalg.norm(found.variables[columns])) for _, columns in cones.limits]
@@ -254,7 +254,7 @@ def _floored(prices: Float, least: float) -> Float:
 def proven_by_limits(
     problem: RobustProblem, margins: Margins, sinr: float, proof: Float
 ) -> tuple[float, float]:  # fmt: skip
-    """What evidence of several simplices, one after another, proves together, whatever it is.
+    """Bound that the evidence of several simplices, one after another, proves together. It holds for any numbers.
 
     Returns
     -------
@@ -287,7 +287,7 @@ class _Search:
         """Evidence that no program was solved for, with its simplex; it is taken where it cuts off the best vertex."""
 
     def ask(self, weights: Float) -> Float | None:
-        """One program and its design's amplitudes [N], kept where they are the best; None where none was found."""
+        """Solve one program and return its design's amplitudes [N], or None without a design. The best design is kept."""
         found, amplitudes = self.program.furthest(weights)
         if not found.solved:
             return None
@@ -299,7 +299,7 @@ class _Search:
         return amplitudes
 
     def _serves(self, found: ConeSolution) -> bool:
-        """Whether a design of the sharper programs gives every user the SINR; the usual ones keep their retreat for it."""
+        """Whether a design of the sharper programs gives every user the SINR. The usual programs ask for a little more."""
         program = self.program
         if program.care is USUAL:
             return True
@@ -321,7 +321,7 @@ class _Search:
             amplitudes = following
 
     def climb_if_better(self, weights: Float) -> None:
-        """One program, and a climb from its design where that is better than the best before."""
+        """Solve one program, and climb from its design if that is better than the best so far."""
         before = self.value
         amplitudes = self.ask(weights)
         if amplitudes is not None and self.value > before * (1.0 + self.step):

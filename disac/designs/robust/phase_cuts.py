@@ -58,7 +58,7 @@ class Cuts:
 
 
 class Coordinates:
-    """Where covariances are sought, and what users and target see there; power counted in the problem's limit.
+    """Space in which covariances are sought, with the users' and the target's vectors; power in units of the limit.
 
     ``heard`` [N, K, d] are the channels by node in the users' coordinates, ``leaks`` [N, K, s] and ``target`` [N, s] (a_n^*)
     those of the sensing beams. ``priced`` [L, d] and ``sensing_priced`` [L, N, s] say which coordinates each limit counts, and
@@ -93,7 +93,7 @@ class Coordinates:
         return np.asarray(np.einsum("nkd,kde,mke->knm", self.heard.conj(), forms, self.heard, optimize=True))
 
     def leaked(self, sensing: Complex) -> Float:
-        """What each user hears of sensing covariances W_s,n [N, s, s], [K]."""
+        """Power that each user receives from sensing covariances W_s,n [N, s, s], shape [K]."""
         return np.real(np.einsum("nks,nst,nkt->k", self.leaks.conj(), sensing, self.leaks))
 
     def simplex(self, sinr: float, prices: Float, cuts: Cuts, multipliers: Float) -> tuple[float, Float]:

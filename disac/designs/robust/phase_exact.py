@@ -305,7 +305,7 @@ def flat(evidence: list[tuple[Float, Cuts, Float]]) -> Float:
 
 
 def proven_by_phases(problem: RobustProblem, sinr: float, proof: Float) -> tuple[float, float]:
-    """What a proof (:func:`flat`) proves, whatever its numbers are.
+    """Return the statement that a proof (:func:`flat`) proves. It is true for any numbers.
 
     Returns
     -------

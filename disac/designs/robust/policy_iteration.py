@@ -86,7 +86,7 @@ def _members(guard: Guard) -> Float:
 
 
 def _iterate(guard: Guard, sinr: float, beams: Complex, q: Float) -> tuple[bool, Complex, Float, float, int]:
-    """Whether the beams serve at some power, unit beams, q, the smoothing reached, and the sweeps."""
+    """Return whether the beams serve at some power, the unit beams, q, the smoothing reached and the number of sweeps."""
     users, size = guard.heard.shape
     members = _members(guard)
     lengths = np.linalg.norm(guard.heard, axis=1)

@@ -1,4 +1,4 @@
-"""What a robust design is asked for: channels, the target's direction, echo gains, power, and which errors it must stand."""
+"""Problem of a robust design: channels, the target's direction, echo gains, power, and the errors that it must cover."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RobustProblem:
-    """One drop of 000 in numbers.
+    """Numbers of one drop of 000.
 
     ``channels`` h_{n,k} [N, K, M]; ``steering`` a_t(theta_n) [N, M]; ``echoes`` turn the powers ``|a_m^T w_s,m|^2`` at the
     target into a divergence; ``power`` P_max and ``noise_power`` sigma_c^2 in one unit. ``ball_radius`` bounds |e_{n,k}| of

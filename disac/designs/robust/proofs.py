@@ -1,4 +1,4 @@
-"""What multipliers of users' SINRs prove about every design, in closed form. Any numbers may stand for the multipliers.
+"""Proofs about every design from multipliers of the users' SINRs, in closed form. They hold for any numbers as multipliers.
 
 Each guarded amplitude is the largest of ``|d^H w|`` over error vectors d, and any d bounds it from below. So any q, scaled
 until ``q_k s_k(w)^2 / Gamma <= |w|^2 + sum_j q_j g_jk(w)^2`` is certain for every beam w, says that all designs lie in a
@@ -24,7 +24,7 @@ RAISED = 2000
 """Steps of the map at most."""
 
 MOST = 1e8
-"""Where multipliers are cut: any prove something, and more than this proves no more."""
+"""Largest multiplier that is used. Any multiplier is a proof, and larger ones prove no more."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Multipliers:
         return replace(self, q=q)
 
     def raised(self, sinr: float) -> Multipliers:
-        """What the map ``q -> Gamma L(q)`` makes of proven multipliers, step by step: never less, and proven again.
+        """Apply the map ``q -> Gamma L(q)`` to proven multipliers, step by step. Each step is proven again and is no smaller.
 
         Where these error vectors cannot be served at any power it grows without end, which proves that.
         """

@@ -79,7 +79,7 @@ class MomentBound:
         return factors.reshape(-1).view(np.float64)
 
     def multipliers(self) -> Complex:
-        """Those of the last moments."""
+        """Beams of the last moments."""
         weight = self.q * np.sum(np.abs(self.balls.heard) ** 2, axis=1)
         return np.asarray(weight[:, np.newaxis, np.newaxis] * (self.units @ self.units.conj().swapaxes(1, 2)))
 
