@@ -32,6 +32,7 @@ def delay_sidelobes(power: Float) -> tuple[Float, Float]:
     """Peak and integrated delay sidelobes of a spectrum, relative to the main lobe.
 
     The main lobe reaches to the first minimum on both sides. The integrated ratio is the energy outside over that inside.
+    Without such a minimum the peak is the least value of the response: 1 for a single subcarrier, which tells no delay.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def delay_sidelobes(power: Float) -> tuple[Float, Float]:
         edge = int(rising[0]) if len(rising) else half
         inside = 2.0 * row[1:edge].sum() + row[0] + 2.0 * row[edge] * (edge < half)
         outside = row[edge + 1 : len(row) - edge]
-        peak[i] = outside.max() if len(outside) else 0.0
+        peak[i] = outside.max() if len(outside) else row[edge]
         integrated[i] = outside.sum() / inside
     return peak.reshape(power.shape[:-1]), integrated.reshape(power.shape[:-1])
 

@@ -128,6 +128,14 @@ def test_a_comb_repeats_and_a_single_tone_tells_no_delay() -> None:
     assert delay_response(tone).min() == pytest.approx(1.0)
 
 
+def test_signals_without_sidelobes_tell_their_least_response() -> None:
+    """One subcarrier has a constant response; two adjacent ones have ``(1 + a^2 + 2 a cos x) / (1 + a)^2``."""
+    power = np.zeros((3, 16))
+    power[0, 5], power[1, [3, 4]], power[2, [3, 4]] = 1.0, 1.0, (1.0, 0.5)
+    peak, _ = delay_sidelobes(power)
+    assert peak == pytest.approx([1.0, 0.0, (0.5 / 1.5) ** 2], abs=1e-12)
+
+
 def test_illumination_and_margin_by_hand() -> None:
     r = np.random.default_rng(0)
     factor = r.standard_normal((3, 4, 4)) + 1j * r.standard_normal((3, 4, 4))
