@@ -113,7 +113,7 @@ def solve(program: Program, tolerance: float = 1e-7, *, trace: bool = False) -> 
         if score < 1.0:
             outcome = "optimal"
             break
-        # Below rounding there is nothing to gain: the best so far is what the arithmetic gives.
+        # The gap is below rounding: no step improves it, and the best iterate so far is the result.
         if iterations == MOST_ITERATIONS or (best.score < 1e3 and iterations - best_at >= 4):
             break
         try:
@@ -124,7 +124,7 @@ def solve(program: Program, tolerance: float = 1e-7, *, trace: bool = False) -> 
             log[-1] |= {"primal_step": primal, "dual_step": dual}
         short = short + 1 if (primal < 0.1 and violation > 1e-7) or (primal < 0.05 and dual < 0.05) else 0
         if short >= 2:
-            # Near the edge of what is feasible, primal and dual drift apart: start again from the dual alone.
+            # Near the largest feasible SINR, primal and dual drift apart: start again from the dual alone.
             state.recentre(30.0 if state.recentred == 0 else 10.0)
             short = 0
     state.take(best)
@@ -136,7 +136,7 @@ def solve(program: Program, tolerance: float = 1e-7, *, trace: bool = False) -> 
 
 @dataclass(frozen=True)
 class _Kept:
-    """An iterate to come back to; a score below one meets what was asked."""
+    """A stored iterate. A score below one meets the required accuracy."""
 
     score: float
     covariances: tuple[Complex, ...]
@@ -147,7 +147,7 @@ class _Kept:
 
 
 class _Iterate:
-    """The iterate: (Y, lambda, mu, C) and the covariances, with the slacks p and s of lambda and mu, and what it proves."""
+    """The iterate: (Y, lambda, mu, C) and the covariances, with the slacks p and s of lambda and mu, and its bound."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -160,7 +160,7 @@ class _Iterate:
         spread = np.zeros(program.budget.shape)
         for b in self.blocks:
             spread += b.spend(np.ones((b.count, b.size)))
-        used = spread > 0  # a power row may be nobody's
+        used = spread > 0  # a power row may have no block
         even = program.budget / np.maximum(spread, 1.0)
         information = program.prior.copy()
         for b in self.blocks:
@@ -279,7 +279,7 @@ class _Iterate:
         return left, held
 
     def kept(self, score: float) -> _Kept:
-        """The iterate as it stands; its arrays are replaced, never changed, by later steps."""
+        """Store the iterate. Later steps replace its arrays and never change them."""
         return _Kept(score, tuple(b.r for b in self.blocks), self.fisher, self.power, self.service, self.ties)
 
     def take(self, kept: _Kept) -> None:
@@ -326,7 +326,7 @@ class _State(_Iterate):
         move = self._towards(system, sigma * centre, affine)
         primal, dual = self._lengths(move, _FINE)
         if max(primal, dual) < 0.1:
-            # A predictor without accuracy spoils what it corrects; towards the centre there is a way without it.
+            # An inaccurate predictor gives a bad correction: step towards the centre without it.
             move = self._towards(system, 0.5 * centre, None)
             primal, dual = self._lengths(move, _FINE)
         fraction = 0.9 + 0.09 * min(1.0, primal, dual)
@@ -363,7 +363,8 @@ class _State(_Iterate):
         for _ in range(2):
             if amiss < 1e-9:
                 break
-            # What the assembled matrix rounds away near the end is seen, and mended, by applying the operators themselves.
+            # Near the end the assembled matrix has rounding errors. The operators themselves show the error, and one more solve
+            # reduces it.
             more, more_inner = system.solve(*self._joined(self._fisher_row(move, gradient_y, bilinear), *rows))
             mended = self._direction(flat + more, inner + more_inner, target, correction)
             rows, still = self._primal_after(mended)
@@ -390,7 +391,7 @@ class _State(_Iterate):
         return row - 2.0 * ((self._current() + self.program.prior) @ move.fisher)
 
     def _primal_after(self, move: Direction) -> tuple[tuple[Float, Float], float]:
-        """The primal equations after a full step, and the largest of what is left of them."""
+        """The primal equations after a full step, and their largest residual."""
         matrices = [b.r + m.r for b, m in zip(self.blocks, move.blocks, strict=True)]
         rows = self._primal_rows(matrices, self.power_slack + move.power_slack, self.service_slack + move.service_slack)
         return rows, max(float(np.abs(row).max()) for row in rows)
@@ -447,7 +448,7 @@ class _State(_Iterate):
             b.r = b.r + primal * m.r
         self.power_slack = self.power_slack + primal * move.power_slack
         self.service_slack = self.service_slack + primal * move.service_slack
-        # Where a row's error is small beside its slack, the slack takes it up: exact feasibility at no cost.
+        # If a row's error is small beside its slack, the slack absorbs it: the row then holds exactly.
         power_row, rows = self._primal_rows([b.r for b in self.blocks], self.power_slack, self.service_slack)
         self.power_slack = settled(self.power_slack, power_row)
         self.service_slack = settled(self.service_slack, rows[:, : self.service.shape[1]])

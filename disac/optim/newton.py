@@ -1,7 +1,7 @@
-"""The Newton system of the interior point: what each block of covariances adds to it, and its solution.
+"""The Newton system of the interior point: the share of each block of covariances, and the solution.
 
 Global unknowns are Y and lambda; the multipliers of service rows and ties belong to one cell each, so the matrix is an arrow.
-Where each cell has power rows of its own, so do theirs.
+If each cell has power rows of its own, their multipliers belong to the cell, too.
 
 Arrays name their axes by these letters, in einsum texts and in the shapes of comments:
 
@@ -140,7 +140,7 @@ class BlockOperators:
         return price
 
     def spend_by_group(self, diagonals: Float | Complex) -> Any:
-        """Cost to each power row of what stands on diagonals [c, d, ...], summed over each group: [g, rows, ...]."""
+        """Power that diagonals [c, d, ...] take of each power row, summed over each group: [g, rows, ...]."""
         block, flat = self.data, diagonals.reshape(*diagonals.shape[:2], -1)
         if len(block.power) == len(block.starts):
             spent = block.power @ block.by_group(flat)
@@ -158,7 +158,7 @@ class BlockOperators:
         return spent
 
     def spend_by_entry(self, diagonals: Float | Complex) -> Any:
-        """Cost to each power row of what stands on the diagonals of each entry: [c, d, ...] to [c, rows, ...]."""
+        """Power that the diagonals of each entry take of each power row: [c, d, ...] to [c, rows, ...]."""
         flat = diagonals.reshape(*diagonals.shape[:2], -1)
         spent = self.data.power[self.data.power_of] @ flat
         return spent.reshape(*spent.shape[:2], *diagonals.shape[2:])
@@ -445,7 +445,7 @@ class Arrow:
     def _factor(self) -> None:
         scale = 1.0 / np.sqrt(np.einsum("crr->cr", self.local))
         local = self.local * scale[:, :, np.newaxis] * scale[:, np.newaxis]
-        # By a factor of the inverse, not the inverse: its square is subtracted without the error of an ill-conditioned one.
+        # A factor of the inverse is used, not the inverse: its square is subtracted accurately, however ill-conditioned.
         self.local_root = np.linalg.inv(np.linalg.cholesky(local)) * scale[:, np.newaxis]
         turned = self.mixed @ self.local_root.swapaxes(-1, -2)
         self.flat_mixed = self.mixed.transpose(1, 0, 2).reshape(len(self.whole), -1)

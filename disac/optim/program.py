@@ -1,4 +1,4 @@
-"""Programs of :mod:`disac.optim.interior_point`: covariances, what they are judged by, what they must serve."""
+"""Programs of :mod:`disac.optim.interior_point`: covariances, their Fisher information, and the users' constraints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Int = NDArray[np.int64]
 class Block:
     """Covariances of one shape: one for each of its entries and each stream.
 
-    Entries of one group stand together and are on the same antennas: they touch the same atoms, and other groups touch others.
+    Entries of one group are adjacent and on the same antennas. They affect the same atoms; other groups affect other atoms.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Block:
     users
         User that each stream serves, shape [u]; -1 for a stream that serves none.
     power
-        What a unit on the diagonal costs each power row, shape [g, power rows, d], or [c, ...] where entries differ.
+        Power that a unit on the diagonal takes of each power row, shape [g, power rows, d], or [c, ...] where entries differ.
     channels
         ``h`` of the service rows, shape [c, r, t, d]: ``B = sum_t h_t h_t^H``.
     dense
@@ -44,7 +44,7 @@ class Block:
     seen
         Numbers of the coordinates that receivers see, shape [e]: columns of ``dense`` and ``right``.
     tied
-        Sign with which the block stands in them; the streams of blocks of positive sign are what is held.
+        Sign of the block in the ties. The streams of blocks with positive sign are those held inside the other block.
     """
 
     cells: Int
@@ -85,7 +85,7 @@ class Block:
 
     @cached_property
     def power_of(self) -> Int:
-        """Which of ``power`` is each entry's, shape [c]."""
+        """Row of ``power`` of each entry, shape [c]."""
         return self.group_of if len(self.power) == len(self.starts) else np.arange(len(self.cells))
 
     def by_group(self, values: Float | Complex) -> Any:
@@ -94,7 +94,7 @@ class Block:
 
 
 def merged(blocks: Sequence[Block]) -> list[tuple[Block, list[int]]]:
-    """The same covariances in fewer blocks, what is alike in one, each with the numbers of those it is made of."""
+    """The same covariances in fewer blocks: alike blocks are joined, each with the numbers of the blocks that it joins."""
     together: list[list[int]] = []
     for number, block in enumerate(blocks):
         for members in together:
@@ -138,9 +138,9 @@ class Program:
     blocks
         Together they hold every covariance.
     cells
-        How many there are.
+        Number of cells.
     row_user
-        User that each service row of a cell speaks for, shape [r].
+        User of each service row of a cell, shape [r].
     sinr
         Gamma, linear.
     budget

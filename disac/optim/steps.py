@@ -1,4 +1,4 @@
-"""Directions of the interior point and how far one may go along them."""
+"""Directions of the interior point and the lengths of steps along them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Float = NDArray[np.float64]
 
 
 def settled(slack: Float, row: Float) -> Float:
-    """The slack without what is left of its row, where that is small beside it."""
+    """The slack less the residual of its row, where the residual is small beside the slack."""
     return np.where(np.abs(row) < 0.1 * slack, slack - row, slack)
 
 
@@ -25,8 +25,8 @@ def ratio(value: Float, change: Float) -> float:
 def longest(base: Complex, linear: Complex, bent: Complex | None, most: float, accuracy: float) -> float:
     """A length a, at most ``most``, with ``base + a linear - a^2 bent > 0`` (bent >= 0), to a relative accuracy.
 
-    By bisection: Cholesky's factorisation is the test, far cheaper than eigenvalues. Matrices are taken a few at a time, and
-    most of them only have to pass the length that those before them left.
+    The method is bisection. Its test is Cholesky's factorisation, far cheaper than eigenvalues. Matrices are taken a few at a
+    time; most of them only have to pass at the length that the earlier ones allow.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def _longest_of(base: Complex, linear: Complex, bent: Complex | None, most: floa
 
 
 _PARTS = 16
-"""Into how many parts the matrices are taken: the shorter ones are found in a few of them."""
+"""Number of parts into which the matrices are divided: a few parts find the short lengths."""
 
 
 @dataclass

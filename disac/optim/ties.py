@@ -23,10 +23,10 @@ def rank_one_basis(size: int) -> Complex:
 
 
 def tie_vectors(held: Complex) -> Complex:
-    """Vectors ``v_k = L^-H b_k`` for ``held = L L^H``: in their coordinates what is held is the identity.
+    """Vectors ``v_k = L^-H b_k`` for ``held = L L^H``: in their coordinates the held matrix is the identity.
 
-    So the rows ``v_k^H E v_k`` have curvatures alike even where what is held is nearly singular, as it is at most optima; rows
-    along fixed vectors left gaps of 1e-7 to 1e-6 there, and SINRs short by 3e-6.
+    So the rows ``v_k^H E v_k`` have similar curvatures even if the held matrix is nearly singular, as it is at most optima.
+    Rows along fixed vectors left gaps of 1e-7 to 1e-6 there, and SINRs short by 3e-6.
 
     Parameters
     ----------

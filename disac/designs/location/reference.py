@@ -32,7 +32,7 @@ class Solution:
 
     ``streams`` [U, L, D, D]; ``power_dual`` lambda [D], or [L, D] under a flat spectrum; ``sinr_dual`` mu [U, L];
     ``fisher_dual`` Y [P, 2K], where the method has one; ``node_dual`` Z [L, N, M_t, M_t] for a loose structure. ``outcome`` is
-    the solver's own word.
+    the solver's status.
     """
 
     outcome: str
@@ -68,9 +68,9 @@ def inner_products(matrices: Complex | Float, basis: Complex) -> Float:
 def interference_scale(sinr: float) -> float:
     """Power by which to shrink directions that interfered users hear: the SINR target's decade, at least 1.
 
-    Near the largest SINR a stream is silent there to about 1/Gamma of its power. Unscaled, the solver gave up or lost 0.1 to
-    3 % on most such cells; scaled far beyond Gamma, it lost as much at low targets. By decades, so that programs compiled
-    for one target serve its neighbours.
+    Near the largest SINR a stream has only about 1/Gamma of its power in these directions. Without scaling the solver failed or
+    lost 0.1 to 3 % on most such cells. With a scale far beyond Gamma it lost as much at low targets. The scale goes by decades,
+    so that a program compiled for one target serves its neighbours.
     """
     return float(10.0 ** max(0, math.floor(math.log10(sinr))))
 
@@ -176,7 +176,7 @@ def decorrelate(information: Float, location_entries: int) -> _Decorrelation:
 
 @dataclass(frozen=True)
 class _Compiled:
-    """A CVXPY problem with what is set and read of it; ``whole`` and ``held`` matter for a loose structure."""
+    """A CVXPY problem with its parameters and variables; ``whole`` and ``held`` are for a loose structure."""
 
     program: Any
     streams: Any
@@ -192,7 +192,7 @@ class CrbProgram:
 
     def __init__(self, problem: DesignProblem, structure: Structure) -> None:
         self._problem, self._structure = problem, structure
-        # Parts that carry users' streams, and those that are judged: the same, but for a loose structure.
+        # Parts that carry users' streams, and parts that are judged. They differ for a loose structure alone.
         self._parts = [part for part in structure.parts if not structure.loose or SENSING not in part.users]
         self._judged = [part for part in structure.parts if not structure.loose or SENSING in part.users]
         self._size, size = len(self._parts[0].antennas), len(self._judged[0].antennas)
@@ -254,7 +254,7 @@ class CrbProgram:
         return sparse.block_diag(blocks, format="csr")
 
     def _variables(self, scale: float) -> tuple[Any, list[Any]]:
-        """Real coordinates of all streams [streams, d^2] as an expression, and that their matrices are semidefinite."""
+        """Real coordinates of all streams [streams, d^2] as an expression, and constraints: their matrices are semidefinite."""
         import cvxpy as cp
 
         size, count = self._size, len(self._streams)
@@ -279,7 +279,7 @@ class CrbProgram:
             constraints += [held, *definite]
         taken, limits = power_limits_of(problem, self._judged, self._judged_basis.shape[1])
         power = taken @ cp.vec(whole, order="C") <= limits
-        # A user hears the parts of its subcarrier, and wants its own streams in them.
+        # A user receives the parts of its subcarrier; its wanted signal is its own streams in them.
         every = [(p, u, s) for p, part in enumerate(parts) for u in range(users) for s in part.subcarriers]
         own = [(i, u, s) for i, (p, u) in enumerate(self._streams) if u != SENSING for s in parts[p].subcarriers]
 
@@ -306,7 +306,7 @@ class CrbProgram:
         return _Compiled(program, streams, inverse_sinr, power, sinr, whole, held)
 
     def _whole(self, covariances: Any) -> tuple[Any, Any, list[Any]]:
-        """Coordinates of the whole of a loose structure; that its blocks are the nodes' covariances; that it is positive."""
+        """Coordinates of a loose structure's whole covariance, and constraints: its blocks are the nodes', it is positive."""
         import cvxpy as cp
         from scipy import sparse
 
@@ -326,7 +326,7 @@ class CrbProgram:
         return whole, cp.vec(covariances, order="C") == blocks, definite
 
     def solve(self, sinr: float, settings: dict[str, Any]) -> Solution:
-        """Solve for an SINR target (linear); nothing of an earlier solve is reused, so the bits depend on it alone."""
+        """Solve for an SINR target (linear). No earlier solve is reused, so the bits depend on the target alone."""
         scale = interference_scale(sinr)
         if scale not in self._programs:
             self._programs[scale] = self._program(scale)

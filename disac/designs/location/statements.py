@@ -24,11 +24,11 @@ from disac.metrics.fisher import Localization, localization_crb
 Complex = NDArray[np.complex128]
 
 QUIET_SINR = 1e-3
-"""SINR (linear) at which users cost nothing, where sensing alone is compared."""
+"""SINR (linear) at which users cost almost no power. It is used where sensing alone is compared."""
 
 
 def variable_counts(problem: DesignProblem) -> dict[str, float]:
-    """Real parameters of the Hermitian variables of the papers' programs, and of what is solved here, over the printed numbers.
+    """Real parameters of the variables of the papers' programs and of the programs solved here, over the printed numbers.
 
     (24), (32) and (39) of 002 over (42) to (44), and (18) of 001 (``block_level``) over its number, counted from the parts of
     the designs; the bounds t_i, which the papers leave out, are not counted.
@@ -92,7 +92,7 @@ def band_ratios(problem: DesignProblem) -> dict[str, float]:
 
 
 def _from_unconstrained(designer: Designer, design: Design, sinr: float) -> dict[str, float]:
-    """Theorem 2 at an optimum of (24) (for more than one user: a feasible point of it), and (26)-(29) as printed."""
+    """Numbers of Theorem 2 and of (26)-(29) as printed, at an optimum of (24); for several users at a feasible point."""
     problem, streams = designer.problem, _streams(design)
     transmitted, beams = streams.sum(axis=0), node_beams(problem, streams)
     rank_one = np.einsum("uli,ulj->ulij", beams, beams.conj())
@@ -112,7 +112,7 @@ def _from_unconstrained(designer: Designer, design: Design, sinr: float) -> dict
 
 
 def _from_orthogonal(designer: Designer, design: Design, sinr: float) -> dict[str, float]:
-    """Theorem 3: (33) and (34) at the optimum of (32); of the remainder what can be sent, its positive part."""
+    """Numbers of Theorem 3: (33) and (34) at the optimum of (32). Only the positive part of the remainder can be sent."""
     streams = _streams(design)
     beams, remainder = exact_beams(designer.problem, designer.structure, streams)
     values, vectors = np.linalg.eigh(remainder)
@@ -127,7 +127,7 @@ def _from_orthogonal(designer: Designer, design: Design, sinr: float) -> dict[st
 
 
 def _from_beamforming(designer: Designer, design: Design, sinr: float) -> dict[str, float]:
-    """(33) with (40) at the optimum of (39): the remainder of the beams spread over their node's subcarriers, or dropped."""
+    """Numbers of (33) with (40) at the optimum of (39): the remainder is spread over the node's subcarriers, or dropped."""
     problem, streams, value = designer.problem, _streams(design), design.certificate.value
     beams = node_beams(problem, streams)
     rank_one = np.einsum("uli,ulj->lij", beams, beams.conj()) * designer.structure.together(problem)
@@ -152,5 +152,5 @@ def _streams(design: Design) -> Complex:
 
 
 def _least_eigenvalue(matrices: Complex, whole: Complex) -> float:
-    """Least eigenvalue of matrices [L, d, d], of the largest of other ones."""
+    """Least eigenvalue of matrices [L, d, d], relative to the largest eigenvalue of other matrices."""
     return float(np.linalg.eigvalsh(matrices).min() / np.linalg.eigvalsh(whole).max())

@@ -54,7 +54,7 @@ class DesignProgram:
 
     @cached_property
     def _classes(self) -> list[tuple[Int, list[tuple[int, ...]], Int]]:
-        """Antenna sets, with the groups of equally many subcarriers on which each sends one covariance, and its users."""
+        """Antenna sets, the groups of subcarriers (of one size) on which each set sends one covariance, and its users."""
         classes: dict[tuple[tuple[int, ...], int, tuple[int, ...]], list[tuple[int, ...]]] = {}
         for part in self._structure.parts:
             key = (tuple(int(a) for a in part.antennas), len(part.subcarriers), part.users)
@@ -68,7 +68,7 @@ class DesignProgram:
 
     @cached_property
     def _row_subcarriers(self) -> Int:
-        """Subcarrier of each cell's SINR rows, [cells, rows of a user]; a short group says its last one again."""
+        """Subcarrier of each cell's SINR rows, [cells, rows of a user]; a short group repeats its last subcarrier."""
         most = max(len(group) for group in self._distinct)
         return np.array([[group[min(i, len(group) - 1)] for i in range(most)] for group in self._distinct])
 
@@ -76,15 +76,15 @@ class DesignProgram:
     def _row_gain(self) -> Float:
         """Factor of each row's SINR, [cells, rows of a user]: one, and more for a row that repeats another.
 
-        A row that stands twice would leave its two multipliers undetermined and the Newton matrix singular. The copy's SINR is
-        raised, so that its constraint is never active and its multiplier is zero.
+        Two equal rows would leave their multipliers undetermined and the Newton matrix singular. So the factor changes the SINR
+        of the copy: its constraint is never active and its multiplier is zero.
         """
         most = self._row_subcarriers.shape[1]
         return np.array([[1.0 if i < len(group) else 1.5 for i in range(most)] for group in self._distinct])
 
     @cached_property
     def _distinct(self) -> list[tuple[int, ...]]:
-        """Of each cell's subcarriers those whose users have channels of their own: one, where channels are flat."""
+        """Subcarriers of each cell whose channels differ from those of its other subcarriers: one if channels are flat."""
         channels, found = self._problem.channels, []
         for group in self._groups:
             first: dict[bytes, int] = {}
@@ -144,7 +144,7 @@ class DesignProgram:
             ties = np.zeros((len(cells), 0, 0, basis.shape[-1]), dtype=np.complex128)
             block = Block(cells, *one, atoms[np.newaxis], ties, visible)
             if self._structure.loose:
-                # Users hear of the whole what they hear of the streams within.
+                # Users receive the same power from the whole covariance as from the streams within it.
                 ties = self._heard.whole_ties(cells) @ basis.conj()[:, np.newaxis]
                 block = replace(block, channels=0.0 * heard[:, :, :1], ties=ties, tied=-1.0)
             blocks.append(block)
@@ -162,7 +162,7 @@ class DesignProgram:
         return Heard(heard_basis(np.array(channels)))
 
     def _held(self, node: int, cells: Int, users: Int) -> Block:
-        """Streams of a node in coordinates of what its users hear: they cost no power and no receiver sees them."""
+        """Streams of a node in the span of its users' channels. They cost no power, and no receiver sees them."""
         problem, basis = self._problem, self._heard.basis[node, cells]
         size, families, count = basis.shape[-1], problem.targets if self._has_atoms else 1, len(cells)
         channels = self._channels(problem.node_antennas(node), np.array([node]), cells) @ basis.conj()[:, np.newaxis]
@@ -192,7 +192,7 @@ class DesignProgram:
         problem, targets = self._problem, self._problem.targets
         receivers = np.arange(len(seen.receive))[:, np.newaxis, np.newaxis]
         if not self._has_atoms:
-            # The arrays must not be empty: one family of amplitudes stands here, and no signal reaches it.
+            # The arrays must not be empty. They hold one family of amplitudes that no signal reaches.
             rho = share.shape[1] * len(seen.slots) * seen.receive.shape[-1]
             left = np.zeros((len(share), len(receivers), 1, rho), dtype=np.complex128)
             right = np.zeros((len(share), 1, 1, seen.transmit.shape[-1]), dtype=np.complex128)
@@ -204,8 +204,8 @@ class DesignProgram:
             right = np.einsum("mkc,mkj->ckmj", seen.transmit_delay[nodes][:, :, at], seen.transmit[nodes]).conj()
             family, member = np.arange(targets)[np.newaxis, :, np.newaxis], nodes[np.newaxis, np.newaxis]
             return left, right, (receivers * problem.nodes + member) * targets + family
-        # Judged by a covariance shared over subcarriers, or seen by slots that tell transmitters apart: what belongs to a
-        # pair of nodes stays in the receiver's rows.
+        # Subcarriers share one covariance, or slots tell the transmitters apart: then the factor of a pair of nodes is part
+        # of the receiver's rows.
         response = np.einsum(
             "nks,mks,asm,nki->nmksai", seen.receive_delay, seen.transmit_delay[nodes], seen.slots[:, :, nodes], seen.receive
         )
@@ -314,7 +314,7 @@ class FastSolver(DesignProgram):
     """A design's program, set up once and solved for any SINR target."""
 
     def solve(self, sinr: float, gap: float = GAP) -> Solution:
-        """Solve for an SINR target (linear); the result depends on nothing that was solved before."""
+        """Solve for an SINR target (linear). The result does not depend on earlier solves."""
         started = time.perf_counter()
         problem = self._problem
         result = solve(self._program(sinr), gap)
@@ -345,7 +345,7 @@ class FastSolver(DesignProgram):
         return Solution(result.outcome, streams, power, service.T, result.iterations, seconds, fisher, node_dual)
 
     def _within(self, covariances: Sequence[Complex]) -> list[Complex]:
-        """Streams on the nodes' antennas [c, U, M_t, M_t] from those in coordinates of Q, and what they leave of the whole."""
+        """Streams on the nodes' antennas [c, U, M_t, M_t] from those in coordinates of Q, and the rest of the whole."""
         problem = self._problem
         size = problem.nodes * problem.antennas
         whole = np.zeros((len(self._groups), size, size), dtype=np.complex128)
@@ -367,8 +367,8 @@ class FastSolver(DesignProgram):
     def along(self, directions: Complex, sinr: float, gap: float = GAP) -> tuple[str, Complex, Complex]:
         """The best design whose users' beams point along given directions, with any sensing covariance.
 
-        Powers of the beams and the sensing covariance are optimised together: convex again, and what is found can be sent
-        as it is.
+        Powers of the beams and the sensing covariance are optimised together. The problem is convex, and its solution can be
+        sent as it is.
 
         Parameters
         ----------
@@ -388,7 +388,7 @@ class FastSolver(DesignProgram):
         blocks: list[Block] = []
         for (mine, groups, _), block, basis in zip(self._classes, self._program_blocks, self._bases, strict=True):
             first = [group[0] for group in groups]
-            # What of a beam is outside the span costs power and serves nobody.
+            # The part of a beam outside the span costs power, and no user or target receives it.
             within = [(unit[user][first][:, np.newaxis, mine] @ basis.conj())[:, 0] for user in range(problem.users)]
             for user, v in enumerate(within):
                 unit[user][np.ix_(np.array(first), mine)] = (basis @ v[..., np.newaxis])[..., 0]
@@ -417,7 +417,7 @@ def _on_antennas(basis: Complex, covariances: Complex) -> Complex:
 
 
 def _fewer_rows(dense: Complex, left: Complex) -> tuple[Complex, Complex]:
-    """The same receiver in coordinates of what it can see: rows beyond the number of columns say nothing new.
+    """The same receiver in fewer coordinates: rows beyond the number of columns are combinations of the others.
 
     Parameters
     ----------
