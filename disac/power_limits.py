@@ -1,4 +1,4 @@
-"""Power limits: which antennas share one budget, where the power allowed in all is the same."""
+"""Power limits: the antennas that share one budget. The power allowed in all is the same for every limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Float = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 PowerLimitName = Literal["per-antenna", "per-node", "total"]
-"""How options and files name a limit."""
+"""Names of the limits in options and files."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,6 @@ def db_to_linear(value_db: float) -> float:
 
 
 def linear_to_db(ratio: float) -> float:
-    """Decibels of a power ratio; -inf for zero, NaN for what is no ratio: negative or NaN."""
+    """Decibels of a power ratio: -inf for zero, NaN for a negative number or NaN."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(10.0 * np.log10(ratio))

@@ -67,7 +67,7 @@ def heard_powers(
     ``sum_l |wanted_l|^2`` and ``sum_l |unwanted_l|^2 + sigma_c^2`` with the symbols that were sent and the phases that the
     nodes have: the terms of (2) of 001 within one block. Their means over data and independent uniform phases are numerator
     and denominator of (6) of 001 where the nodes' symbols are scrambled or the phases random. A channel is given per
-    subcarrier; that the prefix covers its delays is taken for granted.
+    subcarrier: the model assumes that the prefix covers its delays.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def instantaneous_sinr(channels: Complex, data: Complex, sensing: Complex, noise
 
 @dataclass(frozen=True)
 class SampledEchoes:
-    """Received echoes of a known signal, in the dimensions that its symbols span: nothing else tells of positions.
+    """Received echoes of a known signal, in the dimensions that its symbols span. Other dimensions hold noise alone.
 
     ``clean`` [N_r, L, M_r, R] are the echoes without noise, ``noise`` [trials, N_r, L, M_r, R] is white with ``noise_power`` in
     each entry, ``signal`` [L, N_t M_t, R] is what was sent; R is the number of symbols, or of antennas if they are fewer.
@@ -207,7 +207,7 @@ def echoes(
     basis = np.linalg.svd(signal, full_matrices=False)[2].conj().swapaxes(-1, -2) if many else None
     noise = []
     for _ in range(trials):
-        # One at a time: all symbols of all trials need not fit.
+        # One trial at a time: all symbols of all trials may not fit into memory.
         z = random.standard_normal((2, *clean.shape))
         drawn = np.sqrt(power / 2.0) * (z[0] + 1j * z[1])
         noise.append(drawn if basis is None else drawn @ basis)

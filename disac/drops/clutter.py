@@ -33,6 +33,6 @@ def disturbance_covariance(patch_angles_rad: Float, patch_powers: Float, element
 
 
 def whitened_gain(response: Complex, disturbance: Complex) -> Float:
-    """``q_n = a_n^H R_0,n^-1 a_n`` of receive responses [N, M], shape [N]: the array gain, less what clutter takes."""
+    """``q_n = a_n^H R_0,n^-1 a_n`` of receive responses [N, M], shape [N]: the array gain, reduced by clutter."""
     solved = np.linalg.solve(disturbance, response[..., np.newaxis])[..., 0]
     return np.real(np.einsum("na,na->n", response.conj(), solved))

@@ -105,7 +105,7 @@ def _target(scenario: CommonScenario) -> Float:
 
 
 def _channels(scenario: CommonScenario, nodes: Float, users: Float) -> Complex:
-    """Urban micro, line of sight, Rician; the direct path turns with the frequency, what is scattered does not."""
+    """Urban micro, line of sight, Rician; the direct path turns with the frequency, the scattered part does not."""
     antennas = scenario.antennas_per_node
     of_direct, of_scattered = rician_weights(RICIAN_FACTOR_DB)
     away = np.linalg.norm(users[np.newaxis] - nodes[:, np.newaxis], axis=2)

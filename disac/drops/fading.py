@@ -1,4 +1,4 @@
-"""Fading and path loss: what the channels of all families are made of."""
+"""Fading and path loss, common to the channels of all families."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Float = NDArray[np.float64]
 
 
 def rician_weights(factor_db: float) -> tuple[float, float]:
-    """Amplitudes of the direct path and of what is scattered, ``sqrt(K/(K+1))`` and ``sqrt(1/(K+1))``, of unit power together.
+    """Amplitudes of the direct path and of the scattered part, ``sqrt(K/(K+1))`` and ``sqrt(1/(K+1))``, of unit power together.
 
     Parameters
     ----------

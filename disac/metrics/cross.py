@@ -1,4 +1,4 @@
-"""Scores of a design from its covariances alone, whatever paper it comes from (the columns of the common table)."""
+"""Scores of a design of any paper from its covariances alone (the columns of the common table)."""
 
 from __future__ import annotations
 
@@ -101,8 +101,8 @@ def whole_divergence(responses: Complex, covariances: Complex, noise_power: floa
     """KLD (28) of 000 with the covariance of all receivers' echoes together, nats, [L].
 
     ``R_1 = R_0 + H_l R_l H_l^H``, ``R_0 = noise_power I``: one fluctuation, common to all links, multiplies the echoes of all
-    nodes, so that what nodes send in step adds up at the target and every pair of receivers is correlated. (25) of 000 drops
-    what is outside the blocks of the receivers, and its beams never add up.
+    nodes. So signals that nodes send in step add up at the target, and every pair of receivers is correlated. (25) of 000 drops
+    the entries outside the receivers' blocks, so its beams never add up.
 
     Parameters
     ----------

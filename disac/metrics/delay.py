@@ -1,4 +1,4 @@
-"""How well a design's spectrum tells delays apart: sidelobes, and how far delays may spread before they fold (002, (5))."""
+"""Delay resolution of a design's spectrum: its sidelobes, and the largest spread of delays before they fold (002, (5))."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def illumination(covariances: Complex, transmit: Complex) -> Float:
 
 
 def delay_margin(bistatic_s: Float, subcarriers: int, bandwidth_hz: float, cyclic_prefix_s: float) -> float:
-    """How much more the delays of the links could spread before the symbols fold or overlap, s; negative where they do.
+    """Further spread of the links' delays that is possible before symbols fold or overlap, s; negative where they do.
 
     ``min(L/B, T_cp) - (tau_max - tau_min)`` over all bistatic delays. Below zero the signal model (5) of 002 does not hold:
     delays alias (L/B) or symbols interfere (the cyclic prefix), which no location bound shows.

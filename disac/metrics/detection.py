@@ -1,11 +1,11 @@
 """Detection of a target by whitened matched filters at every node (000, section V-B and Figs. 5-7).
 
-Two receivers are at hand. With *joint* filters each receiving node has one, matched to what all transmitters send together:
+Two receivers are modelled. With *joint* filters each receiving node has one, matched to what all transmitters send together:
 it gives ``sqrt(x_n) s + z_n`` with a symbol s of unit modulus and unit noise. With *separated* filters, which 000 describes in
 section II-C, each receiving node has one for every transmitter's orthogonal waveform: N^2 outputs ``sqrt(x_nm) s + z_nm``, each
 with noise of its own. The statistic is the mean over T snapshots of the sum of ``|.|^2`` over all filters. Against a fixed
-threshold, as in 000, the false-alarm rate depends on the number of filters and on T; it is reported, and the threshold for a
-wanted rate is at hand.
+threshold, as in 000, the false-alarm rate depends on the number of filters and on T; it is reported, and :func:`threshold_for`
+gives the threshold for a wanted rate.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def clock_derivatives(model: SensingModel, *, compact: bool = False) -> Complex:
     by_delay = (rate[:, np.newaxis, np.newaxis] * links.response).sum(axis=2)
     offset = basis[list(model.receive_nodes), np.newaxis] - basis[list(model.transmit_nodes)]
     derivative = np.einsum("nmi,nmlab->inlamb", offset, by_delay)
-    # Of one node no offset can be seen: sizes are named, since there may be nothing to infer them from.
+    # A single node shows no offset. The sizes are written out, since an empty array has none to infer.
     return derivative.reshape(*derivative.shape[:4], derivative.shape[4] * derivative.shape[5])
 
 
@@ -332,7 +332,7 @@ def localization_crb(information: Float, targets: int) -> float:
     scale = np.sqrt(np.diag(information))
     if np.any(scale[: 2 * targets] <= 0):
         return float("inf")
-    # A nuisance that nothing excites carries no information and no coupling: it drops out.
+    # A nuisance parameter without information has no coupling either: it is left out.
     kept = np.flatnonzero(scale > 0)
     scaled = information[np.ix_(kept, kept)] / np.outer(scale[kept], scale[kept])
     eigenvalues, vectors = np.linalg.eigh(scaled)
@@ -345,7 +345,7 @@ def localization_crb(information: Float, targets: int) -> float:
 def null_vector(information: Float, targets: int) -> Float | None:
     """A change of the parameters that moves a target and changes no echo; None where every target can be located.
 
-    It proves that nothing locates them: ``v^T F v`` is zero to rounding, and the location part of v is not.
+    It proves that the echoes do not locate the target: ``v^T F v`` is zero to rounding, and the location part of v is not.
 
     Returns
     -------
@@ -374,7 +374,7 @@ def null_vector(information: Float, targets: int) -> Float | None:
 
 
 def attenuation(model: SensingModel) -> Float:
-    """``D_c``: what the mean information sees of a covariance, entry by entry; shape [L, N_t M_t, N_t M_t].
+    """``D_c``: factor of each entry of a covariance in the mean information; shape [L, N_t M_t, N_t M_t].
 
     One within a transmitter, the coherence between two (:meth:`disac.metrics.synchronisation.Synchronisation.coherence`); one
     everywhere without a synchronisation, where the information is that at the nominal phases.

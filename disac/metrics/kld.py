@@ -69,7 +69,7 @@ def gaussian_divergence(absent: Complex, present: Complex) -> Float:
 
 @dataclass(frozen=True)
 class EchoModel:
-    """How powers t [N] at the target turn into a divergence.
+    """Map from powers t [N] at the target to a divergence.
 
     ``gains`` B [N, N] of receiving and transmitting node are the whitened echo powers per power at the target: output SCNR
     ``x = B t``. ``correlation`` [N, N, N] (transmitter, receiver, receiver) holds ``E[beta_nm beta_n'm^*]`` in units of the
@@ -103,7 +103,7 @@ class EchoModel:
         return root[:, :, np.newaxis] * root[:, np.newaxis, :] * self.correlation
 
     def divergence(self, beampowers: Float) -> Float:
-        """The divergence that counts: :meth:`whole` or :meth:`block`; convex and increasing in t either way."""
+        """The chosen divergence, :meth:`whole` or :meth:`block`. Both are convex and increasing in t."""
         return self.whole(beampowers) if self.full else self.block(beampowers)
 
     def gradient(self, beampowers: Float) -> Float:

@@ -51,7 +51,7 @@ def crb_under_phases(
     antennas = covariances.shape[-1] // nodes
     parameters = 1 + max(int(touched.max()) for touched, _ in pieces)
     blocks = covariances.reshape(subcarriers, nodes, antennas, nodes, antennas)
-    # Of a pair and its mirror image one is enough: the sum is Hermitian.
+    # The sum is Hermitian: one of a pair and its mirror image is enough.
     pairs = [pair for pair in combinations_with_replacement(range(nodes), 2) if np.any(blocks[:, pair[0], :, pair[1]])]
     grams = np.zeros((len(pairs), parameters, parameters), dtype=np.complex128)
     for touched, seen in pieces:
@@ -59,7 +59,7 @@ def crb_under_phases(
         for number, (m, other) in enumerate(pairs):
             weighted = (parts[m] @ blocks[:, m, :, other]).reshape(len(touched), -1)
             grams[number][np.ix_(touched, touched)] += weighted @ parts[other].reshape(len(touched), -1).conj().T
-    # Uncorrelated nodes: every draw is the same one.
+    # If nodes are uncorrelated, all draws give the same bound.
     together = any(m != other for m, other in pairs)
     turn = np.exp(1j * phases_rad if together else 0j * phases_rad[:1])
     first, second = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
@@ -94,10 +94,11 @@ class PhaseRates:
 def phase_rates(
     channels: Complex, beams: Complex, remainder: Complex, noise_power: float, phases_rad: Float, code: Complex
 ) -> PhaseRates:
-    """Rates of users that know the sum of the nodes' phases, symbol by symbol, but not the network them.
+    """Rates where each user knows its channel, phases included, in every symbol, and the network knows no phase.
 
     All nodes send a user the same symbol, so in symbol t it hears ``|sum_n e^{j phi_n} c_n(t) h_n^H w_n(t)|^2``: the ratio (7)
-    of 002 of expected powers is not the SINR of any symbol. Where noise limits, its rate is out of reach (Jensen).
+    of 002 of expected powers is not the SINR of any symbol. Where noise dominates, the rate of that ratio cannot be reached
+    (Jensen).
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ Float = NDArray[np.float64]
 
 ERRATA = ("v-dot-tau", "49a", "49b")
 """``V-dot-tau`` has the derivative of A_t where it needs A_t; (49a) lacks one of A_r in its first term; (49b) has B_{n,n} for
-B_{m,n}. That E has ``F_theta theta`` for ``F_theta b`` and ``F_tau b`` is read as the misprint it is."""
+B_{m,n}. E has ``F_theta theta`` in place of ``F_theta b`` and ``F_tau b``; this is read as a misprint."""
 
 
 def mean_echoes(model: SensingModel, angle: Float, delay: Float, amplitudes: Complex, waveform: Complex) -> Complex:
@@ -47,7 +47,7 @@ def mean_echoes(model: SensingModel, angle: Float, delay: Float, amplitudes: Com
 
 
 def _lit(transmit: Complex, waveform: Complex) -> Complex:
-    """``A_t,m^T X_m``: what each target sees of each node, shape [T, N, K, L]."""
+    """``A_t,m^T X_m``: signal of each node at each target, shape [T, N, K, L]."""
     return np.einsum("mka,tmal->tmkl", transmit, waveform)
 
 

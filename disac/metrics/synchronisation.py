@@ -39,11 +39,11 @@ _FORGOTTEN = 1e-10
 
 @dataclass(frozen=True)
 class Synchronisation:
-    """Standard deviations of what is uncertain; zero is known exactly, infinity not at all.
+    """Standard deviations of the uncertain quantities: zero for known exactly, infinity for unknown.
 
     ``clock_std_s`` (node clock), ``phase_std_rad`` (node oscillator), ``link_phase_std_rad`` (reflection and calibration of
     each link), ``log_amplitude_std`` (ln of each amplitude's magnitude), ``position_std_m`` (each coordinate of a target).
-    ``carrier_hz`` is what known phases are worth. ``clocks_turn_subcarriers``: whether the mean information counts that
+    ``carrier_hz`` sets how well known phases tell delays. ``clocks_turn_subcarriers``: whether the mean information counts that
     unknown clocks also turn the subcarriers of two transmitters against each other, ``exp(-(2 pi nu_l clock_std)^2)``.
     ``phase_law`` is the law of oscillators' and links' phases.
     """
@@ -67,7 +67,7 @@ class Synchronisation:
             raise ValueError("a position or an amplitude that is known exactly is no parameter: give a positive deviation")
 
     def coherence(self, subcarriers: int, bandwidth_hz: float) -> Float:
-        """``c``: what is left on average of the phase between two transmitters, shape [L]."""
+        """``c``: mean of the phase factor between two transmitters, shape [L]."""
         exponent = np.full(subcarriers, self.phase_std_rad**2 + self.link_phase_std_rad**2)
         if self.clocks_turn_subcarriers and self.clock_std_s > 0:
             turn = 2.0 * np.pi * np.abs(baseband_hz(subcarriers, bandwidth_hz))
@@ -94,7 +94,7 @@ class Synchronisation:
         q, s, _ = np.linalg.svd(a, full_matrices=False)
         known = s > 1e-12 * s.max() if s.max() > 0 else np.zeros(len(s), dtype=bool)
         q, s = q[:, known], s[known]
-        # In units of the links' precision; node phases take away along q. Ratios, so that infinite deviations are exact.
+        # In units of the links' precision. Node phases reduce the precision along q. Ratios keep infinite deviations exact.
         node_std, link_std = self._prior_std(self.phase_std_rad), self._prior_std(self.link_phase_std_rad)
         with np.errstate(divide="ignore"):
             ratio = (node_std / link_std) ** 2 * s**2
@@ -171,7 +171,7 @@ class Synchronisation:
 
 
 def clock_basis(nodes: int) -> Float:
-    """Orthonormal columns that sum to zero, shape [N, N - 1]: offsets without the one common to all, which nothing shows.
+    """Orthonormal columns that sum to zero, shape [N, N - 1]: offsets without the common one, which no echo shows.
 
     Column i has ``1/sqrt(i (i+1))`` in its first i rows and ``-i/sqrt(i (i+1))`` in the next.
     """
@@ -194,7 +194,7 @@ def link_phases(receivers: tuple[int, ...], transmitters: tuple[int, ...], nodes
 
 
 def coherent_phases(unit: Complex, amplitudes: Complex, directions: Float) -> Complex:
-    """Derivatives with respect to what is left unknown of the amplitudes when the links' phases are known.
+    """Derivatives with respect to the unknown parameters of the amplitudes when the links' phases are known.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def coherent_phases(unit: Complex, amplitudes: Complex, directions: Float) -> Co
 
 
 def spread(derivatives: Complex, coherence: Float, transmitters: int) -> Complex:
-    """Receive antennas and virtual ones that see the transmitters one by one: ``sum V^H V = D_c[H^H H]``.
+    """Receive antennas, and virtual antennas that see one transmitter each: ``sum V^H V = D_c[H^H H]``.
 
     ``D_c[H^H H] = c H^H H + (1 - c) sum_m H_m^H H_m`` with H restricted to each transmitter m.
 
@@ -239,7 +239,7 @@ def spread(derivatives: Complex, coherence: Float, transmitters: int) -> Complex
 
 
 def slot_weights(coherence: Float, transmitters: int) -> Float:
-    """How much of each transmitter every slot sees, shape [S, L, N_t]: all together, then one by one."""
+    """Factor of each transmitter in every slot, shape [S, L, N_t]: the first slot sees all, each other slot one."""
     together = np.sqrt(coherence)[np.newaxis, :, np.newaxis] * np.ones((1, 1, transmitters))
     if (coherence == 1.0).all() or transmitters == 1:
         return np.ones_like(together)

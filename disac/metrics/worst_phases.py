@@ -1,11 +1,12 @@
-"""The least value of a Hermitian form over the phases of nodes, found and proven, and what it says of users' SINRs.
+"""The least value of a Hermitian form over the phases of nodes, found and proven, and the users' SINRs that follow.
 
 A user whose channel from node n is turned by phi_n hears beam j with the power ``|u^H y_j|^2``, where ``u_n = e^{j phi_n}`` and
 ``y_nj = h_n^H w_nj``. So it has the SINR Gamma for all ``|phi_n| <= delta`` where the form ``u^H Q u`` with ``Q = y_k y_k^H /
 Gamma - sum_{j != k} y_j y_j^H`` is nowhere below the noise and what it hears of the sensing signals, which phases leave alone.
 
-A common phase changes nothing, so that in a least point some node may stand at ``+delta``. For two nodes what is left is one
-cosine, in closed form. For more it is branch and bound over boxes of phases: with centre c, half sides r and ``phi = c + x``,
+A common phase changes nothing, so that in a least point some node may have the phase ``+delta``. For two nodes the form is
+then one cosine, solved in closed form. For more nodes the method is branch and bound over boxes of phases: with centre c, half
+sides r and ``phi = c + x``,
 
     ``u^H Q u >= f(c) + sum_n min_{|x_n| <= r_n} (g_n x_n + mu x_n^2 / 2) - sum_{n < m} |Q_nm| (r_n + r_m)^3 / 3``
 
@@ -25,7 +26,7 @@ Float = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 TOLERANCE = 1e-10
-"""Distance between value and proof at which a box is given up, relative to the sum of the form's absolute entries."""
+"""Distance between value and proof at which a box is closed, relative to the sum of the form's absolute entries."""
 
 MOST_BOXES = 100_000
 """Most boxes of one round. Beyond it the search ends, and the proof is the bound of the boxes."""
@@ -154,7 +155,7 @@ class _Boxes:
         self._try(np.repeat(np.arange(count), len(starts)), np.tile(starts, (count, 1)))
 
     def _try(self, form: Index, starts: Float) -> None:
-        """Keeps the best of what starts lead down to."""
+        """Descend from the starts and keep the least value."""
         found = descend(self.forms[form], starts, self.limit)
         values = form_values(self.forms[form], found)
         for f, value, phases in zip(form, values, found, strict=True):
@@ -170,7 +171,7 @@ class _Boxes:
         hessian = 2.0 * terms.real
         hessian[:, np.arange(nodes), np.arange(nodes)] = 0.0
         hessian[:, np.arange(nodes), np.arange(nodes)] = -hessian.sum(axis=2)
-        # In units of the half sides, x_n = r_n z_n; a node that stands has no part in the least eigenvalue.
+        # In units of the half sides, x_n = r_n z_n; a fixed node does not enter the least eigenvalue.
         stands = half <= 0.0
         scaled = half[:, :, np.newaxis] * hessian * half[:, np.newaxis]
         scaled[:, np.arange(nodes), np.arange(nodes)] += stands * np.abs(scaled).sum(axis=(1, 2))[:, np.newaxis]
@@ -206,7 +207,7 @@ class _Boxes:
         return LeastForms(self.value, self.phases, np.minimum(self.proven, self.value - 1e-14 * self.size))
 
     def _try_lowest(self, lower: Float) -> None:
-        """From the centre of each form's lowest box down."""
+        """Descend from the centre of each form's lowest box."""
         order = np.lexsort((lower, self.form))
         lowest = order[np.unique(self.form[order], return_index=True)[1]]
         self._try(self.form[lowest], self.centre[lowest])

@@ -25,7 +25,7 @@ BARRIERS = np.geomspace(0.1, 1e-12, 9)
 """Weights of the barrier, in units of the form; the bound is that of the last to as much times its size."""
 
 SHORTEST = 1e-3
-"""Steps below are those of rounding: the next weight is taken."""
+"""Shorter steps are rounding: the method goes on with the next weight."""
 
 NEARBY = 0.01
 """Newton's decrement, in units of the barrier's weight, at which the next weight is taken."""
@@ -68,7 +68,7 @@ def worst_sinr_in_balls(
     random = np.random.default_rng(seed)
     worst = np.empty(count)
     for k in range(count):
-        # Only what the beams of a node see of its error counts: coordinates in the span of its beams.
+        # An error matters in the span of its node's beams alone: coordinates in that span.
         rows, h = _seen(channels[:, k], users, sensing)
         if stacked:
             whole = float(np.sqrt((radius[:, k] ** 2).sum()))

@@ -29,16 +29,16 @@ Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
 START_POINTS = 9
-"""Angles per box at least with which a covering beam begins; more for many antennas."""
+"""Least number of angles per box with which a covering beam begins; more for many antennas."""
 
 SETTLED = 2e-5
 """A covering beam may put less on an angle between its own than on these by this, relative."""
 
 NEGLIGIBLE = 1e-3
-"""Of the largest singular value of users and responses: directions below it cost power and hardly reach an angle."""
+"""Share of the largest singular value of users and responses. Directions below it cost power and hardly reach an angle."""
 
 ROUNDS = 20
-"""Times at most that a node's worst angles are added to its own."""
+"""Most rounds in which a node's worst angles are added to its own."""
 
 
 def boundary_angles(drop: CoherentDrop, half_rad: float) -> Float:

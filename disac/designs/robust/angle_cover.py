@@ -1,4 +1,4 @@
-"""The least divergence over the boxes of the target's angles: everywhere in them, not on a grid.
+"""The least divergence over the whole boxes of the target's angles, not over a grid.
 
 The power that a covariance W puts on an angle, ``a^T W a^*`` with ``a_m = exp(j m phi)`` and ``phi = pi sin(angle)``, is a
 trigonometric polynomial in phi of degree M - 1, and so is the whitened gain of a receiver. Bernstein's inequality bounds its
@@ -37,10 +37,10 @@ MARGIN = 1e-7
 FLOOR = 1e-12
 
 OPEN_CELLS = 100_000
-"""Cells that may wait to be halved; the proof is given up above it."""
+"""Most cells that wait to be halved. Beyond it the proof ends."""
 
 STARTS = 3
-"""Points of the grid from which angles that depend on each other are sought."""
+"""Number of grid points from which the search for dependent angles starts."""
 
 COMBINATIONS = 256
 """Combinations of all angles on which a least divergence is checked."""
@@ -197,7 +197,7 @@ def _aspects(drop: CoherentDrop) -> Float:
 
 
 def _mixed(values: list[Float], bounds: list[Bounds], moves: NDArray[np.bool_]) -> Bounds:
-    """Bounds [N] of factors of which one moves and the others stay."""
+    """Bounds [N] of a product of factors of which one changes and the others are fixed."""
     level = np.where(moves, [b.level for b in bounds], values)
     return Bounds(level, np.where(moves, [b.slope for b in bounds], 0.0), np.where(moves, [b.bend for b in bounds], 0.0))
 
