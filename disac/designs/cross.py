@@ -38,7 +38,7 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Record:
-    """What a design sends: ``users`` R_{c,u,l} [U, L, D, D] and ``sensing`` R_{s,l} [L, D, D], W per resource element.
+    """Covariances of a design: ``users`` R_{c,u,l} [U, L, D, D] and ``sensing`` R_{s,l} [L, D, D], W per resource element.
 
     ``status`` and ``message`` are the design's own; covariances are absent where there is none. ``gap`` is the relative gap of
     its certificate, the largest of its subcarriers where each is a design of its own.
@@ -63,7 +63,7 @@ NOTHING = None
 """Synchronisation of the network of 002: unknown phases and known clocks."""
 
 ALL = Synchronisation(phase_std_rad=0.0, link_phase_std_rad=0.0)
-"""Everything: one phase of the target is left."""
+"""Synchronisation of a fully coherent network: only one phase of the target is unknown."""
 
 
 def stated(scenario: CommonScenario) -> Synchronisation:

@@ -66,7 +66,7 @@ def cell_by_cell(compute: Callable[[S], Mapping[str, Any]], scenarios: Iterable[
 def differences(
     stored: Mapping[str, Any], again: Mapping[str, float], evidence: str, *, relative: float, absolute: float = 0.0
 ) -> list[str]:  # fmt: skip
-    """Sentences on numbers that what is stored beside them does not give.
+    """Sentences on stored numbers that differ from those recomputed from the other stored values.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ ASPECTS_DEG = tuple(float(angle) for angle in range(0, 360, 5))
 
 
 class Options(ExperimentOptions):
-    """There is nothing to choose."""
+    """Options: none."""
 
 
 def _over_aspect(name: str, long_name: str, unit: str) -> Variable:

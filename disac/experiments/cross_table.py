@@ -43,13 +43,13 @@ PLUGINS = "disac.common_designs"
 PHASE_DRAWS = 200
 ECHO_DRAWS = 10_000
 ELEMENT_DRAWS = 2_000
-"""Draws where every subcarrier has cross-sections of its own."""
+"""Number of draws if every subcarrier has its own cross-sections."""
 FALSE_ALARM_RATE = 1e-3
 SENSED = 1e-5
-"""Share of the power below which a sensing signal is what a solver leaves (1e-8 was seen; constraints are kept to
-``VIOLATION_LIMIT``), and not scored."""
+"""Share of the power below which a sensing signal counts as a solver's residue and is not scored (residues of 1e-8 were seen;
+constraints are kept to ``VIOLATION_LIMIT``)."""
 SAMPLE_BITS = 32
-"""Of one complex sample on the fronthaul, 16 for each part."""
+"""Bits of one complex sample on the fronthaul, 16 for each part."""
 
 
 def _plugins() -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Scorer:
         self.network, self.scenario = network, scenario
         nodes = network.nodes
         gains = network.antennas * network.amplitude**2 / network.noise_w
-        # Links that fluctuate by themselves around zero leave nothing between nodes: the divergence is that of the blocks.
+        # Links fluctuate independently around zero, so two nodes' echoes are uncorrelated: the blocks' divergence is exact.
         self.echoes = EchoModel(gains, np.broadcast_to(np.eye(nodes), (nodes, nodes, nodes)))
         random = stream(scenario.seed, "common-phases", realisation=scenario.realisation)
         self.phases = random.uniform(0.0, 2.0 * np.pi, (PHASE_DRAWS, nodes))
@@ -198,7 +198,7 @@ class Scorer:
 
     @property
     def _kept(self) -> float:
-        """Share of a symbol beside its prefix."""
+        """Share of the time that is not cyclic prefix."""
         return 1.0 / (1.0 + PREFIX_S * self.network.bandwidth_hz / self.network.subcarriers)
 
     def scores_under(self, scenario: CommonScenario, users: Complex, sensing: Complex) -> dict[str, Any]:
@@ -283,7 +283,7 @@ def _senses(users: Complex, sensing: Complex) -> bool:
 
 
 def _streams(covariances: Complex) -> Complex:
-    """Factors [..., D, D] of covariances, strongest first, without what rounding left: few streams, so that they store well."""
+    """Factors [..., D, D] of covariances, strongest first, without residues of rounding: few streams take little storage."""
     values, vectors = np.linalg.eigh(covariances)
     kept = np.where(values > 1e-13 * max(float(values.max()), 0.0), values, 0.0)
     return np.ascontiguousarray((vectors * np.sqrt(kept)[..., np.newaxis, :])[..., ::-1])

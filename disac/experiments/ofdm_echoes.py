@@ -30,9 +30,9 @@ Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
 HEARD_SYMBOLS = 1000
-"""Symbols whose SINR at the users is looked at (001, Fig. 3(c): 1000 simulations)."""
+"""Number of symbols whose SINR at the users is evaluated (001, Fig. 3(c): 1000 simulations)."""
 SINR_BINS_DB = tuple(np.arange(-19.5, 60.0).tolist())
-"""Middles of the bins of the density of that SINR, each 1 dB wide; what lies outside is in none."""
+"""Middles of the bins of the density of that SINR, each 1 dB wide. Values outside are not counted."""
 SINR_QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 
@@ -109,7 +109,7 @@ class OfdmEchoes:
             return [broken_down(error)] * len(scenarios)
 
     def recheck(self, scenario: Scenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
-        """Sentences on what the stored estimates do not give."""
+        """Sentences on stored values that the stored estimates do not give."""
         if np.isnan(stored["squared_error_m2"]):
             return []
         error = float(assigned_error_m2(stored["estimate_m"], scenario.layout.targets).sum(axis=1).mean())

@@ -79,10 +79,10 @@ class Options(ExperimentOptions):
 
 
 BASELINES = ("communication-only", "isotropic")
-"""Designs that look at one side of the trade-off alone."""
+"""Designs for one side of the trade-off alone."""
 
 RECHECK_TOLERANCE = 1e-9
-"""Relative; what another machine's arithmetic may change in a number recomputed from a stored design."""
+"""Largest relative change of a number that is recomputed from a stored design on another machine."""
 
 VARIABLES = (
     Variable("rcrb_m", "root CRB of the design's objective", "m"),
@@ -182,7 +182,7 @@ class OfdmTradeoff:
         return cell_by_cell(_Line(scenarios[0], options).cell, scenarios)
 
     def recheck(self, scenario: Scenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
-        """Sentences on what a stored result promises and its stored design or proof does not keep."""
+        """Sentences on promises of a stored result that its stored design or proof does not keep."""
         if options.design in BASELINES:
             return _recheck_baseline(scenario, stored)
         designer = _designer(scenario, options)
@@ -252,7 +252,7 @@ class _Surroundings:
 
 @dataclass(frozen=True)
 class _Sent:
-    """A cell's result but for what depends on the synchronisation alone, and the covariance that was sent, if any."""
+    """Part of a cell's result that the synchronisation does not change, and the sent covariance, if any."""
 
     result: dict[str, Any]
     transmitted: NDArray[np.complex128] | None = None
@@ -321,7 +321,7 @@ class _Line:
 
 
 def _baseline(design: str, deployment: _Surroundings) -> _Sent:
-    """A design that the SINR target does not touch."""
+    """A design that does not depend on the SINR target."""
     started = time.perf_counter()
     problem = deployment.nominal
     designer = Designer(problem, "phase-agnostic")
@@ -363,7 +363,7 @@ def _recheck_baseline(scenario: Scenario, stored: Mapping[str, Any]) -> list[str
 
 
 def _unidentifiable(scenario: Scenario, problem: DesignProblem, covariances: NDArray[np.complex128]) -> dict[str, Any]:
-    """The failure of a scenario whose targets nothing locates, with the null vector that shows it."""
+    """The failure of a scenario whose echoes do not locate a target, with the null vector that shows it."""
     nodes, mode = len(scenario.layout.nodes_m), scenario.sensing.localization
     direction = null_vector(problem.information(covariances), problem.targets)
     moved = ""

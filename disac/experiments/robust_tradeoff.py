@@ -212,7 +212,7 @@ class RobustTradeoff:
         return cell_by_cell(lambda scenario: _result(scenario, options, deployment), scenarios)
 
     def recheck(self, scenario: CoherentScenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
-        """Sentences on what a stored result promises and its stored beams or multipliers do not keep."""
+        """Sentences on promises of a stored result that its stored beams or multipliers do not keep."""
         if stored["status"] == "infeasible" and options.design != "optimum":
             return []
         again = _recomputed(scenario, options, stored)
@@ -308,7 +308,7 @@ def _beampowers(problem: RobustProblem, covariance: Complex) -> Float:
 
 
 def _refusal(scenario: CoherentScenario, options: Options) -> str:
-    """Why what is chosen is not posed under the scenario's power limit; nothing where it is."""
+    """Reason why the chosen design does not exist under the scenario's power limit; empty if it does."""
     limit = scenario.power.limit
     if limit == TOTAL.name:
         return ""
@@ -379,7 +379,7 @@ def _certified(certificate: Certificate) -> dict[str, Any]:
 
 
 def _detected(problem: RobustProblem, t: Float, options: Options, deployment: _LineDraws) -> dict[str, Any]:
-    """Divergence and detection over random cross-sections of what reaches the target."""
+    """Divergence and detection over random cross-sections, for the powers at the target."""
     gains, rate = problem.echoes.gains, options.false_alarm_rate
     short, long = deployment.short, deployment.long
     filters = short.filters

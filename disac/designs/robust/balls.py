@@ -1,4 +1,4 @@
-"""Errors in balls, exactly: what multipliers of the matrix inequality prove, and beams that are judged without it.
+"""Errors in balls, exactly: bounds from multipliers of the matrix inequality, and beams judged without it.
 
 With ``M_k = W_k / Gamma - sum_j W_j - blkdiag(W_s,n)`` user k has its SINR for an error e where ``(h_k + e)^H M_k (h_k + e)
 >= 1``. For all ``|e| <= r`` together this is ``[[M_k + lambda I, M_k h_k], [h_k^H M_k, h_k^H M_k h_k - 1 - lambda r^2]] >=
@@ -28,11 +28,11 @@ Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
 ASSURED = 1e-9
-"""Relative noise power that is withstood beyond the users' own, for what rounding may take."""
+"""Relative noise power that beams stand beyond the users' own noise, as room for rounding."""
 
 
 class InBalls:
-    """Errors in balls in the coordinates of the beams' common spans, and what multipliers prove there, whatever their values.
+    """Errors in balls in the coordinates of the beams' common spans, and the bounds that any multipliers prove there.
 
     A multiplier's blocks are moments of errors u with ``E |u|^2 <= 1`` in each ball, so that ``C_k = E (h_k + e)(h_k + e)^H``
     has ``tr(M_k C_k) >= weight_k`` for all covariances that satisfy the inequality.
@@ -54,7 +54,7 @@ class InBalls:
         size = float(np.abs(multipliers).max())
         for h, radius, multiplier in zip(self.heard, self.radius, multipliers / size, strict=True):
             values, vectors = np.linalg.eigh(multiplier + multiplier.conj().T)
-            # A channel of zero has no length to measure by, and needs none.
+            # A channel of zero has no length to scale by, and needs no scale.
             root = vectors * np.sqrt(np.maximum(values, 0.0)) / (float(np.linalg.norm(h)) or 1.0)
             errors, weight = root[:-1], float(np.linalg.norm(root[-1])) ** 2
             spread = (np.abs(errors) ** 2).sum(axis=1).reshape(self.balls, -1).sum(axis=1)
@@ -65,7 +65,7 @@ class InBalls:
             weights += weight
         found = np.array(moments)
         most = float(np.linalg.eigvalsh(found / self.sinr + found - found.sum(axis=0))[:, -1].max())
-        # Where no power serves the eigenvalue is not positive; rounding must not be what says so, and any multiple is enough.
+        # If no power serves, the eigenvalue is not positive. Rounding must not decide that, and any multiple is enough.
         return found, weights, max(most, 1e-12 * float(np.linalg.norm(found.sum(axis=0))), weights / ENOUGH)
 
     def simplex(self, multipliers: Complex) -> tuple[float, Float]:
@@ -114,12 +114,13 @@ def proven_by_inequalities(
 def standing_beams(problem: RobustProblem, sinr: float, beams: Beams, *, stacked: bool) -> Beams | None:
     """Beams of any power with the power split anew, so that the users just have their SINR for all errors, proven.
 
-    What proposes beams leaves the inequalities violated, or unused, by a little. Where no split serves there are none.
+    The method that proposes beams violates the inequalities, or leaves them unused, by a little. Without a split that serves,
+    there are no beams.
     """
     to_users, to_sensing = float(np.sum(np.abs(beams.users) ** 2)), float(np.sum(np.abs(beams.sensing) ** 2))
 
     def split(share: float) -> Beams:
-        """Of the power, this share to the sensing beams."""
+        """Give this share of the power to the sensing beams."""
         users = np.sqrt((1.0 - share) * problem.power / max(to_users, 1e-300)) * beams.users
         return Beams(users, np.sqrt(share * problem.power / max(to_sensing, 1e-300)) * beams.sensing)
 

@@ -1,4 +1,4 @@
-"""Robustness choices: which channel errors the users' SINR must stand, and how a design is made, proven and judged for them.
+"""Robustness choices: the channel errors that a design covers, and how it is made, proven and judged for them.
 
 Every choice is one object in :data:`CHOICES`. A new choice is a new object there, with its name in
 :data:`RobustnessName`: nothing else compares names.
@@ -32,7 +32,7 @@ Float = NDArray[np.float64]
 RobustnessName = Literal[
     "none", "lemma1", "norm-ball", "stacked-ball", "phase", "phase-exact", "s-procedure", "s-procedure-stacked"
 ]
-"""How options and files name a choice."""
+"""Names of the choices in options and files."""
 
 Method = Literal["cones", "policy-iteration", "reference"]
 """How a design is computed: by cone programs or worst moments, without a conic solver, or by the reference in CVXPY."""
@@ -86,12 +86,12 @@ PHASE_ERRORS = ErrorSet("phase", _under_phases)
 """A phase of each node, (11) of 000."""
 
 SEARCHED = (BALL_ERRORS, STACKED_ERRORS, PHASE_ERRORS)
-"""Sets that are searched for the worst error of a design, whichever choice it stands."""
+"""Sets that are searched for the worst error of a design, for every choice."""
 
 
 @dataclass(frozen=True)
 class TimedDesign:
-    """A design with the wall time of its bound where that is a matter of its own."""
+    """A design, with the wall time of its bound if the bound is computed separately."""
 
     design: RobustDesign
     bound_seconds: float = 0.0

@@ -97,7 +97,7 @@ class GuardedCones:
             assert channels is not None
             self._leak_rows(sensing, channels / self.units[:, np.newaxis])
         self.error_rows = self.program.rows
-        """How many multipliers, the first, name errors."""
+        """Number of multipliers that name errors; they come first."""
         self.limits: list[tuple[int, Index]] = []
         """Block and columns of every limit of power."""
         if self._splits:
@@ -172,18 +172,18 @@ class GuardedCones:
             self.program.second_order(columns, np.array(entries).T)
 
     def _heard(self, node: int, hearing: int, user: int) -> Index:
-        """Columns of what a user hears of one beam from one node, Re and Im."""
+        """Columns of the amplitude of one beam from one node at a user, Re and Im."""
         start = self.start["heard"] + 2 * ((node * self.users + hearing) * self.users + user)
         return np.arange(start, start + 2)
 
     def _received_from(self, node: int, hearing: int, user: int) -> tuple[Index, Float]:
-        """Columns, and rows (Re, Im) over them, of what a user hears of one beam from one node."""
+        """Columns, and rows (Re, Im) over them, of the amplitude of one beam from one node at a user."""
         if self._splits:
             return self._heard(node, hearing, user), np.eye(2)
         return self.beam(user), modulus(self._written.node_heard[node, hearing])[1:, 1:]
 
     def _received(self, hearing: int, user: int) -> tuple[Index, Float]:
-        """Columns, and rows (Re, Im) over them, of what a user hears of one beam from all nodes."""
+        """Columns, and rows (Re, Im) over them, of the amplitude of one beam from all nodes at a user."""
         if self._splits:
             parts = [self._heard(n, hearing, user) for n in range(self.nodes)]
             return np.concatenate(parts), np.tile(np.eye(2), self.nodes)

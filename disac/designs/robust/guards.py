@@ -1,4 +1,4 @@
-"""How each robustness choice guards the SINR: margins on the wanted amplitude, on interference and on sensing leakage.
+"""Guards of the SINR for each robustness choice: margins on the wanted amplitude, interference and sensing leakage.
 
 With ``s_k`` the guarded amplitude of user k's own beam, ``g_kj`` the guarded amplitude in which it hears beam j, and ``l_kn``
 that of node n's sensing beam, every choice asks for ``s_k >= sqrt(Gamma) |(g_kj)_j, (l_kn)_n, sigma_c|`` (000, (29)-(31),
@@ -21,7 +21,7 @@ Index = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Margins:
-    """How a choice guards amplitudes.
+    """Margins of a choice on amplitudes.
 
     Attributes
     ----------
@@ -160,7 +160,7 @@ def _orthonormal(columns: Complex) -> Complex:
 
 
 def node_wise_basis(problem: RobustProblem) -> Complex:
-    """Basis [N M, d] of what each node's users span there, node after node."""
+    """Basis [N M, d] of the span of the users' channels at each node, node after node."""
     nodes, antennas = problem.nodes, problem.antennas
     parts = [_orthonormal(channel.T) for channel in problem.channels]
     basis = np.zeros((nodes * antennas, sum(part.shape[1] for part in parts)), dtype=np.complex128)
@@ -172,7 +172,7 @@ def node_wise_basis(problem: RobustProblem) -> Complex:
 
 
 def sensing_bases(problem: RobustProblem) -> Complex:
-    """Bases [N, M, s] of what each node's users and target span there: no better sensing beam leaves it."""
+    """Bases [N, M, s] of the span of users' channels and target response at each node. The best sensing beams lie there."""
     span = np.concatenate([problem.scaled_channels.swapaxes(1, 2), problem.steering.conj()[..., np.newaxis]], axis=2)
     return np.linalg.qr(span)[0]
 
@@ -209,7 +209,7 @@ def guarded_amplitudes(problem: RobustProblem, margins: Margins, users: Complex,
     wanted, heard = np.abs(np.diagonal(together)), np.abs(together)
     if margins.guards_phases and arc_guarded(problem) > 0.0:
         arc = arc_guarded(problem)
-        # A user may turn what it hears by any one phase: none, as the design's own beams ask for, or its mean phase.
+        # A user may turn its received signal by any phase: by none, as the design's own beams ask for, or by its mean phase.
         own = np.diagonal(parts, axis1=1, axis2=2)
         turned = own * np.exp(-1j * np.angle(np.diagonal(together)))
         wanted = np.maximum(arc_guarded_part(own, arc).sum(axis=0), arc_guarded_part(turned, arc).sum(axis=0))

@@ -1,4 +1,4 @@
-"""Reference solver: the lifted program (P3) of 000 in CVXPY, reduced to what suffices, or as printed.
+"""Reference solver: the lifted program (P3) of 000 in CVXPY, in reduced size or as printed.
 
 Beams become covariances, with the terms of Lemma 1 as (31) prints them. Under total power users' covariances lie in the span of
 their K channels and node n's sensing covariance in that of its users and target, since a projection there changes no wanted
@@ -26,7 +26,7 @@ TIGHT: dict[str, Any] = {"max_threads": 1, "tol_gap_abs": 1e-9, "tol_gap_rel": 1
 @dataclass(frozen=True)
 class LiftedPoint:
     """``beampowers`` t [N], physical; covariances of the users [K, d, d] and of sensing [N, s, s], scaled; the solver's
-    word."""
+    status."""
 
     outcome: str
     beampowers: Float | None
@@ -35,7 +35,7 @@ class LiftedPoint:
 
 
 class LiftedProgram:
-    """(P3) under total power with the guards of Lemma 1, for any weights of what the target is lit with."""
+    """(P3) under total power with the guards of Lemma 1, for any weights of the powers at the target."""
 
     def __init__(self, problem: RobustProblem, sinr: float, *, printed: bool = False) -> None:
         import cvxpy as cp

@@ -78,7 +78,7 @@ def proven_by_beams(
 
 
 def _members(guard: Guard) -> Float:
-    """Which coordinates each block holds, [blocks, d]."""
+    """Coordinates of each block, as a mask [blocks, d]."""
     members = np.zeros((len(guard.blocks), guard.heard.shape[1]))
     for b, block in enumerate(guard.blocks):
         members[b, block] = 1.0
@@ -159,7 +159,7 @@ def _multipliers(guard: Guard, beams: Complex, q: Float, smoothing: float) -> Mu
     heard = turns[..., np.newaxis] * guard.heard[:, np.newaxis] + np.einsum("bj,bka->jka", guard.radius, along)
     wanted = guard.heard.copy()
     if guard.guards_wanted:
-        # The wanted amplitude is that of a beam turned to arrive real.
+        # The wanted amplitude is that of a beam whose phase makes it real at the user.
         phase = np.exp(-1j * np.angle(np.diagonal(received)))
         wanted = wanted - np.einsum("bk,bka,k->ka", guard.radius, along, phase)
     return Multipliers(q, wanted, heard)

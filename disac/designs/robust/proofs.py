@@ -21,7 +21,7 @@ Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
 RAISED = 2000
-"""Steps of the map at most."""
+"""Most steps of the map."""
 
 MOST = 1e8
 """Largest multiplier that is used. Any multiplier is a proof, and larger ones prove no more."""
@@ -50,7 +50,7 @@ class Multipliers:
         matrices = np.eye(size) + loaded.transpose(1, 2, 0) @ loaded.conj().swapaxes(0, 1)
         beams = np.asarray(np.linalg.solve(matrices, self.wanted[..., np.newaxis])[..., 0], dtype=np.complex128)
         served = np.real(np.einsum("ka,ka->k", self.wanted.conj(), beams))
-        # A beam that is not heard at all serves at no power.
+        # A beam with no amplitude at its user serves at no power.
         heard = self.wanted.any(axis=1)
         level: Float = np.divide(1.0, served, out=np.full(users, np.inf), where=heard)
         beams *= np.where(heard, level, 0.0)[:, np.newaxis]
@@ -94,13 +94,13 @@ class Multipliers:
         short = self.q / sinr - level
         least = 1.0 / np.maximum(np.sum(np.abs(self.wanted) ** 2, axis=1), 1e-300)
         share = np.where(short <= 0, 1.0, least / (least + np.maximum(short, 0.0)))
-        # What is no number proves nothing.
+        # A value that is not finite proves nothing.
         known = np.isfinite(level) | ~self.wanted.any(axis=1)
         return self.q * (float(share.min()) if known.all() else 0.0)
 
 
 def unguarded(guard: Guard, q: Float) -> Multipliers:
-    """Multipliers of channels without errors, which every choice has to stand too."""
+    """Multipliers of channels without errors, which every choice covers, too."""
     users, size = guard.heard.shape
     return Multipliers(q, guard.heard, np.broadcast_to(guard.heard[:, np.newaxis], (users, users, size)))
 
@@ -115,7 +115,7 @@ def proven_by(
 
 
 def leak_numbers(problem: RobustProblem, guard: Guard) -> int:
-    """How many numbers name the errors of the leaks."""
+    """Number of numbers that name the errors of the leaks."""
     return 2 * problem.nodes * (problem.users + problem.antennas) if guard.sensing_radius.any() else 0
 
 
@@ -172,5 +172,5 @@ def reached(problem: RobustProblem, q: Float, errors: Complex) -> tuple[Complex,
 
 
 def proven_together(problem: RobustProblem, simplices: list[tuple[float, Float]]) -> tuple[float, float]:
-    """Largest share of the power that any simplex claims for the users, and the bound of all together."""
+    """Largest share of the power that a simplex needs for the users, and the bound of all simplices together."""
     return max(share for share, _ in simplices), common_vertex(problem, simplices)[1]

@@ -40,7 +40,7 @@ Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
 ENOUGH = 1e4
-"""Times the power that a proof of infeasibility asks for at most; where no power at all suffices any multiple is proven."""
+"""Largest multiple of the power that a proof of infeasibility shows. If no power suffices, any multiple can be proven."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def solve_total_power(problem: RobustProblem, margins: Margins, sinr: float) -> 
 def proven_by_cones(
     problem: RobustProblem, margins: Margins, sinr: float, user_dual: Float, proof: Float
 ) -> tuple[float, float]:  # fmt: skip
-    """What q [K] and a proof prove whatever their values: multipliers of the users' cone program, block after block, and the
+    """Least power and bound that any q [K] and proof show: multipliers of the users' cone program, block after block, and the
     errors of the leaks (:func:`leak_errors`).
 
     Returns
@@ -156,7 +156,7 @@ def unheard(
 
 
 def unheard_dual(problem: RobustProblem) -> Float:
-    """Multipliers [K] that prove it: the user's own, of any size."""
+    """Multipliers [K] of the proof: only the user's own is not zero, and its size is arbitrary."""
     return ENOUGH * np.eye(problem.users)[problem.unheard_user]
 
 
@@ -189,7 +189,7 @@ def quietest_beams(guard: Guard, sinr: float) -> tuple[Complex | None, Multiplie
     noise = float(found.variables[cones.start["noise"]])
     multipliers = Multipliers(weights * min(1.0 / max(noise, 1e-9) ** 2, ENOUGH), wanted, heard)
     proof = np.concatenate(found.multipliers)
-    # A solver that stopped short has a point all the same, and the certificate says how good its beams are.
+    # A solver that stopped early has a point, too. The certificate judges its beams.
     if not noise >= 1e-6:
         return None, multipliers, proof, found.iterations
     beams = cones.users_beams(found.variables)
@@ -212,7 +212,7 @@ def sensing_beams(problem: RobustProblem, guard: Guard, q: Float) -> tuple[Compl
     if guard.sensing_radius.any():
         leaks, sought = _leak_program(problem, guard, q)
     beams, reach = reached(problem, q, leak_errors(problem, guard, leaks))
-    # Where a null is best the solver's beam has it; that of the error vectors, which name one point of a kink, has not.
+    # If a null is best, the solver's beam has it. The beam of the error vectors has not: they name one point of a kink.
     beams = beams if sought is None else sought
     return beams / np.linalg.norm(beams, axis=1, keepdims=True), reach, leaks
 
@@ -257,7 +257,7 @@ def delivered(
     problem: RobustProblem, margins: Margins, sinr: float, guard: Guard, directions: Complex, sensing: Complex, q: Float,
     reach: Float, iterations: int, started: float,
 ) -> RobustDesign:  # fmt: skip
-    """Powers along unit beams that meet every guarded SINR with equality, all else spent on sensing by the best node."""
+    """Powers along unit beams that meet every guarded SINR with equality; the best node spends the rest on sensing."""
     users, nodes = problem.users, problem.nodes
     beams = (directions @ guard.basis.T).reshape(users, nodes, problem.antennas)
     amplitudes = guarded_amplitudes(problem, margins, beams, sensing)
@@ -287,7 +287,7 @@ def delivered(
 def judged(
     problem: RobustProblem, margins: Margins, sinr: float, beams: Beams, bound: float, *, stationary: bool = False
 ) -> Certificate:  # fmt: skip
-    """Certificate of beams from themselves: their divergence against a bound from above, and what they violate.
+    """Certificate of beams from themselves: their divergence against a bound from above, and their violations.
 
     A ``stationary`` point has no bound yet, and its gap is not judged.
     """
@@ -300,6 +300,6 @@ def judged(
 
 
 def power_share(problem: RobustProblem, beams: Beams) -> float:
-    """Power spent where most of its limit is spent: in all, at a node, or at an antenna."""
+    """Largest power that counts against one limit: in all, of a node, or of an antenna."""
     spent = (np.abs(beams.users) ** 2).sum(axis=0) + np.abs(beams.sensing) ** 2
     return float(problem.limit.busiest(spent / problem.power))

@@ -34,10 +34,10 @@ EVALUATIONS = 600
 NEWTON_STEPS = 40
 
 SHARP = 300.0
-"""Exponent of the norm that stands for the largest ``c_m tau_m``: where nodes share it they do so smoothly."""
+"""Exponent of the norm that replaces the largest ``c_m tau_m``, so that it is smooth where nodes are equal."""
 
 OUT_OF_REACH = 1e4
-"""Times the power at which moments that no power serves are given up; what they prove, the simplex says."""
+"""Multiple of the power at which the search ends for moments that no power serves. The simplex holds their proof."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Proposed:
 
 
 class _RefusedError(Exception):
-    """The moments at hand prove that there is no design, or cannot be served."""
+    """The current moments prove that there is no design, or cannot be served."""
 
 
 class MomentBound:

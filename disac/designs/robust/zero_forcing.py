@@ -25,8 +25,8 @@ def zero_forcing(problem: RobustProblem, margins: Margins, sinr: float, *, best_
     """The share of power with the largest divergence that keeps every guarded SINR.
 
     Users get the normalised columns of the pseudo-inverse of all nodes' channels, with equal powers. Each node's sensing beam
-    is the target's response without what its users hear, with equal powers of the nodes; or all of it from the node that
-    serves best (``best_node``), as the optimum does.
+    is the target's response projected off its users' channels. The nodes have equal powers, or the best node has all of the
+    power (``best_node``), as in the optimum.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def zero_forcing(problem: RobustProblem, margins: Margins, sinr: float, *, best_
     wanted, heard = np.maximum(amplitudes.wanted, 0.0) ** 2, (amplitudes.heard**2).sum(axis=1)
     splits = np.eye(nodes) if best_node else np.full((1, nodes), 1.0 / nodes)
     share = np.linspace(0.0, 1.0, SHARES)[:, np.newaxis, np.newaxis]
-    # Where a node or an antenna would exceed its own limit, everything is turned down.
+    # If a node or an antenna would exceed its own limit, all powers are reduced.
     spent = share[..., np.newaxis] * (np.abs(beams) ** 2).sum(axis=0)
     spent = spent + (1.0 - share[..., np.newaxis]) * splits[..., np.newaxis] * np.abs(sensing) ** 2
     turned = 1.0 / np.maximum(problem.limit.busiest(spent), 1.0)[..., np.newaxis]
