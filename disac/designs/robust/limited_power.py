@@ -41,12 +41,12 @@ CLOSED = 0.999 * GAP_LIMIT
 the limit, for what rounding takes of the design."""
 
 CLIMB = 1e-3
-"""A climb ends where a step gains less than this share of that distance."""
+"""A climb ends if a step gains less than this share of ``CLOSED``."""
 
 
 @dataclass(frozen=True)
 class Care:
-    """How the cone programs are written.
+    """Settings of the cone programs.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ LEAST_PRICE = min(care.least_price for care in SHARPER)
 """Least price of stored evidence."""
 
 LEAST_BOX_PRICE = 1e-6
-"""Of the other nodes' power where a simplex is about one node's: far below the gap that is allowed."""
+"""Price of the other nodes' power in a simplex of one node's limits: far below the allowed gap."""
 
 SHORT = 1e-9
 """A design of the sharper programs counts where no user's SINR falls short by more, relative: near the largest SINR a little
@@ -126,7 +126,7 @@ class LimitedPower:
         return cost
 
     def furthest(self, weights: Float) -> tuple[ConeSolution, Float]:
-        """Beams that reach furthest along weights g, and the amplitudes u [N] they put on the target."""
+        """Beams that reach furthest along weights g, and their amplitudes u [N] at the target."""
         found = self.cones.program.solve(self._cost(weights))
         self.iterations += found.iterations
         return found, np.real(np.sum(self.target * self.cones.sensing_beams(found.variables), axis=1))
@@ -145,7 +145,7 @@ class LimitedPower:
         return np.concatenate([q / unit, floored / unit, np.concatenate(found.multipliers)[: cones.error_rows]])
 
     def boxes(self) -> list[Float]:
-        """Evidence that says of each node what its own power lets it put on the target, whatever the users need.
+        """Evidence, for each node, of the power at the target that its own limits allow, without regard to the users.
 
         A simplex whose prices are those of one node's limits. Without these the search would ask for such simplices one by one.
         """
@@ -159,7 +159,7 @@ class LimitedPower:
 
     @property
     def evidence_size(self) -> int:
-        """How many numbers the evidence of one simplex has."""
+        """Number of numbers in the evidence of one simplex."""
         return self.problem.users + len(self.cones.limits) + self.cones.error_rows
 
     def simplex(self, evidence: Float) -> tuple[float, Float]:
@@ -211,7 +211,7 @@ class LimitedPower:
         return changed
 
     def beams(self, found: ConeSolution) -> Beams:
-        """Beams of a solution in physical units, turned down where rounding exceeds a limit."""
+        """Beams of a solution in physical units, with less power where rounding exceeds a limit."""
         problem, scale = self.problem, np.sqrt(self.problem.power)
         users = (self.cones.users_beams(found.variables) @ self.basis.T).reshape(problem.users, problem.nodes, -1)
         sensing = np.einsum("nms,ns->nm", self.sensing, self.cones.sensing_beams(found.variables))
@@ -245,7 +245,7 @@ def _in_their_span(wanted: Complex, heard: Complex) -> tuple[Complex, Complex]:
 
 
 def _floored(prices: Float, least: float) -> Float:
-    """Prices of which none is nothing; all alike where none is known."""
+    """Prices above a floor; equal prices if none is known."""
     known = np.nan_to_num(prices, nan=0.0, posinf=0.0, neginf=0.0)
     largest = float(np.abs(known).max())
     return np.maximum(known, least * largest) if 1e-200 < largest < 1e200 else np.ones_like(known)
@@ -280,7 +280,7 @@ class _Search:
         self.value = -np.inf
         self.best: ConeSolution | None = None
         self.solutions: list[ConeSolution] = []
-        """Programs whose simplices are not made yet: the first stationary point does not wait for them."""
+        """Programs whose simplices are made later, so that the first stationary point does not wait for them."""
         self.evidence: list[Float] = []
         self.simplices: list[tuple[float, Float]] = []
         self.offered: list[tuple[Float, tuple[float, Float]]] = []
@@ -328,7 +328,7 @@ class _Search:
             self.climb(amplitudes)
 
     def sharpen(self, care: Care) -> None:
-        """Ask with more care from here on, for a design and simplices beside those found so far."""
+        """Use more careful programs from here on, for a design and simplices beside those found so far."""
         program = self.program
         self.program = LimitedPower(self.problem, program.margins, program.sinr, care)
         self.program.iterations = program.iterations
@@ -338,7 +338,7 @@ class _Search:
         self.climb(np.linalg.norm(self.problem.steering, axis=1) / np.sqrt(self.problem.nodes))
 
     def close(self, closed: float) -> float:
-        """Add simplices and designs until the bound is close, or there is no more to ask; the bound."""
+        """Add simplices and designs until the bound is close or no program is left, and return the bound."""
         corner, bound = self.enclose()
         for _ in range(CUTS):
             if bound <= self.value * (1.0 + closed):
@@ -347,7 +347,7 @@ class _Search:
             self.climb_if_better(self.tangent(np.sqrt(corner)))
             corner, bound = self.enclose()
             if (bound, self.value) == before:
-                # The vertex would be asked for again, and answered as before.
+                # The same vertex would give the same program and the same answer.
                 break
         return bound
 

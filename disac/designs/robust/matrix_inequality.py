@@ -1,4 +1,4 @@
-"""The exact inequality of errors in balls (``balls``): the best beams that stand it, and the bound of all that do.
+"""The exact inequality of errors in balls (``balls``): the best beams that satisfy it, and the bound of all such beams.
 
 A design for given weights of the nodes' powers t at the target comes from the worst moments of the errors
 (``worst_moments``), in tenths of a second. The reference is the inequality itself, lifted to covariances and given to a conic
@@ -85,7 +85,7 @@ class InequalityProgram(InBalls):
         return None if any(value is None for value in found) else np.array(found, dtype=np.complex128)
 
     def furthest(self, weights: Float) -> tuple[str, Float | None]:
-        """The solver's word, and t [N] with the largest ``sum_m c_m t_m``."""
+        """The solver's status, and t [N] with the largest ``sum_m c_m t_m``."""
         self.weights.value = weights / np.abs(weights).max()
         for settings in TOLERANCES:
             outcome, _ = solve(self.program, settings)
@@ -110,7 +110,7 @@ def refutation(balls: InBalls) -> Complex | None:
 
     users, size = balls.heard.shape
     largest, least = float(np.linalg.norm(balls.heard, axis=1).max()), cp.Variable()
-    # Of the errors in units of their balls, and of one.
+    # Moments of the errors in units of their balls, and of the constant one.
     moments = [cp.Variable((size + 1,) * 2, hermitian=True) for _ in range(users)]
     limits = [moment >> 0 for moment in moments]
     limits.append(sum(cp.real(moment[size, size]) for moment in moments) == 1.0)
@@ -147,11 +147,11 @@ class _Search:
         self.program: InequalityProgram | None = None
 
     def vertex(self) -> tuple[Float, float]:
-        """The best vertex t [N] of what all multipliers leave, in units of the power, and the bound that it is."""
+        """The best vertex t [N] of the simplices of all multipliers, in units of the power, and the bound there."""
         return common_vertex(self.problem, [self.balls.simplex(each) for each in self.multipliers])
 
     def ask(self, weights: Float, *, lifted: bool) -> None:
-        """The beams furthest along weights, kept where they are the best, and their multipliers."""
+        """The beams furthest along weights, kept if they are the best so far, and their multipliers."""
         found = self._lifted(weights) if lifted else worst_moments(self.balls, weights)
         if found.multipliers is not None:
             self.multipliers.append(found.multipliers)

@@ -18,7 +18,7 @@ RELATIVE_STEP = 1e-8
 """Newton squares the error of a step: the next one would be below rounding."""
 
 NEAR = 100.0
-"""Times the power that beams may take from which the iteration starts."""
+"""Largest power, in units of the limit, of the beams from which the iteration starts."""
 
 
 def nominal_beams(heard: Complex, sinr: float) -> tuple[Complex | None, Float, int]:
@@ -52,7 +52,7 @@ def nominal_beams(heard: Complex, sinr: float) -> tuple[Complex | None, Float, i
             proven = raised * _certain(gram, raised, sinr)
             if proven.sum() > 1.0:
                 return None, proven, step
-        # Powers of the uplink for these beams, where they can serve at all; from above, while the map itself rises from below.
+        # Powers of the uplink for these beams, if they can serve. They approach from above; the map itself rises from below.
         amplitude = gram @ beams
         power = np.abs(amplitude.T) ** 2
         stepped = np.linalg.solve(power * own - power * others, np.sum(beams.conj() * amplitude, axis=0).real)

@@ -42,7 +42,7 @@ close to it can be far from what the rows ask for."""
 NEWTON_STEPS = 60
 
 LEAST_PRICE = 1e-5
-"""Of the largest: power that costs nothing would have no inverse, and any price proves."""
+"""Least price, relative to the largest. Power without a price would have no inverse, and any price is a proof."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Cuts:
     phases: Float
 
     def joined(self, other: Cuts) -> Cuts:
-        """These and those."""
+        """Join two sets of cuts."""
         return Cuts(np.concatenate([self.user, other.user]), np.concatenate([self.phases, other.phases]))
 
 
@@ -119,7 +119,7 @@ class Coordinates:
         vectors = self.channels(cuts) / np.sqrt(prices @ self.priced)
         signs = np.where(cuts.user == np.arange(users)[:, np.newaxis], 1.0 / sinr, -1.0)
         charged = np.einsum("ki,id,ie->kde", signs * q, vectors, vectors.conj(), optimize=True)
-        # Where no power serves the eigenvalue is not positive; rounding must not be what says so.
+        # If no power serves, the eigenvalue is not positive. Rounding must not decide that.
         scale = 1e-12 * float(q @ (1.0 + (np.abs(vectors) ** 2).sum(axis=1)))
         most = max(float(np.linalg.eigvalsh(charged).max(initial=0.0)), scale) if q.any() else 1.0
         total = np.bincount(cuts.user, weights=q, minlength=users) / most
@@ -159,7 +159,7 @@ class BarrierProgram:
         self.add(cuts)
 
     def add(self, cuts: Cuts) -> None:
-        """More rows, with multipliers well inside of what the prices allow."""
+        """Add rows, with multipliers well inside the set that the prices allow."""
         vectors = self.coordinates.channels(cuts) / self.length[cuts.user][:, np.newaxis]
         signs = np.where(cuts.user == np.arange(self.users)[:, np.newaxis], 1.0 / self.sinr, -1.0)
         slack = self._slack(self.prices, self.q)
@@ -272,7 +272,7 @@ class BarrierProgram:
                 break
             self.prices, self.q = moved[:count], moved[count:]
             if self.value < 0.0:
-                # Proof enough that no covariances serve; the objective may fall without end.
+                # This proves that no covariances serve. The objective may be unbounded below.
                 break
 
     def covariances(self) -> tuple[Complex, Complex]:

@@ -36,7 +36,7 @@ CLOSED = 1e-4
 
 CENTRES = 80
 SHARPEST = 1e13
-"""Weight of the barrier at most: beyond it rounding decides."""
+"""Largest weight of the barrier: beyond it rounding decides."""
 
 EXACT = 2e-6
 """Relative distance from the optimum for the cuts so far at which a program ends."""
@@ -49,10 +49,10 @@ GAIN = 1e-5
 
 SPLITS = 20
 ASSURED = 3e-7
-"""Relative noise power that is withstood beyond the users' own, for what the linear program's solver leaves violated."""
+"""Relative noise power that beams stand beyond the users' own noise, as room for the linear program's violations."""
 
 DIM = 1e-6
-"""Share of the power below which a sensing beam is the barrier's rest."""
+"""Share of the power below which a sensing beam counts as a residue of the barrier."""
 
 
 def phase_forms_least(problem: RobustProblem, frame: Coordinates, users: Complex, sinr: float) -> tuple[Float, Float]:
@@ -79,8 +79,8 @@ class _Search:
         self.value, self.steps = -np.inf, 0
         self.covariances: tuple[Complex, Complex] | None = None
         self.lifted = 0.0
-        """Largest divergence of covariances met, whatever their rank: where the bound is as low it gets no lower."""
-        # No users at all: what the power alone can put on the target.
+        """Largest divergence of the covariances found so far, of any rank. No bound can be lower."""
+        # Without users the power alone limits the power at the target.
         self.evidence = [(np.ones(len(self.frame.limits)), self.cuts, np.zeros(users))]
 
     def simplices(self) -> list[tuple[float, Float]]:
@@ -118,13 +118,13 @@ class _Search:
         if covariances is not None and program.value > 0.0:
             t = np.real(np.einsum("ns,nst,nt->n", self.frame.target.conj(), covariances[1], self.frame.target))
             lifted = float(self.problem.divergence(self.problem.power * np.maximum(t, 0.0)))
-            # Those of a point that is no centre exceed the power, and so the program's own bound.
+            # Covariances of a point that is no centre exceed the power, and so the program's own bound.
             if settled and program.weights @ t <= program.value and lifted > self.lifted:
                 self.lifted, self.covariances = lifted, covariances
             self.keep(self.split(_principal(covariances[0]), *_sensing(covariances[1]), weights))
 
     def climb(self, beams: Beams | None) -> None:
-        """Cones from given beams, again and again, until a step gains next to nothing."""
+        """Solve cone programs from given beams, one after another, until a step gains almost nothing."""
         frame, problem, value = self.frame, self.problem, 0.0
         for _ in range(CLIMBS):
             if beams is None:
@@ -172,7 +172,7 @@ class _Search:
         return self.split(_unit(np.einsum("kde,ke->kd", roots, normal[0] + 1j * normal[1])), *_sensing(sensing), weights)
 
     def keep(self, beams: Beams | None) -> None:
-        """Beams that are better than the best so far take their place."""
+        """Keep beams that are better than the best so far."""
         if beams is None:
             return
         reached = float(self.problem.divergence(beams.beampowers(self.problem.steering)))
