@@ -242,7 +242,7 @@ def _expected(cell: Cell) -> int:
 
 
 @pytest.mark.no_cover  # counting lines doubles its time, and finds none that other tests do not run
-@pytest.mark.parametrize("histories", [8, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("histories", [4, *(pytest.param(many, marks=pytest.mark.slow) for many in (8, 40))])
 def test_s5_any_history_agrees_with_the_model(histories: int) -> None:
     run_state_machine_as_test(
         StoreMachine, settings=settings(max_examples=histories, stateful_step_count=25, deadline=None, derandomize=True)
