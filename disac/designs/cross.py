@@ -1,7 +1,7 @@
-"""Every paper's design on the common network, in its own normalisation. Each returns covariances in watts.
+"""Designs of all papers on the common network, each in the normalisation of its paper. Each returns covariances in watts.
 
-002 and 001 take the noise of the whole band and sum power over subcarriers; 000 designs each subcarrier by itself
-with its share of the power, and the relative phases of the nodes that it assumes to know.
+002 and 001 take the noise of the whole band and sum power over subcarriers. 000 designs each subcarrier separately, with a
+share of the power. The design of 000 assumes that the relative phases of the nodes are known.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ Float = NDArray[np.float64]
 class Record:
     """Covariances of a design: ``users`` R_{c,u,l} [U, L, D, D] and ``sensing`` R_{s,l} [L, D, D], W per resource element.
 
-    ``status`` and ``message`` are the design's own; covariances are absent where there is none. ``gap`` is the relative gap of
-    its certificate, the largest of its subcarriers where each is a design of its own.
+    ``status`` and ``message`` are those of the design. Covariances are absent if the design has none. ``gap`` is the relative
+    gap of the design's certificate. If each subcarrier is a separate design, it is the largest gap of all subcarriers.
     """
 
     status: str
@@ -55,7 +55,7 @@ Method = Callable[[CommonNetwork, CommonScenario], Record]
 
 
 def _limit(scenario: CommonScenario, *, native: PowerLimit) -> PowerLimit:
-    """The limit of a table: the same for every design, or what the design's paper has."""
+    """The power limit of a design: the same for every design of the table, or the limit in the design's paper."""
     return PER_NODE if scenario.power == "per-node" else native
 
 
@@ -67,15 +67,15 @@ ALL = Synchronisation(phase_std_rad=0.0, link_phase_std_rad=0.0)
 
 
 def stated(scenario: CommonScenario) -> Synchronisation:
-    """Synchronisation that the scenario states: links and oscillators have the von Mises law."""
+    """Synchronisation that the scenario states. Phases of links and oscillators follow the von Mises law."""
     link = float("inf") if scenario.delta_rad is None else scenario.delta_rad
     return Synchronisation(scenario.clock_std_s, scenario.phase_std_rad, link, phase_law="von-mises")
 
 
 def sensing_model(network: CommonNetwork, known: Synchronisation | None) -> SensingModel:
-    """Echoes of T symbols, with what is known of clocks and phases."""
-    # T symbols with the same covariances are one with T times the echo power. The model turns with the subcarrier's number from
-    # zero on, so that the amplitude carries what the paths turn at the lowest subcarrier.
+    """Echoes of T symbols, with the knowledge of clocks and phases."""
+    # T symbols with the same covariances equal one symbol with T times the echo power. The phase of the model is zero at the
+    # lowest subcarrier, so the amplitude contains the phase of the paths at that subcarrier.
     lowest = network.carrier_hz + baseband_hz(network.subcarriers, network.bandwidth_hz)[0]
     delay = delays_s(network.nodes_m, network.target_m[np.newaxis])
     turn = np.exp(-2j * np.pi * lowest * (delay + delay.T))
@@ -180,13 +180,13 @@ class Row:
     Attributes
     ----------
     method
-        Network and scenario in, record out.
+        Function of a network and a scenario that returns a record.
     paper
         Number of its paper; empty where the design is ours.
     assumes
-        What the design takes for granted, in words.
+        Assumptions of the design, in words.
     ignores
-        Fields of the scenario that change its scores and not the design.
+        Fields of the scenario that change the scores and not the design.
     """
 
     method: Method
@@ -195,7 +195,7 @@ class Row:
     ignores: tuple[str, ...] = (*PHASES, GUARDED)
 
     def seen(self, scenario: CommonScenario) -> CommonScenario:
-        """The scenario as the design sees it: what it ignores stands at its default."""
+        """The scenario with the fields that the design ignores at their defaults."""
         fields = type(scenario).model_fields
         bound = {} if GUARDED in self.ignores else {GUARDED: scenario.guarded_rad}
         return scenario.model_copy(update=bound | {name: fields[name].default for name in self.ignores})
@@ -226,4 +226,4 @@ ROWS: dict[str, Row] = {
     "robust-phase": Row(_of_tones("phase"), "000", "phases at users known to the bound", PHASES),
     "robust-zero-forcing": Row(_of_tones("lemma1", zero=True), "000", "as robust-lemma1", PHASES),
 }
-"""Designs of 002, 001 and 000 by name, ours of the same solvers, and isotropic power."""
+"""Designs by name: those of 002, 001 and 000, our own designs with the same solvers, and isotropic power."""

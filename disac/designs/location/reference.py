@@ -108,7 +108,7 @@ def power_limits_of(problem: DesignProblem, parts: Sequence[Part], size: int) ->
     Parameters
     ----------
     parts
-        One for each covariance, each on so many antennas.
+        One part for each covariance. All parts have the same number of antennas.
     size
         Antennas of a part, d.
 
@@ -135,7 +135,7 @@ def power_limits_of(problem: DesignProblem, parts: Sequence[Part], size: int) ->
 
 
 def by_antenna(problem: DesignProblem, multipliers: Float) -> Float:
-    """Multipliers of the limits of :func:`power_limits_of`, none below zero, antenna by antenna: [D] or [L, D]."""
+    """Multipliers of the limits of :func:`power_limits_of` for each antenna, negative ones set to zero: [D] or [L, D]."""
     rows = np.maximum(multipliers, 0.0).reshape(*problem.power_dual_shape[:-1], -1)
     spread: Float = rows[..., problem.power_rows]
     return spread
@@ -188,11 +188,11 @@ class _Compiled:
 
 
 class CrbProgram:
-    """The design's semidefinite program, compiled once for each decade of SINR targets and solved for any."""
+    """The design's semidefinite program. It is compiled once for each decade of SINR targets."""
 
     def __init__(self, problem: DesignProblem, structure: Structure) -> None:
         self._problem, self._structure = problem, structure
-        # Parts that carry users' streams, and parts that are judged. They differ for a loose structure alone.
+        # Parts that carry users' streams, and parts in the objective. The two differ only for a loose structure.
         self._parts = [part for part in structure.parts if not structure.loose or SENSING not in part.users]
         self._judged = [part for part in structure.parts if not structure.loose or SENSING in part.users]
         self._size, size = len(self._parts[0].antennas), len(self._judged[0].antennas)
@@ -254,7 +254,7 @@ class CrbProgram:
         return sparse.block_diag(blocks, format="csr")
 
     def _variables(self, scale: float) -> tuple[Any, list[Any]]:
-        """Real coordinates of all streams [streams, d^2] as an expression, and constraints: their matrices are semidefinite."""
+        """Real coordinates of all streams [streams, d^2], and the constraints that their matrices are semidefinite."""
         import cvxpy as cp
 
         size, count = self._size, len(self._streams)
@@ -306,7 +306,10 @@ class CrbProgram:
         return _Compiled(program, streams, inverse_sinr, power, sinr, whole, held)
 
     def _whole(self, covariances: Any) -> tuple[Any, Any, list[Any]]:
-        """Coordinates of a loose structure's whole covariance, and constraints: its blocks are the nodes', it is positive."""
+        """Coordinates of a loose structure's whole covariance, and its constraints.
+
+        The covariance is semidefinite, and its diagonal blocks are the covariances of the nodes.
+        """
         import cvxpy as cp
         from scipy import sparse
 
@@ -318,7 +321,7 @@ class CrbProgram:
         rows = np.zeros((len(self._parts), len(self._basis), count, len(basis)))
         for i, part in enumerate(self._parts):
             mine = part.antennas
-            # Coordinates are entries: real ones of the diagonal and real and imaginary ones above it.
+            # Coordinates are real parts of diagonal entries, and real and imaginary parts of entries above the diagonal.
             blocks = basis[:, mine[:, np.newaxis], mine]
             entries = inner_products(blocks, self._basis) / np.einsum("kij,kji->k", self._basis, self._basis).real
             rows[i, :, place[part.subcarriers]] = entries.T

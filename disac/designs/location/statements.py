@@ -1,7 +1,8 @@
 """Statements of 002 about its designs: theorems at relaxed optima, readings of the bound, counts of variables.
 
-Relaxed optima are compared with the rank-one signals extracted from them (Theorems 2 and 3; (26) to (29); (33) with (40)), one
-covariance for the band with one per subcarrier (Remarks 1 and 3), and the counts of Table II with those of the programs.
+Three comparisons are made. Relaxed optima are compared with the rank-one signals extracted from them (Theorems 2 and 3; (26)
+to (29); (33) with (40)). One covariance for the band is compared with one per subcarrier (Remarks 1 and 3). The counts of
+Table II are compared with those of the programs.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ QUIET_SINR = 1e-3
 def variable_counts(problem: DesignProblem) -> dict[str, float]:
     """Real parameters of the variables of the papers' programs and of the programs solved here, over the printed numbers.
 
-    (24), (32) and (39) of 002 over (42) to (44), and (18) of 001 (``block_level``) over its number, counted from the parts of
-    the designs; the bounds t_i, which the papers leave out, are not counted.
+    The ratios are (24), (32) and (39) of 002 over (42) to (44), and (18) of 001 (``block_level``) over its printed number. The
+    parameters are counted from the parts of the designs. The bounds t_i are not counted, as in the papers.
     """
     subcarriers, users, nodes, m2 = problem.subcarriers, problem.users, problem.nodes, problem.antennas**2
     printed = {
@@ -62,7 +63,11 @@ def _reals(parts: Sequence[Part]) -> int:
 
 
 def bound_readings(problem: DesignProblem) -> dict[str, float]:
-    """Ratios of the whole trace (13) to that of the locations, and of two readings of one kind of measurement; even power."""
+    """Ratios of bounds at even power.
+
+    The first ratio is the trace (13) over all parameters to the trace over the locations. The other two compare two readings of
+    delays (``tof``) and of angles (``aoa``): with the other quantity unknown, and with it known.
+    """
     even = isotropic(problem).sum(axis=0)
     information = problem.information(even)
     whole = localization_crb(information, len(information) // 2)

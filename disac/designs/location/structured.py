@@ -1,11 +1,10 @@
 """Fast path: a design problem as a program of :mod:`disac.optim.interior_point`, and its solution in physical units.
 
-Four properties make it fast. The derivative by an amplitude has rank one. Each receiver sees its echoes in at most 2K
-directions, those of its steering vectors and their derivatives. Each node sends in few directions, those and its users'
-channels (:mod:`disac.designs.location.span`), unless its antennas have limits of their own. The SINR multipliers of a
-subcarrier belong to it alone. Powers are taken in units of the limit, the SINR rows divided by Gamma sigma_c^2 / L, and the
-location decorrelated from the nuisances at the uniform design, without mixing the amplitudes, so that their derivatives keep
-rank one."""
+Four properties make the method fast. The derivative by an amplitude has rank one. Each receiver sees its echoes in at most 2K
+directions: its steering vectors and their derivatives. Each node sends in few directions: these directions and its users'
+channels (:mod:`disac.designs.location.span`), unless each antenna has its own limit. Each SINR multiplier belongs to one
+subcarrier. Powers are in units of the limit. The SINR rows are divided by Gamma sigma_c^2 / L. The location is decorrelated
+from the nuisances at the uniform design. The amplitudes are not mixed, so their derivatives keep rank one."""
 
 from __future__ import annotations
 
@@ -31,17 +30,17 @@ Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 GAP = 1e-7
-"""Relative gap asked of the method."""
+"""Relative gap that the method has to reach."""
 
 
 class DesignProgram:
-    """A design as a program of the interior point: its blocks, decorrelated and put together once, for any SINR target."""
+    """A design as a program of the interior point. The blocks are decorrelated and merged once, for any SINR target."""
 
     def __init__(self, problem: DesignProblem, structure: Structure) -> None:
         self._problem, self._structure = problem, structure
         model, jacobian = problem.sensing, location_jacobian(problem.sensing, problem.localization)
         per_kind = len(model.nodes_m) * problem.targets
-        # Antennas with limits of their own are coordinates themselves, and all are seen.
+        # If each antenna has its own limit, the antennas are the coordinates, and the receivers see all of them.
         joined = problem.power_limit.joins_antennas
         each = np.broadcast_to(np.eye(problem.antennas, dtype=np.complex128), (problem.nodes,) + 2 * (problem.antennas,))
         self._echoed: Complex = echo_basis(model) if joined else each
@@ -94,7 +93,7 @@ class DesignProgram:
         return found
 
     def _spans(self) -> Complex:
-        """Coordinates of each node's signal in each cell, [cells, N, M_t, r]: first those that receivers see."""
+        """Coordinates of each node's signal in each cell, [cells, N, M_t, r]. Those that receivers see come first."""
         problem, cells = self._problem, len(self._groups)
         if self._echoed.shape[-1] == problem.antennas:
             return np.broadcast_to(self._echoed, (cells, *self._echoed.shape))
@@ -118,7 +117,7 @@ class DesignProgram:
             else:
                 share = np.array([self._structure.share_of[group[0]] for group in groups])
                 scale = weight / np.sqrt(share.shape[1])
-            # Cells that are judged by one share of subcarriers see the same.
+            # Cells with the same share of subcarriers in the objective have the same derivatives.
             shares, of_cell = np.unique(share, axis=0, return_inverse=True)
             size = self._echoed.shape[-1]
             here = (nodes[:, np.newaxis] * size + np.arange(size)).reshape(-1)
@@ -233,7 +232,7 @@ class DesignProgram:
     def _decorrelate(self, raw: Sequence[Block]) -> None:
         """Change of parameters F' = T F T^T with the identity for the location at the uniform design."""
         problem, dense, q = self._problem, self._dense, 2 * self._problem.targets
-        # An amplitude whose transmitter is silent touches nothing and takes no part.
+        # An amplitude whose transmitter sends no signal has no derivative. It is left out.
         self._touched = np.unique(np.concatenate([block.atoms.reshape(-1) for block in raw]))
         raw = [replace(block, atoms=np.searchsorted(self._touched, block.atoms)) for block in raw]
         atoms = len(self._touched)
@@ -298,7 +297,7 @@ class DesignProgram:
 
     @cached_property
     def _together(self) -> list[Block]:
-        """The blocks of all classes, those that are alike as one."""
+        """The blocks of all classes, joined where possible (:func:`disac.optim.program.merged`)."""
         return [block for block, _ in merged(self._program_blocks)]
 
     @staticmethod
@@ -373,7 +372,8 @@ class FastSolver(DesignProgram):
         Parameters
         ----------
         directions
-            One per user and subcarrier, of any length, shape [U, L, D]; of a group of subcarriers the first's counts.
+            One direction per user and subcarrier, of any length, shape [U, L, D]. A group of subcarriers uses the direction
+            of its first subcarrier.
 
         Returns
         -------
@@ -454,5 +454,5 @@ def _transformed(block: Block, mixing: Float, weights: Complex, sizes: Float) ->
     cells, receivers, families, rho = block.left.shape
     added = block.left.swapaxes(-1, -2) @ turned.reshape(cells, receivers, families, -1)
     dense = dense + added.reshape(cells, receivers, rho, len(mixing), -1)
-    # The sizes depend on transmitter and target alone.
+    # The sizes depend only on transmitter and target.
     return replace(block, dense=dense, right=block.right * sizes[block.atoms[0, 0]][np.newaxis, :, :, np.newaxis])

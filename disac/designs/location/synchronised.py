@@ -1,8 +1,8 @@
 """Designs for a network whose clocks and oscillators are known to a stated degree: from noncoherent to coherent.
 
-Optimal for the hybrid bound (:mod:`disac.metrics.synchronisation`), in which the expected information and the prior are those
-of the deviations stated. If the phases between transmitters are unknown on average, correlated signals do not help, and
-the design is the phase-agnostic one under the same prior.
+The designs are optimal for the hybrid bound (:mod:`disac.metrics.synchronisation`). Its expected information and its prior
+follow from the stated deviations. If the mean phasor between any two transmitters is zero, correlated signals do not help.
+The design is then the phase-agnostic one under the same prior.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from disac.designs.location.problem import DesignProblem, Structure
 
 
 def structure(problem: DesignProblem) -> Structure:
-    """All antennas together on every subcarrier, or each node by itself if correlation helps neither users nor sensing."""
+    """Structure with all antennas together on each subcarrier; with one part per node if correlation helps nothing."""
     known = problem.sensing.synchronisation
     told_apart = known is None or not known.coherence(problem.subcarriers, problem.sensing.bandwidth_hz).any()
     if told_apart and problem.sinr_type != "coherent":

@@ -1,13 +1,14 @@
-"""Problem (P.1) of 002 as printed in (24): the streams' covariances are kept node by node (Remark 2).
+"""Problem (P.1) of 002 as printed in (24): each stream has one covariance for each node (Remark 2).
 
     R_l >= 0 on all antennas,  R_{c,n,u,l} >= 0,  R_{nn,l} - sum_u R_{c,n,u,l} >= 0  on the antennas of a node.
 
-The blocks of R_l between two nodes are in no stream. So for two users or more the optimum is below that of (23) without its
-rank-one constraint (``unconstrained_tight``), and no signal reaches it. For one user the two problems are the same. Both are
-bounds that need the relative phases of the nodes.
+The blocks of R_l between two nodes belong to no stream. So for two users or more the optimum is below that of (23) without its
+rank-one constraint (``unconstrained_tight``), and no signal reaches it. For one user the two problems are the same. Both
+problems give bounds that need the relative phases of the nodes.
 
-The users hear a node's streams in the span of the node's channels alone. With Q an orthonormal basis of that span, the streams
-may be replaced by ``K_u`` with ``sum_u K_u = Q^H R_nn Q``: power outside the streams would serve some user at no cost.
+The users receive a node's streams only in the span of the node's channels. Let Q be an orthonormal basis of that span. The
+streams may be replaced by ``K_u`` with ``sum_u K_u = Q^H R_nn Q``. Equality loses nothing: any power outside the streams can
+be added to the stream of some user at no cost.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ Complex = NDArray[np.complex128]
 
 
 def structure(problem: DesignProblem) -> Structure:
-    """The loose structure of (24); for one user the tight one, which is the same problem.
+    """The loose structure of (24). For one user it is the tight structure, since the two problems are then the same.
 
     Raises
     ------
     ValueError
-        If users do not add up the powers of all nodes, as they do in (24).
+        If the SINR is not the noncoherent one of (24), in which users add up the powers of all nodes.
     """
     if problem.sinr_type != "noncoherent":
         raise ValueError(f"the design 'unconstrained' is (24) of 002, with the noncoherent SINR; not '{problem.sinr_type}'")
@@ -48,12 +49,12 @@ def within_whole(problem: DesignProblem) -> Structure:
 
 @dataclass(frozen=True)
 class Heard:
-    """Coordinates of what users hear of the nodes: ``basis`` Q [N, cells, M_t, m] of each node in each cell of subcarriers."""
+    """Spans of the users' channels: ``basis`` Q [N, cells, M_t, m] for each node and each cell of subcarriers."""
 
     basis: Complex
 
     def whole_ties(self, cells: NDArray[np.int64]) -> Complex:
-        """``Q_n^T`` on the antennas of all nodes, zero on those of others: shape [c, N, m, N M_t]."""
+        """``Q_n^T`` on the antennas of node n, zero on the antennas of other nodes: shape [c, N, m, N M_t]."""
         nodes, _, antennas, size = self.basis.shape
         ties = np.zeros((len(cells), nodes, size, nodes, antennas), dtype=np.complex128)
         for node in range(nodes):
@@ -61,14 +62,17 @@ class Heard:
         return ties.reshape(*ties.shape[:3], -1)
 
     def held_ties(self, node: int, cells: int) -> Complex:
-        """The identity in the tie of a node, whose streams are in these coordinates: shape [c, N, m, m]."""
+        """The identity in the tie of this node, zero in the ties of other nodes: shape [c, N, m, m].
+
+        The streams of the node are already in the coordinates of its tie.
+        """
         nodes, size = self.basis.shape[0], self.basis.shape[-1]
         ties = np.zeros((cells, nodes, size, size), dtype=np.complex128)
         ties[:, node] = np.eye(size)
         return ties
 
     def prices(self, multipliers: Complex, groups: Sequence[tuple[int, ...]]) -> Complex:
-        """Multipliers Z of ``sum_u R_{c,n,u,l} = R_nn,l`` [L, N, M_t, M_t] from those of the ties of each cell."""
+        """Multipliers Z of ``sum_u R_{c,n,u,l} = R_nn,l`` [L, N, M_t, M_t] from the multipliers of the ties of each cell."""
         by_cell = self.basis @ multipliers.swapaxes(0, 1) @ self.basis.conj().swapaxes(-1, -2)
         z = np.zeros((sum(map(len, groups)), len(by_cell), *by_cell.shape[2:]), dtype=np.complex128)
         for cell, group in enumerate(groups):
@@ -77,7 +81,7 @@ class Heard:
 
 
 def heard_basis(channels: Complex) -> Complex:
-    """Orthonormal basis Q of what the users of a node can hear.
+    """Orthonormal basis Q of the span of the channels from a node to its users.
 
     Parameters
     ----------
@@ -94,11 +98,11 @@ def heard_basis(channels: Complex) -> Complex:
 
 
 def node_streams(covariance: Complex, basis: Complex, heard: Complex) -> Complex:
-    """Covariances ``R_{c,n,u}`` within that of a node, of which the users hear what they heard of the ``K_u``.
+    """Covariances ``R_{c,n,u}`` within the covariance of a node. The users receive the same power from them as from ``K_u``.
 
-    ``R_nn^{1/2} Q = P L^H`` with L the Cholesky factor of ``Q^H R_nn Q`` and P orthonormal; then ``R_{c,u} = R_nn^{1/2} P
-    (M^{-1} K_u M^{-H}) P^H R_nn^{1/2}`` with M that of ``sum_u K_u``, and their sum is at most R_nn whatever rounding left of
-    ``L = M``.
+    ``R_nn^{1/2} Q = P L^H`` with L the Cholesky factor of ``Q^H R_nn Q`` and P orthonormal. Then ``R_{c,u} = R_nn^{1/2} P
+    (M^{-1} K_u M^{-H}) P^H R_nn^{1/2}`` with M the Cholesky factor of ``sum_u K_u``. Without rounding, ``L = M``. The sum of
+    the covariances is at most R_nn even if rounding makes L and M differ.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
 """Unconstrained design (P.1) of 002: every subcarrier is transmitted by all nodes together.
 
-Solved in the tight relaxation of (23) that keeps the full N M_t x N M_t stream covariances. For one user it is the printed
-problem (24) exactly; for more, (24) drops blocks and gives a lower, looser optimum (``unconstrained``). Its
-location bound makes use of the relative phases of the nodes, which a noncoherent network does not know: read it as a bound.
+The design is solved in the tight relaxation of (23), which keeps the full N M_t x N M_t stream covariances. For one user this
+relaxation is the printed problem (24). For more users (24) drops blocks and has a lower, looser optimum (``unconstrained``).
+The location bound uses the relative phases of the nodes. A noncoherent network does not know these phases, so the design is
+only a bound.
 """
 
 from __future__ import annotations
@@ -27,9 +28,8 @@ def structure(problem: DesignProblem) -> Structure:
 def directions(problem: DesignProblem, streams: Complex) -> Complex:
     """Directions of rank-one beams that keep the phases between nodes.
 
-    The loudest of :func:`~disac.designs.location.beams.heard_directions`.
-    Exact where R_{c,u} has rank one; otherwise the powers and
-    the sensing signal have to be optimised again along them.
+    They are the strongest of :func:`~disac.designs.location.beams.heard_directions`. The beams are exact if R_{c,u} has rank
+    one. Otherwise the powers and the sensing signal have to be optimised again along these directions.
 
     Parameters
     ----------
@@ -45,10 +45,10 @@ def directions(problem: DesignProblem, streams: Complex) -> Complex:
 
 
 def extract_as_printed(problem: DesignProblem, streams: Complex) -> tuple[Complex, Complex]:
-    """Beams by (26)-(27) and sensing signal by (28)-(29) of 002, for comparison: they break SINR and power.
+    """Beams by (26)-(27) and sensing signal by (28)-(29) of 002, for comparison. They violate the SINR and power limits.
 
-    (27) sets the phase of each node's beam by itself, so the cross terms of ``w w^H`` between nodes are not those of the
-    covariance, and what is left of it in (28) is indefinite; (29) keeps its positive part.
+    (27) sets the phase of each node's beam separately. So the cross terms of ``w w^H`` between nodes differ from those of the
+    covariance, and the remainder (28) is indefinite. (29) keeps the positive part of the remainder.
 
     Returns
     -------
