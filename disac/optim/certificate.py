@@ -8,11 +8,11 @@ from typing import Literal
 Status = Literal["ok", "inaccurate", "infeasible", "failed"]
 
 GAP_LIMIT = 1e-3
-"""General-purpose interior-point solvers reach a relative gap of 1e-6 to 2e-4 on these programs; a thousandth in the
-squared error is half a thousandth in metres, below what any figure shows."""
+"""Largest relative gap. General-purpose interior-point solvers reach 1e-6 to 2e-4 on these programs. A relative gap of 1e-3 in
+the squared error is 5e-4 in metres, which no figure shows."""
 
 VIOLATION_LIMIT = 1e-5
-"""Relative: of the antenna's power, of the promised SINR, of the largest eigenvalue."""
+"""Largest violation, relative to the antenna's power, to the promised SINR, or to the largest eigenvalue."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Certificate:
 
     @property
     def relative_gap(self) -> float:
-        """(value - bound) / value of a minimisation, (bound - value) / value where the value is maximised."""
+        """(value - bound) / value if the value is minimised, (bound - value) / value if it is maximised."""
         distance = self.dual_bound - self.value if self.maximised else self.value - self.dual_bound
         if self.value == 0.0:
             return 0.0 if distance == 0.0 else float("inf")
@@ -47,7 +47,7 @@ class Certificate:
         return max(self.power_violation, self.sinr_violation, self.psd_violation)
 
     def judged(self, gap_limit: float = GAP_LIMIT) -> Certificate:
-        """The same numbers with the status that they justify, and a sentence where it is not ``ok``."""
+        """The same numbers with the status that follows from them, and a sentence if the status is not ``ok``."""
         reasons = []
         if self.relative_gap < -GAP_LIMIT:
             reasons.append(f"the value is better than its bound by {-self.relative_gap:.1e}, so that one of them is wrong")

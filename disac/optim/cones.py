@@ -31,9 +31,9 @@ class ConeSolution:
 
 
 class ConeProgram:
-    """``max c^T x`` subject to rows ``F_i x + g_i`` in cones; rows are added block by block.
+    """``max c^T x`` subject to rows ``F_i x + g_i`` in cones. Rows are added block by block.
 
-    A block is dense in the columns that it names, so that the sparse matrix is put together once.
+    A block is dense in the columns that it names. The sparse matrix is put together once, from all blocks.
     """
 
     def __init__(self, variables: int) -> None:
@@ -58,7 +58,7 @@ class ConeProgram:
         self._blocks.append((cone, where, rows, np.zeros(len(rows)) if offset is None else offset))
 
     def solve(self, cost: Float) -> ConeSolution:
-        """Maximise ``cost^T x``. A second call changes the cost alone and keeps the factorisation's set-up."""
+        """Maximise ``cost^T x``. A second call changes only the cost and keeps the set-up of the factorisation."""
         import clarabel
         from scipy import sparse
 
@@ -95,7 +95,7 @@ class ConeProgram:
         return len(self._blocks)
 
     def split(self, multipliers: Float) -> list[Float]:
-        """Multipliers of rows in order, block by block; of the first blocks where there are no more."""
+        """Divide the multipliers of rows by block, in order. If there are fewer multipliers, only the first blocks get some."""
         found, start = [], 0
         for _, _, rows, _ in self._blocks:
             found.append(multipliers[start : start + len(rows)])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-# One thread: Clarabel's own pool ignores OMP_NUM_THREADS, made these solves three times slower (measured on two cores) and
-# would let the machine's core count into the bits (rule R2).
-# No chordal decomposition: measured, it ends most solves of the unconstrained design without an answer.
+# One thread: Clarabel's thread pool ignores OMP_NUM_THREADS. It made these solves three times slower (measured on two cores),
+# and the result would depend on the machine's number of cores (rule R2).
+# No chordal decomposition: with it most solves of the unconstrained design ended without a solution (measured).
 _COMMON: dict[str, Any] = {"max_threads": 1, "chordal_decomposition_enable": False}
 
 SETTINGS: tuple[dict[str, Any], ...] = (
@@ -15,11 +15,11 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     _COMMON | {"equilibrate_enable": False},
     _COMMON | {"static_regularization_constant": 1e-7},
 )
-"""Settings to try in order, until the certificate of what they deliver is good."""
+"""Settings to try in order, until the certificate of the result is good."""
 
 
 def solve(program: Any, settings: dict[str, Any]) -> tuple[str, int]:
-    """Solve from scratch; returns the solver's word and its iterations. Nothing is reused from an earlier solve."""
+    """Solve from scratch and return the solver's status and number of iterations. No earlier solve is reused."""
     import cvxpy as cp
 
     try:

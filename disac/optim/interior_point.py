@@ -14,15 +14,16 @@ derivative has rank one. The dual is taken in (Y, lambda, mu) with ``f = max_Y 2
     subject to  Phi_u = diag(lambda) - G(Y) + sum_v mu_v (Gamma - (1 + Gamma) [u = v]) B_v >= 0,  lambda, mu >= 0,
 
 where tr(Y^T F(R) Y) = <G(Y), R>. Phi is concave in Y, its log-determinant self-concordant (a Schur complement of an affine
-matrix), so Newton's method on the perturbed optimality conditions works with Phi itself as the slack: every iterate is
-strictly dual feasible. At Y = 0, Phi only grows, so an iterate with sum mu > budget^T lambda proves that no covariance serves
-the users.
+matrix), so Newton's method on the perturbed optimality conditions uses Phi itself as the slack. Every iterate is strictly dual
+feasible. If Y is set to zero, Phi only grows. So an iterate with sum mu > budget^T lambda proves that no covariance serves the
+users.
 
-Blocks of a cell may be tied to each other, ``sum +-T R T^H = 0`` with a Hermitian multiplier C for each tie. So is a covariance
-held inside another that alone costs power and is seen by the receivers.
+Blocks of a cell may be tied to each other by ``sum +-T R T^H = 0``, with a Hermitian multiplier C for each tie. Ties hold one
+covariance inside another one. Only the outer covariance costs power, and the receivers see only the outer covariance.
 
-Multipliers of service and ties belong to one cell (a subcarrier, or a group of them) each, so the Newton matrix is an arrow.
-Power rows may be those of all cells together or each cell's own; the latter's multipliers belong to the cell, too.
+Each multiplier of service and ties belongs to one cell (a subcarrier, or a group of subcarriers), so the Newton matrix is an
+arrow. Power rows belong to all cells together, or each cell has power rows of its own. In the second case their multipliers
+belong to the cell, too.
 """
 
 from __future__ import annotations
@@ -55,10 +56,9 @@ VIOLATION = 1e-8
 class Result:
     """Last point of the method, in the program's units.
 
-    ``covariances`` holds one array [c, u, d, d] per block, strictly positive definite, as all multipliers are. For
-    ``infeasible`` the multipliers (power, service, ties) are the ray that proves it. Those of power have the shape of the
-    budget. Those of ties are Hermitian, of any sign,
-    shape [cells, ties, m, m].
+    ``covariances`` holds one array [c, u, d, d] per block, strictly positive definite. The multipliers of power and service
+    are strictly positive. The multipliers of power have the shape of the budget. The multipliers of ties are Hermitian, of any
+    sign, shape [cells, ties, m, m]. For ``infeasible`` the multipliers (power, service, ties) are the ray that proves it.
     """
 
     outcome: Outcome
@@ -87,7 +87,7 @@ def solve(program: Program, tolerance: float = 1e-7, *, trace: bool = False) -> 
     Returns
     -------
     Result
-        ``stalled`` where neither was reached; the iterate is then the best the method has.
+        Its outcome is ``stalled`` if neither was reached. The result is then the best iterate found.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def solve(program: Program, tolerance: float = 1e-7, *, trace: bool = False) -> 
             log[-1] |= {"primal_step": primal, "dual_step": dual}
         short = short + 1 if (primal < 0.1 and violation > 1e-7) or (primal < 0.05 and dual < 0.05) else 0
         if short >= 2:
-            # Near the largest feasible SINR, primal and dual drift apart: start again from the dual alone.
+            # Near the largest feasible SINR, the primal and dual points move apart. Start again from the dual point alone.
             state.recentre(30.0 if state.recentred == 0 else 10.0)
             short = 0
     state.take(best)
@@ -197,12 +197,12 @@ class _Iterate:
         self._known = None
 
     def recentre(self, factor: float) -> None:
-        """Take covariances and slacks anew from the dual point."""
+        """Compute new covariances and slacks from the dual point."""
         self._centred(self.centre() * factor)
         self.recentred += 1
 
     def _refresh(self) -> None:
-        """Phi and its inverse at the current dual point; response is up to date."""
+        """Compute Phi and its inverse at the current dual point. The response must be up to date."""
         for b in self.blocks:
             b.phi = b.affine(self.power, self.service, self.ties)
             b.phi -= b.gram(b.response, b.response)[:, np.newaxis]
@@ -283,7 +283,7 @@ class _Iterate:
         return _Kept(score, tuple(b.r for b in self.blocks), self.fisher, self.power, self.service, self.ties)
 
     def take(self, kept: _Kept) -> None:
-        """Value and bound as of an iterate."""
+        """Take the covariances and multipliers of a stored iterate."""
         for b, covariance in zip(self.blocks, kept.covariances, strict=True):
             b.r = covariance
         self.fisher, self.power, self.service, self.ties = kept.fisher, kept.power, kept.service, kept.ties
@@ -443,7 +443,7 @@ class _State(_Iterate):
         return total / count
 
     def _go(self, move: Direction, primal: float, dual: float) -> float:
-        """Take the step; the dual one is shortened until Phi is positive definite to rounding. Returns its length."""
+        """Take the step and return the dual step length. The dual step is shortened until Phi is positive definite."""
         for b, m in zip(self.blocks, move.blocks, strict=True):
             b.r = b.r + primal * m.r
         self.power_slack = self.power_slack + primal * move.power_slack
@@ -472,4 +472,4 @@ _FAR = 1.2
 """Longest step that is used."""
 
 _FINE, _COARSE = 0.03, 0.1
-"""Accuracy of the length of a step, and of the one that chooses the centre; relative."""
+"""Relative accuracy of the length of a step, and of the length of the predictor, which chooses the centre."""

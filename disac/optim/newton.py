@@ -1,7 +1,7 @@
 """The Newton system of the interior point: the share of each block of covariances, and the solution.
 
-Global unknowns are Y and lambda; the multipliers of service rows and ties belong to one cell each, so the matrix is an arrow.
-If each cell has power rows of its own, their multipliers belong to the cell, too.
+Global unknowns are Y and lambda. Each multiplier of service rows and ties belongs to one cell, so the matrix is an arrow. If
+each cell has power rows of its own, their multipliers belong to the cell, too.
 
 Arrays name their axes by these letters, in einsum texts and in the shapes of comments:
 
@@ -149,7 +149,7 @@ class BlockOperators:
         return spent.reshape(*spent.shape[:2], *diagonals.shape[2:])
 
     def spend(self, diagonals: Float | Complex) -> Any:
-        """The same summed over all entries: [rows, ...], or over those of each cell: [cells, rows, ...]."""
+        """Power that diagonals take of each power row: summed over all entries [rows, ...], or by cell [cells, rows, ...]."""
         if not self.power_by_cell:
             return self.spend_by_group(diagonals).sum(axis=0)
         own = self.spend_by_entry(diagonals)
@@ -164,7 +164,7 @@ class BlockOperators:
         return spent.reshape(*spent.shape[:2], *diagonals.shape[2:])
 
     def pull_power(self, matrix: Complex) -> Float:
-        """Sum of diagonals over each power row, for matrices [c, u, d, d]; of the shape of the budget."""
+        """Sum of diagonals over each power row, for matrices [c, u, d, d]. The sum has the shape of the budget."""
         return self.spend(np.einsum("cuii->ci", matrix).real)
 
     def pull_ties(self, matrix: Complex) -> Complex:
@@ -281,7 +281,7 @@ class BlockState(BlockOperators):
         return whole, mixed, local
 
     def _pairs(self, number: int, grams: list[Complex], whole: Float) -> None:
-        """Atoms of a group with each other, from the Gram matrices of its entries; into ``whole``."""
+        """Add the entries of pairs of atoms of a group to ``whole``, from the Gram matrices of the group's entries."""
         q, (_, receivers, families, members) = self.columns, self.data.atoms.shape
         g_a_s, g_b_s, s_a_s, s_b_s, g_a_g, g_b_g = grams
         z = g_a_s.shape[0] * g_a_s.shape[1]
@@ -411,7 +411,7 @@ class Point(Protocol):
 
 
 class Arrow:
-    """The Newton matrix: global unknowns (Y, lambda) and, cell by cell, those of service rows and ties; factored once.
+    """The Newton matrix, factored once. Its unknowns are global (Y, lambda) or belong to a cell (service rows and ties).
 
     Where each cell has power rows of its own, their lambda are the last of the cell's unknowns.
     """
@@ -445,7 +445,8 @@ class Arrow:
     def _factor(self) -> None:
         scale = 1.0 / np.sqrt(np.einsum("crr->cr", self.local))
         local = self.local * scale[:, :, np.newaxis] * scale[:, np.newaxis]
-        # A factor of the inverse is used, not the inverse: its square is subtracted accurately, however ill-conditioned.
+        # A factor of the inverse is used instead of the inverse. Its square is subtracted accurately even if the matrix is
+        # ill-conditioned.
         self.local_root = np.linalg.inv(np.linalg.cholesky(local)) * scale[:, np.newaxis]
         turned = self.mixed @ self.local_root.swapaxes(-1, -2)
         self.flat_mixed = self.mixed.transpose(1, 0, 2).reshape(len(self.whole), -1)
@@ -469,7 +470,7 @@ class Arrow:
         raise np.linalg.LinAlgError("the Newton matrix is not positive definite")
 
     def _of_cells(self, local: Float) -> Float:
-        """Solve for the local unknowns alone."""
+        """Solve for the local unknowns only."""
         half = np.einsum("crs,cs->cr", self.local_root, local)
         whole: Float = np.einsum("csr,cs->cr", self.local_root, half)
         return whole

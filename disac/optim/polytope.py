@@ -1,4 +1,4 @@
-"""Vertices of what half-spaces cut from the nonnegative orthant: where a convex function that bounds a design is largest."""
+"""Vertices of a polytope: half-spaces and the nonnegative orthant. A convex function is largest at one of its vertices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def polytope_vertices(normals: Float, supports: Float) -> Float:
     Parameters
     ----------
     normals
-        g_i >= 0, [cuts, N]; every coordinate is bounded by some cut.
+        g_i >= 0, [cuts, N]. Every coordinate must be bounded by some cut.
     supports
         s_i > 0, [cuts].
 

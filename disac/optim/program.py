@@ -30,7 +30,7 @@ class Block:
     users
         User that each stream serves, shape [u]; -1 for a stream that serves none.
     power
-        Power that a unit on the diagonal takes of each power row, shape [g, power rows, d], or [c, ...] where entries differ.
+        Power that a unit on the diagonal takes of each power row, shape [g, power rows, d], or [c, ...] if entries differ.
     channels
         ``h`` of the service rows, shape [c, r, t, d]: ``B = sum_t h_t h_t^H``.
     dense
@@ -40,7 +40,7 @@ class Block:
     atoms
         Number of the atom (receiver x, family k, member m), shape [g, x, k, m].
     ties
-        ``T^*`` of each of a cell's ties, shape [c, ties, m, d]; no ties where there are none.
+        ``T^*`` of each of a cell's ties, shape [c, ties, m, d]. The number of ties may be zero.
     seen
         Numbers of the coordinates that receivers see, shape [e]: columns of ``dense`` and ``right``.
     tied
@@ -75,7 +75,7 @@ class Block:
 
     @cached_property
     def dense_parts(self) -> tuple[Float, Float]:
-        """Real and imaginary parts of the same."""
+        """Real and imaginary parts of the dense derivatives with parameters last."""
         return np.ascontiguousarray(self.dense_columns.real), np.ascontiguousarray(self.dense_columns.imag)
 
     @cached_property
@@ -94,7 +94,7 @@ class Block:
 
 
 def merged(blocks: Sequence[Block]) -> list[tuple[Block, list[int]]]:
-    """The same covariances in fewer blocks: alike blocks are joined, each with the numbers of the blocks that it joins."""
+    """Join blocks that have the same streams and arrays of the same shapes, each with the numbers of the joined blocks."""
     together: list[list[int]] = []
     for number, block in enumerate(blocks):
         for members in together:
@@ -144,8 +144,8 @@ class Program:
     sinr
         Gamma, linear.
     budget
-        Shape [power rows], or [cells, power rows] where each cell has power rows of its own: a block then costs those of the
-        cell of each entry.
+        Shape [power rows], or [cells, power rows] if each cell has power rows of its own. Each entry of a block then takes
+        power of the rows of its cell.
     atoms
         Number of complex atoms E.
     selection
@@ -214,7 +214,7 @@ def block_information(block: Block, covariance: Complex, atoms: int) -> Float:
     seen = ((flat_right.conj() @ covariance) @ right_t).reshape(cells, families, members, families, members)
     across = left.conj() @ np.swapaxes(left, -1, -2)
     own = np.stack([np.einsum("cxkl,clnkm->xkmln", across[part], seen[part]) for part in block.groups])
-    # Atoms of different receivers are different ones, so no entry is met twice.
+    # Different receivers have different atoms, so no entry is assigned twice.
     e = block.atoms.reshape(-1, families * members)
     own = own.reshape(len(e), families * members, families * members)
     row, column = dense + e[:, :, np.newaxis], dense + e[:, np.newaxis]

@@ -12,12 +12,12 @@ Float = NDArray[np.float64]
 
 
 def settled(slack: Float, row: Float) -> Float:
-    """The slack less the residual of its row, where the residual is small beside the slack."""
+    """The slack minus the residual of its row, if the residual is small relative to the slack."""
     return np.where(np.abs(row) < 0.1 * slack, slack - row, slack)
 
 
 def ratio(value: Float, change: Float) -> float:
-    """The step at which the first of positive values reaches zero; infinite where none falls."""
+    """The step at which the first of several positive values reaches zero; infinite if no value decreases."""
     falling = change < 0
     return float((-value[falling] / change[falling]).min()) if falling.any() else float("inf")
 
