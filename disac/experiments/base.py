@@ -15,7 +15,7 @@ BREAKDOWNS = (np.linalg.LinAlgError, ArithmeticError)
 """Exceptions of arithmetic that breaks down. Any other exception is an error of the program and gives no result."""
 
 RoughCosts = tuple[tuple[Mapping[str, Any], float], ...]
-"""Rough seconds of one cell on one core: options, and the seconds where all of these are chosen. The first that fits counts."""
+"""Rough seconds of one cell on one core: pairs of options and seconds. The first pair counts whose options are all chosen."""
 
 
 class ExperimentOptions(BaseModel):
@@ -26,9 +26,9 @@ class ExperimentOptions(BaseModel):
 
 @dataclass(frozen=True)
 class Variable:
-    """One output variable: ``dims`` are its own dimensions in one cell; ``detail`` stays out of the dense cube.
+    """One output variable. ``dims`` are its dimensions in one cell. A ``detail`` variable is not part of the dense cube.
 
-    A cell that is ok leaves out none but an ``optional`` one.
+    A cell with status ``ok`` may leave out only ``optional`` variables.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Variable:
 
 
 def failed(message: str) -> dict[str, Any]:
-    """The result of a cell that has none, with the reason."""
+    """The result of a failed cell, with the reason."""
     return {"status": "failed", "message": message}
 
 
@@ -73,11 +73,11 @@ def differences(
     stored
         A stored result.
     again
-        The numbers as they follow from the ``evidence``, by name.
+        The numbers recomputed from the ``evidence``, by name.
     evidence
-        What they follow from, in words.
+        Description of the stored values from which the numbers are recomputed.
     relative, absolute
-        Differences that count as none.
+        Relative and absolute differences that are tolerated.
     """
     return [
         f"{name} is stored as {stored[name]:.9g}, {evidence} gives {value:.9g}"

@@ -1,7 +1,7 @@
 """Designs of all papers on one network, each scored by the metrics of all: one cell is one design for one draw of a scenario.
 
-The network is X0 unless its fields say otherwise. A design that ignores an axis (a noncoherent one that of phases, say) is
-solved once for all cells that differ along it, and scored at each.
+The network is X0 unless its fields say otherwise. Some designs ignore an axis: a noncoherent design ignores the phases. Such a
+design is solved once for all cells that differ only along this axis, and scored in each cell.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ ELEMENT_DRAWS = 2_000
 """Number of draws if every subcarrier has its own cross-sections."""
 FALSE_ALARM_RATE = 1e-3
 SENSED = 1e-5
-"""Share of the power below which a sensing signal counts as a solver's residue and is not scored (residues of 1e-8 were seen;
-constraints are kept to ``VIOLATION_LIMIT``)."""
+"""Smallest share of the power at which a sensing signal is scored. A smaller signal counts as a residue of the solver. Residues
+of 1e-8 were seen; constraints are kept to ``VIOLATION_LIMIT``."""
 SAMPLE_BITS = 32
 """Bits of one complex sample on the fronthaul, 16 for each part."""
 
@@ -57,7 +57,7 @@ def _plugins() -> dict[str, Any]:
 
 
 def row_of(name: str) -> Row:
-    """The design of this name, of a paper or of a plugin; of a plugin's plain function nothing is known to be ignored."""
+    """The design of this name, of a paper or of a plugin. A plugin that is a plain function ignores no field."""
     if name in ROWS:
         return ROWS[name]
     offered = _plugins()[name].load()
@@ -65,7 +65,7 @@ def row_of(name: str) -> Row:
 
 
 class Options(ExperimentOptions):
-    """Which design."""
+    """Options: the design."""
 
     design: str = Field("ofdm-phase-agnostic", description="design of a paper, or of an installed plugin")
 
@@ -133,10 +133,10 @@ VARIABLES = (
 
 
 SHARED = ("delta_rad", "phase_bound_rad", "clock_std_s", "phase_std_rad")
-"""Fields of the scenario that some designs ignore; cells that differ along them alone meet in one call."""
+"""Fields of the scenario that some designs ignore. Cells that differ only in these fields are run in one call."""
 
 SINR_SLACK = 1e-6
-"""Relative; a solver leaves SINRs short by less."""
+"""Largest relative amount by which a solver leaves an SINR below its target."""
 
 COSTS: RoughCosts = (
     ({"design": "isotropic"}, 0.1),
@@ -157,7 +157,8 @@ class Scorer:
         self.network, self.scenario = network, scenario
         nodes = network.nodes
         gains = network.antennas * network.amplitude**2 / network.noise_w
-        # Links fluctuate independently around zero, so two nodes' echoes are uncorrelated: the blocks' divergence is exact.
+        # Links fluctuate independently with zero mean, so the echoes of two nodes are uncorrelated. The divergence computed
+        # block by block is then exact.
         self.echoes = EchoModel(gains, np.broadcast_to(np.eye(nodes), (nodes, nodes, nodes)))
         random = stream(scenario.seed, "common-phases", realisation=scenario.realisation)
         self.phases = random.uniform(0.0, 2.0 * np.pi, (PHASE_DRAWS, nodes))
@@ -178,7 +179,7 @@ class Scorer:
         return band_problem(self.network, ALL)
 
     def scores(self, users: Complex, sensing: Complex) -> dict[str, Any]:
-        """All columns that clocks and phases do not change, from covariances [U, L, D, D] and [L, D, D]."""
+        """All columns that do not depend on clocks and phases, from covariances [U, L, D, D] and [L, D, D]."""
         network = self.network
         whole = users.sum(axis=0) + sensing
         total, node, antenna = radiated(whole, network.nodes)
@@ -202,7 +203,7 @@ class Scorer:
         return 1.0 / (1.0 + PREFIX_S * self.network.bandwidth_hz / self.network.subcarriers)
 
     def scores_under(self, scenario: CommonScenario, users: Complex, sensing: Complex) -> dict[str, Any]:
-        """The columns for the clocks, phases and phase bound of a scenario that differs from the scorer's in nothing else."""
+        """The columns that depend on clocks, phases and phase bound. The scenario has its own values of these fields only."""
         network = self.network
         gains = phase_gains(network.channels, users, sensing, network.noise_w)
         random = stream(scenario.seed, "common-user-phases", realisation=scenario.realisation)
@@ -247,7 +248,7 @@ class Scorer:
     def _detected_anew(self, t: Float) -> float:
         """Probability of detection by an interval whose resource elements have cross-sections of their own, for t [L, N].
 
-        What all links of a receiver bring it on one subcarrier is the mean of T exponentials each.
+        The power that a receiver gets over each of its links on one subcarrier is the mean of T exponential variables.
         """
         subcarriers, nodes = t.shape
         draws = draw_echoes(
@@ -283,7 +284,7 @@ def _senses(users: Complex, sensing: Complex) -> bool:
 
 
 def _streams(covariances: Complex) -> Complex:
-    """Factors [..., D, D] of covariances, strongest first, without residues of rounding: few streams take little storage."""
+    """Factors [..., D, D] of covariances, strongest first. Residues of rounding are removed, so few streams need storage."""
     values, vectors = np.linalg.eigh(covariances)
     kept = np.where(values > 1e-13 * max(float(values.max()), 0.0), values, 0.0)
     return np.ascontiguousarray((vectors * np.sqrt(kept)[..., np.newaxis, :])[..., ::-1])
@@ -299,7 +300,7 @@ def _db(value: float) -> float:
 
 @dataclass(frozen=True)
 class CrossTable:
-    """The experiment; cells of a line differ in nothing that could be shared."""
+    """The experiment. Cells share a design if they differ only in fields that the design ignores."""
 
     name: str = "cross-table"
     scenario_model: type[BaseModel] = CommonScenario
@@ -312,13 +313,13 @@ class CrossTable:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Code that defines the result: ours, and that of every installed plugin."""
+        """Modules that define the result: those of this package, and those of every installed plugin."""
         return ("disac.experiments.cross_table", *sorted({point.module for point in _plugins().values()}))
 
     def shared_axes(self, options: Options) -> tuple[str, ...]:
-        """Fields of the scenario along which cells share one design, whatever the other fields are."""
+        """Fields of the scenario along which cells share one design, for all values of the other fields."""
         ignored = row_of(options.design).ignores
-        # Without a bound of its own the phase error that is guarded follows from delta.
+        # If the scenario has no phase bound, the guarded phase error follows from delta.
         return tuple(name for name in SHARED if name in ignored and (name != "delta_rad" or "phase_bound_rad" in ignored))
 
     def run(self, scenarios: Sequence[CommonScenario], options: Options) -> list[dict[str, Any]]:
@@ -335,7 +336,7 @@ class CrossTable:
         return cell_by_cell(cell, scenarios)
 
     def recheck(self, scenario: CommonScenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
-        """Sentences on scores that the stored covariances do not give; a refusal and the gap stand without their proof here."""
+        """Sentences on scores that the stored covariances do not give. A refusal and the gap are not checked."""
         if stored["status"] == "infeasible":
             return []
         sent = _covariances(stored["user_streams"]), _covariances(stored["sensing_streams"])
@@ -347,7 +348,7 @@ class CrossTable:
 
 
 class _Designed:
-    """A design, and the scores that clocks and phases do not change, for all cells that share it."""
+    """A design, and its scores that do not depend on clocks and phases, for all cells that share the design."""
 
     def __init__(self, row: Row, seen: CommonScenario) -> None:
         started = time.perf_counter()
@@ -364,7 +365,7 @@ class _Designed:
             self.result |= {"user_streams": users, "sensing_streams": sensing, "relative_gap": record.gap}
 
     def cell(self, scenario: CommonScenario) -> dict[str, Any]:
-        """The result at a scenario that differs in nothing that the design sees."""
+        """The result for a scenario that has the same values of all fields that the design does not ignore."""
         return self.result | ({} if self.sent is None else self.scorer.scores_under(scenario, *self.sent))
 
 

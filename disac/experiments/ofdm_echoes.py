@@ -37,7 +37,7 @@ SINR_QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 
 class Options(ExperimentOptions):
-    """Which design is sent, and how it is measured."""
+    """Options: the design that is sent, and the measurement."""
 
     design: Literal["phase-agnostic", "orthogonal", "unconstrained-tight"] = Field(
         "phase-agnostic", description="design method"
@@ -87,9 +87,10 @@ VARIABLES = (
 
 @dataclass(frozen=True)
 class OfdmEchoes:
-    """The experiment; noise draws are common to all cells of a realisation.
+    """The experiment. All cells of a realisation have the same noise draws.
 
-    A line shares design, signal and noise along the amplitude: without a prior the best design is the same for all.
+    Cells of a line differ in the amplitude and share design, signal and noise. Without a prior the best design does not depend
+    on the amplitude.
     """
 
     name: str = "ofdm-echoes"
@@ -102,7 +103,7 @@ class OfdmEchoes:
     modules: tuple[str, ...] = ("disac.experiments.ofdm_echoes",)
 
     def run(self, scenarios: Sequence[Scenario], options: Options) -> list[dict[str, Any]]:
-        """Return one result per scenario. Scenarios differ in the amplitude alone."""
+        """Return one result per scenario. Scenarios differ only in the amplitude."""
         try:
             return _measured(scenarios, options)
         except BREAKDOWNS as error:
@@ -117,7 +118,7 @@ class OfdmEchoes:
 
 
 def assigned_error_m2(found: Float, targets: Float) -> Float:
-    """Squared error of each target under the assignment of estimates with the least total, shape [trials, K], m^2."""
+    """Squared error of each target, shape [trials, K], m^2. Estimates are assigned to targets with the least total error."""
     orders = [list(order) for order in itertools.permutations(range(len(targets)))]
     errors = np.stack([((found[:, order] - targets) ** 2).sum(axis=2) for order in orders])
     best = errors.sum(axis=2).argmin(axis=0)
@@ -125,7 +126,7 @@ def assigned_error_m2(found: Float, targets: Float) -> Float:
 
 
 def _measured(scenarios: Sequence[Scenario], options: Options) -> list[dict[str, Any]]:
-    # The design and its signal belong to amplitudes of one, whatever the line, and so do the echoes before their scaling.
+    # The design, its signal and the echoes before scaling are computed for amplitudes of one in every line.
     first = scenarios[0]
     scenario = first.model_copy(update={"sensing": first.sensing.model_copy(update={"amplitude_db": 0.0})})
     problem, sinr = design_problem(scenario), db_to_linear(scenario.service.sinr_db)
@@ -155,7 +156,7 @@ def _measured(scenarios: Sequence[Scenario], options: Options) -> list[dict[str,
 
 
 def _seen(scenario: Scenario, options: Options, problem: DesignProblem, sent: Delivered, code: Complex) -> SampledEchoes:
-    """Echoes of the design's signal, of symbols that follow earlier ones of the same design."""
+    """Echoes of the design's signal. Earlier symbols of the same design come before the measured ones."""
     beams, remainder = sent.beams, sent.remainder
     assert beams is not None
     assert remainder is not None
@@ -204,7 +205,7 @@ def _delays(problem: DesignProblem, waveform: Waveform, message: str) -> dict[st
 
 
 def _heard(scenario: Scenario, options: Options, problem: DesignProblem, sent: Delivered, code: Complex) -> dict[str, Any]:
-    """SINR of single OFDM symbols at the users, under node phases of each symbol's own or of one draw for all."""
+    """SINR of single OFDM symbols at the users. Node phases are new in each symbol, or one draw for all symbols."""
     assert sent.beams is not None
     assert sent.remainder is not None
     random = stream(scenario.channel.seed, "heard-symbols", realisation=scenario.channel.realisation)

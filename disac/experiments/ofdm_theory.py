@@ -1,8 +1,9 @@
-"""Statements and remarks of 002, each as a number for random deployments: residuals, shares of what is promised, ratios.
+"""Statements and remarks of 002, each as a number for random deployments: residuals, shares of promised values, and ratios.
 
-A cell draws nodes and targets by its realisation, then compares: signals with the linear map of their covariances (Lemma 1,
-Theorem 1, Proposition 1, Appendix A), relaxed optima with the rank-one signals extracted from them (Theorems 2 and 3; (26) to
-(29); (33) with (40)), one covariance for the band with one per subcarrier (Remarks 1 and 3), and the counts of Table II.
+A cell draws nodes and targets by its realisation. Then it makes four comparisons. Signals are compared with the linear map of
+their covariances (Lemma 1, Theorem 1, Proposition 1, Appendix A). Relaxed optima are compared with the rank-one signals
+extracted from them (Theorems 2 and 3; (26) to (29); (33) with (40)). One covariance for the band is compared with one per
+subcarrier (Remarks 1 and 3). The counts of Table II are compared with those of the programs.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Complex = NDArray[np.complex128]
 
 
 class Options(ExperimentOptions):
-    """How the signals are sampled and where nodes and targets stand."""
+    """Options: the sampling of the signals, and the positions of nodes and targets."""
 
     symbols: int = Field(3, ge=1, le=64, description="OFDM symbols of the sampled signals")
     random_layout: bool = Field(True, description="nodes and targets drawn by the realisation, or as the layout has them")
@@ -122,7 +123,7 @@ def _cell(scenario: Scenario, options: Options) -> dict[str, Any]:
     if sentence := unposed("orthogonal", problem.nodes, problem.subcarriers):
         return failed(sentence)
     entity = {"realisation": scenario.channel.realisation}
-    # One stream per node and symbol, so that more of either leave the others as they are.
+    # Each node and symbol has its own random stream. So more nodes or symbols do not change the draws of the others.
     shape = (problem.antennas, problem.subcarriers)
     waveform = np.array(
         [

@@ -31,7 +31,7 @@ from disac.units import db_to_linear, linear_to_db
 
 
 class Options(ExperimentOptions):
-    """Which design, how fine, and by which solver."""
+    """Options: the design, its resolution in frequency, and the solver."""
 
     design: Literal[
         "phase-agnostic", "synchronised", "coherent", "orthogonal", "beamforming", "unconstrained-tight", "unconstrained",
@@ -79,7 +79,7 @@ class Options(ExperimentOptions):
 
 
 BASELINES = ("communication-only", "isotropic")
-"""Designs for one side of the trade-off alone."""
+"""Designs for only one side of the trade-off."""
 
 RECHECK_TOLERANCE = 1e-9
 """Largest relative change of a number that is recomputed from a stored design on another machine."""
@@ -160,9 +160,10 @@ COSTS: RoughCosts = (
 
 @dataclass(frozen=True)
 class OfdmTradeoff:
-    """The experiment; a line shares channels, Fisher coefficients and compiled programs along the SINR.
+    """The experiment. Cells of a line share channels, Fisher coefficients and compiled programs for all SINR targets.
 
-    What is known of clocks and phases is shared along, too: most designs do not ask for it, and only their bound changes.
+    A line also contains all cells that differ in the knowledge of clocks and phases. Most designs do not depend on this
+    knowledge; only their bound does.
     """
 
     name: str = "ofdm-tradeoff"
@@ -190,7 +191,7 @@ class OfdmTradeoff:
         if np.isnan(stored["objective"]):
             least = designer.least_power(sinr, *multipliers)
             return [] if least > 1.0 else [f"the stored ray proves a need of {least:.6g} times the power only"]
-        # Stored where the structure is loose; a blank elsewhere.
+        # It is stored if the structure is loose, and blank otherwise.
         node_dual = stored["node_dual"] if designer.structure.loose else None
         streams, fisher_dual = stored["stream_covariance"], stored["fisher_dual"]
         again, _, reached = designer.judged(sinr, streams, *multipliers, fisher_dual, node_dual)
@@ -259,7 +260,7 @@ class _Sent:
 
 
 class _Line:
-    """The cells of a line: a designer for each belief, a design for each belief and SINR target."""
+    """The cells of a line: a designer for each assumed synchronisation, a design for each of these and each SINR target."""
 
     def __init__(self, first: Scenario, options: Options) -> None:
         self._options, self._deployment = options, _Surroundings(first)
@@ -299,7 +300,7 @@ class _Line:
         return _result(designer, scenario.service.sinr_db, uniform, deployment, seek_constant=options.constant_beams)
 
     def _designer(self, scenario: Scenario) -> tuple[Designer, float] | _Sent:
-        """The designer with the bound of uniform power, or why there is none."""
+        """The designer with the bound of uniform power, or a failed result with the reason."""
         options, nominal = self._options, self._deployment.nominal
         if sentence := unposed(options.design, nominal.nodes, nominal.subcarriers):
             return _Sent(failed(sentence))

@@ -56,7 +56,7 @@ COVERED = 1e-6
 
 
 class Options(ExperimentOptions):
-    """Which design, against which errors, and what is measured."""
+    """Options: the design, the errors that it must tolerate, and the measured values."""
 
     design: Literal["optimum", "zero-forcing", "zero-forcing-best-node"] = Field(
         "optimum",
@@ -195,7 +195,7 @@ COSTS: RoughCosts = (
 
 @dataclass(frozen=True)
 class RobustTradeoff:
-    """The experiment; a line shares a drop's random numbers along the strength of the echoes."""
+    """The experiment. Cells of a line differ in the strength of the echoes and share the random numbers of a drop."""
 
     name: str = "robust-tradeoff"
     scenario_model: type[BaseModel] = CoherentScenario
@@ -207,7 +207,7 @@ class RobustTradeoff:
     modules: tuple[str, ...] = ("disac.experiments.robust_tradeoff",)
 
     def run(self, scenarios: Sequence[CoherentScenario], options: Options) -> list[dict[str, Any]]:
-        """Return one result per scenario. Scenarios differ in the strength of the echoes alone."""
+        """Return one result per scenario. Scenarios differ only in the strength of the echoes."""
         deployment = _LineDraws(scenarios[0], options)
         return cell_by_cell(lambda scenario: _result(scenario, options, deployment), scenarios)
 
@@ -267,7 +267,7 @@ def _unproven(stored: Mapping[str, Any], again: Mapping[str, float]) -> list[str
 
 
 def _uncovered(scenario: CoherentScenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
-    """Whether the divergence at new points of the boxes is below the stored least value."""
+    """A sentence if the divergence at new points of the boxes is below the stored least value."""
     half = _half_box(scenario)
     if half == 0.0 or stored["status"] == "infeasible":
         return []
@@ -383,7 +383,7 @@ def _detected(problem: RobustProblem, t: Float, options: Options, deployment: _L
     gains, rate = problem.echoes.gains, options.false_alarm_rate
     short, long = deployment.short, deployment.long
     filters = short.filters
-    # One snapshot's divergence for given cross-sections; a slow law's is the same in all.
+    # Divergence of one snapshot for given cross-sections. Under a slow law it is the same in all snapshots.
     values = block_divergence(np.einsum("snm,nm,m->sn", short.squares, gains, t))
     mean, std = float(values.mean()), float(values.std(ddof=1))
     once, averaged = short.statistics(gains, t), long.statistics(gains, t)
@@ -409,7 +409,7 @@ def _reached(problem: RobustProblem, beams: Beams, options: Options) -> dict[str
 
 
 def _served(problem: RobustProblem, beams: Beams, options: Options, sinr: float) -> dict[str, Any]:
-    """SINR of the users as assumed, with the choice's margins and, where asked, under the worst errors found."""
+    """SINR of the users with the channels as assumed, with the choice's margins and, if requested, under the worst errors."""
     result: dict[str, Any] = _reached(problem, beams, options)
     if not options.search:
         return result
