@@ -36,6 +36,24 @@ def steering_derivative(angle_rad: ArrayLike, elements: int) -> Complex:
     return 1j * np.pi * np.arange(elements) * np.cos(angle) * steering_vector(angle_rad, elements)
 
 
+def signal_space_coordinates(vectors: Complex, derivatives: Complex) -> tuple[Complex, Complex]:
+    """Steering vectors and their derivatives in an orthonormal basis of their common span: inner products are the same.
+
+    Parameters
+    ----------
+    vectors, derivatives
+        Of K angles at each of N arrays of M antennas, shape [N, K, M] each.
+
+    Returns
+    -------
+    complex128, shape [N, K, r] each
+        With r = 2K, or M if that is less: rows of the triangular factor of their QR decomposition.
+    """
+    coordinates = np.linalg.qr(np.concatenate([vectors, derivatives], axis=1).swapaxes(-1, -2), mode="r")
+    first, second = (part.swapaxes(-1, -2) for part in np.split(coordinates, 2, axis=-1))
+    return first, second
+
+
 def delay_vector(delay_s: ArrayLike, subcarriers: int, bandwidth_hz: float) -> Complex:
     """Subcarrier response ``d_l(tau) = exp(-j 2 pi (B/L) l tau)``, l = 0..L-1 (002, below (5)).
 

@@ -17,7 +17,7 @@ SINR_SLACK_DB = 1e-3
 
 @dataclass(frozen=True)
 class ExtractedBeams:
-    """Whether the rank-one beams extracted from a design reach its bound at the promised SINR (002, section IV-B)."""
+    """Check that the rank-one beams extracted from a design reach its bound at the promised SINR (002, section IV-B)."""
 
     variables: tuple[str, ...] = ("rcrb_m", "extracted_rcrb_m", "sinr_db", "extracted_min_sinr_db")
 

@@ -131,7 +131,7 @@ class SampledEchoes:
 
 
 def symbols_before(model: SensingModel, prefix_s: float) -> int:
-    """How many earlier symbols reach into a receiver's window (:func:`clean_echoes`); 0 where the prefix covers the delays."""
+    """Number of earlier symbols in a receiver's window (:func:`clean_echoes`); 0 if the prefix covers the delays."""
     late = float(np.ptp(model.bistatic_s)) - prefix_s
     return max(0, int(np.ceil(late / (model.subcarriers / model.bandwidth_hz + prefix_s))))
 

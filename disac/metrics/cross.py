@@ -43,8 +43,8 @@ class PhaseGains:
     def worst(self, limit_rad: float) -> Float:
         """Least SINR found for phases up to a limit, [U, L].
 
-        From the least on a coarse grid, one phase after another on a grid that shrinks around it, each user and subcarrier by
-        itself.
+        The search starts at the least value on a coarse grid. It then changes one phase after another, on a grid that shrinks
+        around the phase. Each user and subcarrier has a search of its own.
         """
         nodes = self.gains.shape[-1]
         coarse = limit_rad * np.array(np.meshgrid(*[[-1.0, 0.0, 1.0]] * nodes, indexing="ij")).reshape(nodes, -1).T
@@ -65,7 +65,7 @@ class PhaseGains:
         return level
 
     def _each(self, phases_rad: Float) -> Float:
-        """SINR for phases of their own at every user and subcarrier, [G, U, L, N]."""
+        """SINR for other phases at every user and subcarrier, given as [G, U, L, N]."""
         turn = np.exp(-1j * phases_rad)
         power = np.real(np.einsum("guln,uvlnm,gulm->guvl", turn, self.gains, turn.conj(), optimize=True))
         own = np.einsum("guul->gul", power[:, :, : power.shape[1]])

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.arrays import baseband_hz, delay_vector, steering_derivative, steering_vector
+from disac.arrays import baseband_hz, delay_vector, signal_space_coordinates, steering_derivative, steering_vector
 from disac.geometry import Orientation, angle_gradient, angles_rad, chosen_nodes, delay_gradient, delays_s
 from disac.metrics.synchronisation import Synchronisation, clock_basis, coherent_phases
 
@@ -107,9 +107,7 @@ def _links(model: SensingModel, *, compact: bool = False) -> _Links:
     receive, d_receive = (f(angle[receivers], model.receive_antennas) for f in (steering_vector, steering_derivative))
     transmit, d_transmit = (f(angle[transmitters], model.transmit_antennas) for f in (steering_vector, steering_derivative))
     if compact:
-        # The triangular factor: coordinates in an orthonormal basis of what the receiver can see of the targets.
-        seen = np.linalg.qr(np.concatenate([receive, d_receive], axis=1).swapaxes(-1, -2), mode="r")
-        receive, d_receive = (part.swapaxes(-1, -2) for part in np.split(seen, 2, axis=-1))
+        receive, d_receive = signal_space_coordinates(receive, d_receive)
     phase = delay_vector(model.bistatic_s, model.subcarriers, model.bandwidth_hz)
     b = model.amplitudes[..., np.newaxis, np.newaxis, np.newaxis]
 
@@ -376,8 +374,9 @@ def null_vector(information: Float, targets: int) -> Float | None:
 def attenuation(model: SensingModel) -> Float:
     """``D_c``: factor of each entry of a covariance in the mean information; shape [L, N_t M_t, N_t M_t].
 
-    One within a transmitter, the coherence between two (:meth:`disac.metrics.synchronisation.Synchronisation.coherence`); one
-    everywhere without a synchronisation, where the information is that at the nominal phases.
+    The factor is one within a transmitter. Between two transmitters it is their coherence
+    (:meth:`disac.metrics.synchronisation.Synchronisation.coherence`). Without a synchronisation it is one everywhere: the
+    information is then that at the nominal phases.
     """
     transmitters, antennas = len(model.transmit_nodes), model.transmit_antennas
     known = model.synchronisation

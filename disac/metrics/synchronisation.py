@@ -118,8 +118,8 @@ class Synchronisation:
     ) -> tuple[Float, Float]:
         """Phase errors of the links when the links' own phases are known: directions [E, r] and the precision of each, [r].
 
-        Oscillators, without the phase common to all, then the targets. Of oscillators that are not known at all only the
-        space they span together with the targets counts, which may be smaller.
+        The directions are those of the oscillators, without their common phase, then those of the targets. If the oscillators
+        are unknown, the directions are a basis of the space that oscillators and targets span, which may be smaller.
         """
         a, o = link_phases(receivers, transmitters, nodes, targets)
         if self.phase_std_rad == 0:

@@ -81,8 +81,11 @@ def form_values(forms: Complex, phases: Float) -> Float:
 
 
 def descend(forms: Complex, phases: Float, phase_error_rad: float) -> Float:
-    """Phases [S, N] from which no change of one phase within ``|phi_n| <= phase_error_rad`` leads down, and those of forms
-    [S, N, N] reached from starts [S, N]: each step is the least point of a cosine on an interval."""
+    """Lower forms [S, N, N] from starting phases [S, N], one phase at a time within ``|phi_n| <= phase_error_rad``.
+
+    Each step takes the least point of a cosine on an interval. The returned phases [S, N] are those from which no change of
+    one phase lowers the form.
+    """
     phases = phases.copy()
     before = form_values(forms, phases)
     for _ in range(SWEEPS):

@@ -22,7 +22,7 @@ ROUNDS = 60
 SETTLED = 1e-9
 NEWTON_STEPS = 30
 BARRIERS = np.geomspace(0.1, 1e-12, 9)
-"""Weights of the barrier, in units of the form; the bound is that of the last to as much times its size."""
+"""Weights of the barrier, one after another, in units of the form. The last one sets how close the bound comes."""
 
 SHORTEST = 1e-3
 """Shorter steps are rounding: the method goes on with the next weight."""
@@ -231,9 +231,9 @@ def trust_region(quadratic: Complex, linear: Complex, radius: float) -> Complex:
     """The e that minimises ``e^H A e + 2 Re(b^H e)`` over ``|e| <= radius``, for stacked Hermitian A [S, d, d] and b [S, d].
 
     With the eigenvectors of A, ``e = -(A + lambda)^-1 b`` where lambda >= max(0, -least eigenvalue) makes its norm the
-    radius; what b lacks along the least eigenvector for that (the hard case) is filled along it. The multiplier is sought as
-    its distance from the least eigenvalue, which where b has next to nothing along that vector is far below the rounding of
-    either.
+    radius. In the hard case b has too little along the least eigenvector for that, and e gets the missing length along it. The
+    unknown is the distance of the multiplier from the least eigenvalue: if b has almost nothing along that vector, this
+    distance is far below the rounding of both.
     """
     values, vectors = np.linalg.eigh(quadratic)
     b = np.einsum("sij,si->sj", vectors.conj(), linear)

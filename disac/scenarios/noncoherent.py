@@ -159,7 +159,7 @@ class Sensing(Section):
 
 
 class StatedSynchronisation(Section):
-    """How well the network knows its clocks and phases, as standard deviations; 0 is exactly, null not at all."""
+    """Standard deviations of the network's clocks and phases: 0 for known exactly, null for unknown."""
 
     clock_std_s: float | None = Field(0.0, ge=0, description="clock offset of each node, s; null: unknown")
     phase_std_rad: float | None = Field(None, ge=0, description="oscillator phase of each node, rad; null: unknown")

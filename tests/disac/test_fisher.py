@@ -10,7 +10,7 @@ from cases import NAMES, array, given_covariances, load, sensing_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from disac.arrays import delay_vector, steering_derivative, steering_vector
+from disac.arrays import delay_vector, signal_space_coordinates, steering_derivative, steering_vector
 from disac.geometry import angle_gradient, angles_rad, delay_gradient, delays_s
 from disac.metrics import fisher
 from disac.metrics.fisher import (
@@ -198,6 +198,16 @@ def test_the_bound_does_not_know_where_phases_are_counted_from(array_shift: floa
         patch.setattr(SensingModel, "delay_rate", property(delay_rate))
         information = fisher_information(location_derivatives(moved), given_covariances(case), model.noise_power)
     assert localization_crb(information, 1) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("elements", [1, 3, 8])
+def test_signal_space_coordinates_keep_inner_products(elements: int) -> None:
+    angle = np.array([[0.3, -1.1], [0.0, 0.9]])
+    given = steering_vector(angle, elements), steering_derivative(angle, elements)
+    found = signal_space_coordinates(*given)
+    expected, ours = (np.concatenate(pair, axis=1) for pair in (given, found))
+    assert ours.shape == (2, 4, min(4, elements))
+    assert np.abs(ours.conj() @ ours.swapaxes(-1, -2) - expected.conj() @ expected.swapaxes(-1, -2)).max() < 1e-11
 
 
 @pytest.mark.parametrize(("mode", "nodes", "subcarriers"), [("tof", 1, 5), ("tof", 2, 1), ("aoa", 1, 4)])

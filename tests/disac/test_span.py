@@ -1,4 +1,4 @@
-"""Designs in coordinates of what serves anybody: nothing that counts is outside."""
+"""Designs in the span of channels and steering vectors: SINR, information and optimum are those over all antennas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far one may go along a direction, against eigenvalues."""
+"""Lengths of steps along a direction, against eigenvalues."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.arrays import baseband_hz, delay_vector, steering_derivative, steering_vector
+from disac.arrays import baseband_hz, delay_vector, signal_space_coordinates, steering_derivative, steering_vector
 from disac.geometry import angles_rad, delays_s
 from disac.metrics.fisher import SensingModel
 from disac.metrics.synchronisation import clock_basis, coherent_phases, slot_weights, spread
@@ -67,9 +67,7 @@ def echo_factors(model: SensingModel, jacobian: Float, basis: Complex) -> EchoFa
     receive, d_receive = (f(angle[receivers], model.receive_antennas) for f in (steering_vector, steering_derivative))
     transmit, d_transmit = (f(angle[transmitters], model.transmit_antennas) for f in (steering_vector, steering_derivative))
     transmit, d_transmit = transmit @ basis, d_transmit @ basis
-    # The triangular factor holds coordinates in an orthonormal basis of the receiver's steering vectors and derivatives.
-    seen = np.linalg.qr(np.concatenate([receive, d_receive], axis=1).swapaxes(-1, -2), mode="r")
-    receive, d_receive = (part.swapaxes(-1, -2) for part in np.split(seen, 2, axis=-1))
+    receive, d_receive = signal_space_coordinates(receive, d_receive)
     phase = model.amplitudes[..., np.newaxis] * one_way[receivers, np.newaxis] * one_way[transmitters]
     by_angle, by_delay = jacobian.reshape(-1, 2, nodes, targets).transpose(1, 0, 2, 3)
     shift = by_delay[:, receivers, np.newaxis] + by_delay[:, np.newaxis, transmitters]

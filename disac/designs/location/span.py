@@ -1,9 +1,9 @@
 """Part of a node's antenna space that users or targets can see: the span of the users' channels and the steering vectors.
 
-A covariance counts by ``h^H R h`` for channels h and by ``H R H^H`` for the rows of H, which are along ``a(theta)^T`` and its
-derivative. With an orthonormal basis Q of their span on each node, ``Q Q^H R Q Q^H`` counts the same. Its power is at most that
-of R node by node, not antenna by antenna. So where no antenna has a limit of its own, a design needs no more dimensions than
-there are users and twice the number of targets.
+A covariance R enters the SINR by ``h^H R h`` for channels h, and the information by ``H R H^H``, where the rows of H are along
+``a(theta)^T`` and its derivative. Let Q be an orthonormal basis of their span on each node. Then ``Q Q^H R Q Q^H`` has the same
+SINR and information as R. Its power is at most that of R for each node, but not for each antenna. So if no antenna has a limit
+of its own, a design needs one dimension per user and two per target on each node.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 Complex = NDArray[np.complex128]
 
 _NOTHING = 1e-13
-"""Length of what is left of unit vectors where it is rounding."""
+"""Largest length of a unit vector's remainder after projection that counts as rounding."""
 
 
 def with_heard(echoed: Complex, heard: Complex) -> Complex:
-    """Orthonormal bases that begin with those of what receivers see and go on with what users hear beyond it.
+    """Orthonormal bases of the span of given columns and channels. The given columns come first.
 
     Parameters
     ----------
     echoed
-        Orthonormal columns, shape [N, M, e].
+        Orthonormal columns of the space that receivers see, shape [N, M, e].
     heard
-        Channels of any length, shape [c, N, v, M].
+        Users' channels of any length, shape [c, N, v, M].
 
     Returns
     -------
     complex128, shape [c, N, M, r]
-        All have the number of columns r that the largest needs.
+        All have the number of columns r of the largest basis.
     """
     length = np.linalg.norm(heard, axis=-1, keepdims=True)
     unit = heard / np.where(length > 0.0, length, 1.0)

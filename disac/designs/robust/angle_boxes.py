@@ -257,8 +257,8 @@ def proven_covering(
     drop: CoherentDrop, problem: RobustProblem, margins: Margins, sinr: float, half_rad: float, user_dual: Float,
     proof: Float,
 ) -> tuple[float, float]:  # fmt: skip
-    """What the users' proof and any angles, shares and errors prove: least power, and a bound of the least divergence over the
-    boxes (:func:`covering_bounds`)."""
+    """Least power, and a bound of the least divergence over the boxes (:func:`covering_bounds`), that the users' proof and any
+    angles, shares and errors prove."""
     guard, shape = guard_of(problem, margins), problem.scaled_channels.shape
     angles_count = problem.nodes * proof_points(drop, half_rad)
     counts = [angles_count, angles_count, problem.scaled_channels.size, problem.scaled_channels.size]

@@ -35,7 +35,7 @@ RobustnessName = Literal[
 """Names of the choices in options and files."""
 
 Method = Literal["cones", "policy-iteration", "reference"]
-"""How a design is computed: by cone programs or worst moments, without a conic solver, or by the reference in CVXPY."""
+"""Ways to compute a design: cone programs or worst moments, policy iteration without a conic solver, the reference in CVXPY."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Robustness(ABC):
 
     @property
     def margins(self) -> Margins | None:
-        """How amplitudes are guarded; None where the choice guards in another way."""
+        """Margins on amplitudes; None if the choice has no margins."""
         return None
 
     @property
@@ -169,7 +169,7 @@ class ByMargins(Robustness):
 
     @property
     def margins(self) -> Margins:
-        """How amplitudes are guarded."""
+        """Margins on amplitudes."""
         return self.guard
 
     def design(self, problem: RobustProblem, sinr: float, method: Method = "cones") -> TimedDesign:

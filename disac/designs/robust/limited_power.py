@@ -428,10 +428,10 @@ def solve_limited_power(problem: RobustProblem, margins: Margins, sinr: float) -
 def solve_with_outer_bound(
     problem: RobustProblem, margins: Margins, sinr: float, closed: float = CLOSED
 ) -> tuple[RobustDesign, float]:
-    """As :func:`solve_limited_power`, with a bound over simplices that enclose all designs, and the search's seconds.
+    """Solve as :func:`solve_limited_power`, with a bound from simplices that enclose all designs, and the search's seconds.
 
-    Simplices are added until the bound is within ``closed`` of the best design, relative, or there are enough. A design met
-    on the way that is better than the one before takes its place.
+    Simplices are added until the bound is within ``closed`` of the best design, relative, or their number is at its limit. A
+    better design that is found on the way replaces the earlier one.
 
     Returns
     -------

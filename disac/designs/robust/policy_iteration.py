@@ -30,7 +30,7 @@ LAST_SMOOTHING = 1e-9
 
 
 def solve_by_policy_iteration(problem: RobustProblem, margins: Margins, sinr: float) -> RobustDesign:
-    """As :func:`disac.designs.robust.total_power.solve_total_power`, for the choices that guard by balls.
+    """Solve as :func:`disac.designs.robust.total_power.solve_total_power`, for the choices that guard by balls.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def solve_by_policy_iteration(problem: RobustProblem, margins: Margins, sinr: fl
 def proven_by_beams(
     problem: RobustProblem, margins: Margins, sinr: float, user_dual: Float, proof: Float
 ) -> tuple[float, float]:  # fmt: skip
-    """As :func:`disac.designs.robust.total_power.proven_by_cones`, from beams (all Re, all Im) and smoothing of a sweep."""
+    """Prove as :func:`disac.designs.robust.total_power.proven_by_cones`, from beams (all Re, all Im) and smoothing."""
     guard = guard_of(problem, margins)
     users, leaks = split_proof(problem, guard, proof)
     if users.size == 0:
