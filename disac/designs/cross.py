@@ -1,7 +1,8 @@
 """Designs of all papers on the common network, each in the normalisation of its paper. Each returns covariances in watts.
 
 002 and 001 take the noise of the whole band and sum power over subcarriers. 000 designs each subcarrier separately, with a
-share of the power. The design of 000 assumes that the relative phases of the nodes are known.
+share of the power; rows named ``band`` divide the power freely, as those of 002 do. The design of 000 assumes that the
+relative phases of the nodes are known.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from disac.designs.location.baselines import isotropic
 from disac.designs.location.beams import mean_covariance
 from disac.designs.location.design import Designer
 from disac.designs.location.problem import DesignProblem, Spectrum, unposed
+from disac.designs.robust.band import BandProblem, CrossSectionLaw, solve_band
 from disac.designs.robust.choices import robustness
 from disac.designs.robust.problem import RobustProblem
 from disac.designs.robust.zero_forcing import zero_forcing
@@ -143,9 +145,8 @@ def _of_tones(name: str, *, zero: bool = False) -> Method:
 
     def design(network: CommonNetwork, scenario: CommonScenario) -> Record:
         limit = _limit(scenario, native=TOTAL)
-        if choice.guarding().guards_phases and network.nodes > 1 and not network.guarded_rad < np.pi / 2:
-            told = f"the bound is {network.guarded_rad:.3g} rad"
-            return Record("failed", f"The margins of '{name}' guard phase errors below a quarter turn; {told}.")
+        if told := _unguarded(name, network):
+            return Record("failed", told)
         nodes, users, count, antennas = network.channels.shape
         size = nodes * antennas
         streams = np.zeros((users, count, size, size), dtype=np.complex128)
@@ -167,6 +168,51 @@ def _of_tones(name: str, *, zero: bool = False) -> Method:
         return Record(status, message, streams, sensing.reshape(count, size, size), float("nan") if zero else gap)
 
     return design
+
+
+def band_divergence_problem(network: CommonNetwork, limit: PowerLimit, law: CrossSectionLaw) -> BandProblem:
+    """The problem of 000 on all subcarriers together: the power of the whole band, echoes of one resource element."""
+    tone = tone_problem(network, 0, limit)
+    radius = 2.0 * np.sin(network.guarded_rad / 2.0) * np.linalg.norm(network.channels, axis=3)
+    return BandProblem(
+        network.channels, network.steering, tone.echoes, network.total_power_w, network.noise_w, radius, network.guarded_rad,
+        limit, SYMBOLS, law,
+    )  # fmt: skip
+
+
+def _of_divergence(name: str, law: CrossSectionLaw) -> Method:
+    """The design of 000 with the power split between subcarriers left free."""
+    choice = robustness(name)
+
+    def design(network: CommonNetwork, scenario: CommonScenario) -> Record:
+        if scenario.spectrum == "flat":
+            return Record("failed", "The design divides the power freely between subcarriers; the spectrum is 'flat'.")
+        if told := _unguarded(name, network):
+            return Record("failed", told)
+        problem = band_divergence_problem(network, _limit(scenario, native=TOTAL), law)
+        found = solve_band(problem, choice.guarding(), db_to_linear(scenario.sinr_db))
+        certificate = found.certificate
+        if found.users is None or found.sensing is None:
+            return Record(certificate.status, certificate.message)
+        count, users = found.users.shape[:2]
+        w = found.users.reshape(count, users, -1).swapaxes(0, 1)
+        sensing = np.zeros((count, *network.steering.shape, *network.steering.shape), dtype=np.complex128)
+        node = np.arange(network.nodes)
+        sensing[:, node, :, node] = np.einsum("lna,lnb->nlab", found.sensing, found.sensing.conj())
+        return Record(
+            certificate.status, certificate.message, w[..., np.newaxis] * w[..., np.newaxis, :].conj(),
+            sensing.reshape(count, w.shape[-1], w.shape[-1]), certificate.relative_gap,
+        )  # fmt: skip
+
+    return design
+
+
+def _unguarded(name: str, network: CommonNetwork) -> str:
+    """Why the margins of a choice cannot guard the network's phases; empty where they can."""
+    if robustness(name).guarding().guards_phases and network.nodes > 1 and not network.guarded_rad < np.pi / 2:
+        told = f"the bound is {network.guarded_rad:.3g} rad"
+        return f"The margins of '{name}' guard phase errors below a quarter turn; {told}."
+    return ""
 
 
 PHASES = ("delta_rad", "clock_std_s", "phase_std_rad")
@@ -224,6 +270,18 @@ ROWS: dict[str, Row] = {
     "robust-none": Row(_of_tones("none"), "000", "phases at users known"),
     "robust-lemma1": Row(_of_tones("lemma1"), "000", "phases at users known to the bound, by the terms of Lemma 1", PHASES),
     "robust-phase": Row(_of_tones("phase"), "000", "phases at users known to the bound", PHASES),
+    "robust-none-band": Row(
+        _of_divergence("none", "interval"), "000", "phases at users known; one cross-section for an interval; power split free"
+    ),
+    "robust-none-band-each": Row(
+        _of_divergence("none", "element"), "000", "phases at users known; a new cross-section each element; power split free"
+    ),
+    "robust-phase-band": Row(
+        _of_divergence("phase", "interval"), "000", "as robust-none-band, phases known to the bound", PHASES
+    ),
+    "robust-phase-band-each": Row(
+        _of_divergence("phase", "element"), "000", "as robust-none-band-each, phases known to the bound", PHASES
+    ),
     "robust-zero-forcing": Row(_of_tones("lemma1", zero=True), "000", "as robust-lemma1", PHASES),
 }
 """Designs by name: those of 002, 001 and 000, our own designs with the same solvers, and isotropic power."""

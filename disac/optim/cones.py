@@ -53,6 +53,10 @@ class ConeProgram:
         """``F x = g``."""
         self._add("zero", columns, rows, -value)
 
+    def include(self, other: ConeProgram, first: int, blocks: int) -> None:
+        """Add the first blocks of another program. Its variables stand in the columns from ``first`` on."""
+        self._blocks += [(cone, where + first, rows, offset) for cone, where, rows, offset in other._blocks[:blocks]]
+
     def _add(self, cone: str, columns: Sequence[int] | NDArray[np.intp], rows: Float, offset: Float | None) -> None:
         where = np.asarray(columns, dtype=np.intp)
         self._blocks.append((cone, where, rows, np.zeros(len(rows)) if offset is None else offset))

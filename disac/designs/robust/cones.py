@@ -89,7 +89,8 @@ class GuardedCones:
             for j in range(self.users):
                 picked = np.concatenate([self.beam(j)[block], self.beam(j)[self.size + block]])
                 column = self.start["margins"] + b * self.users + j
-                self.program.second_order([column, *picked], np.eye(1 + len(picked)))
+                scale = np.ones(len(block)) if guard.lengths is None else guard.lengths[block]
+                self.program.second_order([column, *picked], np.diag([1.0, *scale, *scale]))
         if arc:
             self._arc_rows()
         self._leak_block = self.program.blocks
@@ -254,6 +255,7 @@ class GuardedCones:
         for b, j in np.ndindex(len(guard.blocks), users):
             along = np.zeros(self.size, dtype=np.complex128)
             along[guard.blocks[b]] = direction(rest[b * users + j])
+            along = along if guard.lengths is None else along * guard.lengths
             others = np.arange(users) != j
             heard[others, j] += guard.radius[b, others, np.newaxis] * along
             if guard.guards_wanted:

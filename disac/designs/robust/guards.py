@@ -68,6 +68,7 @@ class Guard:
     ``node_heard`` [N, K, d] their parts. Each of ``blocks`` is the set of coordinates that one error ball touches, of
     ``radius`` [blocks, K]; ``guards_wanted`` says whether the wanted amplitude is guarded too. ``arc_rad`` is the largest
     phase error where phases themselves are guarded. ``sensing_radius`` [N, K] guards the leakage of the sensing beams.
+    ``lengths`` [d] scale the coordinates before the norm of a block is taken; all are one where none are given.
     """
 
     basis: Complex
@@ -78,6 +79,7 @@ class Guard:
     guards_wanted: bool
     arc_rad: float
     sensing_radius: Float
+    lengths: Float | None = None
 
     @property
     def exact(self) -> bool:

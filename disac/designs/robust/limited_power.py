@@ -118,7 +118,7 @@ class LimitedPower:
                 cones.limit(budget, 1.0 / problem.limit.budgets(problem.nodes, problem.antennas))
         return cones
 
-    def _cost(self, weights: Float) -> Float:
+    def cost(self, weights: Float) -> Float:
         """``sum_m g_m Re(a_m^T w_m)`` over the variables."""
         cost = np.zeros(self.cones.variables)
         for n, weight in enumerate(weights):
@@ -127,9 +127,13 @@ class LimitedPower:
 
     def furthest(self, weights: Float) -> tuple[ConeSolution, Float]:
         """Beams that reach furthest along weights g, and their amplitudes u [N] at the target."""
-        found = self.cones.program.solve(self._cost(weights))
+        found = self.cones.program.solve(self.cost(weights))
         self.iterations += found.iterations
-        return found, np.real(np.sum(self.target * self.cones.sensing_beams(found.variables), axis=1))
+        return found, self.amplitudes(found.variables)
+
+    def amplitudes(self, variables: Float) -> Float:
+        """Amplitudes u [N] at the target of a solution's variables."""
+        return np.real(np.sum(self.target * self.cones.sensing_beams(variables), axis=1))
 
     def evidence(self, cones: GuardedCones, found: ConeSolution) -> Float:
         """Proof of a simplex: q [K], prices of the limits (of mean one), and the multipliers that name errors."""
@@ -210,19 +214,23 @@ class LimitedPower:
             changed[n, first : first + own] *= CHEAPER
         return changed
 
-    def beams(self, found: ConeSolution) -> Beams:
-        """Beams of a solution in physical units, with less power where rounding exceeds a limit."""
+    def beams(self, variables: Float) -> Beams:
+        """Beams of a solution's variables in physical units, with less power where rounding exceeds a limit."""
         problem, scale = self.problem, np.sqrt(self.problem.power)
-        users = (self.cones.users_beams(found.variables) @ self.basis.T).reshape(problem.users, problem.nodes, -1)
-        sensing = np.einsum("nms,ns->nm", self.sensing, self.cones.sensing_beams(found.variables))
+        users = (self.cones.users_beams(variables) @ self.basis.T).reshape(problem.users, problem.nodes, -1)
+        sensing = np.einsum("nms,ns->nm", self.sensing, self.cones.sensing_beams(variables))
         return Beams(scale * users, scale * sensing)
+
+    def with_free_noise(self) -> GuardedCones:
+        """The rows with the noise amplitude as a variable."""
+        return self._cones(fixed_noise=False)
 
     def refusal(self) -> tuple[Float, int]:
         """Evidence from the largest noise under which the users have their SINR within the limits, and the iterations.
 
         Where its simplex says that they need more than the power, there is no design.
         """
-        cones = self._cones(fixed_noise=False)
+        cones = self.with_free_noise()
         cost = np.zeros(cones.variables)
         cost[cones.start["noise"]] = 1.0
         found = cones.program.solve(cost)
@@ -303,7 +311,7 @@ class _Search:
         program = self.program
         if program.care is USUAL:
             return True
-        reached = guarded_sinr(self.problem, program.margins, program.beams(found))
+        reached = guarded_sinr(self.problem, program.margins, program.beams(found.variables))
         return float(reached.min()) >= program.sinr * (1.0 - SHORT)
 
     def tangent(self, amplitudes: Float) -> Float:
@@ -383,7 +391,7 @@ class _Search:
         """The best design as it is delivered, or the proof that there is none."""
         program, problem = self.program, self.problem
         if self.best is not None:
-            beams = program.beams(self.best)
+            beams = program.beams(self.best.variables)
             certificate = judged(problem, program.margins, program.sinr, beams, float("inf"), stationary=True)
             certificate = replace(certificate, iterations=program.iterations, seconds=time.perf_counter() - started)
             reached = beams.beampowers(problem.steering)

@@ -77,23 +77,14 @@ def solve_total_power(problem: RobustProblem, margins: Margins, sinr: float) -> 
         Status ``ok`` with the global optimum, ``infeasible`` with q as proof, or ``inaccurate``; the value is the divergence
         (33) in nats and ``dual_bound`` is above it.
     """
-    started, proof = time.perf_counter(), np.zeros(0)
+    started = time.perf_counter()
     guard = guard_of(problem, margins)
+    silent = np.zeros(leak_numbers(problem, guard))
     if problem.unheard_user is not None:
-        silent = np.zeros(leak_numbers(problem, guard))
         return unheard(problem, time.perf_counter() - started, unheard_dual(problem), silent)
-    if guard.exact:
-        directions, q, iterations = nominal_beams(guard.heard, sinr)
-    else:
-        directions, multipliers, proof, iterations = quietest_beams(guard, sinr)
-        q = multipliers.proven(sinr)
-        if q.sum() <= 1.0:
-            closer = multipliers.refined(sinr).proven(sinr)
-            q = closer if closer.sum() > q.sum() else q
-        if q.sum() <= 1.0 and directions is None:
-            q = multipliers.raised(sinr).proven(sinr)
+    service = quietest_service(guard, sinr)
+    directions, q, proof = service.directions, service.user_dual, service.proof
     if q.sum() > 1.0:
-        silent = np.zeros(leak_numbers(problem, guard))
         return infeasible(float(q.sum()), time.perf_counter() - started, q, np.concatenate([proof, silent]))
     if directions is None:
         sentence = f"The solver found no beams and no proof that there are none; they take at least {q.sum():.6f} of the power."
@@ -101,8 +92,37 @@ def solve_total_power(problem: RobustProblem, margins: Margins, sinr: float) -> 
             Certificate("failed", sentence, seconds=time.perf_counter() - started), user_dual=q, least_power=float(q.sum())
         )  # fmt: skip
     sensing, reach, leaks = sensing_beams(problem, guard, q)
-    found = delivered(problem, margins, sinr, guard, directions, sensing, q, reach, iterations, started)
+    found = delivered(problem, margins, sinr, guard, directions, sensing, q, reach, service.iterations, started)
     return replace(found, proof=np.concatenate([proof, leaks]))
+
+
+@dataclass(frozen=True)
+class Service:
+    """Service of the users with the least power.
+
+    ``directions`` are unit beams [K, d] in the guard's coordinates, or None where none were found. ``user_dual`` q [K] proves
+    the least power, in units of the limit, with the multipliers ``proof`` of the users' cone program.
+    """
+
+    directions: Complex | None
+    user_dual: Float
+    proof: Float
+    iterations: int
+
+
+def quietest_service(guard: Guard, sinr: float) -> Service:
+    """Beams that give every user the guarded SINR (linear) with the least power, and the proof that no beams take less."""
+    if guard.exact:
+        directions, q, iterations = nominal_beams(guard.heard, sinr)
+        return Service(directions, q, np.zeros(0), iterations)
+    directions, multipliers, proof, iterations = quietest_beams(guard, sinr)
+    q = multipliers.proven(sinr)
+    if q.sum() <= 1.0:
+        closer = multipliers.refined(sinr).proven(sinr)
+        q = closer if closer.sum() > q.sum() else q
+    if q.sum() <= 1.0 and directions is None:
+        q = multipliers.raised(sinr).proven(sinr)
+    return Service(directions, q, proof, iterations)
 
 
 def proven_by_cones(
@@ -258,12 +278,8 @@ def delivered(
     reach: Float, iterations: int, started: float,
 ) -> RobustDesign:  # fmt: skip
     """Powers along unit beams that meet every guarded SINR with equality; the best node spends the rest on sensing."""
-    users, nodes = problem.users, problem.nodes
-    beams = (directions @ guard.basis.T).reshape(users, nodes, problem.antennas)
-    amplitudes = guarded_amplitudes(problem, margins, beams, sensing)
-    balance = np.diag(np.maximum(amplitudes.wanted, 0.0) ** 2 / sinr) - amplitudes.heard**2
-    solved = np.linalg.solve(balance, np.column_stack([np.ones(users), amplitudes.leaks**2]))
-    quiet, per_sensing = solved[:, 0], solved[:, 1:]
+    beams = (directions @ guard.basis.T).reshape(problem.users, problem.nodes, problem.antennas)
+    quiet, per_sensing = needed_powers(problem, margins, sinr, beams, sensing)
     spare = (1.0 - quiet.sum()) / (1.0 + per_sensing.sum(axis=0))
     powers = quiet[:, np.newaxis] + per_sensing * spare
     if (quiet < 0).any() or not (spare > 0).all() or (powers < 0).any():
@@ -282,6 +298,25 @@ def delivered(
     certificate = judged(problem, margins, sinr, sent, bound)
     certificate = replace(certificate, iterations=iterations, seconds=time.perf_counter() - started)
     return RobustDesign(certificate, sent, sent.beampowers(problem.steering), node, corners, q, float(q.sum()))
+
+
+def needed_powers(
+    problem: RobustProblem, margins: Margins, sinr: float, beams: Complex, sensing: Complex
+) -> tuple[Float, Float]:  # fmt: skip
+    """Powers along unit beams [K, N, M] with which every guarded SINR is met with equality, in units of the limit.
+
+    Returns
+    -------
+    quiet
+        Powers without sensing, [K]; one of them is negative where no powers along these beams serve.
+    per_sensing
+        What each node's unit of sensing power along its beam of ``sensing`` [N, M] adds to them, [K, N].
+    """
+    amplitudes = guarded_amplitudes(problem, margins, beams, sensing)
+    balance = np.diag(np.maximum(amplitudes.wanted, 0.0) ** 2 / sinr) - amplitudes.heard**2
+    needs = np.column_stack([np.ones(problem.users), amplitudes.leaks**2])
+    solved = np.asarray(np.linalg.solve(balance, needs), dtype=np.float64)
+    return solved[:, 0], solved[:, 1:]
 
 
 def judged(
