@@ -144,6 +144,10 @@ COSTS: RoughCosts = (
     ({"design": "robust-none"}, 3.0),
     ({"design": "robust-lemma1"}, 5.5),
     ({"design": "robust-phase"}, 5.5),
+    ({"design": "robust-none-band"}, 3.0),
+    ({"design": "robust-none-band-each"}, 4.0),
+    ({"design": "robust-phase-band"}, 6.0),
+    ({"design": "robust-phase-band-each"}, 8.0),
     ({"design": "ofdm-unconstrained-tight"}, 0.9),
     ({"design": "coherent"}, 0.7),
     ({}, 0.5),
@@ -230,7 +234,7 @@ class Scorer:
         peak, _ = delay_sidelobes(lit)
         found = {
             "rcrb_nc_m": np.sqrt(location_crb_m2(problem, covariances)),
-            "random_phase_rcrb_m": np.sqrt(crb.mean()), "random_phase_p95_rcrb_m": np.sqrt(np.quantile(crb, 0.95)),
+            "random_phase_rcrb_m": np.sqrt(crb.mean()), "random_phase_p95_rcrb_m": np.sqrt(_p95(crb)),
             "rcrb_cc_m": np.sqrt(location_crb_m2(self.coherent, covariances)), "kld": float(each.mean()),
             "whole_kld": float(together.mean()), "interval_kld": float(SYMBOLS * each.sum()),
             "interval_kld_one": float(self.echoes.block(SYMBOLS * t.sum(axis=0))),
@@ -292,6 +296,11 @@ def _streams(covariances: Complex) -> Complex:
 
 def _covariances(streams: Complex) -> Complex:
     return streams @ streams.conj().swapaxes(-1, -2)
+
+
+def _p95(values: Float) -> float:
+    """The 95 % quantile. Between bounds that are infinite there is nothing to interpolate."""
+    return float(np.quantile(values, 0.95, method="linear" if np.isfinite(values).all() else "higher"))
 
 
 def _db(value: float) -> float:

@@ -88,7 +88,7 @@ def _split(sums: Float, left: Float, inverse: Float) -> tuple[Float, Float, floa
     shares = np.column_stack([np.tile(np.eye(int(lit.sum())), subcarriers), np.zeros(int(lit.sum()))])
     found: Any = linprog(np.eye(1, size + 1, size)[0], rows, np.zeros(count), shares, np.ones(len(shares)), method="highs")
     parts = np.zeros((subcarriers, nodes))
-    parts[:, lit] = found.x[:size].reshape(subcarriers, -1) * sums[lit]
+    parts[:, lit] = np.maximum(found.x[:size], 0.0).reshape(subcarriers, -1) * sums[lit]
     return parts, np.maximum(-found.ineqlin.marginals, 0.0) / left, float(found.fun) - 1.0
 
 
@@ -170,7 +170,7 @@ class _Region:
         np.maximum.at(beyond, where, gains - self.weights @ used)
         self.bound = float(base.sum() + self.weights @ spare + beyond.sum())
         taken = np.zeros((subcarriers, nodes))
-        np.add.at(taken, where, found.x[:, np.newaxis] * added)
+        np.add.at(taken, where, np.maximum(found.x, 0.0)[:, np.newaxis] * added)
         self.corner = least + taken
         lost = divergence(self.corner) - base
         np.subtract.at(lost, where, found.x * gains)
