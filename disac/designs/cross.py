@@ -19,6 +19,7 @@ from disac.designs.location.baselines import isotropic
 from disac.designs.location.beams import mean_covariance
 from disac.designs.location.design import Designer
 from disac.designs.location.problem import DesignProblem, Spectrum, unposed
+from disac.designs.robust.all_subcarriers import design_each
 from disac.designs.robust.band import BandProblem, CrossSectionLaw, solve_band
 from disac.designs.robust.choices import robustness
 from disac.designs.robust.problem import RobustProblem
@@ -152,10 +153,9 @@ def _of_tones(name: str, *, zero: bool = False) -> Method:
         streams = np.zeros((users, count, size, size), dtype=np.complex128)
         sensing = np.zeros((count, nodes, antennas, nodes, antennas), dtype=np.complex128)
         gap, status, message = 0.0, "ok", "Zero forcing on a grid; no bound." if zero else ""
-        for tone in range(count):
-            problem = tone_problem(network, tone, limit)
-            sinr = db_to_linear(scenario.sinr_db)
-            found = zero_forcing(problem, choice.guarding(), sinr) if zero else choice.design(problem, sinr).design
+        sinr, problems = db_to_linear(scenario.sinr_db), [tone_problem(network, tone, limit) for tone in range(count)]
+        forced = (zero_forcing(problem, choice.guarding(), sinr) for problem in problems)
+        for tone, found in enumerate(forced if zero else design_each(choice, problems, sinr)):
             if found.beams is None:
                 return Record(found.certificate.status, f"Subcarrier {tone}: {found.certificate.message}")
             w = found.beams.users.reshape(users, size)

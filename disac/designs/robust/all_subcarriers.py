@@ -38,7 +38,7 @@ Float = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 TOGETHER = 64
-"""Subcarriers that are solved in one call, so that memory does not grow with the tones."""
+"""Subcarriers that are solved in one call, so that memory does not grow with the band."""
 
 TANGENT_GAP = 5e-8
 """Largest relative distance along the tangent between a design and what its multipliers prove."""
