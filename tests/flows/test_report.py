@@ -54,7 +54,7 @@ def page() -> str:
 
 
 def test_the_page_says_why_a_statement_fails(page: str) -> None:
-    assert "which is not the CRB of any signal" in own_part(page)
+    assert "It is not the CRB of any signal." in own_part(page)
 
 
 def test_the_page_is_one_file_below_3_mb(page: str) -> None:
