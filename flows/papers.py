@@ -19,13 +19,13 @@ class Paper(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    number: str = Field(pattern=r"^\d{3}$", description="how the code and the claims cite it")
+    number: str = Field(pattern=r"^\d{3}$", description="number by which code and claims cite the paper")
     title: str = Field(min_length=1)
     authors: tuple[str, ...] = Field(min_length=1)
     year: int | None = Field(None, ge=1900, le=2100)
     doi: str | None = Field(None, pattern=r"^10\.\d{4,}/\S+$")
     arxiv: str | None = Field(None, pattern=r"^\d{4}\.\d{4,5}$")
-    about: str = Field(min_length=1, description="what the paper is, in one line")
+    about: str = Field(min_length=1, description="one line on what the paper is about")
 
     @property
     def byline(self) -> str:

@@ -28,12 +28,12 @@ class _Strict(BaseModel):
 class RetryPolicy(_Strict):
     """Policy for a cell that is alone on its worker and loses the worker from outside (rule W3)."""
 
-    attempts: int = Field(3, ge=1, description="how often such a cell is computed in one run")
-    other_host: bool = Field(True, description="whether it goes to another machine, where there is one")
+    attempts: int = Field(3, ge=1, description="how often such a cell is tried in one run")
+    other_host: bool = Field(True, description="whether the cell is tried on another machine, if there is one")
 
 
 class _Profile(_Strict):
-    retry: RetryPolicy = Field(RetryPolicy(), description="what a lost worker means for its cell")
+    retry: RetryPolicy = Field(RetryPolicy(), description="what is done with a cell whose worker was lost")
 
 
 ResourceName = Annotated[str, Field(pattern=r"^[A-Za-z][\w.-]*$")]
@@ -43,26 +43,28 @@ Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class _Started(_Profile):
     """A cluster that the run starts itself."""
 
-    insecure: bool = Field(False, description="connections without encryption, which check nobody")
-    resources: dict[ResourceName, Amount] = Field(default_factory=dict, description="what each worker offers, e.g. GPU: 1")
+    insecure: bool = Field(False, description="true: connections are not encrypted, and nobody has to prove who they are")
+    resources: dict[ResourceName, Amount] = Field(
+        default_factory=dict, description="resources that each worker offers, e.g. GPU: 1"
+    )
 
 
 class LocalProfile(_Started):
     """Worker processes on this machine."""
 
     kind: Literal["local"]
-    workers: int | None = Field(None, ge=1, description="worker processes; one per core when left out")
-    memory_limit: str = Field("auto", description="per worker")
+    workers: int | None = Field(None, ge=1, description="number of worker processes; null: one per core")
+    memory_limit: str = Field("auto", description="memory limit of each worker, such as 4GB; auto: Dask's own limit")
 
 
 class AddressProfile(_Profile):
     """A Dask scheduler that already runs."""
 
     kind: Literal["address"]
-    address: str = Field(pattern="://", description="such as tls://10.0.0.1:8786")
-    ca_file: str | None = Field(None, description="certificate that the scheduler's is signed with")
-    cert_file: str | None = Field(None, description="certificate to show")
-    key_file: str | None = Field(None, description="its key, where it is not in cert_file")
+    address: str = Field(pattern="://", description="address of the scheduler, such as tls://10.0.0.1:8786")
+    ca_file: str | None = Field(None, description="certificate of the authority that signed the scheduler's certificate")
+    cert_file: str | None = Field(None, description="certificate that the run shows to the scheduler")
+    key_file: str | None = Field(None, description="key of cert_file; null: the key is in cert_file")
 
     @model_validator(mode="after")
     def _certified(self) -> Self:
@@ -79,9 +81,9 @@ class AddressProfile(_Profile):
 
 class _Remote(_Started):
     interface: str | None = Field(None, description="network interface that scheduler and workers listen on, e.g. ib0")
-    tls_folder: str = Field("~/.disac/tls", description="where the run's certificate is put; all machines see it")
-    python: str | None = Field(None, description="interpreter on the workers; this one's path when left out")
-    environment: dict[str, str] = Field(default_factory=dict, description="variables set for the workers")
+    tls_folder: str = Field("~/.disac/tls", description="folder for the certificate of the run; all machines must see it")
+    python: str | None = Field(None, description="path of Python on the workers; null: the path of the Python that runs here")
+    environment: dict[str, str] = Field(default_factory=dict, description="environment variables of the workers")
     scheduler_host: str | None = Field(None, description="address that the scheduler listens on, in place of an interface")
     worker_host: str | None = Field(None, description="address that the workers listen on, in place of an interface")
 
@@ -101,13 +103,13 @@ class SshProfile(_Remote):
     """Machines that are reached by SSH; the store must be a folder that all of them see."""
 
     kind: Literal["ssh"]
-    hosts: list[str] = Field(min_length=2, description="the first runs the scheduler, the others workers")
+    hosts: list[str] = Field(min_length=2, description="machines; the first one runs the scheduler, the others run workers")
     workers_per_host: int = Field(1, ge=1)
-    memory_limit: str = Field("auto", description="per worker")
+    memory_limit: str = Field("auto", description="memory limit of each worker, such as 4GB; auto: Dask's own limit")
     username: str | None = None
     port: int = Field(22, ge=1, le=65535)
-    client_keys: list[str] | None = Field(None, description="private key files; SSH's own choice when left out")
-    known_hosts: str | None = Field(None, description="SSH's own file when left out")
+    client_keys: list[str] | None = Field(None, description="files with private keys; null: SSH chooses")
+    known_hosts: str | None = Field(None, description="file of known hosts; null: SSH's own file")
 
 
 class SlurmProfile(_Remote):

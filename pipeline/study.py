@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.columns import column_names
 from pipeline.errors import UsageError, broken_rule, near_miss
 from pipeline.experiment import Experiment, load_experiment
-from pipeline.values import MOST_YAML_LETTERS, KeyPath, dotted, leaf_fields, plain, read_yaml
+from pipeline.values import MOST_YAML_LETTERS, KeyPath, dotted, leaf_fields, plain, read_yaml, unit_of
 
 OPTIONS = "options."
 """Beginning of every path into the experiment's options."""
@@ -39,15 +39,17 @@ class AxisEntry(_Part):
     """An entry of a coupled axis: a label and the values that change together."""
 
     label: str
-    set: dict[str, Any] = Field(description="dotted path -> value")
+    set: dict[str, Any] = Field(description="dotted path of each field -> its value")
 
 
 class AxisFile(_Part):
     """An axis in its long form: a path with values, or labelled entries that set several paths together."""
 
     path: str | None = Field(None, description="dotted path into the scenario, or options.<name>")
-    values: str | list[Any] | SpacedValues | None = Field(None, description="list, 'start:stop:step', or start/stop/points")
-    entries: list[AxisEntry] | None = None
+    values: str | list[Any] | SpacedValues | None = Field(
+        None, description="values: a list, 'start:stop:step', or start, stop and points"
+    )
+    entries: list[AxisEntry] | None = Field(None, description="labels of a coupled axis, each with the values that it sets")
 
 
 class Bounds(_Part):
@@ -65,55 +67,66 @@ class GridFile(_Part):
     """A grid: its axes, and the conditions that leave cells out."""
 
     axes: Axes
-    where: Condition = Field(default_factory=dict, description="axis -> value, list, or {min, max}: keep only these")
-    exclude: list[Condition] = Field(default_factory=list, description="drop the cells that match all entries of an item")
+    where: Condition = Field(
+        default_factory=dict,
+        description="axis -> value, list of values, or {min, max}; only the cells that match every entry are computed",
+    )
+    exclude: list[Condition] = Field(default_factory=list, description="a cell that matches every entry of an item is left out")
 
 
 class SurfaceSpec(_Part):
     """The axes that the surfaces treat: the averaged axis, the axis of the feasibility edge, and the paired axis."""
 
-    over: str | None = Field(None, description="axis to average over, or none; default: realisation, if there is one")
-    edge: str | None = Field(None, description="axis along which the largest feasible value is sought")
-    paired: str | None = Field(None, description="axis whose values are compared on the cells feasible for all")
+    over: str | None = Field(None, description="axis to average over; none: no average; null: realisation, if the study has it")
+    edge: str | None = Field(None, description="axis along which the largest feasible value is found; null: none")
+    paired: str | None = Field(
+        None, description="axis whose values are compared in the cells that are feasible for all of them; null: none"
+    )
     profiles: list[str] = Field(
-        default_factory=list, description="variables with dimensions of their own that are averaged as well"
+        default_factory=list, description="variables with dimensions of their own that are averaged too"
     )
 
 
 class ReportSpec(_Part):
     """Choices for the report: its axes, its scale, and the variables in its plots and tables."""
 
-    x: str | None = None
-    y: str | None = None
-    colour: str | None = None
-    style: str | None = None
-    log_y: bool = False
-    panels: list[str] = Field(
-        default_factory=list, description="axes of which every combination of values has a plot of its own"
+    x: str | None = Field(None, description="horizontal axis; null: the numeric axis with the most values")
+    y: str | None = Field(None, description="variable that is drawn; null: the main metric of the experiment")
+    colour: str | None = Field(None, description="axis whose values have curves of different colours; null: chosen")
+    style: str | None = Field(None, description="axis whose values have curves of different dashes; null: chosen")
+    log_y: bool = Field(False, description="whether the vertical scale is logarithmic")
+    panels: list[str] = Field(default_factory=list, description="axes; each combination of their values has its own plot")
+    also: list[str] = Field(default_factory=list, description="further variables, drawn below the first one on a linear scale")
+    table: list[str] = Field(
+        default_factory=list, description="variables of the tables; a row for each variable, a column for each value of x"
     )
-    also: list[str] = Field(default_factory=list, description="variables drawn below in the same way, on a linear scale")
-    table: list[str] = Field(default_factory=list, description="variables in tables, a row each, over the values of x")
 
 
 class StudyFile(_Part):
     """The content of a study file."""
 
-    study: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name: lower case, digits, hyphens")
-    title: str = ""
-    paper: str | None = Field(None, description="short name of the paper that the study is about")
-    figure: str | None = None
-    experiment: str
-    scenario: dict[str, Any] = Field(default_factory=dict, description="what differs from the scenario's defaults")
-    options: dict[str, Any] = Field(default_factory=dict, description="options of the experiment")
-    grids: list[GridFile] | None = Field(None, min_length=1, description="the study is the union of these")
-    axes: Axes | None = Field(None, description="short form of a single grid")
-    where: Condition = Field(default_factory=dict)
-    exclude: list[Condition] = Field(default_factory=list)
-    keep: list[str] | None = Field(None, min_length=1, description="variables to keep; default all")
+    study: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name of the study: lower-case letters, digits, hyphens")
+    title: str = Field("", description="title of the report; empty: the name of the study")
+    paper: str | None = Field(None, description="short name of the paper that the study is about; null: no paper")
+    figure: str | None = Field(None, description="figure or table of the paper that the study is about")
+    experiment: str = Field(description="name of the experiment that computes each cell")
+    scenario: dict[str, Any] = Field(default_factory=dict, description="fields of the scenario that differ from their defaults")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="options of the experiment that differ from their defaults"
+    )
+    grids: list[GridFile] | None = Field(
+        None, min_length=1, description="grids; a cell belongs to the study if it belongs to one of them"
+    )
+    axes: Axes | None = Field(None, description="axes of the only grid; in place of grids")
+    where: Condition = Field(default_factory=dict, description="where of the only grid")
+    exclude: list[Condition] = Field(default_factory=list, description="exclude of the only grid")
+    keep: list[str] | None = Field(None, min_length=1, description="variables that are stored; null: all")
     surfaces: SurfaceSpec = SurfaceSpec()
     report: ReportSpec = ReportSpec()
-    cell_timeout_s: float = Field(600.0, gt=0)
-    max_dense_bytes: int = Field(2_000_000_000, gt=0, description="a larger dense cube is refused")
+    cell_timeout_s: float = Field(600.0, gt=0, description="longest time that a cell may run, s")
+    max_dense_bytes: int = Field(
+        2_000_000_000, gt=0, description="largest size of the dense cube, bytes; a larger cube is refused"
+    )
 
 
 @dataclass(frozen=True)
@@ -415,7 +428,11 @@ def resolve_path(study: Study, path: str, at: KeyPath) -> str:
 
 
 def long_name(study: Study, path: str) -> str:
-    """Return the description of the field at a path; the path itself if the field has no description."""
+    """Return the name of the field at a path: its description up to the first semicolon, without the unit.
+
+    A field without a description is named by its path.
+    """
     options = path.startswith("options.")
     model = study.experiment.options_model if options else study.experiment.scenario_model
-    return dict(leaf_fields(model))[path.removeprefix("options.") if options else path].description or path
+    description = dict(leaf_fields(model))[path.removeprefix("options.") if options else path].description or path
+    return description.partition(";")[0].removesuffix(f", {unit_of(path)}")

@@ -67,7 +67,7 @@ def row_of(name: str) -> Row:
 class Options(ExperimentOptions):
     """Options: the design."""
 
-    design: str = Field("ofdm-phase-agnostic", description="design of a paper, or of an installed plugin")
+    design: str = Field("ofdm-phase-agnostic", description="design; of a paper, or of an installed plugin")
 
     @field_validator("design")
     @classmethod

@@ -43,18 +43,23 @@ class Options(ExperimentOptions):
         "phase-agnostic", description="design method"
     )
     clusters: int = Field(
-        0, ge=0, description="groups of adjacent subcarriers with one covariance each; 0 for one per subcarrier"
+        0,
+        ge=0,
+        description="number of groups of subcarriers; adjacent subcarriers share one covariance; 0: one covariance per "
+        "subcarrier",
     )
-    scramble: bool = Field(True, description="whether the nodes' data symbols carry the design's known factors")
+    scramble: bool = Field(
+        True, description="scrambling; true: each node multiplies its data symbols by the known factors of the design"
+    )
     user_phases: Literal["each-symbol", "fixed"] = Field(
         "each-symbol",
         json_schema_extra={"identity_default": "each-symbol"},
-        description="node phases at the users: new in each symbol, or those of one draw for all symbols",
+        description="node phases at the users; each-symbol: a new draw in each symbol; fixed: one draw for all symbols",
     )
-    symbols: int = Field(8, ge=1, le=1024, description="OFDM symbols that are sent and processed together")
-    trials: int = Field(100, ge=1, le=100_000, description="independent noise draws")
-    area_m: float = Field(60.0, gt=0, description="targets are looked for up to so far from the origin along both axes, m")
-    grid_m: float = Field(2.0, gt=0, description="spacing of the coarse grid, m; a fifth of c / B where that is finer")
+    symbols: int = Field(8, ge=1, le=1024, description="number of OFDM symbols; they are sent and processed together")
+    trials: int = Field(100, ge=1, le=100_000, description="number of independent noise draws")
+    area_m: float = Field(60.0, gt=0, description="half width of the search area, m; from the origin along both axes")
+    grid_m: float = Field(2.0, gt=0, description="spacing of the coarse search grid, m; at most a fifth of c / B")
 
 
 VARIABLES = (

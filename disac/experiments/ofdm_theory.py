@@ -34,8 +34,10 @@ Complex = NDArray[np.complex128]
 class Options(ExperimentOptions):
     """Options: the sampling of the signals, and the positions of nodes and targets."""
 
-    symbols: int = Field(3, ge=1, le=64, description="OFDM symbols of the sampled signals")
-    random_layout: bool = Field(True, description="nodes and targets drawn by the realisation, or as the layout has them")
+    symbols: int = Field(3, ge=1, le=64, description="number of OFDM symbols; of each sampled signal")
+    random_layout: bool = Field(
+        True, description="random positions; true: the realisation draws nodes and targets; false: they are those of the layout"
+    )
 
 
 VARIABLES = (

@@ -38,22 +38,28 @@ class Options(ExperimentOptions):
         "communication-only", "isotropic",
     ] = Field(
         "phase-agnostic",
-        description="design method; the unconstrained ones are bounds that need the relative phases of the nodes: with whole "
-        "stream covariances (tight), or (24) of 002 as printed",
+        description="design method; the unconstrained designs are bounds that need the relative phases of the nodes; "
+        "unconstrained-tight keeps the whole covariances of the users' signals; unconstrained is (24) of 002 as printed",
     )  # fmt: skip
     sinr_type: Literal["noncoherent", "coherent", "cbf"] = Field(
-        "noncoherent", description="how a user hears the nodes: powers add up, amplitudes do, or one node serves it (cbf)"
+        "noncoherent",
+        description="definition of the SINR; noncoherent: the powers of the nodes' signals add up at a user; coherent: their "
+        "amplitudes add up; cbf: one node serves each user",
     )
     solver: Literal["fast", "reference"] = Field(
-        "fast", description="structured interior point, or a general conic solver by CVXPY"
+        "fast", description="solver; fast: structured interior point; reference: a general conic solver by CVXPY"
     )
     clusters: int = Field(
-        0, ge=0, description="groups of adjacent subcarriers with one covariance each; 0 for one per subcarrier"
+        0,
+        ge=0,
+        description="number of groups of subcarriers; adjacent subcarriers share one covariance; 0: one covariance per "
+        "subcarrier",
     )
 
     constant_beams: bool = Field(
         True,
-        description="seek the best constant beams (14) of 002, too, where a cycle of beams is what attains the bound",
+        description="search for constant beams; where only beams that change from symbol to symbol attain the bound, also "
+        "find the best constant beams (14) of 002",
         json_schema_extra={"identity_default": True},
     )
 

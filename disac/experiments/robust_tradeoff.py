@@ -60,31 +60,41 @@ class Options(ExperimentOptions):
 
     design: Literal["optimum", "zero-forcing", "zero-forcing-best-node"] = Field(
         "optimum",
-        description="beams with the largest divergence; or zero forcing with equal powers of the nodes, or from the best node",
+        description="design; optimum: beams with the largest divergence; zero-forcing: with equal powers of the nodes; "
+        "zero-forcing-best-node: the best node alone senses",
     )
     robustness: RobustnessName = Field(
         "phase",
-        description="channel errors that the SINR must stand: none; the terms of Lemma 1 of 000, no worst case; balls "
-        "for each node or one for all; the phases, by margins or exactly; or the balls exactly, by a matrix inequality",
+        description="channel errors that the SINR must tolerate; none; lemma1: the terms of Lemma 1 of 000, which are no "
+        "worst case; norm-ball: a ball for each node; stacked-ball: one ball for all nodes; phase: the phases, by margins; "
+        "phase-exact: the phases, exactly; s-procedure and s-procedure-stacked: the balls, exactly, by a matrix inequality",
     )
     angles: Literal["nominal", "paper", "max-min"] = Field(
-        "nominal", description="target angle: as estimated, moved to a boundary by (36) of 000, or covered with its error"
+        "nominal",
+        description="assumed target angle; nominal: the estimate; paper: a boundary, picked by (36) of 000; max-min: all "
+        "angles within the error",
     )
     objective: Literal["block", "whole"] = Field(
-        "block", description="divergence of the block-diagonal covariance (25) of 000, or of the whole one"
+        "block", description="covariance of the objective; block: the block-diagonal one, (25) of 000; whole: the whole one"
     )
     solver: Method = Field(
         "cones",
-        description="small second-order cone programs (exact balls: worst moments), or policy iteration without a conic "
-        "solver; the reference is the matrix inequality of exact balls in CVXPY",
+        description="solver; cones: small second-order cone programs, for exact balls with worst moments; policy-iteration: "
+        "no conic solver; reference: the matrix inequality of exact balls in CVXPY",
     )
-    search: bool = Field(False, description="search the declared errors for the worst SINR")
-    draws: int = Field(10_000, ge=100, le=1_000_000, description="random cross-sections and noises of one cell")
+    search: bool = Field(
+        False,
+        description="search for the worst error; true: find the least SINR among the errors that the design must tolerate",
+    )
+    draws: int = Field(
+        10_000, ge=100, le=1_000_000, description="number of random draws; of cross-sections and noise in one cell"
+    )
     false_alarm_rate: float = Field(1e-3, gt=0, lt=1, description="controlled false-alarm rate")
     filters: Literal["joint", "separated"] = Field(
         "joint",
         json_schema_extra={"identity_default": "joint"},
-        description="matched filters of each receiver: one for all transmitters together, or one for each (000, section II-C)",
+        description="matched filters of each receiver; joint: one for all transmitters together; separated: one for each "
+        "transmitter (000, section II-C)",
     )
 
     @property

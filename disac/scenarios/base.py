@@ -20,4 +20,4 @@ class Draw(Section):
     """A section that chooses the random draw."""
 
     seed: int = Field(1, ge=0, description="seed of every random stream")
-    realisation: int = Field(0, ge=0, description="number of the random draw")
+    realisation: int = Field(0, ge=0, description="realisation; the number of the random draw")

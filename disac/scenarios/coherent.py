@@ -15,13 +15,16 @@ class Ring(Section):
     """Nodes on a circle around the target, facing it, and users in a ring."""
 
     node_count: int = Field(2, ge=1, le=8, description="number of nodes")
-    radius_m: float = Field(100.0, gt=0, description="distance of every node from the target, m")
+    radius_m: float = Field(100.0, gt=0, description="distance of the nodes from the target, m")
     separation_deg: float | None = Field(
-        None, ge=0, le=180, description="angle between neighbours seen from the target, deg; evenly around where none is given"
+        None,
+        ge=0,
+        le=180,
+        description="angle between neighbouring nodes, deg; seen from the target; null: nodes evenly around it",
     )
     user_count: int = Field(3, ge=1, le=8, description="number of users")
-    user_inner_m: float = Field(20.0, ge=0, description="least distance of a user from the target, m")
-    user_outer_m: float = Field(80.0, gt=0, description="largest distance of a user from the target, m")
+    user_inner_m: float = Field(20.0, ge=0, description="least distance of user and target, m")
+    user_outer_m: float = Field(80.0, gt=0, description="largest distance of user and target, m")
 
     @model_validator(mode="after")
     def _the_ring_is_open(self) -> Ring:
@@ -42,7 +45,7 @@ class CoherentArrays(Section):
 
     antennas: int = Field(12, ge=2, le=64, description="antennas per node")
     response_power: float | None = Field(
-        None, gt=0, description="squared norm of an array's response to the target; its number of antennas where none is given"
+        None, gt=0, description="squared norm of an array's target response; null: its number of antennas"
     )
 
 
@@ -50,9 +53,12 @@ class CoherentChannel(Draw):
     """Channels of the users, (2) of 000, and the random draw."""
 
     wavelength_m: float = Field(0.03, gt=0, description="wavelength, m")
-    rician_factor_db: float = Field(5.0, description="power of the direct path over all others, dB")
+    rician_factor_db: float = Field(5.0, description="Rician factor, dB; power of the direct path over that of all other paths")
     pathloss_exponent: float = Field(
-        0.0, ge=0, le=6, description="gain of a user is (distance / radius)^-exponent; 0: all alike"
+        0.0,
+        ge=0,
+        le=6,
+        description="path-loss exponent; the gain of a user's channel is (distance / radius_m)^-exponent; 0: equal gains",
     )
 
 
@@ -60,41 +66,53 @@ class Target(Section):
     """The target's echoes."""
 
     echo_snr_db: float = Field(
-        -15.0, ge=-80, le=40, description="full power times the gain of a link over the noise, between two antennas, dB"
+        -15.0,
+        ge=-80,
+        le=40,
+        description="echo SNR at full power, dB; network power times the gain of a link between two antennas, over the noise",
     )
-    lobe_swing_db: float = Field(0.0, ge=0, le=40, description="peak over trough of the angular profile, dB; 0: flat")
-    lobe_deg: float | None = Field(0.0, description="direction of a lobe from the first node's bearing, deg; null: random")
+    lobe_swing_db: float = Field(
+        0.0, ge=0, le=40, description="swing of the angular profile, dB; its largest value over its smallest; 0: flat profile"
+    )
+    lobe_deg: float | None = Field(
+        0.0, description="direction of a lobe, deg; from the bearing of the first node; null: random"
+    )
     aspect: Literal["transmit", "receive", "bisector"] = Field(
-        "transmit", description="direction at which the profile is read: of the transmitter, the receiver, or between"
+        "transmit", description="direction at which the profile is read; of the transmitter, of the receiver, or their bisector"
     )
     bistatic: Literal["cosine", "none"] = Field(
-        "cosine", description="amplitude falls with the bistatic angle by (8) of 000, or not"
+        "cosine", description="effect of the bistatic angle; cosine: the amplitude falls with it by (8) of 000; none: no effect"
     )
-    law: RcsLaw = Field("chi-square", description="fluctuation of the cross-section")
+    law: RcsLaw = Field("chi-square", description="law of the cross-section; its fluctuation about the profile")
     rcs_correlation: Literal["independent", "common"] = Field(
-        "independent", description="whether each link fluctuates by itself or all as one"
+        "independent",
+        description="correlation of the cross-sections; independent: each link has its own draw; common: one draw for all "
+        "links",
     )
 
 
 class Clutter(Section):
     """Patches that send echoes from around the target."""
 
-    patch_count: int = Field(0, ge=0, le=64, description="number of random patches; 0: noise alone")
-    clutter_to_noise_db: float = Field(10.0, description="power of all patches per antenna over the noise, dB")
-    span_deg: float = Field(60.0, gt=0, le=90, description="patches lie within this angle of a node's boresight, deg")
+    patch_count: int = Field(0, ge=0, le=64, description="number of clutter patches; 0: no clutter")
+    clutter_to_noise_db: float = Field(
+        10.0, description="clutter-to-noise ratio, dB; power of all patches at one antenna over the noise"
+    )
+    span_deg: float = Field(60.0, gt=0, le=90, description="largest angle of a patch, deg; from the boresight of a node")
 
 
 class Uncertainty(Section):
     """Quantities that are not known exactly."""
 
-    delta_rad: float = Field(0.01, ge=0, lt=1.5, description="largest phase error of a node, delta, rad")
+    delta_rad: float = Field(0.01, ge=0, lt=1.5, description="largest phase error of a node, rad; delta of 000")
     ball_radius: Literal["absolute", "from-phase"] = Field(
         "absolute",
-        description="radius of channel errors: delta in units of the channel (000), or 2 sin(delta/2) of each channel's norm",
+        description="radius of the channel errors; absolute: delta, as in 000; from-phase: 2 sin(delta/2) of each channel's "
+        "norm",
     )
-    angle_error_deg: float = Field(0.0, ge=0, le=30, description="largest error of the target's angle at each node, deg")
+    angle_error_deg: float = Field(0.0, ge=0, le=30, description="largest error of the target's angle, deg; at each node")
     coherence_loss: Literal["none", "paper"] = Field(
-        "none", description="echoes as they are, or multiplied by 1 - 2 delta as in (13) of 000"
+        "none", description="coherence loss of the echoes; none: no loss; paper: the factor 1 - 2 delta of (13) of 000"
     )
 
     @model_validator(mode="after")
@@ -107,14 +125,18 @@ class Uncertainty(Section):
 class CoherentPower(Section):
     """Power and noise; the ratio alone matters."""
 
-    power_to_noise_db: float = Field(30.0, description="power of the whole network over the noise, dB")
-    limit: PowerLimitName = Field("total", description="what the power limit holds for, at the same power allowed in all")
+    power_to_noise_db: float = Field(30.0, description="power of the network over the noise, dB")
+    limit: PowerLimitName = Field(
+        "total",
+        description="power limit; per-antenna, per-node or total: the antennas that share one budget; the network's power is "
+        "the same in each",
+    )
 
 
 class CoherentService(Section):
     """Service that the users are promised."""
 
-    sinr_db: float = Field(20.0, ge=-40, le=80, description="least SINR of each user, dB")
+    sinr_db: float = Field(20.0, ge=-40, le=80, description="promised SINR, dB; least SINR of each user")
 
 
 class CoherentScenario(Section):

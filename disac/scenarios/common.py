@@ -22,39 +22,50 @@ def _number(default: Any, description: str, **limits: Any) -> Any:
 class CommonScenario(Draw):
     """X0, and what may differ from it."""
 
-    sinr_db: float = Field(10.0, ge=-20, le=60, description="SINR of each user and subcarrier, in each design's own sense, dB")
+    sinr_db: float = Field(
+        10.0, ge=-20, le=60, description="promised SINR, dB; of each user and subcarrier, by the definition of each design"
+    )
     power: Literal["per-node", "native"] = Field(
-        "per-node", description="power limit: the same for each node, or what each design's paper has"
+        "per-node", description="power limit; per-node: the same power for each node; native: the limit of each design's paper"
     )
     spectrum: Literal["free", "flat"] = _number(
-        "free", "spectrum of the designs that choose one (002, 001, ours): free, or the same power on every subcarrier"
+        "free",
+        "spectrum of the signals; free: the designs that can choose it do (002, 001, ours); flat: equal power on all "
+        "subcarriers",
     )
-    node_count: int = _number(4, "nodes: the first of eight sites, of which four are those of X0", ge=1, le=8)
-    antennas: int = _number(8, "antennas of each node, which send and receive", ge=1, le=64)
+    node_count: int = _number(4, "number of nodes; the first of eight sites, of which four are those of X0", ge=1, le=8)
+    antennas: int = _number(8, "antennas of each node; they send and receive", ge=1, le=64)
     shared_antennas: int | None = _number(
-        None, "antennas of all nodes together, shared equally; null: antennas for each node", ge=1, le=512
+        None, "antennas of all nodes together; each node has an equal share; null: each node has `antennas`", ge=1, le=512
     )
-    user_count: int = _number(3, "users: the first of eight places, of which three are those of X0", ge=1, le=8)
+    user_count: int = _number(3, "number of users; the first of eight places, of which three are those of X0", ge=1, le=8)
     carrier_hz: float = _number(3.5e9, "carrier frequency, Hz", gt=0)
-    bandwidth_hz: float = _number(20e6, "signal bandwidth, Hz; the subcarriers follow, their spacing stays", gt=0)
-    subcarrier_spacing_hz: float = _number(312.5e3, "distance of two subcarriers, Hz", gt=0)
-    total_power_w: float = _number(0.1, "power of all nodes and subcarriers together, W", gt=0)
-    cross_section_m2: float = _number(1.0, "mean radar cross-section of the target, m^2", gt=0)
+    bandwidth_hz: float = _number(
+        20e6, "signal bandwidth, Hz; the number of subcarriers follows from it, their spacing stays", gt=0
+    )
+    subcarrier_spacing_hz: float = _number(312.5e3, "subcarrier spacing, Hz", gt=0)
+    total_power_w: float = _number(0.1, "power of the network, W; of all nodes and subcarriers together", gt=0)
+    cross_section_m2: float = _number(1.0, "mean cross-section of the target, m2", gt=0)
     target_radius_m: float = _number(
-        0.0, "the target is drawn evenly in a disc of this radius around its place in X0, m; 0: it stands there", ge=0, le=60
+        0.0,
+        "radius of the target's disc, m; the target is drawn evenly in a disc around its place in X0; 0: it stands there",
+        ge=0,
+        le=60,
     )
     delta_rad: float | None = _number(
         None,
-        "circular standard deviation of phases (von Mises), of links' echoes and of transmitting nodes at the users, rad; "
-        "0: coherent, null: uniform, noncoherent",
+        "phase error, rad; circular standard deviation (von Mises) of the phases of links' echoes, and of the transmitting "
+        "nodes at the users; 0: coherent network; null: uniform phases, noncoherent network",
         ge=0,
     )
     phase_bound_rad: float | None = _number(
-        0.05, "phase error that robust designs guard, rad; null: what holds 95 % of the phases", ge=0, lt=1.57
+        0.05, "phase error that robust designs tolerate, rad; null: the interval that holds 95 % of the phases", ge=0, lt=1.57
     )
-    clock_std_s: float = _number(0.0, "clock offset of each node, standard deviation, s", ge=0)
+    clock_std_s: float = _number(0.0, "standard deviation of the clock offsets, s; of each node; 0: known exactly", ge=0)
     phase_std_rad: float = _number(
-        0.0, "phase of each node's oscillator, circular standard deviation, rad; it turns echoes both ways", ge=0
+        0.0,
+        "phase error of the oscillators, rad; circular standard deviation, of each node; it acts on sent and received echoes",
+        ge=0,
     )
 
     @property

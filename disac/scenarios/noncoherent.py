@@ -24,24 +24,30 @@ class Layout(Section):
         description="positions (x, y) of the nodes, m",
     )
     orientation: Literal["origin", "global"] = Field(
-        "origin", description="boresight of the arrays: towards the origin, or along the x axis"
+        "origin", description="boresight of the arrays; origin: towards the origin; global: along the x axis"
     )
     target_count: int = Field(1, ge=1, le=16, description="number of targets")
     target_span_m: float = Field(
-        30.0, gt=0, description="targets stand on the x axis from -span to +span; one target stands at the origin; m"
+        30.0,
+        gt=0,
+        description="half length of the line of targets, m; targets stand evenly on the x axis from -span to +span; one "
+        "target stands at 0",
     )
     targets_m: tuple[Point, ...] | None = Field(
-        None, min_length=1, strict=False, description="positions (x, y) of target_count targets in place of the line, m"
+        None,
+        min_length=1,
+        strict=False,
+        description="positions (x, y) of the targets, m; as many as target_count; null: on the line",
     )
     user_count: int = Field(1, ge=1, le=16, description="number of users")
     transmitters: tuple[int, ...] | None = Field(
-        None, min_length=1, strict=False, description="numbers of the nodes that transmit (from 0); all where none are given"
+        None, min_length=1, strict=False, description="numbers of the nodes that transmit; from 0; null: all nodes"
     )
     receivers: tuple[int, ...] | None = Field(
         None,
         min_length=1,
         strict=False,
-        description="numbers of the nodes that receive echoes (from 0); all where none are given",
+        description="numbers of the nodes that receive echoes; from 0; null: all nodes",
     )
 
     @model_validator(mode="after")
@@ -111,15 +117,13 @@ class Waveform(Section):
 
     bandwidth_hz: float = Field(20.0e6, gt=0, description="signal bandwidth, Hz")
     subcarriers: int = Field(16, ge=1, le=1024, description="number of subcarriers")
-    carrier_hz: float = Field(3.5e9, gt=0, description="carrier frequency; counts where phases are known to some degree, Hz")
-    cyclic_prefix_s: float | None = Field(
-        None, ge=0, description="cyclic prefix, s; cyclic_prefix_share of the symbol where none is given"
-    )
+    carrier_hz: float = Field(3.5e9, gt=0, description="carrier frequency, Hz; it matters only where phases are known in part")
+    cyclic_prefix_s: float | None = Field(None, ge=0, description="cyclic prefix, s; null: cyclic_prefix_share of the symbol")
     cyclic_prefix_share: float = Field(
         0.25,
         ge=0,
         json_schema_extra={"identity_default": 0.25},
-        description="cyclic prefix in symbols without the prefix, L/B",
+        description="cyclic prefix over the symbol; the symbol without its prefix lasts L/B",
     )
 
     @property
@@ -134,45 +138,57 @@ class Channel(Draw):
     """The channel between nodes and users, and the random draw."""
 
     gain: Literal["unit-variance", "unit-norm"] = Field(
-        "unit-variance", description="Rayleigh entries of unit variance, or channel vectors of unit norm"
+        "unit-variance",
+        description="gain of the channels; unit-variance: Rayleigh entries of unit variance; unit-norm: vectors of unit norm",
     )
     selectivity: Literal["selective", "flat"] = Field(
-        "selective", description="one draw per subcarrier (002), or one for the whole band (001)"
+        "selective",
+        description="frequency selectivity; selective: one draw per subcarrier (002); flat: one draw for the whole band (001)",
     )
 
 
 class Sensing(Section):
     """The echoes and what the receiver makes of them."""
 
-    amplitude_db: float = Field(10.0, description="mean power of the bistatic target amplitudes, dB")
+    amplitude_db: float = Field(10.0, description="mean power of the target amplitudes, dB")
     reference_distance_m: float | None = Field(
         None,
         gt=0,
-        description="distance between node and target for which amplitudes are given: they fall with both distances of a link; "
-        "equal on all links where none is given; m",
+        description="distance for which amplitudes hold, m; between node and target; amplitudes fall with both distances of a "
+        "link; null: equal amplitudes on all links",
         json_schema_extra={"identity_default": None},
     )
     localization: Literal["hybrid", "tof", "aoa", "tof_nui", "aoa_nui"] = Field(
         "hybrid",
-        description="which measurements locate: delays and angles, delays, angles (_nui: the other is unknown)",
+        description="measurements that locate; hybrid: delays and angles; tof: delays, angles known; aoa: angles, delays "
+        "known; _nui: the others are unknown parameters",
     )
 
 
 class StatedSynchronisation(Section):
-    """Standard deviations of the network's clocks and phases: 0 for known exactly, null for unknown."""
+    """Standard deviations of the network's clocks and phases: 0 means known exactly, null means unknown."""
 
-    clock_std_s: float | None = Field(0.0, ge=0, description="clock offset of each node, s; null: unknown")
-    phase_std_rad: float | None = Field(None, ge=0, description="oscillator phase of each node, rad; null: unknown")
+    clock_std_s: float | None = Field(
+        0.0, ge=0, description="standard deviation of the clock offsets, s; of each node; 0: known exactly; null: unknown"
+    )
+    phase_std_rad: float | None = Field(
+        None, ge=0, description="standard deviation of oscillator phases, rad; of each node; 0: known exactly; null: unknown"
+    )
     link_phase_std_rad: float | None = Field(
-        None, ge=0, description="phase of each link beside its oscillators and its target's, rad; null: the network of 002"
+        None,
+        ge=0,
+        description="standard deviation of the link phases, rad; of each link, without the phases of oscillators and target; "
+        "0: known exactly; null: unknown, as in 002",
     )
     position_std_m: float | None = Field(
-        None, gt=0, description="each coordinate of a target before any echo, m; null: nothing is known"
+        None,
+        gt=0,
+        description="standard deviation of the positions, m; of each coordinate of a target before any echo; null: unknown",
     )
     phase_law: PhaseLaw = Field(
         "normal",
         json_schema_extra={"identity_default": "normal"},
-        description="law of the phases: normal, or von-mises on the circle, where a deviation is the circular one",
+        description="law of the phases; normal; or von-mises on the circle, whose deviations are circular ones",
     )
 
 
@@ -180,15 +196,21 @@ class Power(Section):
     """Power and noise; the ratio alone matters."""
 
     power_to_noise_db: float = Field(
-        20.0, description="per-antenna power over all subcarriers to noise over all subcarriers, at users and nodes, dB"
+        20.0,
+        description="power of an antenna over the noise, dB; both over all subcarriers; the noise of users and nodes is the "
+        "same",
     )
-    limit: PowerLimitName = Field("per-antenna", description="what the power limit holds for, at the same power allowed in all")
+    limit: PowerLimitName = Field(
+        "per-antenna",
+        description="power limit; per-antenna, per-node or total: the antennas that share one budget; the network's power is "
+        "the same in each",
+    )
 
 
 class Service(Section):
     """Service that the users are promised."""
 
-    sinr_db: float = Field(20.0, ge=-60, le=120, description="least SINR of each user on each subcarrier, dB")
+    sinr_db: float = Field(20.0, ge=-60, le=120, description="promised SINR, dB; least SINR of each user on each subcarrier")
 
 
 class Scenario(Section):

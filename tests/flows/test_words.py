@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from flows.data_files import words_file
 from flows.report.words import label, read_words
 from pipeline.errors import UsageError
+from pipeline.experiment import load_experiment
+from pipeline.values import leaf_fields, unit_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SCIENCE = re.compile(r"s-procedure|robustness|phase-agnostic|zero-forcing|lemma|beam|covarian|rcrb|\bcrb\b|semidefinite", re.I)
@@ -47,3 +50,19 @@ def test_the_faces_know_no_science() -> None:
     found = {str(file): SCIENCE.findall(file.read_text(encoding="utf-8")) for file in files}
     assert {name: words for name, words in found.items() if words} == {}
     assert all(SCIENCE.findall(file.read_text(encoding="utf-8")) for file in own)
+
+
+MOST_NAME_LETTERS = 45
+"""Most letters of a field's name, which is the title of its axis on a page."""
+
+
+def test_each_field_of_an_experiment_has_a_name_that_fits_along_an_axis() -> None:
+    science = [e.name for e in entry_points(group="disac.experiments") if e.value.startswith("disac.")]
+    models = {m for e in map(load_experiment, science) for m in (e.scenario_model, e.options_model)}
+    fields = [(path, field) for model in models for path, field in leaf_fields(model)]
+    assert len(fields) > 80
+    for path, field in fields:
+        name = (field.description or "").partition(";")[0]
+        assert 0 < len(name) <= MOST_NAME_LETTERS, path
+        unit = unit_of(path)
+        assert unit == "1" or name.endswith(f", {unit}"), path

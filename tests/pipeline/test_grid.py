@@ -11,7 +11,7 @@ import pytest
 import toy
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from pipeline.errors import UsageError
 from pipeline.grid import Cells, expand
@@ -138,6 +138,18 @@ def test_g2_a_rule_across_fields_is_tried_beside_the_other_axes() -> None:
     assert cells.shape == (2, 2)
     with pytest.raises(UsageError, match=r"size\.count = 7: count above seed"):
         limited(HEAD + "scenario: {size: {count: 1}}\naxes: {size.count: [2, 7], draw.seed: [3, 9]}\n")
+
+
+class Described(toy.ToyScenario):
+    gain_db: float = Field(1.0, description="gain, dB; null: none")
+    mode: str = Field("a", description="way, dB; of the gain")
+
+
+def test_an_axis_is_named_by_the_description_before_the_semicolon_without_its_unit() -> None:
+    experiment = dataclasses.replace(toy.experiment, scenario_model=Described)
+    text = HEAD + "axes: {gain_db: [1], mode: [b], options.method: [plain]}\n"
+    axes = expand(load_study(text, experiment_loader=lambda name: experiment)).axes
+    assert [axis.long_name for axis in axes] == ["gain", "way, dB", "options.method"]
 
 
 def test_g3_names_are_the_shortest_unambiguous_path() -> None:
