@@ -18,6 +18,7 @@ from scipy.special import stdtrit
 
 from flows.curve_checks import crossing_gap, crossings_rise, ratio_is, rise_width
 from flows.evidence import FEASIBLE, SLACK, Outcome, has_labels, log_ratio, mean_and_half_width, undecided, values_of
+from flows.field_values import field_value
 from flows.installed_checks import CellCheck, installed_checks, load_check
 
 
@@ -94,7 +95,11 @@ def _near(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, bound: str, 
     low, high = (ratio - half).values[known], (ratio + half).values[known]
     good = (low <= factor) & (high >= 1.0 / factor) & (high < 2.0 * factor)
     ours = f"{variable} / {bound} = {ratio.values[known].min():.3f} to {ratio.values[known].max():.3f}"
-    return ("holds" if good.all() else "fails"), ours, f"{int(good.sum())} of {good.size} points from {axis} {at:g}"
+    return (
+        ("holds" if good.all() else "fails"),
+        ours,
+        f"{int(good.sum())} of {good.size} points from {axis} {field_value(at, cube[axis].attrs.get('units', '1'))}",
+    )
 
 
 def _monotone(
@@ -181,7 +186,7 @@ def _ratio_falls(
 
 
 def _named(cube: xr.Dataset, axis: str) -> str:
-    return ", ".join(f"{label:g}" if isinstance(label, float) else str(label) for label in cube[axis].values.tolist())
+    return ", ".join(field_value(label, cube[axis].attrs.get("units", "1")) for label in cube[axis].values.tolist())
 
 
 def _ratio_stays(

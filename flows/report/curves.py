@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from flows.report.choice import EXPORT, MOST_CURVES, choose
-from flows.report.words import DASHES, axis_title, colours, label, lighter
+from flows.report.words import DASHES, axis_title, colours, label, lighter, unit_of_axis
 
 _WAY = f"To see others, give an axis plots of its own by `report.panels`, or narrow the study by `where`; {EXPORT}"
 
@@ -20,17 +20,16 @@ _SHADES = 5
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve: the labels and the place that it stands for, and its looks."""
+    """A curve: the labels and the place that it stands for, its name, and its looks.
+
+    The name is the labels in words; it is empty if the plot has only one curve.
+    """
 
     chosen: dict[str, Any]
+    name: str
     at: tuple[int, ...]
     colour: str
     dash: str
-
-    @property
-    def name(self) -> str:
-        """Return the curve's labels in words; empty if the plot has only one curve."""
-        return ", ".join(label(axis, value) for axis, value in self.chosen.items())
 
 
 def curve_axes(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> list[str]:
@@ -63,7 +62,8 @@ def curve_series(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> t
         shade = int(np.ravel_multi_index((more, *(number[d] for d in shaded)), sizes))
         colour = lighter(palette[number.get(hued, 0)], shade / math.prod(sizes))
         chosen = {d: np.asarray(surfaces[d].values[i]).item() for d, i in zip(dims, at, strict=True)}
-        curves.append(Curve(chosen, at, colour, DASHES[dash]))
+        name = ", ".join(label(axis, value, unit_of_axis(surfaces, axis)) for axis, value in chosen.items())
+        curves.append(Curve(chosen, name, at, colour, DASHES[dash]))
     return curves, choice.left_out("curves", [axis_title(surfaces, d) for d in dims], _WAY)
 
 

@@ -22,7 +22,7 @@ from flows.report.choice import EXPORT, MOST_PANELS, MOST_PLOTS, MOST_POINTS, ch
 from flows.report.plots import certificates, tradeoff
 from flows.report.status import status_map
 from flows.report.tables import failed_cells, tables
-from flows.report.words import STATUS_COLOURS, axis_title, field_words, label, short
+from flows.report.words import STATUS_COLOURS, axis_title, field_words, label, short, unit_of_axis
 from flows.verdicts import counted
 from pipeline.experiment import STATUS_CODES
 
@@ -167,7 +167,9 @@ def panels(surfaces: xr.Dataset, spec: dict[str, Any], most: int | None = None) 
     found = []
     for at in choice.places:
         chosen = part.isel(dict(zip(axes, at, strict=True)))
-        found.append((", ".join(label(axis, np.asarray(chosen[axis].values).item()) for axis in axes), chosen.drop_vars(axes)))
+        values = {axis: np.asarray(chosen[axis].values).item() for axis in axes}
+        name = ", ".join(label(axis, value, unit_of_axis(chosen, axis)) for axis, value in values.items())
+        found.append((name, chosen.drop_vars(axes)))
     way = f"Narrow the study by `where` to see others; {EXPORT}"
     return found, choice.left_out("plots", [axis_title(surfaces, axis) for axis in axes], way)
 

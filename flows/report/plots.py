@@ -16,9 +16,10 @@ import numpy as np
 import xarray as xr
 from bokeh.models import CDSView, ColumnDataSource, HoverTool, Legend, LegendItem, Line
 
+from flows.field_values import below_heading
 from flows.report.choice import EXPORT, MOST_COLUMNS, MOST_LETTERS, MOST_POINTS, MOST_VALUES, evenly
 from flows.report.curves import Curve, along, curve_axes, curve_series
-from flows.report.words import COLOURS, axis_title, field_words, number, short
+from flows.report.words import COLOURS, axis_title, field_words, short
 from pipeline.experiment import STATUS_CODES
 
 hv.extension("bokeh", logo=False)
@@ -85,16 +86,14 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any], room: int = MOST_POINTS
         lines.append((here, height, curve, name))
         told = zip(lower, upper, *(count[curve.at][kept] for count in counts), strict=True)
         words = [(f"{a:.4g} to {b:.4g}" if np.isfinite(a) else "one value", f"{f} of {p}") for a, b, f, p in told]
-        points.append((here, height, *_words(labels[kept], curve.colour, name), *map(_texts, zip(*words, strict=True))))
+        points.append((here, height, *_words(surfaces[x][kept], curve.colour, name), *map(_texts, zip(*words, strict=True))))
     layers = Layers(
         bands, lines, _joined(("x", "y", "at", "colour", "curve", "band", "count"), points),
         _joined(("x", "y", "at", "colour", "curve"), _squares(surfaces, spec, curves, most, at)),
         axis_title(surfaces, x), axis_title(surfaces, mean),
     )  # fmt: skip
     ticks = (
-        {"xticks": [(int(i), short(number(labels[i]), MOST_LETTERS)) for i in evenly(len(labels), MOST_COLUMNS)]}
-        if text
-        else {}
+        {"xticks": [(int(i), short(str(labels[i]), MOST_LETTERS)) for i in evenly(len(labels), MOST_COLUMNS)]} if text else {}
     )
     below = sum(len(word) for _, word in ticks.get("xticks", []))
     # The legend below the plot has one entry a line: several columns would be cut off on a telephone.
@@ -185,18 +184,21 @@ def _squares(
     if beside is None:
         return []
     dims = curve_axes(surfaces, spec, f"{spec['y']}_mean_feasible")
-    values, labels = along(surfaces, f"{beside}_{spec['y']}_mean_feasible", dims, spec["x"]), surfaces[spec["x"]].values
+    values = along(surfaces, f"{beside}_{spec['y']}_mean_feasible", dims, spec["x"])
     found = []
     for curve in curves:
         kept = _drawn(values[curve.at], most)
-        words = _words(labels[kept], curve.colour, short(f"{beside}: {curve.name}"))
+        words = _words(surfaces[spec["x"]][kept], curve.colour, short(f"{beside}: {curve.name}"))
         found.append((at[kept], values[curve.at][kept], *words))
     return found
 
 
-def _words(labels: np.ndarray[Any, Any], colour: str, name: str) -> tuple[np.ndarray[Any, Any], ...]:
+def _words(labels: xr.DataArray, colour: str, name: str) -> tuple[np.ndarray[Any, Any], ...]:
     """Return for each point of a curve the value of x in words, the colour and the curve's name."""
-    return _texts(short(number(v)) for v in labels.tolist()), *(_texts([word] * len(labels)) for word in (colour, name))
+    unit = str(labels.attrs.get("units", "1"))
+    return _texts(short(below_heading(v, unit)) for v in labels.values.tolist()), *(
+        _texts([word] * len(labels)) for word in (colour, name)
+    )
 
 
 def _texts(words: Iterable[str]) -> np.ndarray[Any, Any]:

@@ -11,8 +11,9 @@ import xarray as xr
 from bokeh.models import HoverTool
 from numpy.typing import NDArray
 
+from flows.field_values import below_heading
 from flows.report.choice import MOST_COLUMNS, MOST_LETTERS, evenly
-from flows.report.words import STATUS_COLOURS, axis_title, label, number, short
+from flows.report.words import STATUS_COLOURS, axis_title, label, short, unit_of_axis
 from pipeline.experiment import STATUS_CODES
 
 MOST_MAP_ROWS, MOST_MAP_COLUMNS = 48, 120
@@ -40,12 +41,13 @@ def status_map(cube: xr.Dataset, x: str, over: str | None) -> tuple[Any, str]:
     codes = status.transpose(*shown, x, *folded).values
     codes = codes.reshape(-1, status.sizes[x], int(np.prod([status.sizes[d] for d in folded], dtype=int)))
     names = [
-        ", ".join(label(d, v) for d, v in zip(shown, place, strict=True)) or "all"
+        ", ".join(label(d, v, unit_of_axis(cube, d)) for d, v in zip(shown, place, strict=True)) or "all"
         for place in itertools.product(*(cube[d].values.tolist() for d in shown))
     ]
     size = -(-status.sizes[x] // MOST_MAP_COLUMNS)
     starts = np.arange(0, status.sizes[x], size)
-    at = [_span(cube[x].values[start], cube[x].values[min(start + size, status.sizes[x]) - 1]) for start in starts]
+    words = [short(below_heading(value, unit_of_axis(cube, x))) for value in cube[x].values]
+    at = [_span(words[start], words[min(start + size, status.sizes[x]) - 1]) for start in starts]
     counts = {n: np.add.reduceat((codes == c).sum(-1), starts, axis=1) for n, c in STATUS_CODES.items() if n != "not_planned"}
     rows, columns = np.nonzero(sum(counts.values()))
     counts = {name: count[rows, columns] for name, count in counts.items()}
@@ -55,7 +57,7 @@ def status_map(cube: xr.Dataset, x: str, over: str | None) -> tuple[Any, str]:
         "counts": _counted(counts),
     }  # fmt: skip
     tips = [(axis_title(cube, x), "@at"), ("", "@row"), ("", "@counts")]
-    ticks = [(int(i), short(number(cube[x].values[starts[i]]), MOST_LETTERS)) for i in evenly(len(at), MOST_COLUMNS)]
+    ticks = [(int(i), short(words[starts[i]], MOST_LETTERS)) for i in evenly(len(at), MOST_COLUMNS)]
     # Rectangles at whole numbers are drawn, because a heat map of texts is sorted and grouped again for the page.
     cells = hv.Rectangles(table, ["x0", "y0", "x1", "y1"], ["code", "at", "row", "counts"])
     # The labels of the x axis are inclined and need room below it.
@@ -91,9 +93,8 @@ def _sentence(cube: xr.Dataset, x: str, folded: list[str], size: int) -> str:
     return f"A place stands for {' and '.join(shared)}." if shared else ""
 
 
-def _span(first: Any, last: Any) -> str:
-    words = [short(number(value)) for value in (first, last)]
-    return words[0] if words[0] == words[1] else " to ".join(words)
+def _span(first: str, last: str) -> str:
+    return first if first == last else f"{first} to {last}"
 
 
 def gravest(counts: dict[str, NDArray[np.int64]]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from flows.report.choice import EXPORT, MOST_COLUMNS, MOST_PANELS, MOST_ROWS, Choice, choose, evenly
-from flows.report.words import axis_title, entry, field_words, label, number, place, seconds, short
+from flows.report.words import axis_title, entry, field_words, label, number, place, seconds, short, unit_of_axis
 from pipeline.experiment import RAISED, STATUS_CODES
 
 
@@ -80,7 +80,7 @@ def _side_by_side(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[Table]:
     if len(kept) < surfaces.sizes[x]:
         note += f" {len(kept)} of {surfaces.sizes[x]:,} values of {axis_title(surfaces, x)} are shown, evenly spaced. {EXPORT}"
     note = f"{note} {_left_out(surfaces, choice, 'tables', axes)}".rstrip()
-    columns = ["", *(short(entry(x, value)) for value in surfaces[x].values[kept].tolist())]
+    columns = ["", *(short(entry(x, value, unit_of_axis(surfaces, x))) for value in surfaces[x].values[kept].tolist())]
     found = []
     for at in choice.places:
         shown = [v for v in means if np.isfinite(values[v][at]).any()]
@@ -133,7 +133,8 @@ def _paired(surfaces: xr.Dataset, y: str | None) -> Table | None:
     if len(kept) < means.sizes[paired]:
         note += f" {len(kept)} of {means.sizes[paired]:,} values of {axis_title(surfaces, paired)} are shown, evenly spaced."
     titles = [axis_title(surfaces, d) for d in axes]
-    columns = [*titles, *(short(label(paired, v)) for v in means[paired].values[kept].tolist()), "realisations"]
+    unit = unit_of_axis(surfaces, paired)
+    columns = [*titles, *(short(label(paired, v, unit)) for v in means[paired].values[kept].tolist()), "realisations"]
     note = f"{note} {_left_out(surfaces, choice, 'rows', axes)}".rstrip()
     return Table(field_words().paired, note, columns, rows)
 
@@ -148,8 +149,8 @@ def _cost(surfaces: xr.Dataset) -> Table | None:
     spent, cells = (part.reshape(len(part), -1).sum(axis=1) for part in (spent, cells))
     choice = choose(cells > 0, MOST_ROWS)
     rows = [
-        [short(label(axis, _label(surfaces, axis, i))), int(cells[i]), seconds(float(spent[i])), f"{spent[i] / cells[i]:.2f} s"]
-        for (i,) in choice.places
+        [*_words(surfaces, [axis], at, label), int(cells[at]), seconds(float(spent[at])), f"{spent[at] / cells[at]:.2f} s"]
+        for at in choice.places
     ]
     note = "Wall time in the solver, summed over the cells."
     note = f"{note} {_left_out(surfaces, choice, 'rows', [axis])}".rstrip()
@@ -164,5 +165,5 @@ def _label(data: xr.Dataset, axis: str, number: int) -> Any:
     return np.asarray(data[axis].values[number]).item()
 
 
-def _words(data: xr.Dataset, axes: list[str], at: tuple[int, ...], words: Callable[[str, Any], str]) -> list[str]:
-    return [short(words(d, _label(data, d, i))) for d, i in zip(axes, at, strict=True)]
+def _words(data: xr.Dataset, axes: list[str], at: tuple[int, ...], words: Callable[[str, Any, str], str]) -> list[str]:
+    return [short(words(d, _label(data, d, i), unit_of_axis(data, d))) for d, i in zip(axes, at, strict=True)]

@@ -13,6 +13,7 @@ from bokeh.palettes import viridis
 from pydantic import BaseModel, ConfigDict
 
 from flows.data_files import words_file
+from flows.field_values import below_heading, field_value
 from pipeline.study import Source, validate
 from pipeline.values import read_yaml
 
@@ -75,8 +76,11 @@ def lighter(colour: str, share: float) -> str:
     return RGB(*mixed).to_hex().upper()
 
 
-def label(axis: str, value: Any) -> str:
-    """Return a value of an axis in words: ``2 users``, ``Orthogonal design (P.2)``."""
+def label(axis: str, value: Any, unit: str = "") -> str:
+    """Return a value of an axis in words: ``2 users``, ``Orthogonal design (P.2)``, ``bandwidth 5 MHz``.
+
+    ``unit`` is that of the axis. A unit at the end of the axis's name replaces it.
+    """
     told = field_words().values.get(axis, {}).get(str(value))
     if told is not None:
         return told
@@ -88,8 +92,8 @@ def label(axis: str, value: Any) -> str:
         return words if value else f"no {words}"
     if isinstance(value, str):
         return f"{words} {value}" if value.isdigit() else value
-    words, unit = _named(axis)
-    return f"{words} {number(value)} {unit}".rstrip()
+    words, unit_of_name = _named(axis)
+    return f"{words} {field_value(value, unit_of_name or unit)}"
 
 
 _UNITS = {"db": "dB", "hz": "Hz", "m": "m", "s": "s", "rad": "rad", "deg": "deg"}
@@ -105,9 +109,14 @@ def _named(name: str) -> tuple[str, str]:
     return words, unit
 
 
-def entry(axis: str, value: Any) -> str:
+def entry(axis: str, value: Any, unit: str = "") -> str:
     """Return the words for a value below a column heading that already names the axis."""
-    return label(axis, value) if isinstance(value, str) else number(value)
+    return label(axis, value) if isinstance(value, str) else below_heading(value, unit)
+
+
+def unit_of_axis(dataset: xr.Dataset, axis: str) -> str:
+    """Return the unit of an axis; ``1`` if it has none."""
+    return str(dataset[axis].attrs.get("units", "1"))
 
 
 def place(dataset: xr.Dataset, axis: str, value: Any) -> str:
@@ -115,9 +124,7 @@ def place(dataset: xr.Dataset, axis: str, value: Any) -> str:
     words = label(axis, value)
     if isinstance(value, str | bool) or axis.endswith("_count"):
         return words
-    attributes = dataset[axis].attrs
-    unit = str(attributes.get("units", "1"))
-    return f"{attributes.get('long_name') or axis} {number(value)}" + (f" {unit}" if unit not in ("", "1") else "")
+    return f"{dataset[axis].attrs.get('long_name') or axis} {field_value(value, unit_of_axis(dataset, axis))}"
 
 
 def axis_title(dataset: xr.Dataset, name: str) -> str:

@@ -225,6 +225,17 @@ def test_a_density_is_drawn_over_its_bins_with_a_curve_for_each_entry() -> None:
     assert "SINR target [dB]" in page
 
 
+def test_an_axis_of_frequencies_is_told_with_prefixes() -> None:
+    cube = fake_cube.quick_cube().rename(user_count="bandwidth")
+    about = {"units": "Hz", "long_name": "signal bandwidth"}
+    cube = cube.assign_coords(bandwidth=("bandwidth", [5e6, 4e7], about))
+    surfaces = compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design")
+    page = own_part(build_report(cube, surfaces, [], report_spec=fake_cube.REPORT | {"panels": ["bandwidth"], "style": None}))
+    assert "<h3>bandwidth 5 MHz</h3>" in page
+    assert "<td>40 MHz</td>" in page
+    assert "e+0" not in page
+
+
 def test_further_variables_are_drawn_below_in_words() -> None:
     cube = fake_cube.quick_cube()
     surfaces = compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design")

@@ -6,10 +6,12 @@ import re
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flows.data_files import words_file
-from flows.report.words import label, read_words
+from flows.field_values import field_value
+from flows.report.words import entry, label, read_words
 from pipeline.errors import UsageError
 from pipeline.experiment import load_experiment
 from pipeline.values import leaf_fields, unit_of
@@ -22,6 +24,26 @@ def test_values_of_options_have_words() -> None:
     assert label("design", "orthogonal") == "Orthogonal design (P.2)"
     assert label("robustness", "s-procedure") == "A ball for each node, exactly"
     assert label("robustness", "unheard-of") == "unheard-of"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (5e6, "Hz", "5 MHz"), (np.float64(312_500.0), "Hz", "312.5 kHz"), (3.5e9, "Hz", "3.5 GHz"), (20, "Hz", "20 Hz"),
+        (1e-10, "s", "100 ps"), (0.0, "s", "0 s"), (0.05, "rad", "0.05 rad"), (0.1 + 0.2, "m", "0.3 m"),
+        (1.25e6, "1", "1250000"), (0.001, "", "0.001"), (2e-4, "W", "0.0002 W"), (1e7, "", "1e+07"), (1 / 3, "", "0.333333"),
+        (-10.0, "dB", "-10 dB"), (12, "1", "12"), (np.nan, "Hz", "nan Hz"), (True, "1", "True"), ("N=1 M=24", "1", "N=1 M=24"),
+    ],
+)  # fmt: skip
+def test_a_value_of_a_field_has_plain_digits_or_a_prefix(value: object, unit: str, text: str) -> None:
+    assert field_value(value, unit) == text
+
+
+def test_an_axis_that_a_study_names_itself_takes_the_unit_of_its_field() -> None:
+    assert label("bandwidth", 5e6, "Hz") == "bandwidth 5 MHz"
+    assert label("bandwidth_hz", 5e6) == "bandwidth 5 MHz"
+    assert entry("bandwidth", 5e6, "Hz") == "5 MHz"
+    assert entry("level", 12.5, "dB") == "12.5"
 
 
 @pytest.mark.parametrize(
