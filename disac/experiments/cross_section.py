@@ -35,7 +35,7 @@ class CrossSection:
     options_model: type[BaseModel] = Options
     line_axes: tuple[str, ...] = ()
     variables: tuple[Variable, ...] = (
-        _over_aspect("profile_db", "mean cross-section over that of all aspects", "dB"),
+        _over_aspect("profile_db", "mean cross-section, relative to the mean over all aspects", "dB"),
         _over_aspect("drawn_db", "one draw of the cross-section at every aspect", "dB"),
         Variable("spread_db", "standard deviation of the draw about the profile", "dB"),
     )

@@ -70,9 +70,9 @@ VARIABLES = (
     Variable("rcrb_m", "root CRB for the signal that was sent", "m"),
     Variable("median_error_m", "median over trials of the root of the summed squared error", "m"),
     Variable("inlier_squared_error_m2", "mean squared error of the trials without an outlier", "m2"),
-    Variable("outlier_share", "share of trials with a target estimated further off than half a range cell, c / (4 B)"),
-    Variable("delay_margin_s", "what the delays may spread more before symbols fold or overlap", "s"),
-    Variable("range_ambiguous", "1 where the delays spread further than the symbol and fold, else 0", dtype="int64"),
+    Variable("outlier_share", "share of trials with an error above half a range cell, c / (4 B)"),
+    Variable("delay_margin_s", "delay margin before symbols overlap or delays fold", "s"),
+    Variable("range_ambiguous", "1 if the delays spread over more than a symbol, else 0", dtype="int64"),
     Variable("instantaneous_sinr_p5_db", "5 % quantile of the SINR of single OFDM symbols, over users and symbols", "dB"),
     Variable("instantaneous_sinr_mean_db", "mean of the SINR of single OFDM symbols, over users and symbols", "dB"),
     Variable(
@@ -83,10 +83,10 @@ VARIABLES = (
         "instantaneous_sinr_density", "density of the SINR of single symbols", "1/dB",
         dims=("user", "symbol_sinr_db"), coords={"symbol_sinr_db": SINR_BINS_DB},
     ),
-    Variable("average_sinr_db", "mean power wanted over mean power unwanted at each user", "dB", dims=("user",)),
-    Variable("below_target_share", "share of OFDM symbols in which a user has less than the promised SINR", dims=("user",)),
-    Variable("median_spread_db", "largest less smallest median over users of the SINR of single OFDM symbols", "dB"),
-    Variable("estimate_m", "positions", "m", dims=("trial", "target", "xy"), coords={"xy": ("x", "y")}, kind="detail"),
+    Variable("average_sinr_db", "mean wanted power over mean unwanted power of each user", "dB", dims=("user",)),
+    Variable("below_target_share", "share of OFDM symbols in which a user is below the promised SINR", dims=("user",)),
+    Variable("median_spread_db", "largest minus smallest median SINR of the users, single OFDM symbols", "dB"),
+    Variable("estimate_m", "position estimates", "m", dims=("trial", "target", "xy"), coords={"xy": ("x", "y")}, kind="detail"),
 )  # fmt: skip
 
 

@@ -91,24 +91,24 @@ RECHECK_TOLERANCE = 1e-9
 """Largest relative change of a number that is recomputed from a stored design on another machine."""
 
 VARIABLES = (
-    Variable("rcrb_m", "root CRB of the design's objective", "m"),
+    Variable("rcrb_m", "root CRB by the design's objective", "m"),
     Variable("delivered_rcrb_m", "root CRB of the transmitted signal", "m"),
     Variable("uniform_rcrb_m", "root CRB of uniform power without users", "m", optional=True),
-    Variable("extracted_rcrb_m", "root CRB of one beam per user and subcarrier with a sensing signal", "m", optional=True),
-    Variable("hybrid_rcrb_m", "root hybrid CRB of the delivered signal for the scenario's synchronisation", "m", optional=True),
-    Variable("extracted_min_sinr_db", "least SINR of these beams", "dB", optional=True),
-    Variable("extracted_gap", "excess of these beams' CRB over the dual bound", optional=True),
+    Variable("extracted_rcrb_m", "root CRB of the best constant beams with a sensing signal", "m", optional=True),
+    Variable("hybrid_rcrb_m", "root hybrid CRB of the delivered signal, stated synchronisation", "m", optional=True),
+    Variable("extracted_min_sinr_db", "least SINR of the best constant beams", "dB", optional=True),
+    Variable("extracted_gap", "excess of the best constant beams' CRB over the dual bound", optional=True),
     Variable("design_gap", "excess of the delivered signal's CRB over the dual bound", optional=True),
     Variable("sent_min_sinr_db", "least SINR of the delivered signal", "dB", optional=True),
     Variable(
-        "symbol_min_sinr_db", "least SINR of the delivered signal in any one symbol of its beams' cycle", "dB", optional=True,
+        "symbol_min_sinr_db", "least SINR of the delivered signal in any symbol of its cycle", "dB", optional=True,
     ),
-    Variable("beam_cycle", "symbols after which the delivered beams repeat", dtype="int64", optional=True),
+    Variable("beam_cycle", "number of symbols after which the delivered beams repeat", dtype="int64", optional=True),
     Variable("printed_rcrb_m", "root CRB of the beams by (26)-(29) of 002", "m", optional=True),
     Variable("printed_min_sinr_db", "least SINR of the beams by (26)-(29) of 002", "dB", optional=True),
-    Variable("printed_power", "power of the beams by (26)-(29) of 002, of the limit", optional=True),
-    Variable("min_sinr_db", "least SINR delivered", "dB"),
-    Variable("sinr_bound_db", "SINR that no design gives all users, by a dual ray", "dB", optional=True),
+    Variable("printed_power", "power of the beams by (26)-(29) of 002, relative to the limit", optional=True),
+    Variable("min_sinr_db", "least delivered SINR", "dB"),
+    Variable("sinr_bound_db", "upper bound on the SINR of all users, by a dual ray", "dB", optional=True),
     Variable("random_phase_rcrb_m", "root of the mean CRB of the delivered signal over random node phases", "m", optional=True),
     Variable("random_phase_median_rcrb_m", "root of the median CRB over random node phases", "m", optional=True),
     Variable("random_phase_p95_rcrb_m", "root of the 95 % quantile of the CRB over random node phases", "m", optional=True),
@@ -117,9 +117,9 @@ VARIABLES = (
         "nominal_se_bps_hz", "log2(1 + SINR) with the noncoherent SINR, a ratio of expected powers", "bit/s/Hz", optional=True,
     ),
     Variable("sinr_p5_db", "5 % quantile of the SINR over random node phases, users and subcarriers", "dB", optional=True),
-    Variable("delay_margin_s", "what the delays may spread more before symbols fold or overlap", "s", optional=True),
+    Variable("delay_margin_s", "delay margin before symbols overlap or delays fold", "s", optional=True),
     Variable(
-        "range_ambiguous", "1 where the delays spread further than the symbol and fold, else 0", dtype="int64", optional=True,
+        "range_ambiguous", "1 if the delays spread over more than a symbol, else 0", dtype="int64", optional=True,
     ),
     Variable("peak_delay_sidelobe_db", "highest delay sidelobe of any node towards any target", "dB", optional=True),
     Variable(
@@ -140,15 +140,15 @@ VARIABLES = (
     Variable("power_dual", "multiplier of each antenna's power limit", "m2/W", dims=("antenna",), kind="detail", optional=True),
     Variable("sinr_dual", "multiplier of each user's SINR", "m2/W", dims=("user", "subcarrier"), kind="detail", optional=True),
     Variable(
-        "null_vector", "change of the parameters that no echo shows, where targets cannot be located", "m", dims=("parameter",),
+        "null_vector", "direction of the parameters that no echo shows", "m", dims=("parameter",),
         kind="detail", optional=True,
     ),
     Variable(
-        "fisher_dual", "multiplier of the Fisher information, Y", "1", dims=("parameter", "location"), kind="detail",
+        "fisher_dual", "multiplier Y of the Fisher information", "1", dims=("parameter", "location"), kind="detail",
         optional=True,
     ),
     Variable(
-        "node_dual", "multiplier of the streams' place in a node's covariance, Z; for the design 'unconstrained'", "m2/W",
+        "node_dual", "multiplier Z of the constraint that a node's covariance holds its streams", "m2/W",
         "complex128", ("subcarrier", "node", "tx", "tx_conj"), kind="detail", optional=True,
     ),
 )  # fmt: skip
