@@ -122,7 +122,7 @@ def write_arrays(file: Path, arrays: Mapping[str, tuple[tuple[str, ...], Any, st
         import xarray as xr
 
         if file.exists():
-            raise UsageError(f"'{file}' is there already; give another name or remove it")
+            raise UsageError(f"'{file}' already exists; give another name or remove it")
         data = {name: (dims, np.asarray(value), {"units": unit}) for name, (dims, value, unit) in arrays.items()}
         xr.Dataset(data, attrs=dict(about)).to_zarr(file, mode="w-", consolidated=False, zarr_format=3)
     else:

@@ -52,7 +52,7 @@ class Beside:
         except BrokenPipeError:
             answer = ""
         if not answer:
-            words = "the process that makes surfaces and report was ended; the cells are kept, and `disac report` makes them"
+            words = "the process that makes surfaces and report was stopped; the cells are kept, and `disac report` makes both"
             raise SurroundingsError(words)
         told: dict[str, str] = json.loads(answer)
         if "made" in told:

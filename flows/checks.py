@@ -48,8 +48,8 @@ def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, 
     ours = f"{high} / {low} = {share.min():.3f} to {share.max():.3f}"
     band = f"{np.exp(mean - half):.3f} to {np.exp(mean + half):.3f}" if np.isfinite(half) else "unknown, one realisation"
     evidence = (
-        f"{agree} of {len(points)} points agree, {clear} beyond their own band, {reversed_clearly} reversed beyond it; "
-        f"overall ratio {np.exp(mean):.3f}, 95 % band {band}; {int(np.isfinite(pairs).sum())} pairs of cells"
+        f"{agree} of {len(points)} points agree, {clear} of them with their whole band; {reversed_clearly} contradict with "
+        f"their whole band; overall ratio {np.exp(mean):.3f}, 95 % band {band}; {int(np.isfinite(pairs).sum())} pairs of cells"
     )
     equal = all(abs(m) + h <= SLACK for m, h in points)
     if equal or reversed_clearly or mean + half < -SLACK:
@@ -270,7 +270,7 @@ def _logarithmic(
     table = np.log(values_of(cube, variable).transpose(along, ...).values.reshape(len(number), -1))
     table = table[:, np.isfinite(table).all(axis=0)]
     if not table.size:
-        return undecided("no line is known as a whole")
+        return undecided("no line has a value at every point")
     mean, x = table.mean(axis=1), np.log(number)
     line = np.exp(-mean / power)
     fitted = np.polyval(np.polyfit(x, line, 1), x)
@@ -385,7 +385,7 @@ def _near_while(
     ours = f"{variable} / {bound} = {min(inside)[0]:.3f} to {max(inside)[0]:.3f}"
     evidence = f"{good} of {len(inside)} points with {margin} not negative"
     if outside:
-        evidence += f"; {min(outside)[0]:.3g} to {max(outside)[0]:.3g} at the {len(outside)} points where it is"
+        evidence += f"; {min(outside)[0]:.3g} to {max(outside)[0]:.3g} at the {len(outside)} points where it is negative"
     return ("holds" if good == len(inside) else "fails"), ours, evidence
 
 

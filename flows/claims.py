@@ -94,7 +94,7 @@ def _loaded(file: Path, text: str) -> ClaimsFile:
     identities = [claim.id for claim in loaded.claims]
     twice = [name for name in dict.fromkeys(identities) if identities.count(name) > 1]
     if twice:
-        raise UsageError(f"{file}: claim '{twice[0]}' stands twice")
+        raise UsageError(f"{file}: claim '{twice[0]}' is written twice")
     return loaded
 
 

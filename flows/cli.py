@@ -104,7 +104,7 @@ def _print_plan(console: Console, summary: dict[str, Any]) -> None:
         console.print(f"  worker time from past cells: {_duration(summary['expected_seconds'])}", highlight=False)
         if summary["solves"] < summary["compute"]:
             counts = f"at most {summary['solves']} designs for {summary['compute']} cells"
-            told = f"  {counts}: one serves along the axes that it ignores"
+            told = f"  {counts}: cells share a design along the axes that it ignores"
             console.print(told, highlight=False)
     for sentence, count in sorted(summary["reasons"].items(), key=lambda item: -item[1]):
         console.print(words(f"  {count:6d}  {sentence}"), highlight=False)
@@ -123,7 +123,9 @@ def run(
     cluster: ClusterName = None,
     workers: WorkerCount = None,
     insecure: Insecure = False,
-    preview: Annotated[bool, typer.Option("--preview", help="Only a thin slice: ends and middle of each axis.")] = False,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="Compute few cells only: the ends and the middle of each axis.")
+    ] = False,
     force: Force = False,
     max_core_hours: CoreHours = None,
     deadline: Deadline = None,
@@ -209,7 +211,7 @@ def _run(current: Any, terms: Terms, console: Console, as_json: bool) -> dict[st
         execute(current, terms, console)
         summary = current.plan.summary()
     else:
-        console.print("Nothing to be done: cells, cube, surfaces and report are up to date.")
+        console.print("Nothing to do: cells, cube, surfaces and report are up to date.")
     for sentence in current.nondeterminism():
         console.print(f"nondeterminism: {sentence}", style="red")
     return summary

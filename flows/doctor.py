@@ -88,7 +88,10 @@ def _threads() -> tuple[str, str]:
     other = [f"{name}={os.environ.get(name, 'not set')}" for name in _THREADS if os.environ.get(name) != "1"]
     blas = environment()["blas"]
     if other:
-        return "beware", f"{blas}; {', '.join(other)}: workers share cores, set them to 1 (bits may depend on it, rule R2)"
+        return (
+            "beware",
+            f"{blas}; {', '.join(other)}: workers share cores; set them to 1 (the last bits of results may change, rule R2)",
+        )
     return "good", f"{blas}, one thread in each process; {os.cpu_count()} cores"
 
 
@@ -135,7 +138,7 @@ def _try_writing(store: LocalStore) -> None:
         store.put_if_absent(f"{name}/a", b"1")
         store.publish_pointer(f"{name}/b", f"{name}/a")
         if store.get(f"{name}/a") != b"1" or store.read_pointer(f"{name}/b") != f"{name}/a":
-            raise OSError("what was written does not read back")
+            raise OSError("a file cannot be read back as it was written")
     finally:
         store.delete(f"{name}/b")
         store.delete(f"{name}/a")

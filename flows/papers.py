@@ -72,7 +72,7 @@ def read_papers(file: Path | None = None) -> dict[str, Paper]:
         paper: Paper = validate(Paper, described, origin, (name,))
         other = next((n for n, p in papers.items() if p.number == paper.number), None)
         if other is not None:
-            raise origin.error((name, "number"), f"'{paper.number}' is the number of '{other}' already")
+            raise origin.error((name, "number"), f"'{paper.number}' is already the number of '{other}'")
         papers[name] = paper
     return papers
 

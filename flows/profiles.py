@@ -75,7 +75,7 @@ class AddressProfile(_Profile):
             if not Path(value).expanduser().is_file():
                 raise ValueError(f"{name}: there is no file {value!r}")
         if files and not {"ca_file", "cert_file"} <= set(files):
-            raise ValueError("ca_file and cert_file go together; key_file where the key is in a file of its own")
+            raise ValueError("give ca_file and cert_file together, and key_file if the key is in a separate file")
         return self
 
 

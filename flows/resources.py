@@ -54,4 +54,4 @@ def refusal(experiment: str, resources: Mapping[str, float], offers: Iterable[Ma
 def told(amounts: Mapping[str, float]) -> str:
     """Return the amounts in words, memory with its unit."""
     words = [f"{name} {format_bytes(int(a)) if name == 'memory' else format(a, 'g')}" for name, a in sorted(amounts.items())]
-    return ", ".join(words) or "nothing beside a thread"
+    return ", ".join(words) or "only a thread"

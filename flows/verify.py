@@ -90,13 +90,15 @@ def _told(folder: str, key: str, differences: list[str]) -> tuple[str, ...]:
 
 
 def _differences(expected: dict[str, Labelled], found: dict[str, Labelled]) -> list[str]:
-    wrong = [f"'{name}' is {'absent' if name in expected else 'too many'}" for name in sorted(expected.keys() ^ found.keys())]
+    wrong = [
+        f"'{name}' is {'missing' if name in expected else 'unexpected'}" for name in sorted(expected.keys() ^ found.keys())
+    ]
     for name in sorted(expected.keys() & found.keys()):
         a, b = expected[name], found[name]
         if a.dims != b.dims or a.data.shape != b.data.shape:
             wrong.append(f"'{name}' has the shape {b.dims} {b.data.shape}, expected {a.dims} {a.data.shape}")
         elif _bits(a.data) != _bits(b.data):
-            wrong.append(f"'{name}' differs from what it was made of")
+            wrong.append(f"'{name}' differs when it is made again")
     return wrong
 
 

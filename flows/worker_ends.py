@@ -147,7 +147,7 @@ class WorkerEnds:
         end = judged(worker.host, exit_, start, memory)
         if end.own_doing and len(aboard) > 1 and (start is None or start["key"] != task):
             # Only one of the tasks can have ended the worker. It is known only if its begin was reported.
-            return WorkerEnd(False, f"the worker on {worker.host} ended with several tasks aboard", worker.host)
+            return WorkerEnd(False, f"the worker on {worker.host} ended while it had several tasks", worker.host)
         return end
 
 
@@ -168,12 +168,14 @@ def judged(
     """
     if memory is not None and start is not None:
         own = memory["rss"] - start["rss"]
-        words = f"it used {format_bytes(own)} of its own, {format_bytes(memory['rss'])} with what was there before"
+        words = (
+            f"the task used {format_bytes(own)}, and the worker {format_bytes(memory['rss'])} with what earlier tasks had left"
+        )
         # If other tasks had filled the worker, its end proves nothing about this cell; the next attempt is on a fresh worker.
         alone = own + start["fresh"] > _FULL * memory["rss"]
         return WorkerEnd(alone, f"memory limit of {format_bytes(start['limit'])}: {words}", host)
     if exit_ is None:
-        return WorkerEnd(False, f"the worker on {host} went away without a word", host)
+        return WorkerEnd(False, f"the worker on {host} was lost without a report", host)
     code = int(exit_["code"])
     if exit_["asked"] or code == _UNKNOWN_EXIT:
         return WorkerEnd(False, f"the worker on {host} was ended from outside", host)

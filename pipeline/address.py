@@ -51,7 +51,7 @@ def find_cell(plan: Plan, words: Sequence[str]) -> int:
     if len(found) > 1:
         some = "\n".join(f"  {describe(plan, int(i))}" for i in found[:_LISTED])
         more = f"\n  and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-        given = f"'{' '.join(words)}' names" if words else "no CELL given:"
+        given = f"'{' '.join(words)}' names" if words else "no CELL is given; there are"
         raise UsageError(f"{given} {len(found)} cells; give more coordinates or a key:\n{some}{more}")
     return int(found[0])
 

@@ -49,6 +49,6 @@ def nearly_equal(name: str, labels: Sequence[Any]) -> Iterator[str]:
     numbers = sorted(label for label in labels if isinstance(label, float))
     pairs = [(a, b) for a, b in itertools.pairwise(numbers) if a != b and math.isclose(a, b, rel_tol=_NEARLY)]
     for a, b in pairs[:_MOST_WARNINGS]:
-        yield f"axis '{name}': {a!r} and {b!r} are nearly equal and two values; if one is meant, write it once"
+        yield f"axis '{name}': {a!r} and {b!r} are nearly equal but count as two values; if one is meant, write it once"
     if len(pairs) > _MOST_WARNINGS:
         yield f"axis '{name}': {len(pairs) - _MOST_WARNINGS} more pairs of values are nearly equal"

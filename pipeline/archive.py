@@ -162,8 +162,8 @@ def _check_entries(entries: list[zipfile.ZipInfo], directory: int) -> None:
         if not info.filename.isprintable():
             raise ArchiveError(f"entry {info.filename!r} has a name that cannot be shown")
         if info.orig_filename != info.filename or info.header_offset != end:
-            raise ArchiveError(f"entry {info.filename!r} does not stand where the one before it ends")
+            raise ArchiveError(f"entry {info.filename!r} does not begin where the entry before it ends")
         encoded = info.filename.encode("utf-8" if info.flag_bits & _UTF8_NAME else "cp437")
         end += _LOCAL_HEADER_BYTES + len(encoded) + info.file_size
     if end != directory:
-        raise ArchiveError("there is something between its entries and their list")
+        raise ArchiveError("there are bytes between its entries and their list")

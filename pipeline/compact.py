@@ -163,7 +163,7 @@ def collect_garbage(
         for name in sorted({study_of(entry.name) for entry in store.list(kind)}):
             folder = f"{kind}{name}/"
             versions = remove_old_versions(store, folder, now=now, grace_s=older_than_s, dry_run=dry_run)
-            removals += [Removal(f"{versions_of(folder)}{key}", size, "a version superseded") for key, size in versions.items()]
+            removals += [Removal(f"{versions_of(folder)}{key}", size, "an older version") for key, size in versions.items()]
     removals += _unnamed(store, now - older_than_s)
     if isinstance(store, LocalStore):
         removals += [
@@ -185,7 +185,7 @@ def _old_segments(store: Store, limit: float) -> Iterator[Removal]:
             if holder not in sound:
                 sound[holder] = _reads(store, holder)
         if all(sound[h] and moment[h] < limit for h in holders):
-            yield Removal(segment_file(info.name), info.size, f"its cells stand in {', '.join(h[:12] for h in holders)}")
+            yield Removal(segment_file(info.name), info.size, f"its cells are also in {', '.join(h[:12] for h in holders)}")
 
 
 def _reads(store: Store, name: str) -> bool:
@@ -206,4 +206,4 @@ def _unnamed(store: Store, limit: float) -> Iterator[Removal]:
     named |= {store.read_pointer(latest_of(plan_folder(study_of(entry.name)))) for entry in plans}
     for entry in (*store.list(INDEX), *store.list(KEYS), *plans):
         if entry.name not in named and entry.mtime_ns / 1e9 < limit:
-            yield Removal(entry.name, entry.size, "no longer pointed to")
+            yield Removal(entry.name, entry.size, "no pointer names it")

@@ -68,7 +68,7 @@ def build_cube(plan: Plan) -> tuple[dict[str, Labelled], dict[str, Any]]:
     arrays["status"] = Labelled(axes, status.reshape(shape), _status_attributes())
     message = np.full(status.shape, "", dtype=numpy_dtype("str"))
     _scatter(message, "message", plan, plan.choice, segments)
-    arrays["message"] = Labelled(axes, message.reshape(shape), {"long_name": "what happened, where it needs words"})
+    arrays["message"] = Labelled(axes, message.reshape(shape), {"long_name": "what happened in the cell"})
     for name, variable in variables.items():
         holding = plan.ledger.holding(name)
         choice = plan.choice if holding.all() else plan.ledger.choose(plan.keys, holding)
@@ -146,7 +146,7 @@ def _check_index(plan: Plan, status: NDArray[np.uint8], segments: Mapping[int, _
     here, found = plan.cells.flat[plan.choice.present], np.zeros(status.shape, dtype=np.uint8)
     _scatter(found, "status", plan, plan.choice, segments)
     if (found[here] != status[here]).any():
-        raise DamagedSegmentError(f"the key index says other statuses than the segments hold; remove the folder {INDEX}")
+        raise DamagedSegmentError(f"the key index and the segments disagree on statuses; remove the folder {INDEX}")
 
 
 def _check_schema(name: str, segment: Segment, variables: Mapping[str, Variable]) -> None:

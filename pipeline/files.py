@@ -74,7 +74,7 @@ def told(path: Path, writing: int | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         what = "cannot be read" if writing is None else "cannot be written"
-        kept = "" if writing is None else ". Finished cells are kept: set that right, then run again to go on"
+        kept = "" if writing is None else ". Finished cells are kept: correct this, then run again to go on"
         raise SurroundingsError(f"'{path}' {what}: {_cause(path, error, writing)}{kept}") from error
 
 

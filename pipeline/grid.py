@@ -265,7 +265,7 @@ def _refuse_duplicates(study: Study, values: Sequence[Any], at: KeyPath) -> None
     for value in values if not one_kind or len(set(values)) < len(values) else ():
         text = canonical_text(value)
         if text in seen:
-            raise study.source.error(at, f"the value {text} stands twice")
+            raise study.source.error(at, f"the value {text} is written twice")
         seen.add(text)
 
 

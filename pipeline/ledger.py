@@ -108,7 +108,9 @@ def read_segment(
     except SegmentError as error:
         raise DamagedSegmentError(f"segment {name}: {error}; it counts as absent") from error
     if keys is not None and not np.array_equal(segment.arrays["key"], keys):
-        raise DamagedSegmentError(f"segment {name}: the key index says other cells than it holds; remove the folder {INDEX}")
+        raise DamagedSegmentError(
+            f"segment {name}: the key index and the segment disagree on its cells; remove the folder {INDEX}"
+        )
     return segment
 
 

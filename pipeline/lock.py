@@ -120,12 +120,12 @@ def _who_holds(study: str, holder: dict[str, Any], ends: datetime | None) -> str
     if holder.get("host") == platform.node():
         when = ""
     elif ends is None:
-        when = " It gives no sign of life: if that run is gone, --force takes its lock."
+        when = " Whether that run still lives is not known: if it has ended, --force takes its lock."
     else:
-        when = f" Its lock ends at {ends.isoformat(timespec='seconds')} unless it gives another sign of life."
+        when = f" Its lock ends at {ends.isoformat(timespec='seconds')} unless that run renews it."
     return (
-        f"'{study}' is being run by {who}.{when} Wait for it, or give --force: both runs end correct, and some cells are "
-        "computed twice"
+        f"'{study}' is being run by {who}.{when} Wait for it, or give --force: then both runs give correct results, but "
+        "some cells are computed twice"
     )
 
 

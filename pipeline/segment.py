@@ -215,7 +215,7 @@ def decode_segment(
         files = Archive(io.BytesIO(data) if isinstance(data, bytes) else data)
         attributes = group_attributes(files)
         if attributes.get("format") != "disac-segment":
-            raise SegmentError("not a segment: the group does not say so")
+            raise SegmentError("not a segment: its group is not marked as one")
         version = attributes.get("format_version")
         if isinstance(version, int) and version > FORMAT_VERSION:
             raise SegmentError(f"segment format {version} is newer than {FORMAT_VERSION}: update disac to read it")

@@ -159,7 +159,7 @@ class LocalStore:
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(FileNotFoundError):
                 return act()
-        raise OSError(f"temporary files below {self._root} disappear as often as they are made")
+        raise OSError(f"temporary files below {self._root} disappear each time they are made")
 
     def _write(self, path: Path, name: str, data: bytes, durable: bool) -> bool:
         self._fault("put:before-write", name)
@@ -183,7 +183,7 @@ class LocalStore:
             with contextlib.suppress(FileNotFoundError):
                 self._make_folder(path, name)
                 return temporary, create(temporary)
-        raise OSError(f"{path.parent} disappears as often as it is made")
+        raise OSError(f"{path.parent} disappears each time it is made")
 
     def _crosses_pointer(self, name: str) -> bool:
         return any((self._root / folder).is_symlink() for folder in folders_of(name))

@@ -239,7 +239,7 @@ class Sweep:
                     self._again.extend(self._settle(task, future))
                 self.on_progress(self._progress)
                 if self.budget.over():
-                    self._progress.stopped = "the deadline has come"
+                    self._progress.stopped = "the deadline has passed"
                     return self._progress
                 self._publish_now_and_then()
         finally:
@@ -280,7 +280,7 @@ class Sweep:
         try:
             receipt = future.result()
         except CancelledError as error:
-            raise SurroundingsError("the scheduler went away; run again to go on where it stopped") from error
+            raise SurroundingsError("the connection to the scheduler was lost; run again to go on where it stopped") from error
         except SurroundingsError:
             raise
         except Exception as error:

@@ -129,7 +129,7 @@ def _untyped(node: Any, path: KeyPath, line: int, name: str, lines: dict[KeyPath
         content: dict[str, Any] = {}
         for key, value in node.items():
             if str(key) in content:
-                raise refuse(f"the key '{key}' stands twice")
+                raise refuse(f"the key '{key}' is written twice")
             at = (*path, str(key))
             lines[at] = node.lc.key(key)[0] + 1
             content[str(key)] = _untyped(value, at, lines[at], name, lines)

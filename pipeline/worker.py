@@ -182,7 +182,7 @@ def _record(cell: CellInput, answer: Any, variables: Sequence[Variable]) -> Cell
     try:
         status, message, values = accepted(answer, variables)
     except BrokenOutputError as error:
-        return _failed(cell, f"The experiment broke its declared output: {error}.")
+        return _failed(cell, f"The experiment's output is not as declared: {error}.")
     except Exception as error:  # the answer's own objects may raise when they are read
         return _failed(cell, f"The experiment's answer cannot be read: {_said(error)}", traceback.format_exc())
     return CellRecord(cell.key, cell.scenario_key, cell.canonical, status, storable(message, MOST_MESSAGE), "", values)

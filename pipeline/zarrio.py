@@ -237,7 +237,7 @@ def check_group(files: Files) -> None:
     try:
         shown = json.loads(_read(files, "zarr.json", _MOST_METADATA_BYTES))["consolidated_metadata"]["metadata"]
         if shown != {name: json.loads(files[f"{name}/zarr.json"]) for name in names}:
-            raise FormatError("the metadata of its arrays are not what stands beside the arrays")
+            raise FormatError("the metadata of the group differ from those of its arrays")
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise FormatError(f"the metadata cannot be read: {error}") from error
     about = {name: _metadata(files, name) for name in names}
@@ -287,7 +287,7 @@ def _metadata(files: Mapping[str, bytes], name: str) -> _ArrayMetadata:
         if stored[what] != value:
             raise FormatError(f"metadata {what}: expected {value}")
     if not _known_codecs(about):
-        raise FormatError("metadata codecs: expected numbers or texts as they are or by zstd")
+        raise FormatError("metadata codecs: expected numbers or texts, not compressed or by zstd")
     if about.dimension_names and len(about.dimension_names) != len(about.shape):
         raise FormatError(f"metadata dimension_names: expected {len(about.shape)} names")
     return about
@@ -338,7 +338,7 @@ def _pieces(about: _ArrayMetadata, rows: NDArray[np.int64] | None) -> Iterator[t
             yield f"c/{number}{rest}", slice(start, start + length), slice(about.shape[0] - start)
         return
     if not 0 <= rows.min() <= rows.max() < about.shape[0]:
-        raise FormatError(f"it has {about.shape[0]} rows and not the wanted ones")
+        raise FormatError(f"it has {about.shape[0]} rows, not the expected ones")
     for number in np.unique(rows // length).tolist():
         here = rows // length == number
         yield f"c/{number}{rest}", here, rows[here] - number * length

@@ -268,8 +268,8 @@ ROWS: dict[str, Row] = {
         (GUARDED,),
     ),
     "robust-none": Row(_of_tones("none"), "000", "phases at users known"),
-    "robust-lemma1": Row(_of_tones("lemma1"), "000", "phases at users known to the bound, by the terms of Lemma 1", PHASES),
-    "robust-phase": Row(_of_tones("phase"), "000", "phases at users known to the bound", PHASES),
+    "robust-lemma1": Row(_of_tones("lemma1"), "000", "phases at users known within the bound, by the terms of Lemma 1", PHASES),
+    "robust-phase": Row(_of_tones("phase"), "000", "phases at users known within the bound", PHASES),
     "robust-none-band": Row(
         _of_divergence("none", "interval"), "000", "phases at users known; one cross-section for an interval; power split free"
     ),
@@ -277,10 +277,10 @@ ROWS: dict[str, Row] = {
         _of_divergence("none", "element"), "000", "phases at users known; a new cross-section each element; power split free"
     ),
     "robust-phase-band": Row(
-        _of_divergence("phase", "interval"), "000", "as robust-none-band, phases known to the bound", PHASES
+        _of_divergence("phase", "interval"), "000", "as robust-none-band, phases known within the bound", PHASES
     ),
     "robust-phase-band-each": Row(
-        _of_divergence("phase", "element"), "000", "as robust-none-band-each, phases known to the bound", PHASES
+        _of_divergence("phase", "element"), "000", "as robust-none-band-each, phases known within the bound", PHASES
     ),
     "robust-zero-forcing": Row(_of_tones("lemma1", zero=True), "000", "as robust-lemma1", PHASES),
 }

@@ -204,7 +204,7 @@ def _delays(problem: DesignProblem, waveform: Waveform, message: str) -> dict[st
     if symbols_before(problem.sensing, waveform.prefix_s):
         said.append(
             f"{spread}, further than the cyclic prefix ({1e9 * waveform.prefix_s:.0f} ns): symbols overlap, "
-            "which the echoes have and the estimator and the bound do not know."
+            "in the simulated echoes but not for the estimator and the bound."
         )
     return {"message": " ".join(said), "delay_margin_s": margin, "range_ambiguous": int(ambiguous)}
 

@@ -78,9 +78,11 @@ class Options(ExperimentOptions):
         if self.sinr_type == "cbf" and self.design == "unconstrained":
             raise ValueError("sinr_type cbf: the design 'unconstrained' is (24) of 002, with the noncoherent SINR")
         if self.sinr_type == "cbf" and self.design in BASELINES:
-            raise ValueError(f"sinr_type cbf: the design '{self.design}' has the noncoherent one alone")
+            raise ValueError(f"sinr_type cbf: the design '{self.design}' has the noncoherent SINR only")
         if self.sinr_type == "coherent" and self.design not in ("unconstrained-tight", "synchronised", "coherent"):
-            raise ValueError(f"sinr_type coherent: nodes of '{self.design}' do not send in step; what arrives adds up in power")
+            raise ValueError(
+                f"sinr_type coherent: the nodes of '{self.design}' send no coherent signals; at a user powers add up"
+            )
         return self
 
 
@@ -196,7 +198,7 @@ class OfdmTradeoff:
         sinr, multipliers = db_to_linear(scenario.service.sinr_db), (stored["power_dual"], stored["sinr_dual"])
         if np.isnan(stored["objective"]):
             least = designer.least_power(sinr, *multipliers)
-            return [] if least > 1.0 else [f"the stored ray proves a need of {least:.6g} times the power only"]
+            return [] if least > 1.0 else [f"the stored ray proves only a need of {least:.6g} times the power"]
         # It is stored if the structure is loose, and blank otherwise.
         node_dual = stored["node_dual"] if designer.structure.loose else None
         streams, fisher_dual = stored["stream_covariance"], stored["fisher_dual"]
@@ -365,7 +367,7 @@ def _recheck_baseline(scenario: Scenario, stored: Mapping[str, Any]) -> list[str
         designer = Designer(problem, "phase-agnostic")
         least = designer.least_power(db_to_linear(beyond_db), stored["power_dual"], stored["sinr_dual"])
         if least <= 1.0:
-            wrong.append(f"the stored ray proves a need of {least:.6g} times the power only at {beyond_db:.6g} dB")
+            wrong.append(f"the stored ray proves only a need of {least:.6g} times the power at {beyond_db:.6g} dB")
     return wrong
 
 

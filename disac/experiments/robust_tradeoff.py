@@ -106,15 +106,17 @@ class Options(ExperimentOptions):
     def _the_design_has_the_choice(self) -> Options:
         choice = self.choice
         if self.angles == "max-min" and (self.design != "optimum" or choice.margins is None):
-            raise ValueError("angles max-min: only the optimum with margins on amplitudes covers a box")
+            raise ValueError("angles max-min: it needs the design 'optimum' and a robustness with margins on amplitudes")
         if self.angles == "max-min" and (self.search or self.solver != "cones"):
             raise ValueError("angles max-min: it has no search of errors and no policy iteration")
         if self.design != "optimum" and choice.margins is None:
-            raise ValueError(f"robustness {self.robustness}: zero forcing is checked by margins on amplitudes")
+            raise ValueError(f"robustness {self.robustness}: zero forcing needs a robustness with margins on amplitudes")
         if self.solver == "policy-iteration" and self.solver not in choice.methods:
-            raise ValueError(f"solver policy-iteration: it guards balls, not '{self.robustness}'")
+            raise ValueError(f"solver policy-iteration: it is for balls only, not for '{self.robustness}'")
         if self.solver == "reference" and self.solver not in choice.methods:
-            raise ValueError(f"solver reference: that of s-procedure and s-procedure-stacked, not of '{self.robustness}'")
+            raise ValueError(
+                f"solver reference: it is for s-procedure and s-procedure-stacked only, not for '{self.robustness}'"
+            )
         return self
 
 
@@ -266,7 +268,7 @@ def _unproven(stored: Mapping[str, Any], again: Mapping[str, float]) -> list[str
     """Promises of a verdict that the recomputed numbers do not keep."""
     if stored["status"] == "infeasible":
         need = again["least_power"]
-        return [] if need > 1.0 else [f"the stored multipliers prove a need of {need:.6g} times the power only"]
+        return [] if need > 1.0 else [f"the stored multipliers prove only a need of {need:.6g} times the power"]
     wrong = []
     if again["objective"] > again["dual_bound"] * (1.0 + 1e-6):
         wrong.append(f"the objective {again['objective']:.9g} is above its bound {again['dual_bound']:.9g}")
@@ -329,7 +331,7 @@ def _refusal(scenario: CoherentScenario, options: Options) -> str:
         "angles 'max-min'": options.angles == "max-min",
     }
     what = next((what for what, only_total in chosen.items() if only_total), None)
-    return f"The choice {what} is posed for total power, not for power.limit '{limit}'." if what else ""
+    return f"The choice {what} is defined for total power only, not for power.limit '{limit}'." if what else ""
 
 
 def _result(scenario: CoherentScenario, options: Options, deployment: _LineDraws) -> dict[str, Any]:

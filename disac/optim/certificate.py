@@ -57,4 +57,4 @@ class Certificate:
             reasons.append(f"a constraint is violated by {self.worst_violation:.1e}, more than {VIOLATION_LIMIT:.0e}")
         if not reasons:
             return replace(self, status="ok", message="")
-        return replace(self, status="inaccurate", message=f"Delivered, but {' and '.join(reasons)}.")
+        return replace(self, status="inaccurate", message=f"The design was delivered, but {' and '.join(reasons)}.")

@@ -23,13 +23,13 @@ def design(
     design: Annotated[str, typer.Option(help=f"One of {', '.join(DESIGNS)}.")] = "phase-agnostic",
     sinr_db: Annotated[float, typer.Option(help="SINR promised to every user on every subcarrier, dB.")] = 20.0,
     out: Annotated[list[Path] | None, typer.Option("--out", "-o", help="File: .zarr, .mat or .npz; may be repeated.")] = None,
-    clusters: Annotated[int, typer.Option(min=0, help="Groups of subcarriers with one covariance each; 0 for none.")] = 0,
-    localization: Annotated[str, typer.Option(help="What locates: hybrid, tof, aoa, tof_nui, aoa_nui.")] = "hybrid",
-    power_limit: Annotated[str, typer.Option(help="per-antenna, per-node or total.")] = "per-antenna",
-    sinr_type: Annotated[str, typer.Option(help="noncoherent, coherent or cbf.")] = "noncoherent",
+    clusters: Annotated[int, typer.Option(min=0, help="Groups of subcarriers with one covariance; 0: one per subcarrier.")] = 0,
+    localization: Annotated[str, typer.Option(help="Measurements that locate: hybrid, tof, aoa, tof_nui, aoa_nui.")] = "hybrid",
+    power_limit: Annotated[str, typer.Option(help="Power limit: per-antenna, per-node or total.")] = "per-antenna",
+    sinr_type: Annotated[str, typer.Option(help="SINR: noncoherent, coherent or cbf.")] = "noncoherent",
     order: Annotated[
         list[str] | None,
-        typer.Option(help="How an array's axes lie in INPUT, such as h=node,user,tx,subcarrier; may be repeated."),
+        typer.Option(help="Order of an array's axes in INPUT, such as h=node,user,tx,subcarrier; may be repeated."),
     ] = None,
     template: Annotated[Path | None, typer.Option(help="Write a valid example INPUT to this file and end.")] = None,
     as_json: AsJson = False,
@@ -55,7 +55,7 @@ def design(
         if file.suffix not in (".zarr", ".mat", ".npz"):
             raise UsageError(f"--out '{file}': expected the ending .zarr, .mat or .npz")
         if file.exists() and file.suffix == ".zarr":
-            raise UsageError(f"--out '{file}' is there already; give another name or remove it")
+            raise UsageError(f"--out '{file}' already exists; give another name or remove it")
     known: Any = {"localization": localization, "power_limit": power_limit, "sinr_type": sinr_type}
     axes_of = {v.name: v.dims for v in VARIABLES}
     try:
@@ -97,7 +97,7 @@ def _designed(problem: Any, design: str, sinr_db: float, clusters: int) -> tuple
     from disac.units import db_to_linear, linear_to_db
 
     if not np.isfinite(location_crb_m2(problem, _even(problem))):
-        raise ValueError("the targets cannot be located with these nodes, arrays and measurements, whatever is sent")
+        raise ValueError("the targets cannot be located with these nodes, arrays and measurements, whatever signal is sent")
     sinr = db_to_linear(sinr_db)
     designer = Designer(problem, "synchronised" if design == "coherent" else design, clusters=clusters)
     found = designer.design(sinr)

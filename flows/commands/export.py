@@ -17,7 +17,7 @@ def export(
     files: Annotated[list[Path], typer.Argument(help="Tables: .csv .parquet .nc .mat; figures: .png .svg .pdf.")],
     store: StoreFolder = "results", set_: Overrides = None,
     surfaces: Annotated[bool, typer.Option("--surfaces", help="Statistics over realisations in place of cells.")] = False,
-    width: Annotated[str, typer.Option(help="Of a figure: column (88 mm) or page (181 mm).")] = "column",
+    width: Annotated[str, typer.Option(help="Width of a figure: column (88 mm) or page (181 mm).")] = "column",
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Write published results as tables or as figures for a paper. Nothing is computed."""

@@ -60,7 +60,7 @@ def compact(store: StoreFolder = "results", as_json: AsJson = False) -> None:
         emit(written)
         return
     sources = sum(map(len, written.values()))
-    print(f"{sources} segments copied into {len(written)}; `disac gc` removes the copied ones after its grace")
+    print(f"{sources} segments copied into {len(written)}; `disac gc` removes the copied segments when they are old enough")
 
 
 def gc(
@@ -80,7 +80,7 @@ def gc(
     for removal in removals:
         print(plain(f"{removal.size:12d}  {removal.name}  {removal.reason}"))
     total = sum(removal.size for removal in removals)
-    print(f"{'would remove' if dry_run else 'removed'} {len(removals)} objects, {total / 1e6:.3g} MB; no cell is lost by it")
+    print(f"{'would remove' if dry_run else 'removed'} {len(removals)} objects, {total / 1e6:.3g} MB; no cell is lost")
 
 
 def _seconds(text: str) -> float:

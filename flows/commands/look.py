@@ -45,7 +45,7 @@ def why(
 
 def cell(
     study: StudyName, cell: CellWords = None, store: StoreFolder = "results", set_: Overrides = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Open the debugger where the cell raises.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Open the debugger where the cell raises an exception.")] = False,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Compute one cell in the foreground, store nothing, and compare with what is stored."""
@@ -70,7 +70,7 @@ def cell(
     if there is not None:
         before, now = dict(cell_image(*there)), dict(cell_image(segment, 0))
         unlike = sorted(name for name in before.keys() & now.keys() if before[name] != now[name])
-        same = f"unlike what is stored in {', '.join(unlike)}" if unlike else same
+        same = f"different from what is stored in {', '.join(unlike)}" if unlike else same
     found = {
         "cell": describe(current.plan, number), "status": status, "message": str(segment.arrays["message"][0]),
         "traceback": str(segment.arrays["traceback"][0]), "stored": same, "values": values,
@@ -98,7 +98,7 @@ def _debug(experiment: Any, scenario: Any, options: Any) -> None:
         print(f"{type(error).__name__}: {error}")
         pdb.post_mortem(error.__traceback__)
         raise typer.Exit(EXIT_FAILED) from error
-    print(f"The cell did not raise; its status is {results[0]['status']}.")
+    print(f"The cell raised no exception; its status is {results[0]['status']}.")
 
 
 def _short(value: Any) -> str:

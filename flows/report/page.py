@@ -282,13 +282,13 @@ def _tradeoff_note(surfaces: xr.Dataset, spec: dict[str, Any]) -> str:
     if not np.isfinite(surfaces[f"{spec['y']}_mean_feasible"].values).any():
         return "No cell is feasible: there is nothing to draw."
     if not over:
-        return "One value per cell; hover to name it."
+        return "One value per cell; point at a value to see its name."
     text = (
         f"Mean over the {over}s that are feasible, with the 95 % band of the mean (Student t). "
-        "Where only some are feasible the mean is over those alone: hover shows how many."
+        "Where only some are feasible, the mean is over these: point at a value to see how many."
     )
     if surfaces.attrs.get("paired"):
-        text += " The paired table compares like with like."
+        text += " The paired table compares the same realisations."
     notes = (note for word, note in field_words().beside.items() if f"{word}_{spec['y']}_mean_feasible" in surfaces)
     return " ".join((text, *notes))
 

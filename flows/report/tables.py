@@ -41,7 +41,7 @@ def failed_cells(cube: xr.Dataset) -> Table | None:
     for at in choice.places:
         where = ", ".join(place(cube, d, _label(cube, d, i)) for d, i in zip(axes, at, strict=True))
         rows.append([short(where, _LONG), short(str(cube["message"].values[at]), _LONG)])
-    ways = f"`disac why` tells all of one; {EXPORT}"
+    ways = f"`disac why` shows all about one cell; {EXPORT}"
     left_out = choice.left_out("failed cells", [axis_title(cube, d) for d in axes], ways)
     return Table("Failed cells", f"{_program_errors(cube)}{left_out}".strip(), [], rows)
 
@@ -108,7 +108,8 @@ def _edges(surfaces: xr.Dataset) -> Table | None:
     ]
     note = "Largest feasible value on the study's grid in each realisation; mean and range over realisations."
     return Table(
-        f"How far it is feasible: {axis_title(surfaces, edge)}", f"{note} {_left_out(surfaces, choice, 'rows', axes)}".rstrip(),
+        f"Largest feasible values: {axis_title(surfaces, edge)}",
+        f"{note} {_left_out(surfaces, choice, 'rows', axes)}".rstrip(),
         [*(axis_title(surfaces, d) for d in axes), "mean", "range", "realisations"], rows,
     )  # fmt: skip
 

@@ -90,7 +90,7 @@ def test_a_configuration_without_profiles_runs_here(configured: Any) -> None:
         ("disac: {profiles: {a: {kind: address, address: 'tcp://a:1', ca_file: /dev/null}}}", "a",
          "profiles.a: ca_file '/dev/null' is for an address that begins with tls://, this is tcp://a:1"),
         ("disac: {profiles: {a: {kind: address, address: 'tls://a:1', cert_file: dask_config.yaml}}}", "a",
-         "profiles.a: ca_file and cert_file go together"),
+         "profiles.a: give ca_file and cert_file together"),
         ("disac: {profils: {}}", None, r"'profils' is not known \(did you mean 'profiles'\?\)"),
         ("[1, 2]", None, "expected a mapping, found list"),
         ("disac: {", None, "dask_config.yaml"),

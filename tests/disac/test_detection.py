@@ -298,11 +298,11 @@ def test_no_design_has_a_least_divergence_above_the_proven_one(margins: Margins,
 
 def test_choices_that_do_not_go_together_are_refused() -> None:
     mine = problem(power__limit="per-node")
-    with pytest.raises(ValueError, match="posed for total power"):
+    with pytest.raises(ValueError, match="defined for total power only"):
         robustness("s-procedure").design(mine, 1.0)
-    with pytest.raises(ValueError, match="duality of total power"):
+    with pytest.raises(ValueError, match="a limit on total power"):
         robustness("norm-ball").design(mine, 1.0, "policy-iteration")
-    with pytest.raises(ValueError, match="not of 'norm-ball'"):
+    with pytest.raises(ValueError, match="not for 'norm-ball'"):
         robustness("norm-ball").design(mine, 1.0, "reference")
     with pytest.raises(ValidationError, match="solver reference"):
         Options(robustness="phase", solver="reference")

@@ -136,7 +136,9 @@ def test_a_gap_that_stays_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limited_power, "SHARPER", ())
     certificate = solve_with_outer_bound(mine, NODE_BALLS, sinr)[0].certificate
     assert certificate.status == "inaccurate"
-    assert certificate.message == f"Delivered, but the relative gap {certificate.relative_gap:.1e} exceeds 1e-03."
+    assert (
+        certificate.message == f"The design was delivered, but the relative gap {certificate.relative_gap:.1e} exceeds 1e-03."
+    )
     assert certificate.relative_gap > 1e-2
 
 

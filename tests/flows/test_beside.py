@@ -42,7 +42,7 @@ def test_it_makes_what_the_run_would_and_says_what_went_wrong(published: Run) ->
         with pytest.raises(SurroundingsError, match="in the store is damaged"):
             beside.make("report", published.derivation)
         beside._process.kill()
-        with pytest.raises(SurroundingsError, match="`disac report` makes them"):
+        with pytest.raises(SurroundingsError, match="`disac report` makes both"):
             beside.make("report", published.derivation)
 
 

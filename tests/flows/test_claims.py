@@ -146,7 +146,7 @@ def test_what_is_wrong_in_a_file_of_claims_is_said_with_its_place(tmp_path: Path
 def test_an_identity_may_not_stand_twice_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "made.yaml"
     file.write_text(GOOD + GOOD[GOOD.index("  - id") :], encoding="utf-8")
-    with pytest.raises(UsageError, match="claim 'one' stands twice"):
+    with pytest.raises(UsageError, match="claim 'one' is written twice"):
         load_claims(file)
 
 
@@ -173,7 +173,7 @@ def test_one_point_reversed_beyond_its_band_fails() -> None:
     cube = changed(fake_cube.quick_cube(), "rcrb_m", {"design": "orthogonal", "sinr_db": 10.0, "user_count": 1}, 3.0)
     row = judged(cube)["orthogonal-beats-beamforming"]
     assert row["verdict"] == "fails"
-    assert "1 reversed" in row["evidence"]
+    assert "1 contradict" in row["evidence"]
 
 
 def test_an_order_inside_the_band_is_undecided() -> None:
@@ -500,7 +500,7 @@ def test_an_error_that_attains_its_bound_while_there_is_a_margin(ratio: list[flo
     found, _, evidence = CHECKS["near_while"](cube, surfaces, **names)
     assert found == verdict
     if ratio[0] == 40.0:
-        assert "40 to 40 at the 1 points where it is" in evidence
+        assert "40 to 40 at the 1 points where it is negative" in evidence
         # Above the factor within twice, the width of the band decides nothing by itself.
         wide = errors_cube(ratio, margin, 20.0)
         assert CHECKS["near_while"](wide, surfaces, **names)[0] == "fails"

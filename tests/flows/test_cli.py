@@ -98,7 +98,7 @@ def test_run_computes_publishes_and_then_has_nothing_to_do(
     before = _seconds_of_children()
     code, out, _ = finished(disac("run", file, "--store", str(store), own_server=True))
     assert code == 0
-    assert "Nothing to be done" in out
+    assert "Nothing to do" in out
     assert _seconds_of_children() - before < 5
     code, out, _ = finished(disac("status", file, "--store", str(store), "--json"))
     assert code == 0
@@ -324,7 +324,7 @@ def test_w2_a_cluster_by_address_and_the_death_of_its_scheduler(
     process.kill()
     code, _, err = finished(run)
     assert code == 3
-    assert "the scheduler went away" in err
+    assert "the connection to the scheduler was lost" in err
     done = {key.tobytes() for key in open_ledger(LocalStore(store)).keys}
     address, _ = scheduler()
     code, out, err = finished(disac("run", file, "--store", str(store), "--cluster", address))

@@ -31,7 +31,7 @@ def test_c6_damage_is_told_by_every_reader_and_a_run_mends_it(
     carried_out = WithoutPrefect(monkeypatch)
     file, store = study_file(("0:40:10", "0:10:10")), tmp_path / "results"
     assert command("run", file, store)[0] == 0
-    assert "Nothing to be done" in command("run", file, store)[1]
+    assert "Nothing to do" in command("run", file, store)[1]
     results, folder = pipeline.open_store(store), f"{kind}/toy-study/"
     ours = {"cubes": results.cube, "surfaces": results.surfaces}[kind]
     sound = ours("toy-study").load()
@@ -51,7 +51,7 @@ def test_c6_damage_is_told_by_every_reader_and_a_run_mends_it(
     assert f"'{folder}versions/{version.name}' is damaged" in said
     xr.testing.assert_identical(ours("toy-study").load().drop_attrs(), sound.drop_attrs())
     assert command("verify", file, store)[0] == 0
-    assert "Nothing to be done" in command("run", file, store)[1]
+    assert "Nothing to do" in command("run", file, store)[1]
 
 
 def test_c6_report_publishes_a_damaged_cube_again(

@@ -98,7 +98,7 @@ def test_output_is_labelled_and_certified_again_from_itself(save: Save, tmp_path
     np.testing.assert_array_equal(loadmat(outputs[1])["beam"], data["beam"].values)
     with np.load(outputs[2]) as arrays:
         np.testing.assert_array_equal(arrays["beam"], data["beam"].values)
-    assert "is there already" in refused(file, "-o", outputs[0])
+    assert "already exists" in refused(file, "-o", outputs[0])
 
 
 def test_units_do_not_matter(save: Save) -> None:

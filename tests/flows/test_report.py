@@ -70,7 +70,7 @@ def test_the_page_says_what_was_computed_in_words(page: str) -> None:
         "Orthogonal design (P.2)", "Beamforming design (P.3)", "Unconstrained (P.1T): a bound, needs node phases", "Fig. 5",
     ):  # fmt: skip
         assert words in text
-    for heading in ("Trade-off", "How far it is feasible", "Designs compared", "Cost", "Every cell", "Certificates"):
+    for heading in ("Trade-off", "Largest feasible values", "Designs compared", "Cost", "Every cell", "Certificates"):
         assert heading in text
     for status in ("missing", "not planned (blank)", "ok", "inaccurate", "infeasible", "failed"):
         assert f"</i>{status}</span>" in text

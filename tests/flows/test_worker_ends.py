@@ -77,7 +77,7 @@ def test_w3_what_a_cell_does_to_its_process_is_told_with_its_cause(
     assert found["exits"][1].startswith("Raised an exception: SystemExit: 3 (poison.py, line ")
     assert found["ends-process"][1] == "The cell ended its worker process: exit status 5."
     assert found["segfault"][1].startswith("The cell ended its worker process: SIGSEGV")
-    assert "memory limit of 476.84 MiB: it used" in found["memory"][1]
+    assert "memory limit of 476.84 MiB: the task used" in found["memory"][1]
     assert len(after.todo) == 0, "all are for good"
     assert took < 120.0, "nothing waits for the time limit of a cell, which is 600 s"
 
@@ -145,7 +145,7 @@ def test_w3_who_only_waits_on_a_worker_is_not_blamed_for_its_end(cluster: tuple[
         told = [ends.end_of(error) for error in errors if error is not None]
     assert [end.own_doing for end in told if end is not None] == [False, True]
     assert told[0] is not None
-    assert told[0].cause.endswith("ended with several tasks aboard")
+    assert told[0].cause.endswith("ended while it had several tasks")
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ START = {"rss": 200 * MB, "fresh": 150 * MB, "limit": 500 * MB}
 @pytest.mark.parametrize(
     ("exit_", "start", "memory", "own", "words"),
     [
-        (None, None, None, False, "went away without a word"),
+        (None, None, None, False, "was lost without a report"),
         ({"code": 0, "asked": False}, None, None, True, "exit status 0"),
         ({"code": 1, "asked": True}, None, None, False, "ended from outside"),
         ({"code": 255, "asked": False}, None, None, False, "ended from outside"),

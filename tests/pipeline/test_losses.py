@@ -183,7 +183,7 @@ def test_a_deadline_ends_the_run_and_leaves_what_is_in_work(study_file: Write, s
     started = time.monotonic()
     _, progress = sweep(plan, store, pool, budget=Budget(ends_at=started + 0.6))
     assert time.monotonic() - started < 2.0
-    assert progress.stopped == "the deadline has come"
+    assert progress.stopped == "the deadline has passed"
     pool.shutdown()
     assert len(make_plan(study, store).todo) == 0, "what was in work when the deadline came is stored, not lost"
 

@@ -294,7 +294,7 @@ def test_g2_numbers_that_are_nearly_equal_are_named(tmp_path: Path) -> None:
     text = f"{HEAD}axes: {{signal.level_db: [0.3, {0.1 + 0.2!r}, 5]}}\n"
     plan = make_plan(load_study(text), LocalStore(tmp_path))
     (warning,) = plan.summary()["warnings"]
-    assert warning.startswith("axis 'level_db': 0.3 and 0.30000000000000004 are nearly equal and two values")
+    assert warning.startswith("axis 'level_db': 0.3 and 0.30000000000000004 are nearly equal but count as two values")
     grids = "".join(f"  - axes: {{signal.level_db: [{x!r}]}}\n" for x in (0.3, 0.1 + 0.2))
     assert len(expand(load_study(f"{HEAD}grids:\n{grids}")).warnings) == 1
     entries = "".join(f"\n      - {{label: e{i}, set: {{signal.level_db: {x!r}}}}}" for i, x in enumerate((0.3, 0.1 + 0.2)))

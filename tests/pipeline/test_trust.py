@@ -100,7 +100,7 @@ def test_w5_a_lock_of_another_machine_ends_with_its_lease(store: LocalStore) -> 
         with study_lock(store, "s"):
             pass
     _elsewhere(store, 600)
-    with pytest.raises(StudyLockedError, match="no sign of life: if that run is gone, --force takes its lock"):
+    with pytest.raises(StudyLockedError, match="not known: if it has ended, --force takes its lock"):
         study_lock(store, "s").__enter__()
     for torn in ({"lease_s": "long"}, {"lease_s": 1e300}, {"since": "once", "lease_s": 900.0}, {"since": None}):
         _elsewhere(store, 600, **torn)
@@ -233,7 +233,7 @@ def test_cells_are_found_by_coordinates_and_by_keys(study_file: Write, store: Lo
         (["level=10", "count=2"], r"(?s)names 3 cells; give more.*level=10.0 count=2 realisation=0  \["),
         (["zz"], "expected name=value"),
         (["00000000"], "no planned cell"),
-        ([], "no CELL given: 30 cells"),
+        ([], "no CELL is given; there are 30 cells"),
     ],
 )
 def test_a_cell_that_is_not_one_is_refused_with_the_candidates(

@@ -87,7 +87,7 @@ def test_yaml_gives_plain_values_and_lines() -> None:
         ("a: 1\nb: !mine 2", "the tag"),
         ("a: 2020-01-01", "line 1, a: .*in quotes"),
         ("a: 1\na: 2", "line 2"),
-        ("a: {1: 2, '1': 3}", "stands twice"),
+        ("a: {1: 2, '1': 3}", "is written twice"),
         ("a: &x {b: 1}\nc: {<<: *x}", "merge keys"),
         ("%YAML 1.1\n---\na: 1", "line 1: a study is YAML 1.2"),
         ("a: [1", "line 1: not valid YAML"),

@@ -137,7 +137,7 @@ class Designer(Delivery):
         if best is not None:
             return best
         least = max((need.at_least for need in needs), default=None)
-        known = "" if least is None else f" It takes at least {least:.6f} of the power."
+        known = "" if least is None else f" A design needs at least {least:.6f} of the power."
         sentence = f"The solver delivered no design under any settings and no proof that there is none.{known}"
         return Design(Certificate("failed", sentence, iterations=iterations, seconds=time.perf_counter() - started))
 
@@ -183,7 +183,9 @@ def _badness(certificate: Certificate) -> float:
 
 
 def _infeasible(need: PowerNeed, seconds: float) -> Certificate:
-    sentence = f"No design reaches the SINR: it takes at least {need.at_least:.4g} times the power (dual certificate checked)."
+    sentence = (
+        f"No design reaches the SINR: a design needs at least {need.at_least:.4g} times the power (dual certificate checked)."
+    )
     return Certificate("infeasible", sentence, dual_bound=float("inf"), seconds=seconds)
 
 

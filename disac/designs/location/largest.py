@@ -77,7 +77,7 @@ def largest_sinr(problem: DesignProblem, structure: Structure, tolerance_db: flo
             break
         else:
             raise ArithmeticError(
-                f"{target:.4f} dB was neither reached nor refuted; the largest lies in [{low:.4f}, {high:.4f}]"
+                f"{target:.4f} dB was neither reached nor proven out of reach; the largest SINR lies in [{low:.4f}, {high:.4f}]"
             )
         if reached_db > low:
             low, streams = reached_db, kept

@@ -319,7 +319,7 @@ def solve_max_min(drop: CoherentDrop, problem: RobustProblem, margins: Margins, 
     """
     started = time.perf_counter()
     if problem.limit != TOTAL:
-        raise ValueError(f"angles max-min is posed for total power, not '{problem.limit.name}'")
+        raise ValueError(f"angles max-min is defined for total power only, not for '{problem.limit.name}'")
     plain = solve_total_power(problem, margins, sinr)
     if plain.beams is None or plain.user_dual is None or plain.proof is None:
         return MaxMinDesign(plain.certificate, user_dual=plain.user_dual, proof=plain.proof, least_power=plain.least_power)

@@ -175,10 +175,10 @@ class ByMargins(Robustness):
     def design(self, problem: RobustProblem, sinr: float, method: Method = "cones") -> TimedDesign:
         """See :meth:`Robustness.design`."""
         if method == "reference":
-            raise ValueError(f"the reference is that of the matrix inequalities, not of '{self.name}'")
+            raise ValueError(f"the solver 'reference' is for the matrix inequalities only, not for '{self.name}'")
         if problem.limit != TOTAL:
             if method != "cones":
-                raise ValueError(f"policy iteration rests on the duality of total power; the limit is '{problem.limit.name}'")
+                raise ValueError(f"policy iteration needs a limit on total power; the limit is '{problem.limit.name}'")
             return TimedDesign(*solve_with_outer_bound(problem, self.guard, sinr))
         solver = solve_total_power if method == "cones" else solve_by_policy_iteration
         return TimedDesign(solver(problem, self.guard, sinr))
@@ -211,7 +211,7 @@ class ByInequality(Robustness):
     def design(self, problem: RobustProblem, sinr: float, method: Method = "cones") -> TimedDesign:
         """See :meth:`Robustness.design`."""
         if problem.limit != TOTAL:
-            raise ValueError(f"'{self.name}' is posed for total power, not '{problem.limit.name}'")
+            raise ValueError(f"'{self.name}' is defined for total power only, not for '{problem.limit.name}'")
         return TimedDesign(solve_inequality(problem, sinr, stacked=self.stacked, lifted=method == "reference"))
 
     def prove(

@@ -111,7 +111,7 @@ def guard_of(problem: RobustProblem, margins: Margins, basis: Complex | None = N
     node_heard = _by_node(problem.scaled_channels) @ basis.conj()
     arc = arc_guarded(problem) if margins.guards_phases else 0.0
     if not arc < np.pi / 2:
-        raise ValueError(f"phase_error_rad {problem.phase_error_rad} is not below a quarter turn: nothing is left to guard")
+        raise ValueError(f"phase_error_rad {problem.phase_error_rad} is not below a quarter turn: no margin suffices")
     blocks: tuple[Index, ...] = ()
     radius = np.zeros((0, problem.users))
     if margins.guards_balls and margins.by_node:

@@ -401,7 +401,7 @@ class _Search:
         seconds = time.perf_counter() - started
         if need > 1.0:
             return infeasible(need, seconds, proof=proof, iterations=iterations)
-        sentence = f"The solver found no beams and no proof that there are none; they take at least {need:.6f} of the power."
+        sentence = f"The solver found no beams and no proof that there are none. Beams need at least {need:.6f} of the power."
         return RobustDesign(Certificate("failed", sentence, iterations=iterations, seconds=seconds))
 
 

@@ -216,5 +216,5 @@ def solve_inequality(problem: RobustProblem, sinr: float, *, stacked: bool, lift
         return RobustDesign(certificate, search.best, t, int(np.argmax(t)), least_power=need, proof=proof)
     if need > 1.0:
         return infeasible(need, seconds, proof=proof)
-    sentence = f"No beams were found, and no proof that there are none; they take at least {need:.6f} of the power."
+    sentence = f"No beams were found, and no proof that there are none. Beams need at least {need:.6f} of the power."
     return RobustDesign(Certificate("failed", sentence, seconds=seconds, maximised=True), least_power=need)

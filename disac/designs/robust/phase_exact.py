@@ -280,14 +280,14 @@ def solve_phase_exact(problem: RobustProblem, sinr: float) -> RobustDesign:
         return RobustDesign(certificate, search.best, t, int(np.argmax(t)), least_power=need, proof=proof)
     if need > 1.0:
         sentence = (
-            f"No beams, nor covariances, give every user the SINR for all phase errors up to {problem.phase_error_rad:g} rad: "
-            f"they take at least {need:.6g} times the power (checked)."
+            "Neither beams nor covariances give every user the SINR for all phase errors up to "
+            f"{problem.phase_error_rad:g} rad: they need at least {need:.6g} times the power (checked)."
         )
         refused = Certificate(
             "infeasible", sentence, dual_bound=0.0, iterations=search.steps, seconds=seconds, maximised=True
         )  # fmt: skip
         return RobustDesign(refused, least_power=need, proof=proof)
-    sentence = f"No beams were found, and no proof that there are none; they take at least {need:.6f} of the power."
+    sentence = f"No beams were found, and no proof that there are none. Beams need at least {need:.6f} of the power."
     failed = Certificate("failed", sentence, iterations=search.steps, seconds=seconds, maximised=True)
     return RobustDesign(failed, least_power=need, proof=proof)
 

@@ -40,7 +40,7 @@ def solve_by_policy_iteration(problem: RobustProblem, margins: Margins, sinr: fl
     started, proof = time.perf_counter(), np.zeros(0)
     guard = guard_of(problem, margins)
     if guard.arc_rad > 0:
-        raise NotImplementedError("policy iteration guards balls, not phases")
+        raise NotImplementedError("policy iteration is for balls only, not for phases")
     silent = np.zeros(leak_numbers(problem, guard))
     if problem.unheard_user is not None:
         return unheard(problem, time.perf_counter() - started, unheard_dual(problem), silent)
@@ -57,7 +57,7 @@ def solve_by_policy_iteration(problem: RobustProblem, margins: Margins, sinr: fl
         if q.sum() > 1.0:
             return infeasible(float(q.sum()), time.perf_counter() - started, q, np.concatenate([proof, silent]))
         if not serves:
-            sentence = f"No beams were found, and no proof that there are none; they take at least {q.sum():.6f} of the power."
+            sentence = f"No beams were found, and no proof that there are none. Beams need at least {q.sum():.6f} of the power."
             certificate = Certificate("failed", sentence, seconds=time.perf_counter() - started)
             return RobustDesign(certificate, user_dual=q, least_power=float(q.sum()), proof=proof)
     sensing, reach, leaks = sensing_beams(problem, guard, q)

@@ -87,7 +87,9 @@ def solve_total_power(problem: RobustProblem, margins: Margins, sinr: float) -> 
     if q.sum() > 1.0:
         return infeasible(float(q.sum()), time.perf_counter() - started, q, np.concatenate([proof, silent]))
     if directions is None:
-        sentence = f"The solver found no beams and no proof that there are none; they take at least {q.sum():.6f} of the power."
+        sentence = (
+            f"The solver found no beams and no proof that there are none. Beams need at least {q.sum():.6f} of the power."
+        )
         return RobustDesign(
             Certificate("failed", sentence, seconds=time.perf_counter() - started), user_dual=q, least_power=float(q.sum())
         )  # fmt: skip
@@ -157,8 +159,8 @@ def infeasible(
 ) -> RobustDesign:  # fmt: skip
     """The proof that no beams serve the users as the choice guards them: they need at least ``need`` times the power."""
     sentence = (
-        "No beams give every user the SINR as the choice guards it, its margins included: "
-        f"they take at least {need:.4g} times the power (checked)."
+        "No beams give every user the SINR with the margins of the robustness choice: "
+        f"they need at least {need:.4g} times the power (checked)."
     )
     refused = Certificate("infeasible", sentence, dual_bound=0.0, iterations=iterations, seconds=seconds, maximised=True)
     return RobustDesign(refused, user_dual=user_dual, least_power=need, proof=proof)
@@ -284,7 +286,7 @@ def delivered(
     powers = quiet[:, np.newaxis] + per_sensing * spare
     if (quiet < 0).any() or not (spare > 0).all() or (powers < 0).any():
         least = float(q.sum())
-        sentence = f"The beams found need more than the power; it takes at least {least:.6f} of it, which proves nothing."
+        sentence = f"The beams found need more than the power. At least {least:.6f} of it is needed, so other beams may do."
         return RobustDesign(
             Certificate("failed", sentence, iterations=iterations, seconds=time.perf_counter() - started), user_dual=q
         )
