@@ -273,8 +273,8 @@ def _unheard(band: BandProblem, subcarrier: int) -> BandDesign:
 
 def _refused(need: float, prices: Float) -> BandDesign:
     sentence = (
-        "No beams give every user the SINR on every subcarrier as the choice guards it, its margins included: "
-        f"they take at least {need:.4g} times the power (checked)."
+        "No beams give every user the SINR on every subcarrier with the margins of the robustness choice: "
+        f"they need at least {need:.4g} times the power (checked)."
     )
     refused = Certificate("infeasible", sentence, dual_bound=0.0, maximised=True)
     return BandDesign(refused, least_power=need, prices=prices[np.newaxis])
@@ -313,7 +313,7 @@ def _under_total_power(band: BandProblem, margins: Margins, sinr: float) -> Band
     quiet, added = np.array([own for own, _ in needed]), np.array([own for _, own in needed])
     spare = (1.0 - quiet.sum()) / (1.0 + added.sum(axis=1))
     if (quiet < 0).any() or not (spare > 0).all():
-        told = f"The beams found need more than the power; it takes at least {service.share:.6f} of it, which proves nothing."
+        told = f"The beams found need more than the power. At least {service.share:.6f} of it is needed, so other beams may do."
         return BandDesign(Certificate("failed", told), least_power=service.share)
     corners = band.power * spare * np.abs(np.einsum("nm,lnm->ln", band.steering, service.sensing)) ** 2
     values = band.pooled.divergence(corners[..., np.newaxis] * np.eye(len(band.steering)))
@@ -481,7 +481,7 @@ class _UnderNodeLimits:
         need = shares[worst]
         if need > 1.0:
             return _refused(need, self.prices[worst])
-        told = f"The solver found no beams and no proof that there are none; they take at least {need:.6f} of the power."
+        told = f"The solver found no beams and no proof that there are none. Beams need at least {need:.6f} of the power."
         return BandDesign(Certificate("failed", told, iterations=self.iterations), least_power=need)
 
     def _needed(self, bound: float) -> Float:
