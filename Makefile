@@ -18,7 +18,7 @@ ONLY ?=
 CORE := import sys; print("ctrace" if sys.version_info < (3, 12) else "sysmon")
 FLOORS := disac:96 pipeline:95 flows:85
 
-.PHONY: run studies test test-all bench lint clean
+.PHONY: run studies test gate test-all bench lint clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/.run
@@ -29,11 +29,15 @@ studies: $(VENV)/.run
 	@bad=; for study in data/studies/*.yaml; do $(BIN)/disac run "$$study" --store $(STORE) || bad="$$bad $$study"; done; \
 	test -z "$$bad" || { echo "ended badly:$$bad"; exit 1; }
 
+# The checks of the text run beside the tests.
+MAKEFLAGS += --jobs=2
+test: lint gate
+
 # Three workers for two cores, since some tests wait; one BLAS thread each; a worker without work takes half of what the other has left. The shares of lines
 # are of these processes: what runs in a process that a test starts does not count. No share may fall below its floor.
-test: export OMP_NUM_THREADS = 1
-test: export OPENBLAS_NUM_THREADS = 1
-test: $(VENV)/.dev lint
+gate: export OMP_NUM_THREADS = 1
+gate: export OPENBLAS_NUM_THREADS = 1
+gate: $(VENV)/.dev
 	COVERAGE_CORE=$$($(BIN)/python -c '$(CORE)') $(BIN)/python -m pytest -m "not slow" --hypothesis-profile=gate -n 3 --dist worksteal --cov --cov-report=
 	@bad=; for floor in $(FLOORS); do package=$${floor%:*}; printf '%s: lines run by the tests, %%: ' $$package; \
 	$(BIN)/coverage report --include="$$package/*" --format=total --fail-under=$${floor#*:} || bad="$$bad $$floor"; done; \
