@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from disac.optim.newton import Arrow, BlockState, adjoint, symmetric
+from disac.optim.newton import Arrow, BlockState, adjoint, pairing, symmetric
 from disac.optim.program import Program, block_information
 from disac.optim.steps import Direction, Move, longest, ratio, settled
 from disac.optim.ties import combined, tie_vectors
@@ -194,7 +194,7 @@ class _Iterate:
             b.r = centre * b.inverse
         self.power_slack = centre / self.power
         self.service_slack = centre / self.service
-        self._known = None
+        self._known, self._pulled = None, None
 
     def recentre(self, factor: float) -> None:
         """Compute new covariances and slacks from the dual point."""
@@ -225,6 +225,22 @@ class _Iterate:
 
     _known: Float | None = None
 
+    def pull(self, matrices: list[Complex]) -> tuple[Float, Float]:
+        """What covariances, one array [c, u, d, d] per block, take of the power rows, and what they make of a cell's rows."""
+        power = np.zeros_like(self.program.budget)
+        rows = np.zeros((self.program.cells, self.blocks[0].channels.shape[1]))
+        for b, matrix in zip(self.blocks, matrices, strict=True):
+            power += b.pull_power(matrix)
+            np.add.at(rows, b.data.cells, b.pull_rows(matrix))
+        return power, rows
+
+    def _reached(self) -> tuple[Float, Float]:
+        if self._pulled is None:
+            self._pulled = self.pull([b.r for b in self.blocks])
+        return self._pulled
+
+    _pulled: tuple[Float, Float] | None = None
+
     def value(self) -> float:
         """The objective at the covariances."""
         program = self.program
@@ -253,14 +269,13 @@ class _Iterate:
         power, count = self.power.ravel() @ self.power_slack.ravel(), self.power.size + self.service.size
         total = float(power + np.sum(self.service * self.service_slack))
         for b in self.blocks:
-            total += float(np.einsum("cuij,cuji->", b.r, b.phi).real)
+            total += pairing(b.r, b.phi)
             count += b.count * b.streams * b.size
         return total / count
 
     def violation(self) -> float:
         """Largest violation: of a budget and of what is held (relative), of a service row (of its right-hand side, one)."""
-        nothing = (np.zeros_like(self.power), np.zeros_like(self.service))
-        power, rows = self._primal_rows([b.r for b in self.blocks], *nothing)
+        power, rows = self._primal_rows(self._reached(), np.zeros_like(self.power), np.zeros_like(self.service))
         service = rows[:, : self.service.shape[1]]
         worst = max(float((power / self.program.budget).max()), float(service.max()), 0.0)
         if not self.ties.size:
@@ -287,14 +302,11 @@ class _Iterate:
         for b, covariance in zip(self.blocks, kept.covariances, strict=True):
             b.r = covariance
         self.fisher, self.power, self.service, self.ties = kept.fisher, kept.power, kept.service, kept.ties
-        self._known = None
+        self._known, self._pulled = None, None
 
-    def _primal_rows(self, matrices: list[Complex], p: Float, s: Float) -> tuple[Float, Float]:
-        power, rows = p - self.program.budget, self._rows(1.0 + s)
-        for b, matrix in zip(self.blocks, matrices, strict=True):
-            power = power + b.pull_power(matrix)
-            np.add.at(rows, b.data.cells, b.pull_rows(matrix))
-        return power, rows
+    def _primal_rows(self, pulled: tuple[Float, Float], p: Float, s: Float) -> tuple[Float, Float]:
+        """Residuals of the primal equations at slacks p and s, from what :meth:`pull` gives for the covariances."""
+        return p - self.program.budget + pulled[0], self._rows(1.0 + s) + pulled[1]
 
     def _rows(self, service: Float) -> Float:
         """Numbers for a cell's rows, [cells, rows]: those given for the service rows, then zeros for the rows of ties."""
@@ -317,6 +329,7 @@ class _State(_Iterate):
             self._along = tie_vectors(self._tied()[1])
             for b in self.blocks:
                 b.measure_ties(self._along[b.data.cells])
+            self._pulled = None
         system = Arrow(self, self._current() + self.program.prior)
         affine = self._towards(system, 0.0, None)
         primal, dual = self._lengths(affine, _COARSE)
@@ -341,20 +354,21 @@ class _State(_Iterate):
         bilinear = np.zeros_like(self.fisher)
         correction = None
         if target > 0.0 or affine is not None:
-            pulled = [np.asarray(target * b.inverse, dtype=np.complex128) for b in self.blocks]
             power, service = target / self.power, target / self.service
+            central = [b.inverse for b in self.blocks]
+            sums = [target * matrix.sum(axis=1) for matrix in central]
+            pulled_power, pulled_rows = (target * pulled for pulled in self.pull(central))
             if affine is not None:
                 correction = self._second_order(affine)
-                pulled = [matrix - c for matrix, c in zip(pulled, correction[0], strict=True)]
+                sums = [total - c.sum(axis=1) for total, c in zip(sums, correction[0], strict=True)]
+                less_power, less_rows = self.pull(correction[0])
+                pulled_power, pulled_rows = pulled_power - less_power, pulled_rows - less_rows
                 power, service = power - correction[1], service - correction[2]
                 moved = self.information([m.r.sum(axis=1) for m in affine.blocks])
                 bilinear = -2.0 * (moved @ affine.fisher)
-            information = self.information([matrix.sum(axis=1) for matrix in pulled])
-            right_y = right_y + (bilinear - 2.0 * (information @ self.fisher))
-            right_power = right_power + (power + sum(b.pull_power(m) for b, m in zip(self.blocks, pulled, strict=True)))
-            for b, matrix in zip(self.blocks, pulled, strict=True):
-                np.add.at(local, b.data.cells, b.pull_rows(matrix))
-            local += self._rows(service)
+            right_y = right_y + (bilinear - 2.0 * (self.information(sums) @ self.fisher))
+            right_power = right_power + power + pulled_power
+            local += self._rows(service) + pulled_rows
         flat, inner = system.solve(*self._joined(right_y, right_power, local))
         move = self._direction(flat, inner, target, correction)
         if target == 0.0:
@@ -392,8 +406,9 @@ class _State(_Iterate):
 
     def _primal_after(self, move: Direction) -> tuple[tuple[Float, Float], float]:
         """The primal equations after a full step, and their largest residual."""
-        matrices = [b.r + m.r for b, m in zip(self.blocks, move.blocks, strict=True)]
-        rows = self._primal_rows(matrices, self.power_slack + move.power_slack, self.service_slack + move.service_slack)
+        pulled = [now + more for now, more in zip(self._reached(), self.pull([m.r for m in move.blocks]), strict=True)]
+        slacks = self.power_slack + move.power_slack, self.service_slack + move.service_slack
+        rows = self._primal_rows((pulled[0], pulled[1]), *slacks)
         return rows, max(float(np.abs(row).max()) for row in rows)
 
     def _direction(self, flat: Float, inner: Float, target: float, correction: Any) -> Direction:
@@ -436,20 +451,25 @@ class _State(_Iterate):
         total = float(power + np.sum((self.service + dual * move.service) * (self.service_slack + primal * move.service_slack)))
         count = self.power.size + self.service.size
         for b, m in zip(self.blocks, move.blocks, strict=True):
-            for part in b.parts:
-                phi = b.phi[part] + dual * m.phi[part] - dual**2 * m.curvature[part, np.newaxis]
-                total += float(np.einsum("cuij,cuji->", b.r[part] + primal * m.r[part], phi).real)
+            total += (
+                pairing(b.r, b.phi) + primal * pairing(m.r, b.phi) + dual * (pairing(b.r, m.phi) + primal * pairing(m.r, m.phi))
+            )
+            total -= dual**2 * (pairing(b.r.sum(axis=1), m.curvature) + primal * pairing(m.r.sum(axis=1), m.curvature))
             count += b.count * b.streams * b.size
         return total / count
 
     def _go(self, move: Direction, primal: float, dual: float) -> float:
         """Take the step and return the dual step length. The dual step is shortened until Phi is positive definite."""
         for b, m in zip(self.blocks, move.blocks, strict=True):
-            b.r = b.r + primal * m.r
+            # In place: a new array costs more than the sum. The direction's covariances are not used again.
+            m.r *= primal
+            m.r += b.r
+            b.r = m.r
+        self._known, self._pulled = None, None
         self.power_slack = self.power_slack + primal * move.power_slack
         self.service_slack = self.service_slack + primal * move.service_slack
         # If a row's error is small beside its slack, the slack absorbs it: the row then holds exactly.
-        power_row, rows = self._primal_rows([b.r for b in self.blocks], self.power_slack, self.service_slack)
+        power_row, rows = self._primal_rows(self._reached(), self.power_slack, self.service_slack)
         self.power_slack = settled(self.power_slack, power_row)
         self.service_slack = settled(self.service_slack, rows[:, : self.service.shape[1]])
         before = (self.fisher, self.power, self.service, [b.response for b in self.blocks], self.ties)
@@ -463,7 +483,6 @@ class _State(_Iterate):
             except np.linalg.LinAlgError:
                 dual *= 0.7
                 continue
-            self._known = None
             return dual
         raise np.linalg.LinAlgError("no dual step keeps the inequalities")
 

@@ -35,13 +35,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from disac.optim.program import Block, Program
+from disac.optim.program import CACHED, Block, Program
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
-
-CACHED = 2**16
-"""Complex numbers in an array that stays in a core's cache."""
+Int = NDArray[np.int64]
 
 
 def adjoint(matrix: Complex) -> Complex:
@@ -53,10 +51,47 @@ def symmetric(matrix: Complex) -> Complex:
     return half
 
 
+def pairing(one: Complex, other: Complex) -> float:
+    """``tr(X Y)`` summed over Hermitian matrices of arrays of one shape."""
+    return float(np.vdot(other, one).real)
+
+
 def _real_view(matrices: Complex) -> Float:
     """Matrices [c, n, d, d] as rows [c, n, 2 d^2] of reals, whose products are those of ``Re tr(X Y^H)``."""
     flat: Float = matrices.reshape(*matrices.shape[:2], -1).view(np.float64)
     return flat
+
+
+def _heard_alone(block: Block) -> tuple[Int, Complex]:
+    """Coordinates that each term of a service row hears, [t, s], and the channels in these, [c, t, r, s].
+
+    Terms of nodes that add up powers hear disjoint coordinates. If terms share any, they are given as one, which hears all.
+    """
+    cells, rows, terms, size = block.channels.shape
+    heard = [np.flatnonzero(np.any(block.channels[:, :, term] != 0.0, axis=(0, 1))) for term in range(terms)]
+    if terms > 1 and len({len(one) for one in heard}) == 1 and len(np.unique(np.concatenate(heard))) == terms * len(heard[0]):
+        coordinates = np.array(heard)
+        along = np.stack([block.channels[:, :, term, coordinates[term]] for term in range(terms)], axis=1)
+        return coordinates, along
+    return np.arange(size)[np.newaxis], block.channels.reshape(cells, 1, rows * terms, size)
+
+
+def _by_reach(block: Block) -> tuple[Int, Int, Int]:
+    """Dense parameters [s] that touch several receivers, those [x, p] that touch one alone, and the coordinates of the latter.
+
+    The coordinates are those that a parameter touches, shape [x p, m]. If receivers or parameters differ in number, or none
+    touches only a part of the coordinates, all parameters are of the first kind.
+    """
+    receivers, dense = block.dense.shape[1], block.dense.shape[3]
+    alone = np.bincount(block.touched.reshape(-1), minlength=dense)[block.touched] == 1
+    if receivers > 1 and alone.any() and len(np.unique(alone.sum(axis=1))) == 1:
+        numbers = block.touched[alone]
+        touching = np.any(block.dense[:, :, :, numbers] != 0.0, axis=(0, 1, 2))
+        few = touching.sum(axis=1)
+        if len(np.unique(few)) == 1 and 2 * few[0] <= touching.shape[1]:
+            columns = np.nonzero(touching)[1].reshape(len(numbers), -1)
+            return np.setdiff1d(np.arange(dense), numbers), numbers.reshape(receivers, -1), columns
+    return np.arange(dense), np.zeros((receivers, 0), dtype=np.int64), np.zeros((0, 0), dtype=np.int64)
 
 
 class BlockOperators:
@@ -70,8 +105,13 @@ class BlockOperators:
         self.size, self.count, self.seen = size, cells, block.seen
         visible = len(block.seen)
         self.flat_channels = block.channels.reshape(cells, rows * terms, size)
+        self.heard, self.heard_channels = _heard_alone(block)
         receivers, rho, dense = block.dense.shape[1:4]
-        self.dense_rows = block.dense.reshape(cells, receivers * rho, dense * visible)
+        self.shared, self.alone, self.columns_alone = _by_reach(block)
+        rows = block.dense.reshape(cells, receivers * rho, dense, visible)[:, :, self.shared].conj().transpose(0, 3, 2, 1)
+        self.shared_rows = np.ascontiguousarray(rows).reshape(cells, visible * len(self.shared), receivers * rho)
+        of_receiver = np.arange(receivers)[:, np.newaxis]
+        self.alone_rows = block.dense.transpose(1, 3, 0, 2, 4)[of_receiver, self.alone].transpose(2, 0, 1, 3, 4)
         self.flat_right = block.right.reshape(cells, -1, visible)
         atoms, q = program.atoms, self.columns
         self.left_t, self.right_conj = np.swapaxes(block.left, -1, -2), block.right.conj()[:, np.newaxis]
@@ -119,9 +159,15 @@ class BlockOperators:
     def affine(self, power: Float, service: Float, ties: Complex) -> Complex:
         """The part of Phi that is linear in (lambda, mu, C): shape [c, u, d, d]."""
         weight = service[self.data.cells][:, np.newaxis] * self.service_weights.T
-        scaled = weight[..., np.newaxis, np.newaxis] * self.data.channels[:, np.newaxis]
-        flat = scaled.reshape(self.count, self.streams, -1, self.size)
-        part: Complex = np.swapaxes(flat, -1, -2) @ self.data.channels.conj().reshape(self.count, 1, -1, self.size)
+        h = self.heard_channels[:, np.newaxis]
+        if len(self.heard) == 1:
+            weight = np.repeat(weight, self.data.channels.shape[2], axis=-1)
+        scaled = np.swapaxes(h * weight[:, :, np.newaxis, :, np.newaxis], -1, -2)
+        if len(self.heard) == 1:
+            part: Complex = scaled[:, :, 0] @ h[:, :, 0].conj()
+        else:
+            part = np.zeros((self.count, self.streams, self.size, self.size), dtype=np.complex128)
+            part[..., self.heard[:, :, np.newaxis], self.heard[:, np.newaxis]] = scaled @ h.conj()
         if ties.size:
             t = self.data.ties
             held = (np.swapaxes(t, -1, -2) @ ties[self.data.cells] @ t.conj()).sum(axis=1)
@@ -174,9 +220,14 @@ class BlockOperators:
 
     def pull_rows(self, matrix: Complex) -> Float:
         """Weighted ``h^H X h`` of each service row and each row of a tie, shape [c, r]."""
-        h = self.flat_channels[:, np.newaxis]
-        heard = ((h.conj() @ matrix) * h).sum(axis=-1).real
-        rows = heard.reshape(*heard.shape[:2], *self.channels.shape[1:3]).sum(axis=-1)
+        if len(self.heard) == 1:
+            h = self.flat_channels[:, np.newaxis]
+            heard = ((h.conj() @ matrix) * h).sum(axis=-1).real
+            rows = heard.reshape(*heard.shape[:2], *self.channels.shape[1:3]).sum(axis=-1)
+        else:
+            h = self.heard_channels[:, np.newaxis]
+            blocks = matrix[..., self.heard[:, :, np.newaxis], self.heard[:, np.newaxis]]
+            rows = ((h.conj() @ blocks) * h).sum(axis=(2, 4)).real
         pulled: Float = (rows * self.weights.T).sum(axis=1)
         return pulled
 
@@ -325,29 +376,40 @@ class BlockState(BlockOperators):
         heard
             ``Re h^H B_u D_i A_u h`` of each stream and term of a row, shape [c, u r t, D q].
         """
-        q, d, c, u, dense, e = self.columns, self.size, self.count, self.streams, self.parameters, len(self.seen)
-        x, n_d = self.dense_rows.shape[1], self.parameters * self.columns
+        q, d, c, u, e = self.columns, self.size, self.count, self.streams, len(self.seen)
+        receivers, rho = self.response.shape[1:3]
+        n_d = self.parameters * q
         among = np.zeros((n_d, n_d))
         total = np.empty((c, n_d, e, e), dtype=np.complex128)
         h = self.flat_channels.conj()
         scalars = np.empty((c, d + u * h.shape[1], n_d))
-        rows = adjoint(self.dense_rows.reshape(c, x, dense * e)).reshape(c, dense, e, x).swapaxes(1, 2)
-        response = self.response.reshape(c, x, q * e)
+        shared, alone = self.shared, self.alone
+        common = (shared[:, np.newaxis] * q + np.arange(q)).reshape(-1)
+        own = (alone[..., np.newaxis] * q + np.arange(q)).reshape(-1)
+        rows, response = self.shared_rows, self.response.reshape(c, receivers * rho, q * e)
         # A few entries at a time, whose matrices stay in the cache.
         few = max(1, CACHED // (n_d * e * e * u))
         for start in range(0, c, few):
             part = slice(start, start + few)
             n = len(response[part])
-            product = (rows[part].reshape(n, e * dense, x) @ response[part]).reshape(n, e, n_d, e)
-            d_i = -(product + product.transpose(0, 3, 2, 1).conj())
-            change = np.swapaxes(_real_view(np.ascontiguousarray(d_i.swapaxes(1, 2))), -1, -2)
             a_columns, b_columns = a[part][..., self.seen], self.r[part][..., self.seen]
             a_seen, b_seen = a_columns[:, :, self.seen], b_columns[:, :, self.seen]
-            image = (b_seen.reshape(n, u * e, e) @ d_i.reshape(n, e, n_d * e)).reshape(n, u, e * n_d, e)
+            product = np.empty((n, n_d, e, e), dtype=np.complex128)
+            together = (rows[part] @ response[part]).reshape(n, e, len(common), e)
+            product[:, common] = together.swapaxes(1, 2)
+            if own.size:
+                each = adjoint(self.alone_rows[part]) @ self.response[part].reshape(n, receivers, 1, rho, q * e)
+                product[:, own] = each.reshape(n, -1, e, q, e).swapaxes(2, 3).reshape(n, -1, e, e)
+            d_i = -(product + adjoint(product))
+            if own.size:
+                total[part, own] = self._alone(d_i[:, own], a_seen, b_seen)
+            change = np.swapaxes(_real_view(d_i), -1, -2)
+            d_c = np.ascontiguousarray(d_i[:, common].swapaxes(1, 2)).reshape(n, e, -1)
+            image = (b_seen.reshape(n, u * e, e) @ d_c).reshape(n, u, -1, e)
             summed = image[:, 0] @ a_seen[:, 0]
             for stream in range(1, u):
                 summed += image[:, stream] @ a_seen[:, stream]
-            total[part] = summed.reshape(n, e, n_d, e).swapaxes(1, 2)
+            total[part, common] = summed.reshape(n, e, len(common), e).swapaxes(1, 2)
             # x^H B D A x = <D, (B x) (A x)^H> for unit vectors, summed over streams, and for channels.
             units = b_columns.conj().transpose(0, 2, 3, 1) @ a_columns.swapaxes(1, 2)
             h_b, h_a = ((h[part][:, np.newaxis] @ columns).reshape(n, -1, e) for columns in (b_columns, a_columns))
@@ -355,6 +417,25 @@ class BlockState(BlockOperators):
             among += (_real_view(total[part]) @ change).sum(axis=0)
             scalars[part] = _real_view(outer) @ change
         return among, total, scalars[:, :d], scalars[:, d:]
+
+    def _alone(self, d_i: Complex, a: Complex, b: Complex) -> Complex:
+        """``sum_u B_u D_i A_u`` of parameters that touch one receiver and few coordinates m: shape [c, parameters q, e, e].
+
+        With unit vectors E of these, ``D = W E^H + E W^H``, where W are the columns m of D, with half of the rows m. D is
+        used itself, since its terms ``R^H S`` and ``S^H R`` nearly cancel for magnitudes.
+        """
+        (n, own, e, _), u, columns = d_i.shape, self.streams, np.repeat(self.columns_alone, self.columns, axis=0)
+        few = columns.shape[1]
+        w = np.take_along_axis(d_i, columns[np.newaxis, :, np.newaxis], axis=-1)
+        w[:, np.arange(own)[:, np.newaxis], columns] *= 0.5
+        flat = w.transpose(0, 2, 1, 3).reshape(n, 1, e, own * few)
+        b_w, a_w = ((matrix @ flat).reshape(n, u, e, own, few) for matrix in (b, a))
+        left = np.empty((n, own, e, u, 2, few), dtype=np.complex128)
+        right = np.empty((n, own, u, 2, few, e), dtype=np.complex128)
+        left[..., 0, :], left[..., 1, :] = b_w.transpose(0, 3, 2, 1, 4), b[..., columns].transpose(0, 3, 2, 1, 4)
+        right[:, :, :, 0], right[:, :, :, 1] = a[:, :, columns].swapaxes(1, 2), a_w.conj().transpose(0, 3, 1, 4, 2)
+        summed: Complex = left.reshape(n, own, e, -1) @ right.reshape(n, own, -1, e)
+        return summed
 
     def _dense_rows(
         self, a: Complex, g: Complex, whole: Float, to_service: Float, to_power: Float, n_y: int

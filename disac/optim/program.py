@@ -14,6 +14,9 @@ Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
+CACHED = 2**16
+"""Complex numbers in an array that stays in a core's cache."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -67,16 +70,19 @@ class Block:
         return [slice(int(start), int(end)) for start, end in zip(self.starts, ends, strict=True)]
 
     @cached_property
-    def dense_columns(self) -> Complex:
-        """The dense derivatives with parameters last, shape [c, x rho, e, D]."""
-        cells, receivers, rho, parameters, size = self.dense.shape
-        rows = self.dense.reshape(cells, receivers * rho, parameters, size)
-        return np.ascontiguousarray(np.swapaxes(rows, 2, 3))
+    def touched(self) -> Int:
+        """Dense parameters that touch each receiver, shape [x, p]: all, where different numbers of them do."""
+        receivers, parameters = self.dense.shape[1], self.dense.shape[3]
+        touching = np.any(self.dense != 0.0, axis=(0, 2, 4))
+        if len(np.unique(touching.sum(axis=1))) != 1:
+            return np.tile(np.arange(parameters), (receivers, 1))
+        return np.nonzero(touching)[1].reshape(receivers, -1)
 
     @cached_property
-    def dense_parts(self) -> tuple[Float, Float]:
-        """Real and imaginary parts of the dense derivatives with parameters last."""
-        return np.ascontiguousarray(self.dense_columns.real), np.ascontiguousarray(self.dense_columns.imag)
+    def dense_by_receiver(self) -> Complex:
+        """The dense derivatives of the parameters that touch each receiver, shape [c, x, p, rho, e]."""
+        seen = [self.dense[:, x][:, :, parameters] for x, parameters in enumerate(self.touched)]
+        return np.ascontiguousarray(np.swapaxes(np.stack(seen, axis=1), 2, 3))
 
     @cached_property
     def group_of(self) -> Int:
@@ -195,22 +201,28 @@ def block_information(block: Block, covariance: Complex, atoms: int) -> Float:
     if not receivers:
         return share
     covariance = covariance[:, block.seen[:, np.newaxis], block.seen]
-    weighted = np.swapaxes(covariance, -1, -2)[:, np.newaxis] @ block.dense_columns
-    gram = sum(
-        own.reshape(-1, dense).T @ np.ascontiguousarray(seen).reshape(-1, dense)
-        for own, seen in zip(block.dense_parts, (weighted.real, weighted.imag), strict=True)
-    )  # fmt: skip
-    share[:dense, :dense] = gram
     left, flat_right = block.left, block.right.reshape(cells, families * members, size)
     right_t = np.swapaxes(flat_right, -1, -2)
+    touched, count = block.touched, block.touched.shape[1]
+    image = np.empty((cells, receivers * count * rho, families * members), dtype=np.complex128)
+    # A few entries at a time, whose products stay in the cache.
+    few = max(1, CACHED // max(1, receivers * count * rho * size))
+    for start in range(0, cells, few):
+        part = slice(start, start + few)
+        rows = block.dense_by_receiver[part]
+        weighted = rows.reshape(len(rows), -1, size) @ covariance[part]
+        image[part] = weighted @ right_t[part]
+        parts, weighted_parts = (x.reshape(len(rows), receivers, count, -1).view(np.float64) for x in (rows, weighted))
+        for place, gram in zip(touched, (parts @ np.swapaxes(weighted_parts, -1, -2)).sum(axis=0), strict=True):
+            share[np.ix_(place, place)] += gram
     # s^H R H_i^H abar
-    image = (flat_right[:, np.newaxis] @ weighted).conj().reshape(cells, receivers, rho, families, members, dense)
-    mixed = block.by_group(np.einsum("cxrkmi,cxkr->cixkm", image, left)).reshape(len(block.starts), dense, -1)
-    mixed = mixed.transpose(1, 0, 2)
-    index = block.atoms.reshape(len(block.starts), -1)
-    for offset, part in ((dense, mixed.real), (dense + atoms, -mixed.imag)):
-        share[:dense, offset + index] = part
-        share[offset + index, :dense] = part.transpose(1, 2, 0)
+    seen_atoms = image.conj().reshape(cells, receivers, count, rho, families, members)
+    mixed = block.by_group(np.einsum("cxprkm,cxkr->cxpkm", seen_atoms, left))
+    mixed = mixed.reshape(len(block.starts), receivers, count, -1)
+    index, place = block.atoms.reshape(len(block.starts), receivers, 1, -1), touched[..., np.newaxis]
+    for offset, entries in ((dense, mixed.real), (dense + atoms, -mixed.imag)):
+        share[place, offset + index] = entries
+        share[offset + index, place] = entries
     seen = ((flat_right.conj() @ covariance) @ right_t).reshape(cells, families, members, families, members)
     across = left.conj() @ np.swapaxes(left, -1, -2)
     own = np.stack([np.einsum("cxkl,clnkm->xkmln", across[part], seen[part]) for part in block.groups])

@@ -123,7 +123,8 @@ def keeps_all(problem: DesignProblem, structure: Structure) -> bool:
     (Cauchy-Schwarz), and the rest is a sensing signal. For the orthogonal design this is Theorem 3 of 002.
     """
     alone = all(
-        len(np.unique(part.antennas // problem.antennas)) == 1 for part in structure.parts if max(part.users) >= 0
+        part.antennas.min() // problem.antennas == part.antennas.max() // problem.antennas
+        for part in structure.parts if max(part.users) >= 0
     )  # fmt: skip
     return (alone and not structure.loose) or problem.sinr_type == "coherent"
 

@@ -147,7 +147,11 @@ class Designer(Delivery):
         assert solution.streams is not None
         assert solution.power_dual is not None
         assert solution.sinr_dual is not None
-        streams, psd_violation = self._positive(solution.streams)
+        if solution.fisher_dual is None or self.structure.loose:
+            streams, psd_violation = self._positive(solution.streams)
+        else:
+            # Each iterate of the interior point is positive definite, where no stream is the rest of a whole.
+            streams, psd_violation = solution.streams, 0.0
         if reserve is not None:
             streams = repaired(self.problem, streams, reserve, sinr)
         y = solution.fisher_dual if solution.fisher_dual is not None else self.fisher_dual(streams.sum(axis=0))
