@@ -14,15 +14,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.arrays import baseband_hz
+from disac.designs.cross_evidence import Record as Record
+from disac.designs.cross_evidence import (
+    band_record,
+    beyond_limit,
+    of_all,
+    price_evidence,
+    tone_evidence,
+    unproven_band,
+    unproven_divergence,
+    unproven_tones,
+    unproven_zero_forcing,
+)
 from disac.designs.location import block_level
 from disac.designs.location.baselines import isotropic
-from disac.designs.location.beams import mean_covariance
 from disac.designs.location.design import Designer
 from disac.designs.location.problem import DesignProblem, Spectrum, unposed
 from disac.designs.robust.all_subcarriers import design_each
 from disac.designs.robust.band import BandProblem, CrossSectionLaw, solve_band
 from disac.designs.robust.choices import robustness
 from disac.designs.robust.problem import RobustProblem
+from disac.designs.robust.total_power import RobustDesign
 from disac.designs.robust.zero_forcing import zero_forcing
 from disac.drops.common import SYMBOLS, CommonNetwork
 from disac.geometry import delays_s
@@ -39,22 +51,22 @@ Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Record:
-    """Covariances of a design: ``users`` R_{c,u,l} [U, L, D, D] and ``sensing`` R_{s,l} [L, D, D], W per resource element.
-
-    ``status`` and ``message`` are those of the design. Covariances are absent if the design has none. ``gap`` is the relative
-    gap of the design's certificate. If each subcarrier is a separate design, it is the largest gap of all subcarriers.
-    """
-
-    status: str
-    message: str
-    users: Complex | None = None
-    sensing: Complex | None = None
-    gap: float = float("nan")
-
-
 Method = Callable[[CommonNetwork, CommonScenario], Record]
+
+Prover = Callable[[CommonNetwork, CommonScenario, Record], list[str]]
+"""Sentences on what a record claims and its signal and evidence do not prove, without a solver."""
+
+
+@dataclass(frozen=True)
+class Proved:
+    """A method whose records can be proved again."""
+
+    design: Method
+    prove: Prover
+
+    def __call__(self, network: CommonNetwork, scenario: CommonScenario) -> Record:
+        """The design's record."""
+        return self.design(network, scenario)
 
 
 def _limit(scenario: CommonScenario, *, native: PowerLimit) -> PowerLimit:
@@ -106,27 +118,33 @@ def _of_band(
     method: str, *, clusters: int = 0, known: Callable[[CommonScenario], Synchronisation | None] = lambda scenario: NOTHING,
     sinr_type: SinrType = "noncoherent",
 ) -> Method:  # fmt: skip
-    def design(network: CommonNetwork, scenario: CommonScenario) -> Record:
+    def designer_of(network: CommonNetwork, scenario: CommonScenario) -> Designer:
         limit = _limit(scenario, native=PER_ANTENNA)
         problem = band_problem(network, known(scenario), sinr_type=sinr_type, limit=limit, spectrum=scenario.spectrum)
+        return Designer(problem, method, clusters=clusters)
+
+    def design(network: CommonNetwork, scenario: CommonScenario) -> Record:
         if reason := unposed(method, network.nodes, network.subcarriers):
             return Record("failed", reason)
-        designer = Designer(problem, method, clusters=clusters)
+        designer = designer_of(network, scenario)
         sinr = db_to_linear(scenario.sinr_db)
         found = designer.design(sinr)
-        sent = designer.delivered(found, sinr, seek_constant=False)
-        certificate = found.certificate
-        if sent.beams is None or sent.remainder is None:
-            return Record(certificate.status, certificate.message)
-        users = mean_covariance(sent.beams) * designer.structure.together(problem)
-        return Record(certificate.status, certificate.message, users, sent.remainder, certificate.relative_gap)
+        return band_record(designer, found, designer.delivered(found, sinr, seek_constant=False), sinr)
 
-    return design
+    def prove(network: CommonNetwork, scenario: CommonScenario, claimed: Record) -> list[str]:
+        return unproven_band(designer_of(network, scenario), db_to_linear(scenario.sinr_db), claimed)
+
+    return Proved(design, prove)
 
 
 def _isotropic(network: CommonNetwork, scenario: CommonScenario) -> Record:
     streams = isotropic(band_problem(network))
     return Record("ok", "The same power everywhere; no user is served.", streams[:-1], streams[-1], 0.0)
+
+
+def _prove_isotropic(network: CommonNetwork, scenario: CommonScenario, claimed: Record) -> list[str]:
+    limit = _limit(scenario, native=PER_ANTENNA)
+    return beyond_limit(band_problem(network, limit=limit, spectrum=scenario.spectrum), claimed)
 
 
 def tone_problem(network: CommonNetwork, subcarrier: int, limit: PowerLimit) -> RobustProblem:
@@ -144,30 +162,46 @@ def tone_problem(network: CommonNetwork, subcarrier: int, limit: PowerLimit) -> 
 def _of_tones(name: str, *, zero: bool = False) -> Method:
     choice = robustness(name)
 
-    def design(network: CommonNetwork, scenario: CommonScenario) -> Record:
+    def problems_of(network: CommonNetwork, scenario: CommonScenario) -> list[RobustProblem]:
         limit = _limit(scenario, native=TOTAL)
+        return [tone_problem(network, tone, limit) for tone in range(network.subcarriers)]
+
+    def design(network: CommonNetwork, scenario: CommonScenario) -> Record:
         if told := _unguarded(name, network):
             return Record("failed", told)
         nodes, users, count, antennas = network.channels.shape
         size = nodes * antennas
         streams = np.zeros((users, count, size, size), dtype=np.complex128)
         sensing = np.zeros((count, nodes, antennas, nodes, antennas), dtype=np.complex128)
-        gap, status, message = 0.0, "ok", "Zero forcing on a grid; no bound." if zero else ""
-        sinr, problems = db_to_linear(scenario.sinr_db), [tone_problem(network, tone, limit) for tone in range(count)]
+        status, message = "ok", "Zero forcing on a grid; no bound." if zero else ""
+        sinr = db_to_linear(scenario.sinr_db)
+        problems = problems_of(network, scenario)
         forced = (zero_forcing(problem, choice.guarding(), sinr) for problem in problems)
-        for tone, found in enumerate(forced if zero else design_each(choice, problems, sinr)):
-            if found.beams is None:
-                return Record(found.certificate.status, f"Subcarrier {tone}: {found.certificate.message}")
-            w = found.beams.users.reshape(users, size)
+        found: dict[int, tuple[RobustProblem, RobustDesign]] = {}
+        for tone, one in enumerate(forced if zero else design_each(choice, problems, sinr)):
+            found[tone] = problems[tone], one
+            if one.beams is None:
+                evidence = {} if zero else tone_evidence({tone: found[tone]}, (users, count))
+                return Record(one.certificate.status, f"Subcarrier {tone}: {one.certificate.message}", evidence=evidence)
+            w = one.beams.users.reshape(users, size)
             streams[:, tone] = w[:, :, np.newaxis] * w[:, np.newaxis].conj()
-            for node, v in enumerate(found.beams.sensing):
+            for node, v in enumerate(one.beams.sensing):
                 sensing[tone, node, :, node] = np.outer(v, v.conj())
-            gap = max(gap, found.certificate.relative_gap)
-            if found.certificate.status != "ok":
-                status, message = found.certificate.status, f"Subcarrier {tone}: {found.certificate.message}"
-        return Record(status, message, streams, sensing.reshape(count, size, size), float("nan") if zero else gap)
+            if one.certificate.status != "ok":
+                status, message = one.certificate.status, f"Subcarrier {tone}: {one.certificate.message}"
+        sent = Record(status, message, streams, sensing.reshape(count, size, size))
+        if zero:
+            return sent
+        proven = of_all([one.certificate for _, one in found.values()])
+        return replace(
+            sent, gap=proven.gap, value=proven.value, bound=proven.bound, evidence=tone_evidence(found, (users, count))
+        )  # fmt: skip
 
-    return design
+    def prove(network: CommonNetwork, scenario: CommonScenario, claimed: Record) -> list[str]:
+        unproven = unproven_zero_forcing if zero else unproven_tones
+        return unproven(problems_of(network, scenario), choice, db_to_linear(scenario.sinr_db), claimed)
+
+    return Proved(design, prove)
 
 
 def band_divergence_problem(network: CommonNetwork, limit: PowerLimit, law: CrossSectionLaw) -> BandProblem:
@@ -184,16 +218,18 @@ def _of_divergence(name: str, law: CrossSectionLaw) -> Method:
     """The design of 000 with the power split between subcarriers left free."""
     choice = robustness(name)
 
+    def problem_of(network: CommonNetwork, scenario: CommonScenario) -> BandProblem:
+        return band_divergence_problem(network, _limit(scenario, native=TOTAL), law)
+
     def design(network: CommonNetwork, scenario: CommonScenario) -> Record:
         if scenario.spectrum == "flat":
             return Record("failed", "The design divides the power freely between subcarriers; the spectrum is 'flat'.")
         if told := _unguarded(name, network):
             return Record("failed", told)
-        problem = band_divergence_problem(network, _limit(scenario, native=TOTAL), law)
-        found = solve_band(problem, choice.guarding(), db_to_linear(scenario.sinr_db))
-        certificate = found.certificate
+        found = solve_band(problem_of(network, scenario), choice.guarding(), db_to_linear(scenario.sinr_db))
+        certificate, evidence = found.certificate, price_evidence(found)
         if found.users is None or found.sensing is None:
-            return Record(certificate.status, certificate.message)
+            return Record(certificate.status, certificate.message, evidence=evidence)
         count, users = found.users.shape[:2]
         w = found.users.reshape(count, users, -1).swapaxes(0, 1)
         sensing = np.zeros((count, *network.steering.shape, *network.steering.shape), dtype=np.complex128)
@@ -201,10 +237,14 @@ def _of_divergence(name: str, law: CrossSectionLaw) -> Method:
         sensing[:, node, :, node] = np.einsum("lna,lnb->nlab", found.sensing, found.sensing.conj())
         return Record(
             certificate.status, certificate.message, w[..., np.newaxis] * w[..., np.newaxis, :].conj(),
-            sensing.reshape(count, w.shape[-1], w.shape[-1]), certificate.relative_gap,
+            sensing.reshape(count, w.shape[-1], w.shape[-1]), certificate.relative_gap, certificate.value,
+            certificate.dual_bound, evidence,
         )  # fmt: skip
 
-    return design
+    def prove(network: CommonNetwork, scenario: CommonScenario, claimed: Record) -> list[str]:
+        return unproven_divergence(problem_of(network, scenario), choice.guarding(), db_to_linear(scenario.sinr_db), claimed)
+
+    return Proved(design, prove)
 
 
 def _unguarded(name: str, network: CommonNetwork) -> str:
@@ -248,7 +288,7 @@ class Row:
 
 
 ROWS: dict[str, Row] = {
-    "isotropic": Row(_isotropic, "", "no user", ("sinr_db", *PHASES, GUARDED)),
+    "isotropic": Row(Proved(_isotropic, _prove_isotropic), "", "no user", ("sinr_db", *PHASES, GUARDED)),
     "ofdm-phase-agnostic": Row(_of_band("phase-agnostic"), "", "phases unknown, in echoes and at users"),
     "ofdm-orthogonal": Row(_of_band("orthogonal"), "002", "phases unknown; each subcarrier has one node"),
     "ofdm-beamforming": Row(_of_band("beamforming"), "002", "phases unknown; each subcarrier has one node, one beam"),

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, field_validator
 
-from disac.designs.cross import ALL, NOTHING, ROWS, Record, Row, band_problem, sensing_model, stated
+from disac.designs.cross import ALL, NOTHING, ROWS, Proved, Record, Row, band_problem, sensing_model, stated
+from disac.designs.cross_evidence import covariances_of, factored
 from disac.designs.location.judge import location_crb_m2
 from disac.designs.location.problem import DesignProblem
 from disac.drops.common import PREFIX_S, SYMBOLS, CommonNetwork, common_network
@@ -121,6 +122,8 @@ VARIABLES = (
     Variable("outage", "share of users, subcarriers and node phases below the promised SINR"),
     *(variable for pair in SENSING for variable in pair),
     Variable("fronthaul_bps", "fronthaul rate, echo samples and users' data", "bit/s"),
+    Variable("design_value", "objective of the design for its signal", "m2 or nat", optional=True),
+    Variable("design_bound", "bound of the objective", "m2 or nat", optional=True),
     Variable("relative_gap", "relative gap of the design's certificate"),
     Variable("solve_seconds", "wall time of the design", "s", volatile=True),
     Variable(
@@ -131,7 +134,37 @@ VARIABLES = (
         "sensing_streams", "beams whose outer products add up to the covariance of the sensing signal", "sqrt(W)", "complex128",
         ("subcarrier", "antenna", "stream"), kind="detail",
     ),
+    Variable(
+        "power_dual", "multiplier of each antenna's power limit, for the band or (flat spectrum) each subcarrier", "m2/W",
+        dims=("power_subcarrier", "antenna"), kind="detail", optional=True,
+    ),
+    Variable("sinr_dual", "multiplier of each user's SINR", "m2/W", dims=("user", "subcarrier"), kind="detail", optional=True),
+    Variable(
+        "fisher_dual", "multiplier of the Fisher information, Y", dims=("parameter", "location"), kind="detail", optional=True,
+    ),
+    Variable(
+        "user_dual", "multiplier of each user's guarded SINR, of the power limit", dims=("user", "subcarrier"),
+        kind="detail", optional=True,
+    ),
+    Variable(
+        "proof", "multipliers that name the errors of the proof of each subcarrier, one subcarrier after another",
+        dims=("proof_number",), kind="detail", optional=True,
+    ),
+    Variable(
+        "proof_numbers", "how many numbers of the proof belong to each subcarrier; -1 where it has none", dtype="int64",
+        dims=("subcarrier",), kind="detail", optional=True,
+    ),
+    Variable(
+        "node_prices", "prices of the nodes' powers, one row for each simplex of the proof", dims=("simplex", "node"),
+        kind="detail", optional=True,
+    ),
 )  # fmt: skip
+
+EVIDENCE = ("power_dual", "sinr_dual", "fisher_dual", "user_dual", "proof", "proof_numbers", "node_prices")
+"""Variables that hold the evidence of records."""
+
+CERTIFIED = ("relative_gap", "design_value", "design_bound")
+"""Variables that a design's prover checks."""
 
 
 SHARED = ("delta_rad", "phase_bound_rad", "clock_std_s", "phase_std_rad")
@@ -289,17 +322,6 @@ def _senses(users: Complex, sensing: Complex) -> bool:
     return spent > SENSED * (spent + float(np.real(np.einsum("ulii->", users))))
 
 
-def _streams(covariances: Complex) -> Complex:
-    """Factors [..., D, D] of covariances, strongest first. Residues of rounding are removed, so few streams need storage."""
-    values, vectors = np.linalg.eigh(covariances)
-    kept = np.where(values > 1e-13 * max(float(values.max()), 0.0), values, 0.0)
-    return np.ascontiguousarray((vectors * np.sqrt(kept)[..., np.newaxis, :])[..., ::-1])
-
-
-def _covariances(streams: Complex) -> Complex:
-    return streams @ streams.conj().swapaxes(-1, -2)
-
-
 def _p95(values: Float) -> float:
     """The 95 % quantile. Between bounds that are infinite there is nothing to interpolate."""
     return float(np.quantile(values, 0.95, method="linear" if np.isfinite(values).all() else "higher"))
@@ -347,15 +369,37 @@ class CrossTable:
         return cell_by_cell(cell, scenarios)
 
     def recheck(self, scenario: CommonScenario, options: Options, stored: Mapping[str, Any]) -> list[str]:
-        """Sentences on scores that the stored covariances do not give. A refusal and the gap are not checked."""
-        if stored["status"] == "infeasible":
-            return []
-        sent = _covariances(stored["user_streams"]), _covariances(stored["sensing_streams"])
-        scorer = Scorer(common_network(scenario), scenario)
+        """Sentences on promises of a stored cell that its signal and its evidence do not keep.
+
+        Scores are computed again from the covariances. Constraints, bound and gap, or the refusal, are proved again by the
+        design's own prover, if it has one: a plugin need not have one. No solver is used.
+        """
+        row, served, wrong = row_of(options.design), stored["status"] != "infeasible", list[str]()
+        claimed = _claimed(stored, served=served)
+        if served and claimed.users is None:
+            return [f"the cell is '{stored['status']}', and no signal is stored"]
+        if isinstance(row.method, Proved):
+            seen = row.seen(scenario)
+            wrong = row.method.prove(common_network(seen), seen, claimed)
+        if claimed.users is None or claimed.sensing is None:
+            return wrong
+        scorer, sent = Scorer(common_network(scenario), scenario), (claimed.users, claimed.sensing)
         again = scorer.scores(*sent) | scorer.scores_under(scenario, *sent)
-        scored = [v.name for v in VARIABLES if not v.dims and v.name not in ("relative_gap", "solve_seconds")]
+        scored = [v.name for v in VARIABLES if not v.dims and v.name not in (*CERTIFIED, "solve_seconds")]
         found = {name: again.get(name, np.nan) for name in scored}
-        return differences(stored, found, "the stored signal", relative=1e-7, absolute=1e-12)
+        return wrong + differences(stored, found, "the stored signal", relative=1e-7, absolute=1e-12)
+
+
+def _claimed(stored: Mapping[str, Any], *, served: bool) -> Record:
+    """The record of a stored cell."""
+    gap, value, bound = (float(stored[name]) for name in CERTIFIED)
+    users: Complex | None = None
+    sensing: Complex | None = None
+    if served and stored["user_streams"].size and np.isfinite(stored["user_streams"]).all():
+        users, sensing = covariances_of(stored["user_streams"]), covariances_of(stored["sensing_streams"])
+    return Record(
+        stored["status"], "", users, sensing, gap, value, bound, {name: stored[name] for name in EVIDENCE if name in stored}
+    )
 
 
 class _Designed:
@@ -367,13 +411,15 @@ class _Designed:
         record: Record = row.method(network, seen)
         self.result: dict[str, Any] = {"status": record.status, "message": record.message}
         self.result["solve_seconds"] = time.perf_counter() - started
+        self.result |= record.evidence
         self.sent: tuple[Complex, Complex] | None = None
         if record.users is not None and record.sensing is not None:
-            users, sensing = _streams(record.users), _streams(record.sensing)
-            self.sent = _covariances(users), _covariances(sensing)
+            users, sensing = record.factors or (factored(record.users), factored(record.sensing))
+            self.sent = covariances_of(users), covariances_of(sensing)
             self.scorer = Scorer(network, seen)
             self.result |= self.scorer.scores(*self.sent)
             self.result |= {"user_streams": users, "sensing_streams": sensing, "relative_gap": record.gap}
+            self.result |= {"design_value": record.value, "design_bound": record.bound}
 
     def cell(self, scenario: CommonScenario) -> dict[str, Any]:
         """The result for a scenario that has the same values of all fields that the design does not ignore."""

@@ -327,7 +327,8 @@ def localization_crb(information: Float, targets: int) -> float:
     float
         Infinite when the location is not identifiable: a zero or numerically singular information.
     """
-    scale = np.sqrt(np.diag(information))
+    # Rounding may leave an entry without information a little below zero.
+    scale = np.sqrt(np.maximum(np.diag(information), 0.0))
     if np.any(scale[: 2 * targets] <= 0):
         return float("inf")
     # A nuisance parameter without information has no coupling either: it is left out.

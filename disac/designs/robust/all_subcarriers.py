@@ -175,6 +175,7 @@ class _Search:
             found[number] = RobustDesign(
                 certificate, beams, reached, int(np.argmax(reached)),
                 least_power=max(share for share, _ in self.enclosing[number]), proof=np.concatenate(self.proofs[number]),
+                simplices=self.enclosing[number],
             )  # fmt: skip
         return found
 

@@ -280,7 +280,7 @@ def _refused(need: float, prices: Float) -> BandDesign:
     return BandDesign(refused, least_power=need, prices=prices[np.newaxis])
 
 
-def _judged(
+def judged_in_band(
     band: BandProblem, margins: Margins, sinr: float, users: Complex, sensing: Complex, bound: float, iterations: int
 ) -> BandDesign:  # fmt: skip
     """The design of signals [L, K, N, M] and [L, N, M] with its certificate, computed from the signals."""
@@ -324,7 +324,7 @@ def _under_total_power(band: BandProblem, margins: Margins, sinr: float) -> Band
     sent = np.zeros_like(service.sensing)
     sent[subcarrier, node] = np.sqrt(band.power * spare[subcarrier, node]) * service.sensing[subcarrier, node]
     _, _, bound = _in_common(band, [(service.share, service.reach)])
-    found = _judged(band, margins, sinr, users, sent, bound, sum(own.iterations for own in service.services))
+    found = judged_in_band(band, margins, sinr, users, sent, bound, sum(own.iterations for own in service.services))
     return replace(found, least_power=service.share, prices=equal[np.newaxis])
 
 
@@ -422,8 +422,9 @@ class _UnderNodeLimits:
                 break
         assert self.best is not None
         users, sensing = self.best
-        found = _judged(self.band, self.margins, self.sinr, users, sensing, bound, self.iterations)
-        return replace(found, least_power=max(share for share, _ in self.simplices), prices=self._needed(bound))
+        prices, proven = self._needed(bound)
+        found = judged_in_band(self.band, self.margins, self.sinr, users, sensing, proven, self.iterations)
+        return replace(found, least_power=max(share for share, _ in self.simplices), prices=prices)
 
     def enclose(self, prices: Float) -> BandService:
         """Add the simplex of prices [N] of mean one."""
@@ -484,10 +485,15 @@ class _UnderNodeLimits:
         told = f"The solver found no beams and no proof that there are none. Beams need at least {need:.6f} of the power."
         return BandDesign(Certificate("failed", told, iterations=self.iterations), least_power=need)
 
-    def _needed(self, bound: float) -> Float:
-        """Prices of the latest simplices that prove the bound, or one within the gap that ends the search, [simplices, N]."""
+    def _needed(self, bound: float) -> tuple[Float, float]:
+        """Prices of the latest simplices that prove the bound, or one within the gap that ends the search, [simplices, N].
+
+        The bound that they prove is returned, too.
+        """
         enough = max(bound * (1.0 + 1e-9), self.value * (1.0 + CLOSED))
         count = 4
-        while count < len(self.prices) and _in_common(self.band, self.simplices[-count:])[2] > enough:
+        while True:
+            proven = _in_common(self.band, self.simplices[-count:])[2]
+            if count >= len(self.prices) or proven <= enough:
+                return np.array(self.prices[-count:]), proven
             count *= 2
-        return np.array(self.prices[-count:])

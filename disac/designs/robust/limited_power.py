@@ -473,5 +473,6 @@ def solve_with_outer_bound(
     certificate = replace(design.certificate, dual_bound=bound, seconds=design.certificate.seconds - seconds).judged()
     proof = np.concatenate(search.evidence)
     return replace(
-        design, certificate=certificate, least_power=max(share for share, _ in search.simplices), proof=proof
-    ), seconds
+        design, certificate=certificate, least_power=max(share for share, _ in search.simplices), proof=proof,
+        simplices=search.simplices,
+    ), seconds  # fmt: skip

@@ -8,6 +8,7 @@ stored of a design is enough to make it again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +23,9 @@ Float = NDArray[np.float64]
 
 RAISED = 2000
 """Most steps of the map."""
+
+KEPT = 1e-9
+"""Largest relative excess over a bound that is left when simplices are dropped from its proof."""
 
 MOST = 1e8
 """Largest multiplier that is used. Any multiplier is a proof, and larger ones prove no more."""
@@ -140,7 +144,7 @@ def leak_errors(problem: RobustProblem, guard: Guard, leaks: Float) -> Complex:
     return turns[..., np.newaxis] * channels + guard.sensing_radius[..., np.newaxis] * along[:, np.newaxis]
 
 
-def common_vertex(problem: RobustProblem, simplices: list[tuple[float, Float]]) -> tuple[Float, float]:
+def common_vertex(problem: RobustProblem, simplices: Sequence[tuple[float, Float]]) -> tuple[Float, float]:
     """The best vertex t [N] of what simplices ``share + sum_n t_n / reach_n <= 1`` have in common, and its divergence.
 
     Each (share, reach [N]) in units of the power limit.
@@ -174,3 +178,18 @@ def reached(problem: RobustProblem, q: Float, errors: Complex) -> tuple[Complex,
 def proven_together(problem: RobustProblem, simplices: list[tuple[float, Float]]) -> tuple[float, float]:
     """Largest share of the power that a simplex needs for the users, and the bound of all simplices together."""
     return max(share for share, _ in simplices), common_vertex(problem, simplices)[1]
+
+
+def enough_together(problem: RobustProblem, simplices: Sequence[tuple[float, Float]], bound: float) -> list[int]:
+    """Numbers of the simplices, in their order, that suffice to prove the bound of all of them, up to :data:`KEPT`.
+
+    The best vertex of those taken so far is cut off by the simplex that claims most there, until no vertex exceeds the bound.
+    """
+    taken = [int(np.argmin([reach.max() for _, reach in simplices]))]
+    corner, found = common_vertex(problem, [simplices[taken[0]]])
+    while len(taken) < len(simplices) and not found <= bound * (1.0 + KEPT):
+        claims = np.array([share + float(np.sum(corner / reach)) for share, reach in simplices])
+        claims[taken] = -np.inf
+        taken.append(int(np.argmax(claims)))
+        corner, found = common_vertex(problem, [simplices[number] for number in taken])
+    return sorted(taken)

@@ -14,6 +14,7 @@ other q it is a bound, proven in closed form (``proofs``).
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -50,7 +51,8 @@ class RobustDesign:
     ``corners`` [N] are the largest t_n of each node alone. ``user_dual`` q [K] carries the bound or the infeasibility: the
     least power that it proves is ``least_power`` times the limit. ``proof`` are the numbers that name the proof's error
     vectors, read as the method wrote them (``Robustness.prove`` of ``choices``): multipliers of the users' cones, beams
-    of a policy iteration, or multipliers of a matrix inequality; empty where no error is needed.
+    of a policy iteration, or multipliers of a matrix inequality; empty where no error is needed. Where the proof is one of
+    several simplices, one after another, ``simplices`` are their shares and reaches [N] (``proofs``).
     """
 
     certificate: Certificate
@@ -61,6 +63,7 @@ class RobustDesign:
     user_dual: Float | None = None
     least_power: float = float("nan")
     proof: Float | None = None
+    simplices: Sequence[tuple[float, Float]] = ()
 
 
 def solve_total_power(problem: RobustProblem, margins: Margins, sinr: float) -> RobustDesign:
