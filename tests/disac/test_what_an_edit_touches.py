@@ -45,6 +45,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[
         ("designs/location/of_scenario.py", OFDM),
         ("designs/robust/angle_boxes.py", {"robust_tradeoff"}),
         ("designs/cross.py", {"cross_table"}),
+        ("designs/cross_evidence.py", {"cross_table"}),
         ("waveforms.py", {"ofdm_echoes"}),
         *((f"experiments/{name}.py", {name}) for name in sorted(EXPERIMENTS)),
         ("experiments/base.py", EXPERIMENTS),
