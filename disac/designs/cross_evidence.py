@@ -162,7 +162,7 @@ def band_record(judge: Judge, found: Design, sent: Delivered, sinr: float) -> Re
         sinr_violation=max(0.0, 1.0 - float(problem.sinr(users, whole).min()) / sinr),
     ).judged()  # fmt: skip
     if np.isposinf(certificate.value):
-        sentence = "Delivered, but the echoes of the beams do not locate the target."
+        sentence = "The design was delivered, but the echoes of its beams do not locate the target."
         certificate = replace(certificate, status="inaccurate", message=sentence)
     return Record(
         certificate.status, certificate.message, users, sensing, gap_of(certificate), certificate.value, certificate.dual_bound,

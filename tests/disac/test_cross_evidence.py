@@ -177,8 +177,8 @@ def test_a_stored_signal_with_unmet_promises_of_an_inaccurate_cell_is_checked_fo
     ("nodes", "seed", "gap", "told"),
     [
         (3, 1, 0.0, ""),
-        (3, 0, 0.581, "Delivered, but the relative gap 5.8e-01 exceeds 1e-03."),
-        (4, 8, np.inf, "Delivered, but the echoes of the beams do not locate the target."),
+        (3, 0, 0.581, "The design was delivered, but the relative gap 5.8e-01 exceeds 1e-03."),
+        (4, 8, np.inf, "The design was delivered, but the echoes of its beams do not locate the target."),
     ],
 )
 def test_the_certificate_is_that_of_the_beams_that_are_sent(nodes: int, seed: int, gap: float, told: str) -> None:
