@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import difflib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -41,6 +41,9 @@ Float = NDArray[np.float64]
 PLUGINS = "disac.common_designs"
 """Entry point group of third-party designs: a function of a network and its scenario that returns a Record, or a Row."""
 
+METRICS = "disac.common_metrics"
+"""Entry point group of third-party measures: a Metric."""
+
 PHASE_DRAWS = 200
 ECHO_DRAWS = 10_000
 ELEMENT_DRAWS = 2_000
@@ -55,6 +58,47 @@ SAMPLE_BITS = 32
 
 def _plugins() -> dict[str, Any]:
     return {point.name: point for point in entry_points(group=PLUGINS)}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A third-party measure: its columns, and the function that computes them.
+
+    Attributes
+    ----------
+    variables
+        Columns of the table. They are scalar, and their names are new.
+    score
+        Function of the network, the scenario of the cell, and the covariances in W of the users' signals [U, L, D, D] and of
+        the sensing signal [L, D, D]. It returns the value of each column by its name.
+    """
+
+    variables: tuple[Variable, ...]
+    score: Callable[[CommonNetwork, CommonScenario, Complex, Complex], Mapping[str, Any]]
+
+
+@cache
+def _metrics() -> dict[str, tuple[str, Metric]]:
+    """Module and measure of every installed plugin, by name.
+
+    Raises
+    ------
+    ValueError
+        If a plugin offers something else, a column that is not scalar, or one whose name is taken.
+    """
+    taken, found = {variable.name for variable in VARIABLES}, {}
+    for point in sorted(entry_points(group=METRICS), key=lambda point: point.name):
+        offered = point.load()
+        if not isinstance(offered, Metric):
+            raise ValueError(f"the measure '{point.name}' of the group {METRICS} is {offered!r}; expected a Metric")
+        for variable in offered.variables:
+            if variable.dims:
+                raise ValueError(f"the measure '{point.name}': the column '{variable.name}' has dimensions; expected a scalar")
+            if variable.name in taken:
+                raise ValueError(f"the measure '{point.name}': the name '{variable.name}' of its column is taken")
+            taken.add(variable.name)
+        found[point.name] = point.module, offered
+    return found
 
 
 def row_of(name: str) -> Row:
@@ -258,6 +302,8 @@ class Scorer:
         }  # fmt: skip
         if _senses(users, sensing):
             result["sensing_only_rcrb_m"] = np.sqrt(location_crb_m2(problem, sensing))
+        for _, metric in _metrics().values():
+            result |= metric.score(network, scenario, users, sensing)
         return result
 
     def _sensed(self, covariances: Complex) -> dict[str, Any]:
@@ -339,15 +385,19 @@ class CrossTable:
     scenario_model: type[BaseModel] = CommonScenario
     options_model: type[BaseModel] = Options
     line_axes: tuple[str, ...] = SHARED
-    variables: tuple[Variable, ...] = VARIABLES
-
     main_metric: str = "rcrb_nc_m"
     rough_costs: RoughCosts = COSTS
 
     @property
+    def variables(self) -> tuple[Variable, ...]:
+        """Columns of the table: those of this package, and those of every installed measure."""
+        return (*VARIABLES, *(variable for _, metric in _metrics().values() for variable in metric.variables))
+
+    @property
     def modules(self) -> tuple[str, ...]:
         """Modules that define the result: those of this package, and those of every installed plugin."""
-        return ("disac.experiments.cross_table", *sorted({point.module for point in _plugins().values()}))
+        plugins = {point.module for point in _plugins().values()} | {module for module, _ in _metrics().values()}
+        return ("disac.experiments.cross_table", *sorted(plugins))
 
     def shared_axes(self, options: Options) -> tuple[str, ...]:
         """Fields of the scenario along which cells share one design, for all values of the other fields."""
@@ -385,7 +435,7 @@ class CrossTable:
             return wrong
         scorer, sent = Scorer(common_network(scenario), scenario), (claimed.users, claimed.sensing)
         again = scorer.scores(*sent) | scorer.scores_under(scenario, *sent)
-        scored = [v.name for v in VARIABLES if not v.dims and v.name not in (*CERTIFIED, "solve_seconds")]
+        scored = [v.name for v in self.variables if not v.dims and v.name not in (*CERTIFIED, "solve_seconds")]
         found = {name: again.get(name, np.nan) for name in scored}
         return wrong + differences(stored, found, "the stored signal", relative=1e-7, absolute=1e-12)
 
