@@ -67,7 +67,8 @@ def crb_under_phases(
     gram = np.real(np.tensordot(weights, grams, axes=1))
     information = (subcarriers / noise_power) * (gram + np.swapaxes(gram, -1, -2))
     q = 2 * targets
-    scale = np.sqrt(np.einsum("dii->di", information))
+    # Rounding may leave a little less than zero where signals of nodes cancel.
+    scale = np.sqrt(np.maximum(np.einsum("dii->di", information), 0.0))
     kept = np.flatnonzero((scale > 0).all(axis=0))
     if not np.array_equal(kept[:q], np.arange(q)):
         return np.full(len(phases_rad), np.inf)
