@@ -8,14 +8,14 @@ any user's covariance it leaves the total as it is. With prices lambda of the li
     min sum_b lambda_b P_b - noise sum_k q_k  subject to  Z_k = B - (1 + 1/Gamma) q_k h_k h_k^H >= 0 for each k,
     B = diag(lambda) - blkdiag(g_n c_n c_n^H) + sum_j q_j h_j h_j^H.
 
-It has K unknowns and one for each limit. Newton's method follows the path of the logarithmic barrier. The matrices Z_k differ
-from B by one column each, so one inverse serves all users. ``mu Z_k^-1``, corrected by the last Newton step, is a covariance
-that meets all limits. Whatever feasible (lambda, q) has a negative cost proves that no covariances serve the users.
+It has K unknowns and one for each limit. A primal-dual interior point solves it with its dual, the covariances. The matrices
+Z_k differ from B by one column each, so one inverse serves all users. Whatever feasible (lambda, q) has a negative cost proves
+that no covariances serve the users.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,20 +28,35 @@ Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Int = NDArray[np.intp]
 
-STEPS = 200
-"""Most Newton steps of a program."""
+STEPS = 100
+"""Most steps of a program."""
 
-SHRINK = 0.05
-"""Factor of the barrier's weight from one target to the next."""
-
-NEAR = 0.5
-"""Squared Newton decrement at which a point is near the path. Below one the corrected covariances are positive semidefinite."""
-
-NEGATIVE = 1e-7
+NEGATIVE = 1e-9
 """A cost of (lambda, q) below minus this share of the prices' part is a refusal. Rounding does not reach it."""
+
+SHORT = 1e-10
+"""A limit may be exceeded, or an SINR row fall short of the noise, by this much, relative."""
+
+SAFE = 0.5
+"""Largest relative change of covariances that restores their equations: below one they stay positive definite."""
+
+LEAST_SHARE, MOST_SHARE = 1e-4, 0.8
+"""Least and most of the complementarity that a step aims at, relative to the present one."""
+
+REACH = 0.92
+"""Share of a length that stays inside that is taken."""
+
+SHORTER = 0.75
+"""Factor from one length that is tried to the next."""
 
 TRIALS = 60
 """Most lengths of one step that are tried."""
+
+REGULAR = 1e-14
+"""Added to the diagonal of a step's matrix, relative."""
+
+LEAST_LENGTH = 1e-6
+"""Shortest step: a program gets no further where rounding allows less."""
 
 LEAST_PIVOT = 1e-15
 """Least pivot of a definite matrix, relative to its entry on the diagonal."""
@@ -155,163 +170,240 @@ class Illumination:
 
 
 class _Path:
-    """Points on the barrier's path of several programs. The unknowns x are the prices and the multipliers of unit channels."""
+    """Primal-dual path of several programs. The unknowns x are the prices and the multipliers of unit channels.
+
+    The dual stays feasible. With ``E_ki = dZ_k / dx_i`` and slacks s of the primal's limits, the primal is
+    ``sum_k tr(E_ki R_k) + s_i = b_i``, b being the cost of x. Directions are those of Helmberg, Kojima and Monteiro, with
+    Mehrotra's predictor and corrector.
+    """
 
     def __init__(self, programs: Illumination, weights: Float, chosen: Int, accuracy: float) -> None:
         self.programs, self.chosen, self.accuracy = programs, chosen, accuracy
-        count, users = len(chosen), programs.unit.shape[1]
-        self.loudness = programs.loudness[chosen]
-        self.heard = programs.unit[chosen]
+        self.loudness, self.heard = programs.loudness[chosen], programs.unit[chosen]
         # In units of the largest light that the power can give at one node alone, all programs are alike.
         alone = weights * np.linalg.norm(programs.target[chosen], axis=2) ** 2
         self.scale = alone.max(axis=1)
-        self.rewards = programs.rewards(weights / self.scale[:, np.newaxis], chosen)
-        budgets = programs.budgets
-        self.cost = np.concatenate([np.full((count, budgets), 1.0 / budgets), -1.0 / self.loudness**2], axis=1)
-        self.x = np.full((count, budgets + users), 2.0)
-        self.x[:, budgets:] = 0.25 * min(1.0, programs.sinr)
+        self.weights = weights / self.scale[:, np.newaxis]
+        self.rewards = programs.rewards(self.weights, chosen)
+        count, users, size = self.heard.shape
+        self.budgets = programs.budgets
         self.own = 1.0 + 1.0 / programs.sinr
-        size = self.heard.shape[2]
-        self.barriers = users * size + budgets + users
-        self.weight = np.full(count, np.nan)
-        self.step = np.zeros_like(self.x)
+        self.turned = 1.0 - self.own * np.eye(users)
+        """Derivative of Z_k by q_j: this factor of ``h_j h_j^H``, [k, j]."""
+        self.first = np.arange(self.budgets) * (size // self.budgets)
+        self.barriers = users * size + self.budgets + users
+        self.cost = np.concatenate([np.full((count, self.budgets), 1.0 / self.budgets), -1.0 / self.loudness**2], axis=1)
+        self.x = np.full((count, self.budgets + users), 2.0)
+        self.x[:, self.budgets :] = 0.25 * min(1.0, programs.sinr)
+        inverses, _ = self._inverses(self.x, np.arange(count))
+        mu = self.x[:, : self.budgets].mean(axis=1) / self.barriers
+        self.covariances: Complex = mu[:, np.newaxis, np.newaxis, np.newaxis] * inverses
+        self.slack = mu[:, np.newaxis] / self.x
         self.solved, self.refused = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
 
     def _base(self, x: Float, rows: Int) -> Complex:
         """B of points x of the programs ``rows``, [T, d, d]."""
-        budgets, heard = self.programs.budgets, self.heard[rows]
-        loaded = heard.swapaxes(1, 2) * x[:, np.newaxis, budgets:]
+        heard = self.heard[rows]
+        loaded = heard.swapaxes(1, 2) * x[:, np.newaxis, self.budgets :]
         base = loaded @ heard.conj() - self.rewards[rows]
         place = np.arange(base.shape[1])
         base[:, place, place] += x[:, self.programs.budget_of]
         return base
 
-    def _log_barrier(self, x: Float, rows: Int) -> Float:
-        """``sum_k ln det Z_k + sum_i ln x_i``, [T]; minus infinity where a matrix is not positive definite."""
-        heard = self.heard[rows]
-        users = heard.shape[1]
-        pivots, reduced = eliminated(self._base(x, rows), heard.swapaxes(1, 2))
+    def _dual_feasible(self, x: Float, rows: Int) -> Bool:
+        """Whether x is positive and every Z_k is positive definite, [T]."""
+        pivots, reduced = eliminated(self._base(x, rows), self.heard[rows].swapaxes(1, 2))
         definite = (pivots > 0).all(axis=1) & (x > 0).all(axis=1)
         pivots = np.where(definite[:, np.newaxis], pivots, 1.0)
         served = np.sum(np.abs(reduced) ** 2 / pivots[:, :, np.newaxis], axis=1)
-        left = 1.0 - self.own * x[:, self.programs.budgets :] * served
-        definite &= (left > 0).all(axis=1)
-        left, known = np.where(definite[:, np.newaxis], left, 1.0), np.where(definite[:, np.newaxis], x, 1.0)
-        value = users * np.log(pivots).sum(axis=1) + np.log(left).sum(axis=1) + np.log(known).sum(axis=1)
-        return np.where(definite, value, -np.inf)
+        definite &= (1.0 - self.own * x[:, self.budgets :] * served > LEAST_PIVOT).all(axis=1)
+        return definite
 
     def _inverses(self, x: Float, rows: Int) -> tuple[Complex, Complex]:
-        """``Z_k^-1`` [T, K, d, d] and ``Z_k^-1 h_j`` [T, K, j, d]."""
-        heard, q = self.heard[rows], x[:, self.programs.budgets :]
+        """``S_k = Z_k^-1`` [T, K, d, d] and ``S_k h_j`` as columns, [T, K, d, j]."""
+        heard, q = self.heard[rows], x[:, self.budgets :]
         inverse = np.linalg.inv(self._base(x, rows))
         inverse = (inverse + inverse.conj().swapaxes(1, 2)) / 2.0
         columns = (inverse @ heard.swapaxes(1, 2)).swapaxes(1, 2)
         served = np.real(np.einsum("tkd,tkd->tk", heard.conj(), columns))
-        more = self.own * q / (1.0 - self.own * q * served)
+        more = self.own * q / np.maximum(1.0 - self.own * q * served, LEAST_PIVOT)
         each = inverse[:, np.newaxis] + (
             more[..., np.newaxis, np.newaxis] * columns[..., np.newaxis] * columns[..., np.newaxis, :].conj()
         )
-        return each, (each @ heard.swapaxes(1, 2)[:, np.newaxis]).swapaxes(2, 3)
+        return each, each @ heard.swapaxes(1, 2)[:, np.newaxis]
 
-    def _newton(self, x: Float, rows: Int) -> tuple[Float, Float]:
-        """Gradient [T, i] and Hessian [T, i, i] of ``-sum_k ln det Z_k - sum_i ln x_i``, times x and its outer product."""
-        budgets, heard = self.programs.budgets, self.heard[rows]
-        users = heard.shape[1]
-        each, columns = self._inverses(x, rows)
-        first = np.arange(budgets) * (heard.shape[2] // budgets)
-        # Derivative of Z_k by q_j: (1 - own [j = k]) h_j h_j^H.
-        turned = 1.0 - self.own * np.eye(users)
-        products = np.einsum("tid,tkjd->tkij", heard.conj(), columns)
-        own = np.real(np.einsum("tkjj->tkj", products))
-        hessian = np.empty((len(rows), x.shape[1], x.shape[1]))
-        diagonal = np.real(np.einsum("tkdd->td", each))
-        gradient = -np.concatenate(
-            [np.add.reduceat(diagonal, first, axis=1), np.einsum("kj,tkj->tj", turned, own)], axis=1
-        )
-        squares = np.einsum("tkde->tde", each.real**2 + each.imag**2)
-        hessian[:, :budgets, :budgets] = np.add.reduceat(np.add.reduceat(squares, first, axis=1), first, axis=2)
-        mixed = np.einsum("kj,tkjd->tdj", turned, np.abs(columns) ** 2)
-        hessian[:, :budgets, budgets:] = np.add.reduceat(mixed, first, axis=1)
-        hessian[:, budgets:, :budgets] = hessian[:, :budgets, budgets:].swapaxes(1, 2)
-        hessian[:, budgets:, budgets:] = np.einsum("ki,kj,tkij->tij", turned, turned, np.abs(products) ** 2)
-        hessian *= x[:, :, np.newaxis] * x[:, np.newaxis]
-        place = np.arange(x.shape[1])
-        hessian[:, place, place] += 1.0
-        return gradient * x - 1.0, hessian
+    def _summed(self, matrices: Complex, columns: Complex, rows: Int) -> Float:
+        """``sum_k tr(E_ki A_k)`` of Hermitian A_k [T, K, d, d], given with A_k h_j as columns, [T, i]."""
+        diagonal = np.einsum("tkdd->td", matrices).real
+        received = np.einsum("tjd,tkdj->tkj", self.heard[rows].conj(), columns).real
+        by_budget = np.add.reduceat(diagonal, self.first, axis=1)
+        return np.concatenate([by_budget, np.einsum("kj,tkj->tj", self.turned, received)], axis=1)
+
+    def _matrix(self, r: Complex, rh: Complex, s: Complex, sh: Complex, rows: Int) -> Float:
+        """``sum_k Re tr(E_ki R_k E_kj S_k)``, [T, i, j]."""
+        budgets, heard = self.budgets, self.heard[rows]
+        size = budgets + heard.shape[1]
+        matrix = np.empty((len(rows), size, size))
+        both = np.sum(r.real * s.real + r.imag * s.imag, axis=1)
+        matrix[:, :budgets, :budgets] = np.add.reduceat(np.add.reduceat(both, self.first, axis=1), self.first, axis=2)
+        seen = np.einsum("kj,tkdj->tdj", self.turned, rh.real * sh.real + rh.imag * sh.imag)
+        matrix[:, :budgets, budgets:] = np.add.reduceat(seen, self.first, axis=1)
+        matrix[:, budgets:, :budgets] = matrix[:, :budgets, budgets:].swapaxes(1, 2)
+        of_r, of_s = (heard.conj()[:, np.newaxis] @ each for each in (rh, sh))
+        products = of_r.real * of_s.real + of_r.imag * of_s.imag
+        matrix[:, budgets:, budgets:] = np.einsum("ki,kj,tkij->tij", self.turned, self.turned, products)
+        return matrix
+
+    def _between(self, left: Complex, left_h: Complex, dx: Float, s: Complex, sh: Complex) -> Complex:
+        """Hermitian part of ``A_k dZ_k S_k`` for A_k [T, K, d, d] given with A_k h_j, [T, K, d, d]."""
+        changed = self.turned * dx[:, np.newaxis, self.budgets :]
+        product = (left * dx[:, np.newaxis, np.newaxis, self.programs.budget_of]) @ s
+        product += (left_h * changed[:, :, np.newaxis]) @ sh.conj().swapaxes(2, 3)
+        return (product + product.conj().swapaxes(2, 3)) / 2.0
+
+    def _columns(self, matrices: Complex, rows: Int) -> Complex:
+        """``A_k h_j`` as columns, [T, K, d, j]."""
+        return matrices @ self.heard[rows].swapaxes(1, 2)[:, np.newaxis]
+
+    def _light(self, matrices: Complex, rows: Int) -> Float:
+        """``sum_k tr(A_g R_k)``, [T]."""
+        return np.einsum("tde,tkde->t", self.rewards[rows].conj(), matrices).real
+
+    def _shortfall(self, rows: Int) -> Float:
+        """Largest relative violation of a limit or an SINR row by the covariances, [T]."""
+        r = self.covariances[rows]
+        over = self._summed(r, self._columns(r, rows), rows) - self.cost[rows]
+        return np.maximum(over / np.abs(self.cost[rows]), 0.0).max(axis=1)
+
+    def _restore(self, rows: Int) -> None:
+        """Change the covariances of least relative size by which the primal's equations hold, where that leaves them positive.
+
+        Short steps and rounding leave a residual: ``R_k + R_k Y_k R_k`` with ``Y_k = sum_i y_i E_ki`` has none. It is positive
+        definite where the relative change ``R^1/2 Y R^1/2`` is below one.
+        """
+        r, slack = self.covariances[rows], self.slack[rows]
+        rh = self._columns(r, rows)
+        residual = self.cost[rows] - self._summed(r, rh, rows) - slack
+        y = np.einsum("tij,tj->ti", _inverted(self._matrix(r, rh, r, rh, rows), slack**2), residual)
+        safe = np.sum(y * residual, axis=1) <= SAFE**2
+        self.covariances[rows[safe]] += self._between(r, rh, y, r, rh)[safe]
+        self.slack[rows[safe]] += (slack**2 * y)[safe]
 
     def follow(self) -> None:
         """Follow the path until each program is solved, refused, or gets no further."""
         rows = np.arange(len(self.chosen))
         for _ in range(STEPS):
             if not rows.size:
-                break
-            x, scaled = self.x[rows], self.cost[rows] * self.x[rows]
-            gradient, hessian = self._newton(x, rows)
-            solved = np.linalg.solve(hessian, np.stack([scaled, gradient], axis=2))
-            along_cost, along_barrier = solved[..., 0], solved[..., 1]
-            cost = scaled.sum(axis=1)
-            priced = scaled[:, : self.programs.budgets].sum(axis=1)
-            self.refused[rows] = cost < -NEGATIVE * priced
-            # Decrement^2 of cost / mu + barrier, as a polynomial in 1 / mu.
-            square = np.sum(scaled * along_cost, axis=1)
-            cross = np.sum(scaled * along_barrier, axis=1)
-            rest = np.sum(gradient * along_barrier, axis=1)
-            weight = self.weight[rows]
-            nearest = square / np.maximum(-cross, 1e-12 * square)
-            weight = np.where(np.isnan(weight), nearest, weight)
-            decrement = square / weight**2 + 2.0 * cross / weight + rest
-            near = decrement <= NEAR
-            last = 0.5 * self.accuracy * cost / self.barriers
-            done = near & (weight <= 2.0 * last)
-            self.step[rows] = -(along_cost / weight[:, np.newaxis] + along_barrier)
-            self.solved[rows] = done
-            weight = np.where(near & ~done, np.maximum(SHRINK * weight, np.maximum(last, 1e-300)), weight)
-            self.weight[rows] = weight
-            open_ = ~(done | self.refused[rows])
-            step = -(along_cost / weight[:, np.newaxis] + along_barrier)
-            slope = np.sum((scaled / weight[:, np.newaxis] + gradient) * step, axis=1)
-            kept = rows[open_]
-            moved = self._moved(kept, step[open_], slope[open_])
-            rows = kept[moved]
+                return
+            rows = rows[self._step(rows)]
 
-    def _moved(self, rows: Int, step: Float, slope: Float) -> Bool:
-        """Move points along relative steps by lengths that the barrier allows and that make it smaller; whether each moved."""
-        x, cost = self.x[rows], self.cost[rows] / self.weight[rows, np.newaxis]
-        before = self._log_barrier(x, rows)
-        fall = np.where(step < 0, -step, 1e-300).max(axis=1)
-        length = np.minimum(1.0, 0.95 / fall)
-        moved = np.zeros(len(rows), dtype=bool)
-        for _ in range(TRIALS):
-            left = np.flatnonzero(~moved)
-            if not left.size:
-                break
-            tried = x[left] * (1.0 + length[left, np.newaxis] * step[left])
-            after = self._log_barrier(tried, rows[left])
-            change = length[left] * np.sum(cost[left] * x[left] * step[left], axis=1) + before[left] - after
-            good = change <= 0.05 * length[left] * slope[left]
-            self.x[rows[left[good]]] = tried[good]
-            moved[left[good]] = True
-            length[left[~good]] *= 0.5
-        return moved
+    def _step(self, rows: Int) -> Bool:
+        """One step of the programs ``rows``; whether each goes on."""
+        missing = self._shortfall(rows) > SHORT
+        if missing.any():
+            self._restore(rows[missing])
+        x, slack, r = self.x[rows], self.slack[rows], self.covariances[rows]
+        b, short = self.cost[rows], self._shortfall(rows)
+        s, sh = self._inverses(x, rows)
+        rh = self._columns(r, rows)
+        cost, light = np.sum(b * x, axis=1), self._light(r, rows)
+        residual = b - self._summed(r, rh, rows) - slack
+        priced = np.sum(b[:, : self.budgets] * x[:, : self.budgets], axis=1)
+        self.refused[rows] = cost < -NEGATIVE * priced
+        self.solved[rows] = (np.abs(cost - light) <= self.accuracy * cost) & (short <= SHORT)
+        mu = (cost - np.sum(residual * x, axis=1) - light) / self.barriers
+        on = ~(self.refused[rows] | self.solved[rows])
+
+        inverse = _inverted(self._matrix(r, rh, s, sh, rows), slack / x)
+        gradient = self._summed(s, sh, rows) + 1.0 / x
+
+        def towards(target: Float, bent: Complex | float, bent_x: Float | float, side: Float) -> tuple[Float, Complex, Float]:
+            """Change of x, R and s with complementarity ``target``, from the right side of the equations."""
+            dx = np.einsum("tij,tj->ti", inverse, side)
+            wide = target[:, np.newaxis, np.newaxis, np.newaxis]
+            dr = wide * s - r - self._between(r, rh, dx, s, sh) - bent
+            ds = (target[:, np.newaxis] - slack * dx - bent_x) / x - slack
+            return dx, dr, ds
+
+        dx, dr, ds = towards(np.zeros(len(rows)), 0.0, 0.0, -b)
+        ahead, up = self._length(x, dx, rows), self._primal_length(r, dr, slack, ds)
+        left = np.sum(b * (x + ahead[:, np.newaxis] * dx), axis=1) - light - up * self._light(dr, rows)
+        left -= (1.0 - up) * np.sum(residual * (x + ahead[:, np.newaxis] * dx), axis=1)
+        share = np.clip(left / (self.barriers * mu), 1e-6, 1.0) ** np.maximum(1.0, 3.0 * np.minimum(ahead, up) ** 2)
+        target = np.clip(share, LEAST_SHARE, MOST_SHARE) * mu
+        drh = self._columns(dr, rows)
+        bent = self._between(dr, drh, dx, s, sh)
+        bent_x = ds * dx
+        side = target[:, np.newaxis] * gradient - b - self._summed(bent, self._columns(bent, rows), rows) - bent_x / x
+        dx, dr, ds = towards(target, bent, bent_x, side)
+        ahead, up = self._length(x, dx, rows), self._primal_length(r, dr, slack, ds)
+        on &= (ahead > LEAST_LENGTH) & (up > LEAST_LENGTH)
+        moved, kept = rows[on], on
+        self.x[moved] = (x + ahead[:, np.newaxis] * dx)[kept]
+        self.slack[moved] = (slack + up[:, np.newaxis] * ds)[kept]
+        self.covariances[moved] = (r + up[:, np.newaxis, np.newaxis, np.newaxis] * dr)[kept]
+        return on
+
+    def _length(self, x: Float, dx: Float, rows: Int) -> Float:
+        """Length of a step of x that leaves all Z_k positive definite, at most one, [T]."""
+
+        def stays(length: Float, which: Int) -> Bool:
+            return self._dual_feasible(x[which] + length[:, np.newaxis] * dx[which], rows[which])
+
+        return _tried(stays, np.max(-dx / x, axis=1))
+
+    def _primal_length(self, r: Complex, dr: Complex, slack: Float, ds: Float) -> Float:
+        """Length of a step of R and s that leaves them positive, at most one, [T]."""
+        users, size = r.shape[1:3]
+
+        def stays(length: Float, which: Int) -> Bool:
+            moved = (r[which] + length[:, np.newaxis, np.newaxis, np.newaxis] * dr[which]).reshape(-1, size, size)
+            pivots, _ = eliminated(moved, moved[:, :, :0])
+            return (pivots > 0).all(axis=1).reshape(-1, users).all(axis=1)
+
+        return _tried(stays, np.max(-ds / slack, axis=1))
 
     def answers(self) -> Answers:
         """Prices, multipliers and covariances at the last points."""
-        rows, budgets = np.arange(len(self.chosen)), self.programs.budgets
-        each, columns = self._inverses(self.x, rows)
-        change = self.x * self.step
-        turned = (1.0 - self.own * np.eye(self.heard.shape[1])) * change[:, np.newaxis, budgets:]
-        moved = (each * change[:, np.newaxis, np.newaxis, self.programs.budget_of]) @ each
-        moved = moved + (columns.swapaxes(2, 3) * turned[:, :, np.newaxis]) @ columns.conj()
-        covariances = self.weight[:, np.newaxis, np.newaxis, np.newaxis] * (each - moved)
         target = self.programs.target[self.chosen]
         count, nodes, rank = target.shape
-        whole = covariances.sum(axis=1).reshape(count, nodes, rank, nodes, rank)
+        whole = self.covariances.sum(axis=1).reshape(count, nodes, rank, nodes, rank)
         lit = np.real(np.einsum("tna,tnanb,tnb->tn", target.conj(), whole, target, optimize=True))
         scale = self.scale[:, np.newaxis]
         return Answers(
-            self.solved, self.refused, scale * self.x[:, :budgets], scale * self.x[:, budgets:] / self.loudness**2, covariances,
-            np.maximum(lit, 0.0),
+            self.solved, self.refused, scale * self.x[:, : self.budgets],
+            scale * self.x[:, self.budgets :] / self.loudness**2, self.covariances, np.maximum(lit, 0.0),
         )  # fmt: skip
+
+
+def _inverted(matrix: Float, diagonal: Float) -> Float:
+    """Inverse of ``matrix + diag(diagonal)``, [T, i, i], in units of its own diagonal: its entries differ by many orders."""
+    place = np.arange(matrix.shape[1])
+    matrix[:, place, place] += diagonal
+    unit = 1.0 / np.sqrt(matrix[:, place, place])
+    scale = unit[:, :, np.newaxis] * unit[:, np.newaxis]
+    matrix *= scale
+    matrix[:, place, place] += REGULAR
+    inverse: Float = np.linalg.inv(matrix) * scale
+    return inverse
+
+
+def _tried(stays: Callable[[Float, Int], Bool], fall: Float) -> Float:
+    """Lengths at most one at which points stay inside, tried from long to short, with a distance from the border.
+
+    ``fall`` [T] is the largest relative decrease of a positive number by a whole step.
+    """
+    length = np.minimum(1.0 / REACH, 0.99 / np.maximum(fall, 1e-300))
+    found = np.zeros(len(fall))
+    which = np.arange(len(fall))
+    for _ in range(TRIALS):
+        if not which.size:
+            break
+        inside = stays(length[which], which)
+        found[which[inside]] = np.minimum(REACH * length[which[inside]], 1.0)
+        which = which[~inside]
+        length[which] *= SHORTER
+    return found
 
 
 def eliminated(matrices: Complex, columns: Complex) -> tuple[Float, Complex]:
