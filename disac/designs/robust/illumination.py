@@ -71,8 +71,8 @@ class Answers:
 
     Attributes
     ----------
-    solved
-        Whether the covariances are within ``accuracy`` of the bound.
+    served
+        Whether the covariances meet all limits and give every user the SINR, to :data:`SHORT`.
     refused
         Whether the prices and multipliers prove that the users cannot be served.
     prices
@@ -85,7 +85,7 @@ class Answers:
         t of the covariances, [T, N].
     """
 
-    solved: Bool
+    served: Bool
     refused: Bool
     prices: Float
     multipliers: Float
@@ -371,7 +371,7 @@ class _Path:
         lit = np.real(np.einsum("tna,tnanb,tnb->tn", target.conj(), whole, target, optimize=True))
         scale = self.scale[:, np.newaxis]
         return Answers(
-            self.solved, self.refused, scale * self.x[:, : self.budgets],
+            self._shortfall(np.arange(count)) <= SHORT, self.refused, scale * self.x[:, : self.budgets],
             scale * self.x[:, self.budgets :] / self.loudness**2, self.covariances, np.maximum(lit, 0.0),
         )  # fmt: skip
 

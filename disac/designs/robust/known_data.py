@@ -188,6 +188,8 @@ class _Search:
         self.programs, self.number, self.closed = programs, number, closed
         self.problem = problem = programs.problems[number]
         self.value, self.bound = -np.inf, np.inf
+        self.corner = np.full(problem.nodes, np.nan)
+        """Vertex at whose tangent a program was asked last."""
         self.covariances: Complex | None = None
         self.evidence: list[Float] = []
         self.cuts: list[_Cut] = []
@@ -222,9 +224,8 @@ class _Search:
         if answers.refused[place]:
             self.refused = True
             return
-        before = self.bound, self.value
         lit = answers.lit[place]
-        reached = float(self.problem.divergence(self.problem.power * lit)) if answers.solved[place] else -np.inf
+        reached = float(self.problem.divergence(self.problem.power * lit)) if answers.served[place] else -np.inf
         climbs = reached > self.value + CLIMB * self.closed * abs(self.value) if np.isfinite(self.value) else True
         if reached > self.value:
             self.value, self.covariances = reached, answers.covariances[place]
@@ -233,9 +234,9 @@ class _Search:
             return
         if climbs and np.isfinite(reached):
             self.direction = self._tangent(lit)
-        elif (self.bound, self.value) != before:
+        elif not np.array_equal(vertex, self.corner):
             # The same vertex would give the same program and the same answer.
-            self.direction = self._tangent(vertex)
+            self.corner, self.direction = vertex, self._tangent(vertex)
 
     def design(self, started: float) -> KnownDataDesign:
         """The best design as it is delivered, or the proof that there is none."""
