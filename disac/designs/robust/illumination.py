@@ -37,6 +37,9 @@ NEGATIVE = 1e-9
 SHORT = 1e-10
 """A limit may be exceeded, or an SINR row fall short of the noise, by this much, relative."""
 
+RESTORED = 3
+"""Most changes that restore the equations. Near the end one leaves rounding."""
+
 SAFE = 0.5
 """Largest relative change of covariances that restores their equations: below one they stay positive definite."""
 
@@ -141,7 +144,9 @@ class Illumination:
         matrices = np.zeros((count, nodes, rank, nodes, rank), dtype=np.complex128)
         for n in range(nodes):
             column = target[:, n]
-            matrices[:, n, :, n] = weights[:, n, np.newaxis, np.newaxis] * column[:, :, np.newaxis] * column[:, np.newaxis].conj()
+            matrices[:, n, :, n] = (
+                weights[:, n, np.newaxis, np.newaxis] * column[:, :, np.newaxis] * column[:, np.newaxis].conj()
+            )
         return matrices.reshape(count, nodes * rank, nodes * rank)
 
     def raised(self, number: int, weights: Float, prices: Float, multipliers: Float) -> float:
@@ -281,13 +286,18 @@ class _Path:
         Short steps and rounding leave a residual: ``R_k + R_k Y_k R_k`` with ``Y_k = sum_i y_i E_ki`` has none. It is positive
         definite where the relative change ``R^1/2 Y R^1/2`` is below one.
         """
-        r, slack = self.covariances[rows], self.slack[rows]
-        rh = self._columns(r, rows)
-        residual = self.cost[rows] - self._summed(r, rh, rows) - slack
-        y = np.einsum("tij,tj->ti", _inverted(self._matrix(r, rh, r, rh, rows), slack**2), residual)
-        safe = np.sum(y * residual, axis=1) <= SAFE**2
-        self.covariances[rows[safe]] += self._between(r, rh, y, r, rh)[safe]
-        self.slack[rows[safe]] += (slack**2 * y)[safe]
+        for _ in range(RESTORED):
+            rows = rows[self._shortfall(rows) > SHORT]
+            if not rows.size:
+                return
+            r, slack = self.covariances[rows], self.slack[rows]
+            rh = self._columns(r, rows)
+            residual = self.cost[rows] - self._summed(r, rh, rows) - slack
+            y = np.einsum("tij,tj->ti", _inverted(self._matrix(r, rh, r, rh, rows), slack**2), residual)
+            safe = np.sum(y * residual, axis=1) <= SAFE**2
+            self.covariances[rows[safe]] += self._between(r, rh, y, r, rh)[safe]
+            self.slack[rows[safe]] += (slack**2 * y)[safe]
+            rows = rows[safe]
 
     def follow(self) -> None:
         """Follow the path until each program is solved, refused, or gets no further."""
@@ -299,9 +309,7 @@ class _Path:
 
     def _step(self, rows: Int) -> Bool:
         """One step of the programs ``rows``; whether each goes on."""
-        missing = self._shortfall(rows) > SHORT
-        if missing.any():
-            self._restore(rows[missing])
+        self._restore(rows)
         x, slack, r = self.x[rows], self.slack[rows], self.covariances[rows]
         b, short = self.cost[rows], self._shortfall(rows)
         s, sh = self._inverses(x, rows)

@@ -267,7 +267,9 @@ class _Search:
         streams = (vectors[:, kept] * np.sqrt(values[kept])).T
 
         def at_antennas(each: Complex) -> Complex:
-            return np.sqrt(problem.power) * np.einsum("nmr,snr->snm", basis, each.reshape(len(each), problem.nodes, basis.shape[2]))
+            return np.sqrt(problem.power) * np.einsum(
+                "nmr,snr->snm", basis, each.reshape(len(each), problem.nodes, basis.shape[2])
+            )
 
         return Signals(at_antennas(users), at_antennas(streams[::-1]))
 
