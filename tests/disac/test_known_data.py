@@ -35,7 +35,7 @@ def cases(number: int, limit: PowerLimit | None = None, **shape: int) -> tuple[R
 
 
 def by_cvxpy(problem: RobustProblem, sinr: float, weights: np.ndarray | None = None) -> float:
-    """``max g^T t`` in units of the power, with a sensing covariance of its own; without weights the least share of the limits."""
+    """``max g^T t`` in units of the power, with a sensing covariance; without weights the least share of the limits."""
     import cvxpy as cp
 
     nodes, users, antennas = problem.channels.shape

@@ -1,16 +1,17 @@
-"""The most light on the target along weights of the nodes, when everything that is sent counts, for several problems at once.
+"""The most light on the target along weights of the nodes, when everything that is sent counts; several problems at once.
 
-With ``c_n = a_n^*`` and covariances R_k of the users' signals, node n puts ``t_n = c_n^H [sum_k R_k]_nn c_n`` on the target. For
-weights ``g >= 0`` the support function ``v(g) = max g^T t`` of the reachable t is a semidefinite program: power limits P_b, and
-``(1 + 1/Gamma) h_k^H R_k h_k >= sum_j h_k^H R_j h_k + noise`` for each user. A sensing signal of its own adds nothing. As a part of
-any user's covariance it leaves the total as it is. With prices lambda of the limits and multipliers q of the users, the dual is
+With ``c_n = a_n^*`` and covariances R_k of the users' signals, node n puts ``t_n = c_n^H [sum_k R_k]_nn c_n`` on the target.
+For weights ``g >= 0`` the support function ``v(g) = max g^T t`` of the reachable t is a semidefinite program: power limits P_b,
+and ``(1 + 1/Gamma) h_k^H R_k h_k >= sum_j h_k^H R_j h_k + noise`` for each user. A sensing signal of its own adds nothing: as
+a part of any user's covariance it leaves the total as it is. With prices lambda of the limits and multipliers q of the users,
+the dual is
 
     min sum_b lambda_b P_b - noise sum_k q_k  subject to  Z_k = B - (1 + 1/Gamma) q_k h_k h_k^H >= 0 for each k,
     B = diag(lambda) - blkdiag(g_n c_n c_n^H) + sum_j q_j h_j h_j^H.
 
 It has K unknowns and one for each limit. A primal-dual interior point solves it with its dual, the covariances. The matrices
-Z_k differ from B by one column each, so one inverse serves all users. Whatever feasible (lambda, q) has a negative cost proves
-that no covariances serve the users.
+Z_k differ from B by one column each, so one inverse serves all users. A feasible (lambda, q) of negative cost proves that no
+covariances serve the users, since it is feasible without light, too.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class Illumination:
         channels = np.stack([each.scaled_channels for each in problems])
         target = np.stack([each.steering.conj() for each in problems])
         if first.limit.joins_antennas:
-            # A node's channels differ by orders of magnitude, and small columns of a factorisation would be lost beside large ones.
+            # Columns of equal length: beside large ones, small columns of a factorisation would be lost.
             columns = np.concatenate([channels, target[:, :, np.newaxis]], axis=2).swapaxes(2, 3)
             lengths = np.linalg.norm(columns, axis=2, keepdims=True)
             self.basis = np.linalg.qr(columns / np.where(lengths > 0, lengths, 1.0))[0]
@@ -218,23 +219,22 @@ class _Path:
     def _dual_feasible(self, x: Float, rows: Int) -> Bool:
         """Whether x is positive and every Z_k is positive definite, [T]."""
         pivots, reduced = eliminated(self._base(x, rows), self.heard[rows].swapaxes(1, 2))
-        definite = (pivots > 0).all(axis=1) & (x > 0).all(axis=1)
+        definite = np.asarray((pivots > 0).all(axis=1) & (x > 0).all(axis=1))
         pivots = np.where(definite[:, np.newaxis], pivots, 1.0)
         served = np.sum(np.abs(reduced) ** 2 / pivots[:, :, np.newaxis], axis=1)
-        definite &= (1.0 - self.own * x[:, self.budgets :] * served > LEAST_PIVOT).all(axis=1)
-        return definite
+        left = 1.0 - self.own * x[:, self.budgets :] * served
+        return definite & np.asarray((left > LEAST_PIVOT).all(axis=1))
 
     def _inverses(self, x: Float, rows: Int) -> tuple[Complex, Complex]:
         """``S_k = Z_k^-1`` [T, K, d, d] and ``S_k h_j`` as columns, [T, K, d, j]."""
         heard, q = self.heard[rows], x[:, self.budgets :]
-        inverse = np.linalg.inv(self._base(x, rows))
-        inverse = (inverse + inverse.conj().swapaxes(1, 2)) / 2.0
+        found = np.linalg.inv(self._base(x, rows))
+        inverse = (found + found.conj().swapaxes(1, 2)) / 2.0
         columns = (inverse @ heard.swapaxes(1, 2)).swapaxes(1, 2)
         served = np.real(np.einsum("tkd,tkd->tk", heard.conj(), columns))
         more = self.own * q / np.maximum(1.0 - self.own * q * served, LEAST_PIVOT)
-        each = inverse[:, np.newaxis] + (
-            more[..., np.newaxis, np.newaxis] * columns[..., np.newaxis] * columns[..., np.newaxis, :].conj()
-        )
+        outer = columns[..., np.newaxis] * columns[..., np.newaxis, :].conj()
+        each = np.asarray(inverse[:, np.newaxis] + more[..., np.newaxis, np.newaxis] * outer, dtype=np.complex128)
         return each, each @ heard.swapaxes(1, 2)[:, np.newaxis]
 
     def _summed(self, matrices: Complex, columns: Complex, rows: Int) -> Float:
@@ -367,7 +367,7 @@ class _Path:
         def stays(length: Float, which: Int) -> Bool:
             moved = (r[which] + length[:, np.newaxis, np.newaxis, np.newaxis] * dr[which]).reshape(-1, size, size)
             pivots, _ = eliminated(moved, moved[:, :, :0])
-            return (pivots > 0).all(axis=1).reshape(-1, users).all(axis=1)
+            return np.asarray((pivots > 0).reshape(-1, users * size).all(axis=1))
 
         return _tried(stays, np.max(-ds / slack, axis=1))
 

@@ -1,18 +1,18 @@
 """Coherent designs where the receivers know the data: everything that is sent counts as light on the target.
 
 000 maximises the divergence ``F(B t)`` of its sensing signal alone. Where receivers know what the users are sent,
-``t_n = a_n^T [sum_k R_k + R_s]_nn a_n^*``: the users' signals count, too. The SINR is the coherent one of 000 at known channels:
-amplitudes of the nodes add up. The covariances are those of all antennas together; the sensing signals of 000, independent between
-nodes, are a special case.
+``t_n = a_n^T [sum_k R_k + R_s]_nn a_n^*``: the users' signals count, too. The SINR is the coherent one of 000 at known
+channels: amplitudes of the nodes add up. R_s is a covariance of all antennas together. The sensing signals of 000, independent
+between nodes, are a special case.
 
 F is convex and increasing in t, and the reachable t form a convex set, the image of covariances under a linear map. Its support
 function is a small semidefinite program (:mod:`disac.designs.robust.illumination`), and each program proves a half-space
 ``g^T t <= v(g)`` around it. F is largest at a vertex of what the half-spaces have in common, which bounds every design. The
 tangent of F at the last design, or at that vertex, gives the next program. No method is known that closes the gap for certain.
 
-Beams suffice for the users: ``w_k = R_k h_k / sqrt(h_k^H R_k h_k)`` receives what R_k does, ``R_k - w_k w_k^H`` is positive
-semidefinite, and as sensing signal it leaves the sum of all covariances as it is: the decomposition by which Bengtsson and
-Ottersten show that beams suffice (*Optimal and Suboptimal Transmit Beamforming*, 2001), with light in place of power.
+One beam for each user loses nothing: ``w_k = R_k h_k / sqrt(h_k^H R_k h_k)`` receives what R_k does. By the inequality of
+Cauchy and Schwarz ``R_k - w_k w_k^H`` is positive semidefinite. As sensing signal it leaves the sum of all covariances as it
+is (the step of X. Liu et al., *Joint Transmit Beamforming for Multiuser MIMO Communications and MIMO Radar*, 2020).
 """
 
 from __future__ import annotations
@@ -247,8 +247,10 @@ class _Search:
             certificate = Certificate("infeasible", sentence, dual_bound=0.0, seconds=seconds, maximised=True)
             return KnownDataDesign(certificate, None, proof, least)
         if self.covariances is None:
-            sentence = f"The solver found no covariances and no proof that there are none; they take at least {least:.6f} of the power."
-            return KnownDataDesign(Certificate("failed", sentence, iterations=self.asked, seconds=seconds), None, proof, least)
+            found = "The solver found no covariances and no proof that there are none"
+            sentence = f"{found}; they take at least {least:.6f} of the power."
+            certificate = Certificate("failed", sentence, iterations=self.asked, seconds=seconds, maximised=True)
+            return KnownDataDesign(certificate, None, proof, least)
         signals = self._signals(self.covariances)
         certificate = judged_signals(self.problem, self.programs.sinr, signals, self.bound)
         certificate = replace(certificate, iterations=self.asked, seconds=seconds)
