@@ -33,6 +33,7 @@ from disac.designs.location.problem import DesignProblem, Spectrum, unposed
 from disac.designs.robust.all_subcarriers import design_each
 from disac.designs.robust.band import BandProblem, CrossSectionLaw, solve_band
 from disac.designs.robust.choices import robustness
+from disac.designs.robust.known_data import solve_known_data
 from disac.designs.robust.problem import RobustProblem
 from disac.designs.robust.total_power import RobustDesign
 from disac.designs.robust.zero_forcing import zero_forcing
@@ -255,6 +256,25 @@ def _unguarded(name: str, network: CommonNetwork) -> str:
     return ""
 
 
+def _known_data(network: CommonNetwork, scenario: CommonScenario) -> Record:
+    limit, sinr = _limit(scenario, native=TOTAL), db_to_linear(scenario.sinr_db)
+    found = solve_known_data([tone_problem(network, tone, limit) for tone in range(network.subcarriers)], sinr)
+    refused = [f"Subcarrier {tone}: {each.certificate.message}" for tone, each in enumerate(found) if each.signals is None]
+    if refused:
+        return Record(next(each.certificate.status for each in found if each.signals is None), refused[0])
+    size = network.nodes * network.antennas
+    users, sensing = [], []
+    for each in found:
+        assert each.signals is not None
+        w, v = each.signals.users.reshape(-1, size), each.signals.sensing.reshape(-1, size)
+        users.append(w[:, :, np.newaxis] * w[:, np.newaxis].conj())
+        sensing.append(v.T @ v.conj())
+    told = [(each.certificate, tone) for tone, each in enumerate(found) if each.certificate.status != "ok"]
+    status, message = (told[0][0].status, f"Subcarrier {told[0][1]}: {told[0][0].message}") if told else ("ok", "")
+    gap = max(each.certificate.relative_gap for each in found)
+    return Record(status, message, np.stack(users, axis=1), np.stack(sensing), gap)
+
+
 PHASES = ("delta_rad", "clock_std_s", "phase_std_rad")
 GUARDED = "phase_bound_rad"
 
@@ -323,5 +343,6 @@ ROWS: dict[str, Row] = {
         _of_divergence("phase", "element"), "000", "as robust-none-band-each, phases known within the bound", PHASES
     ),
     "robust-zero-forcing": Row(_of_tones("lemma1", zero=True), "000", "as robust-lemma1", PHASES),
+    "robust-known-data": Row(_known_data, "000", "phases at users known; the data are known at the receivers"),
 }
 """Designs by name: those of 002, 001 and 000, our own designs with the same solvers, and isotropic power."""

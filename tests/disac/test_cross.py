@@ -119,7 +119,7 @@ def test_phase_gains_are_the_sinr_of_the_other_papers() -> None:
 
 
 @pytest.mark.parametrize("bandwidth_hz", [5e6, pytest.param(20e6, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("design", ["robust-none", "robust-phase", "robust-zero-forcing"])
+@pytest.mark.parametrize("design", ["robust-none", "robust-phase", "robust-zero-forcing", "robust-known-data"])
 def test_designs_of_000_keep_their_promise_when_scored_again(design: str, bandwidth_hz: float) -> None:
     scenario = SCENARIO.model_copy(update={"bandwidth_hz": bandwidth_hz})
     cell = experiment.run([scenario], Options(design=design))[0]
