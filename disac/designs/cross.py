@@ -26,10 +26,12 @@ from disac.designs.cross_evidence import (
     unproven_tones,
     unproven_zero_forcing,
 )
-from disac.designs.location import block_level
+from disac.designs.location import block_level, phase_agnostic, unconstrained_tight
 from disac.designs.location.baselines import isotropic
 from disac.designs.location.design import Designer
-from disac.designs.location.problem import DesignProblem, Spectrum, unposed
+from disac.designs.location.feasibility import proven_need
+from disac.designs.location.max_min import max_min_sinr
+from disac.designs.location.problem import DesignProblem, Spectrum, Structure, unposed
 from disac.designs.robust.all_subcarriers import design_each
 from disac.designs.robust.band import BandProblem, CrossSectionLaw, solve_band
 from disac.designs.robust.choices import robustness
@@ -275,8 +277,27 @@ def _known_data(network: CommonNetwork, scenario: CommonScenario) -> Record:
     return Record(status, message, np.stack(users, axis=1), np.stack(sensing), gap)
 
 
+def _largest(sinr_type: SinrType, structure: Callable[[DesignProblem], Structure]) -> Method:
+    def design(network: CommonNetwork, scenario: CommonScenario) -> Record:
+        problem = band_problem(network, sinr_type=sinr_type, spectrum=scenario.spectrum)
+        try:
+            found = max_min_sinr(problem)
+        except ArithmeticError as reason:
+            return Record("failed", f"The search for the largest SINR ended without an answer: {reason}.")
+        beyond = db_to_linear(found.beyond_db)
+        need = proven_need(problem, structure(problem), beyond, found.power_dual, found.sinr_dual)
+        status, message = "ok", ""
+        if not need.proves_infeasible:
+            status, message = "inaccurate", f"Delivered, but {found.beyond_db:.6f} dB is not proven out of reach."
+        gap = db_to_linear(found.beyond_db - found.reached_db) - 1.0
+        return Record(status, message, found.streams, np.zeros_like(found.streams[0]), gap)
+
+    return design
+
+
 PHASES = ("delta_rad", "clock_std_s", "phase_std_rad")
 GUARDED = "phase_bound_rad"
+SINR = "sinr_db"
 
 
 @dataclass(frozen=True)
@@ -308,7 +329,7 @@ class Row:
 
 
 ROWS: dict[str, Row] = {
-    "isotropic": Row(Proved(_isotropic, _prove_isotropic), "", "no user", ("sinr_db", *PHASES, GUARDED)),
+    "isotropic": Row(Proved(_isotropic, _prove_isotropic), "", "no user", (SINR, *PHASES, GUARDED)),
     "ofdm-phase-agnostic": Row(_of_band("phase-agnostic"), "", "phases unknown, in echoes and at users"),
     "ofdm-orthogonal": Row(_of_band("orthogonal"), "002", "phases unknown; each subcarrier has one node"),
     "ofdm-beamforming": Row(_of_band("beamforming"), "002", "phases unknown; each subcarrier has one node, one beam"),
@@ -343,6 +364,12 @@ ROWS: dict[str, Row] = {
         _of_divergence("phase", "element"), "000", "as robust-none-band-each, phases known within the bound", PHASES
     ),
     "robust-zero-forcing": Row(_of_tones("lemma1", zero=True), "000", "as robust-lemma1", PHASES),
+    "largest-sinr": Row(
+        _largest("noncoherent", phase_agnostic.structure), "", "no target; phases at users unknown", (SINR, *PHASES, GUARDED)
+    ),
+    "largest-sinr-coherent": Row(
+        _largest("coherent", unconstrained_tight.structure), "", "no target; phases at users known", (SINR, *PHASES, GUARDED)
+    ),
     "robust-known-data": Row(_known_data, "000", "phases at users known; the data are known at the receivers"),
 }
 """Designs by name: those of 002, 001 and 000, our own designs with the same solvers, and isotropic power."""

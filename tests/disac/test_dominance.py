@@ -13,6 +13,7 @@ import pytest
 
 from disac.experiments.cross_table import CrossTable, Options, experiment
 from disac.scenarios.common import CommonScenario
+from disac.units import db_to_linear
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Optimum:
     design
         Row with the certificate.
     column
-        Measure; its square where it is a root.
+        Measure; the square of a root, the ratio of a level in dB.
     largest
         Whether more is better.
     rivals
@@ -40,7 +41,9 @@ class Optimum:
     flat: bool = False
 
     def value(self, cell: dict[str, float]) -> float:
-        """The measure of a cell, squared where it is a root. A signal that does not sense has no divergence."""
+        """The measure of a cell. A signal that does not sense has no divergence."""
+        if self.column.endswith("_db"):
+            return float(db_to_linear(cell[self.column]))
         return cell.get(self.column, 0.0) if self.largest else cell[self.column] ** 2
 
     def bound(self, cell: dict[str, float]) -> float:
@@ -52,6 +55,9 @@ class Optimum:
 
 OF_000 = ("robust-none", "robust-lemma1", "robust-phase", "robust-zero-forcing")
 BANDS = ("robust-none-band", "robust-none-band-each", "robust-phase-band", "robust-phase-band-each")
+OF_002 = ("ofdm-phase-agnostic", "ofdm-orthogonal", "ofdm-beamforming", "ofdm-unconstrained-tight")
+SERVING = (*OF_002, "noncoherent-block", "coherent", "synchronised", *OF_000, *BANDS, "robust-known-data")
+"""Rows with the same power that serve users."""
 
 OPTIMA = (
     # Noncoherent SINR, echoes known as the scenario states.
@@ -63,6 +69,9 @@ OPTIMA = (
     Optimum("coherent", "rcrb_cc_m", False, OF_000),
     # Coherent SINR, everything that is sent counts as light on the target; the power of each subcarrier is the same.
     Optimum("robust-known-data", "kld", True, ("coherent", *OF_000), flat=True),
+    # The largest least SINR of all rows, whatever they promise.
+    Optimum("largest-sinr", "sinr_nc_db", True, (*SERVING, "largest-sinr-coherent")),
+    Optimum("largest-sinr-coherent", "sinr_c_db", True, (*SERVING, "largest-sinr")),
     # Phases unknown, nodes uncorrelated.
     Optimum("ofdm-phase-agnostic", "rcrb_nc_m", False, ("ofdm-orthogonal", "noncoherent-block")),
     # Divergence of the sensing signal over the band, power divided freely, for each law of the cross-section.
@@ -70,6 +79,14 @@ OPTIMA = (
     Optimum("robust-none-band-each", "sensing_only_interval_kld", True, OF_000 + BANDS),
 )  # fmt: skip
 """The design of 000 without errors is optimal for the divergence of its sensing signal tone by tone; see below."""
+
+
+REFUSING = (
+    ("ofdm-phase-agnostic", "largest-sinr", False), ("synchronised", "largest-sinr", False),
+    ("coherent", "largest-sinr-coherent", False), ("robust-none", "largest-sinr-coherent", True),
+    ("robust-known-data", "largest-sinr-coherent", True),
+)  # fmt: skip
+"""Rows that serve whatever SINR can be served, with the row of the largest one, and whether under a flat spectrum."""
 
 
 def drawn(number: int) -> CommonScenario:
@@ -107,6 +124,11 @@ def broken(scenario: CommonScenario) -> list[str]:
             value, bound = optimum.value(other), optimum.bound(best)
             if value > bound * (1 + 1e-6) if optimum.largest else value < bound * (1 - 1e-6):
                 found.append(f"{optimum.column} of {rival}: {value:.9g}, beyond the bound {bound:.9g} of {optimum.design}")
+    for design, largest, flat in REFUSING:
+        best, asked = cell(largest, flat), scenario.sinr_db
+        reached = best["sinr_nc_db" if largest == "largest-sinr" else "sinr_c_db"]
+        if best["status"] == "ok" and cell(design, flat)["status"] == "infeasible" and reached > asked:
+            found.append(f"{design} is proven infeasible at {asked:.6f} dB, and {largest} reaches {reached:.6f} dB")
     nominal = cell("robust-none")
     for rival in OF_000[1:]:
         other = cell(rival)
