@@ -221,6 +221,8 @@ COSTS: RoughCosts = (
     ({"design": "isotropic"}, 0.1),
     ({"design": "robust-zero-forcing"}, 0.2),
     ({"design": "robust-known-data"}, 0.5),
+    ({"design": "largest-sinr"}, 0.3),
+    ({"design": "largest-sinr-coherent"}, 0.3),
     ({"design": "robust-none"}, 3.0),
     ({"design": "robust-lemma1"}, 5.5),
     ({"design": "robust-phase"}, 5.5),

@@ -38,13 +38,14 @@ ROUNDS = 200
 STEPS = 100
 """Most steps of a fixed point or of a root."""
 
-NO_POWER = 1e4
+NO_POWER = 1e9
 """Priced power beyond which an SINR counts as out of reach, in units of the limits."""
 
-SETTLED = 1e-10
-"""Relative step at which a fixed point is reached. Newton squares the error of a step."""
+SETTLED = 1e-6
+"""Relative step at which a fixed point is reached. Newton squares the error. Near the SINR that no power reaches rounding
+leaves as much."""
 
-EXACT = 1e-8
+EXACT = 1e-6
 """Distance from one at which a priced power counts as one: far below ``BESIDE``."""
 
 BETWEEN = 0.5
@@ -70,7 +71,7 @@ class _Beams:
         """Powers [L, K] with which each user has the SINR exactly, noise one; infinite where there are none."""
         own = np.eye(self.received.shape[1])
         balance = self.received * (own / sinr - (1.0 - own))
-        found: Float = np.linalg.solve(balance, np.ones((*balance.shape[:2], 1)))[..., 0]
+        found = np.asarray(np.linalg.solve(balance, np.ones((*balance.shape[:2], 1)))[..., 0], dtype=np.float64)
         return found if (found > 0).all() else np.full_like(found, np.inf)
 
     def spent(self, sinr: float) -> Float:
@@ -81,10 +82,10 @@ class _Beams:
 
 @dataclass(frozen=True)
 class _Found:
-    """``bound`` with its prices and q; ``reached`` by the mixture of columns with these shares."""
+    """``bound`` with its prices and q, and a mixture of columns that takes ``taken`` of the limits for the bound's SINR."""
 
     bound: float
-    reached: float
+    taken: float
     prices: Float
     multipliers: Float
     columns: list[_Beams]
@@ -99,7 +100,8 @@ class _Found:
                 flat = column.beams.reshape(count, users, -1).swapaxes(0, 1)
                 loaded = flat * (share * column.powers(self.bound)).T[..., np.newaxis]
                 total += loaded[..., np.newaxis] * flat[..., np.newaxis, :].conj()
-        return total * (self.reached / self.bound)
+        total /= self.taken
+        return total
 
 
 class _Subcarriers:
@@ -108,12 +110,12 @@ class _Subcarriers:
     def __init__(self, channels: Complex, budget_of_node: NDArray[np.intp], allowed: float, *, coherent: bool) -> None:
         self.channels, self.budget_of, self.allowed, self.coherent = channels, budget_of_node, allowed, coherent
         self.budgets = int(budget_of_node.max()) + 1
-        self.grams = np.asarray(np.einsum("linm,ljnm->lnij", channels.conj(), channels), dtype=np.complex128)
+        self.grams: Complex = np.asarray(np.einsum("linm,ljnm->lnij", channels.conj(), channels), dtype=np.complex128)
 
     def _priced(self, prices: Float) -> Complex:
         """Gram matrices of the channels over the prices: of all nodes together [L, 1, K, K], or of each [L, N, K, K]."""
-        each: Complex = self.grams / prices[self.budget_of][:, np.newaxis, np.newaxis]
-        return each.sum(axis=1, keepdims=True) if self.coherent else each
+        each = self.grams / prices[self.budget_of][:, np.newaxis, np.newaxis]
+        return np.asarray(each.sum(axis=1, keepdims=True) if self.coherent else each, dtype=np.complex128)
 
     def uplink(self, prices: Float, sinr: float, start: Float) -> tuple[Float, _Beams | None]:
         """Fixed point q [L, K] by policy iteration, which is Newton's method, and its beams; none where power is endless.
@@ -137,7 +139,8 @@ class _Subcarriers:
             priced = np.real(np.einsum("lki,lki->lk", columns.conj(), heard))
             solved: Float = np.linalg.solve(np.abs(heard) ** 2 * (own - others), priced[..., np.newaxis])[..., 0]
             serves = np.asarray((solved > 0).all(axis=1))
-            following = np.where(serves[:, np.newaxis], solved, raised)
+            # Beams for larger q fear interference more, and in the end serve whatever can be served. The sum does not cycle.
+            following = np.where(serves[:, np.newaxis], solved, q + raised)
             if not np.isfinite(following).all() or (not serves.all() and following.sum() > NO_POWER):
                 break
             change = float(np.abs(following - q).max() / following.max())
@@ -168,11 +171,7 @@ class _Subcarriers:
         low, high = 0.0, np.inf
         sinr, q, slope = guess, start, 1.0
         last: tuple[float, float] | None = None
-        below: tuple[float, Float, _Beams] | None = None
         for _ in range(STEPS):
-            if below is not None and high <= low * (1.0 + EXACT):
-                # Near the SINR that no power reaches, the priced power jumps.
-                return below
             found, beams = self.uplink(prices, sinr, q)
             if beams is None:
                 high = sinr
@@ -181,10 +180,7 @@ class _Subcarriers:
             q, need = found, float(found.sum())
             if abs(need - 1.0) <= EXACT:
                 return sinr, q, beams
-            if need < 1.0:
-                low, below = sinr, (sinr, q, beams)
-            else:
-                high = sinr
+            low, high = (sinr, high) if need < 1.0 else (low, sinr)
             # Secant in the logarithms. Their slope is near one while interference is weak.
             here = float(np.log(sinr)), float(np.log(need))
             if last is not None and here[0] != last[0]:
@@ -208,21 +204,23 @@ class _Subcarriers:
         loudest = np.real(np.einsum("lnkk->lk", self.grams)).min()
         guess, q = float(loudest) * self.allowed * self.budgets / (users * count), np.zeros((count, users))
         columns: list[_Beams] = []
-        best = _Found(np.inf, 0.0, prices, q, columns, np.zeros(0))
+        best = _Found(np.inf, np.inf, prices, q, columns, np.zeros(0))
         for _ in range(ROUNDS):
             bound, q, beams = self.bound(prices, guess, q)
             columns.append(beams)
             if bound < best.bound:
                 best = replace(best, bound=bound, prices=prices, multipliers=q)
             guess = best.bound
-            share, shares, following = self._mixed(columns, best.bound)
-            best = replace(best, reached=best.bound / share, shares=shares)
-            if best.reached >= min(best.bound * (1.0 - CLOSED), enough):
+            taken, shares, following = self._mixed(columns, best.bound)
+            best = replace(best, taken=taken, shares=shares)
+            # Less power for all signals lowers an SINR by no more than that factor.
+            if taken <= 1.0 + CLOSED or best.bound / taken >= enough:
                 return best
             prices = BETWEEN * best.prices + (1.0 - BETWEEN) * following
             prices = np.maximum(prices, LEAST_PRICE * prices.max())
             prices = prices / (self.allowed * prices.sum())
-        raise ArithmeticError(f"the largest SINR lies between {best.reached:.6g} and {best.bound:.6g}, which were not closed")
+        ends = f"{best.bound / best.taken:.6g} and {best.bound:.6g}"
+        raise ArithmeticError(f"the largest SINR lies between {ends}, which were not closed")
 
     def _mixed(self, columns: list[_Beams], sinr: float) -> tuple[float, Float, Float]:
         """Least share of all limits that a mixture of the columns takes for the SINR, shares of columns, prices of limits.
@@ -273,17 +271,17 @@ def max_min_sinr(problem: DesignProblem) -> LargestSinr:
     allowed = 1.0 / (int(budget.max()) + 1) / (count if flat else 1)
     streams = np.zeros((users, count, nodes * antennas, nodes * antennas), dtype=np.complex128)
     coherent = problem.sinr_type == "coherent"
-    weakest, reached = np.inf, np.inf
+    weakest = np.inf
     power_dual, sinr_dual = np.zeros(problem.power_dual_shape), np.zeros((users, count))
     for group in groups:
         search = _Subcarriers(scaled[group], budget, allowed, coherent=coherent)
         found = search.search(weakest)
         streams[:, group] = power * found.covariances()
-        reached = min(reached, found.reached)
         if found.bound < weakest:
             weakest = found.bound
-            q, _ = search.uplink(found.prices, weakest * (1.0 + BESIDE), found.multipliers)
             power_dual[:], sinr_dual[:] = 0.0, 0.0
             power_dual[group if flat else ...] = found.prices[budget].repeat(antennas) / power
-            sinr_dual[:, group] = q.T * count / problem.noise_power
+            # Larger by the share of the SINR: q = Gamma L(q), and L rises with q.
+            sinr_dual[:, group] = found.multipliers.T * (1.0 + BESIDE) * count / problem.noise_power
+    reached = float(problem.sinr(streams, streams.sum(axis=0)).min())
     return LargestSinr(linear_to_db(reached), linear_to_db(weakest * (1.0 + BESIDE)), streams, power_dual, sinr_dual)
