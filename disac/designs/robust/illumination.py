@@ -303,25 +303,30 @@ class _Path:
         """Follow the path until each program is solved, refused, or gets no further."""
         rows = np.arange(len(self.chosen))
         for _ in range(STEPS):
+            self._restore(rows)
+            rows = rows[~self._ended(rows)]
             if not rows.size:
                 return
             rows = rows[self._step(rows)]
 
+    def _ended(self, rows: Int) -> Bool:
+        """Whether each of the programs ``rows`` is solved or refused, which is noted."""
+        scaled = self.cost[rows] * self.x[rows]
+        cost, light = scaled.sum(axis=1), self._light(self.covariances[rows], rows)
+        self.refused[rows] = cost < -NEGATIVE * scaled[:, : self.budgets].sum(axis=1)
+        close = np.abs(cost - light) <= self.accuracy * cost
+        self.solved[rows] = close & (self._shortfall(rows) <= SHORT)
+        return self.refused[rows] | self.solved[rows]
+
     def _step(self, rows: Int) -> Bool:
-        """One step of the programs ``rows``; whether each goes on."""
-        self._restore(rows)
-        x, slack, r = self.x[rows], self.slack[rows], self.covariances[rows]
-        b, short = self.cost[rows], self._shortfall(rows)
+        """One step of the programs ``rows``; whether each got further."""
+        x, slack, r, b = self.x[rows], self.slack[rows], self.covariances[rows], self.cost[rows]
         s, sh = self._inverses(x, rows)
         rh = self._columns(r, rows)
-        cost, light = np.sum(b * x, axis=1), self._light(r, rows)
         residual = b - self._summed(r, rh, rows) - slack
-        priced = np.sum(b[:, : self.budgets] * x[:, : self.budgets], axis=1)
-        self.refused[rows] = cost < -NEGATIVE * priced
-        self.solved[rows] = (np.abs(cost - light) <= self.accuracy * cost) & (short <= SHORT)
-        mu = (cost - np.sum(residual * x, axis=1) - light) / self.barriers
-        on = ~(self.refused[rows] | self.solved[rows])
-
+        light = self._light(r, rows)
+        # Mean complementarity: sum_k tr(R_k Z_k) + s^T x, without forming Z_k.
+        mu = (np.sum((b - residual) * x, axis=1) - light) / self.barriers
         inverse = _inverted(self._matrix(r, rh, s, sh, rows), slack / x)
         gradient = self._summed(s, sh, rows) + 1.0 / x
 
@@ -335,8 +340,9 @@ class _Path:
 
         dx, dr, ds = towards(np.zeros(len(rows)), 0.0, 0.0, -b)
         ahead, up = self._length(x, dx, rows), self._primal_length(r, dr, slack, ds)
-        left = np.sum(b * (x + ahead[:, np.newaxis] * dx), axis=1) - light - up * self._light(dr, rows)
-        left -= (1.0 - up) * np.sum(residual * (x + ahead[:, np.newaxis] * dx), axis=1)
+        # What complementarity the predictor would leave says how far the corrector aims.
+        predicted = x + ahead[:, np.newaxis] * dx
+        left = np.sum((b - (1.0 - up)[:, np.newaxis] * residual) * predicted, axis=1) - light - up * self._light(dr, rows)
         share = np.clip(left / (self.barriers * mu), 1e-6, 1.0) ** np.maximum(1.0, 3.0 * np.minimum(ahead, up) ** 2)
         target = np.clip(share, LEAST_SHARE, MOST_SHARE) * mu
         drh = self._columns(dr, rows)
@@ -345,11 +351,10 @@ class _Path:
         side = target[:, np.newaxis] * gradient - b - self._summed(bent, self._columns(bent, rows), rows) - bent_x / x
         dx, dr, ds = towards(target, bent, bent_x, side)
         ahead, up = self._length(x, dx, rows), self._primal_length(r, dr, slack, ds)
-        on &= (ahead > LEAST_LENGTH) & (up > LEAST_LENGTH)
-        moved, kept = rows[on], on
-        self.x[moved] = (x + ahead[:, np.newaxis] * dx)[kept]
-        self.slack[moved] = (slack + up[:, np.newaxis] * ds)[kept]
-        self.covariances[moved] = (r + up[:, np.newaxis, np.newaxis, np.newaxis] * dr)[kept]
+        on = np.asarray((ahead > LEAST_LENGTH) & (up > LEAST_LENGTH))
+        self.x[rows[on]] = (x + ahead[:, np.newaxis] * dx)[on]
+        self.slack[rows[on]] = (slack + up[:, np.newaxis] * ds)[on]
+        self.covariances[rows[on]] = (r + up[:, np.newaxis, np.newaxis, np.newaxis] * dr)[on]
         return on
 
     def _length(self, x: Float, dx: Float, rows: Int) -> Float:
