@@ -8,12 +8,13 @@ import itertools
 import numpy as np
 import pytest
 
-from disac.designs.cross import ALL, ROWS, band_problem
+from disac.designs.cross import ALL, ROWS, band_problem, tone_problem
 from disac.designs.location import phase_agnostic, unconstrained_tight
 from disac.designs.location.feasibility import PowerProgram, proven_need
 from disac.designs.location.largest import largest_sinr
 from disac.designs.location.max_min import CLOSED, max_min_sinr
 from disac.designs.location.problem import DesignProblem, Structure
+from disac.designs.robust.known_data import solve_known_data
 from disac.drops.common import common_network
 from disac.metrics.fisher import SensingModel
 from disac.optim.conic import SETTINGS
@@ -139,3 +140,15 @@ def test_a_search_without_an_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     record = ROWS["largest-sinr"].method(common_network(scenario), scenario)
     assert record.status == "failed"
     assert record.message.startswith("The search for the largest SINR ended without an answer: the largest SINR lies between")
+
+
+def test_designs_serve_up_to_the_largest_sinr() -> None:
+    """Just below it every subcarrier has a certified design of the coherent SINR, just above it one is proven to have none."""
+    scenario = CommonScenario(bandwidth_hz=1.25e6, spectrum="flat")
+    network = common_network(scenario)
+    found = max_min_sinr(band_problem(network, ALL, sinr_type="coherent", spectrum="flat"))
+    tones = [tone_problem(network, tone, PER_NODE) for tone in range(network.subcarriers)]
+    below = solve_known_data(tones, db_to_linear(found.reached_db) * (1 - 1e-4))
+    assert {design.certificate.status for design in below} == {"ok"}
+    beyond = solve_known_data(tones, db_to_linear(found.beyond_db))
+    assert "infeasible" in {design.certificate.status for design in beyond}
