@@ -288,7 +288,10 @@ def _largest(sinr_type: SinrType, structure: Callable[[DesignProblem], Structure
         need = proven_need(problem, structure(problem), beyond, found.power_dual, found.sinr_dual)
         status, message = "ok", ""
         if not need.proves_infeasible:
-            status, message = "inaccurate", f"Delivered, but {found.beyond_db:.6f} dB is not proven out of reach."
+            status, message = (
+                "inaccurate",
+                f"The design was delivered, but {found.beyond_db:.6f} dB is not proven out of reach.",
+            )
         gap = db_to_linear(found.beyond_db - found.reached_db) - 1.0
         return Record(status, message, found.streams, np.zeros_like(found.streams[0]), gap)
 

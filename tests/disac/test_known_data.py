@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from disac.designs.cross import ROWS
+from disac.designs.robust import illumination, known_data
 from disac.designs.robust.choices import NONE
 from disac.designs.robust.illumination import Illumination, eliminated
 from disac.designs.robust.known_data import Signals, judged_signals, proven_by_cuts, solve_known_data
 from disac.designs.robust.problem import RobustProblem
+from disac.drops.common import common_network
 from disac.metrics.kld import EchoModel
 from disac.power_limits import PER_ANTENNA, PER_NODE, TOTAL, PowerLimit
+from disac.scenarios.common import CommonScenario
 from disac.units import db_to_linear
 
 LIMITS = (TOTAL, PER_NODE, PER_ANTENNA)
@@ -266,3 +270,28 @@ def test_too_good_signals_are_told() -> None:
     swapped = Signals(0.5 * sent.users, sent.sensing)
     reached = swapped.sinr(problem.channels, problem.noise_power).min()
     assert judged_signals(problem, 2.0 * float(reached), swapped, 1e9).sinr_violation == pytest.approx(0.5)
+
+
+def test_a_search_that_finds_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, _, _ = cases(0, TOTAL, nodes=2, antennas=3, users=1)
+    monkeypatch.setattr(illumination, "STEPS", 0)
+    design = solve_known_data([problem], 0.5)[0]
+    assert (design.certificate.status, design.signals) == ("failed", None)
+    assert design.certificate.message.startswith(
+        "The solver found no covariances and no proof that there are none; they take at"
+    )
+
+
+def test_the_row_of_the_common_table_names_what_is_refused_or_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = CommonScenario(bandwidth_hz=1.25e6)
+    network = common_network(scenario)
+    refused = ROWS["robust-known-data"].method(network, scenario.model_copy(update={"sinr_db": 60.0}))
+    assert (refused.status, refused.users) == ("infeasible", None)
+    assert refused.message.startswith("Subcarrier 0: No covariances give every user the SINR")
+    solve = known_data.judged_signals
+    monkeypatch.setattr(known_data, "judged_signals", lambda *given: solve(*given[:3], 1.01 * given[3]))
+    loose = ROWS["robust-known-data"].method(network, scenario)
+    assert loose.status == "inaccurate"
+    assert loose.message.startswith("Subcarrier 0: The design was delivered, but the relative gap")
+    assert loose.gap == pytest.approx(0.01, rel=1e-2)
+    assert loose.users is not None
