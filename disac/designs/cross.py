@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.arrays import baseband_hz
-from disac.designs.cross_evidence import Record as Record
 from disac.designs.cross_evidence import (
+    POWER_DUAL,
+    SINR_DUAL,
     band_record,
     beyond_limit,
     of_all,
@@ -23,9 +24,12 @@ from disac.designs.cross_evidence import (
     tone_evidence,
     unproven_band,
     unproven_divergence,
+    unproven_known_data,
+    unproven_largest,
     unproven_tones,
     unproven_zero_forcing,
 )
+from disac.designs.cross_evidence import Record as Record
 from disac.designs.location import block_level, phase_agnostic, unconstrained_tight
 from disac.designs.location.baselines import isotropic
 from disac.designs.location.design import Designer
@@ -258,44 +262,63 @@ def _unguarded(name: str, network: CommonNetwork) -> str:
     return ""
 
 
+def _tones(network: CommonNetwork, scenario: CommonScenario) -> list[RobustProblem]:
+    limit = _limit(scenario, native=TOTAL)
+    return [tone_problem(network, tone, limit) for tone in range(network.subcarriers)]
+
+
 def _known_data(network: CommonNetwork, scenario: CommonScenario) -> Record:
-    limit, sinr = _limit(scenario, native=TOTAL), db_to_linear(scenario.sinr_db)
-    found = solve_known_data([tone_problem(network, tone, limit) for tone in range(network.subcarriers)], sinr)
-    refused = [f"Subcarrier {tone}: {each.certificate.message}" for tone, each in enumerate(found) if each.signals is None]
-    if refused:
-        return Record(next(each.certificate.status for each in found if each.signals is None), refused[0])
-    size = network.nodes * network.antennas
+    problems, shape = _tones(network, scenario), (network.users, network.subcarriers)
+    found = solve_known_data(problems, db_to_linear(scenario.sinr_db))
+    cuts = {t: (problems[t], RobustDesign(each.certificate, proof=each.proof)) for t, each in enumerate(found)}
+    size, status, message = network.nodes * network.antennas, "ok", ""
     users, sensing = [], []
-    for each in found:
-        assert each.signals is not None
+    for tone, each in enumerate(found):
+        if each.certificate.status != "ok" and status == "ok":
+            status, message = each.certificate.status, f"Subcarrier {tone}: {each.certificate.message}"
+        if each.signals is None:
+            told = f"Subcarrier {tone}: {each.certificate.message}"
+            return Record(each.certificate.status, told, evidence=tone_evidence({tone: cuts[tone]}, shape))
         w, v = each.signals.users.reshape(-1, size), each.signals.sensing.reshape(-1, size)
         users.append(w[:, :, np.newaxis] * w[:, np.newaxis].conj())
         sensing.append(v.T @ v.conj())
-    told = [(each.certificate, tone) for tone, each in enumerate(found) if each.certificate.status != "ok"]
-    status, message = (told[0][0].status, f"Subcarrier {told[0][1]}: {told[0][0].message}") if told else ("ok", "")
-    gap = max(each.certificate.relative_gap for each in found)
-    return Record(status, message, np.stack(users, axis=1), np.stack(sensing), gap)
+    proven = of_all([each.certificate for each in found])
+    return Record(
+        status, message, np.stack(users, axis=1), np.stack(sensing), proven.gap, proven.value, proven.bound,
+        tone_evidence(cuts, shape),
+    )  # fmt: skip
+
+
+def _prove_known_data(network: CommonNetwork, scenario: CommonScenario, claimed: Record) -> list[str]:
+    return unproven_known_data(_tones(network, scenario), db_to_linear(scenario.sinr_db), claimed)
 
 
 def _largest(sinr_type: SinrType, structure: Callable[[DesignProblem], Structure]) -> Method:
+    def problem_of(network: CommonNetwork, scenario: CommonScenario) -> DesignProblem:
+        return band_problem(network, sinr_type=sinr_type, spectrum=scenario.spectrum)
+
     def design(network: CommonNetwork, scenario: CommonScenario) -> Record:
-        problem = band_problem(network, sinr_type=sinr_type, spectrum=scenario.spectrum)
+        problem = problem_of(network, scenario)
         try:
             found = max_min_sinr(problem)
         except ArithmeticError as reason:
             return Record("failed", f"The search for the largest SINR ended without an answer: {reason}.")
-        beyond = db_to_linear(found.beyond_db)
-        need = proven_need(problem, structure(problem), beyond, found.power_dual, found.sinr_dual)
+        value, bound = db_to_linear(found.reached_db), db_to_linear(found.beyond_db)
+        need = proven_need(problem, structure(problem), bound, found.power_dual, found.sinr_dual)
         status, message = "ok", ""
         if not need.proves_infeasible:
-            status, message = (
-                "inaccurate",
-                f"The design was delivered, but {found.beyond_db:.6f} dB is not proven out of reach.",
-            )
-        gap = db_to_linear(found.beyond_db - found.reached_db) - 1.0
-        return Record(status, message, found.streams, np.zeros_like(found.streams[0]), gap)
+            status = "inaccurate"
+            message = f"The design was delivered, but {found.beyond_db:.6f} dB is not proven out of reach."
+        evidence = {POWER_DUAL: np.atleast_2d(found.power_dual), SINR_DUAL: found.sinr_dual}
+        return Record(
+            status, message, found.streams, np.zeros_like(found.streams[0]), bound / value - 1.0, value, bound, evidence
+        )
 
-    return design
+    def prove(network: CommonNetwork, scenario: CommonScenario, claimed: Record) -> list[str]:
+        problem = problem_of(network, scenario)
+        return unproven_largest(problem, structure(problem), claimed)
+
+    return Proved(design, prove)
 
 
 PHASES = ("delta_rad", "clock_std_s", "phase_std_rad")
@@ -373,6 +396,8 @@ ROWS: dict[str, Row] = {
     "largest-sinr-coherent": Row(
         _largest("coherent", unconstrained_tight.structure), "", "no target; phases at users known", (SINR, *PHASES, GUARDED)
     ),
-    "robust-known-data": Row(_known_data, "000", "phases at users known; the data are known at the receivers"),
+    "robust-known-data": Row(
+        Proved(_known_data, _prove_known_data), "000", "phases at users known; the data are known at the receivers"
+    ),
 }
 """Designs by name: those of 002, 001 and 000, our own designs with the same solvers, and isotropic power."""

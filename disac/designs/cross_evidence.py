@@ -16,11 +16,14 @@ from numpy.typing import NDArray
 
 from disac.designs.location.beams import mean_covariance
 from disac.designs.location.delivery import Delivered, Design
+from disac.designs.location.feasibility import proven_need
 from disac.designs.location.judge import Judge
-from disac.designs.location.problem import DesignProblem
+from disac.designs.location.problem import DesignProblem, Structure
 from disac.designs.robust.band import BandDesign, BandProblem, judged_in_band, proven_in_band
 from disac.designs.robust.choices import Robustness
 from disac.designs.robust.guards import Margins, arc_guarded, arc_guarded_part
+from disac.designs.robust.illumination import Illumination
+from disac.designs.robust.known_data import Signals, judged_signals, proven_by_cuts
 from disac.designs.robust.problem import Beams, RobustProblem
 from disac.designs.robust.proofs import enough_together
 from disac.designs.robust.total_power import RobustDesign
@@ -46,9 +49,9 @@ class Record:
 
     ``status`` and ``message`` are those of the certificate. Covariances are absent if the design has none. ``value`` is the
     design's objective at these covariances, and ``bound`` what no design of its kind exceeds or falls below: square of the
-    location error in m^2, or divergence in nat. ``gap`` is their relative gap. If each subcarrier is a separate design, value
-    and bound are means over the subcarriers, and the gap is the largest of any subcarrier. ``evidence`` are arrays that prove
-    the bound, or that there is no design, by the names of the variables that store them. ``factors`` are what
+    location error in m^2, divergence in nat, or SINR. ``gap`` is their relative gap. If each subcarrier is a separate design,
+    value and bound are means over the subcarriers, and the gap is the largest of any subcarrier. ``evidence`` are arrays that
+    prove the bound, or that there is no design, by the names of the variables that store them. ``factors`` are what
     :func:`factored` gives of both covariances, if the design has computed it already.
     """
 
@@ -275,6 +278,42 @@ def unproven_tones(
     return differing(claimed, of_all(judged), {**_violations(judged), FORM: rest})
 
 
+def unproven_known_data(problems: Sequence[RobustProblem], sinr: float, claimed: Record) -> list[str]:
+    """Sentences on what designs for which everything known counts claim and do not prove.
+
+    Parameters
+    ----------
+    problems
+        One for each subcarrier.
+    claimed
+        The record with the evidence of :func:`tone_evidence`: the cuts of each subcarrier.
+    """
+    counts, numbers = claimed.evidence[PROOF_NUMBERS], claimed.evidence[PROOF]
+    ends = np.cumsum(np.maximum(counts, 0))
+    sizes = [Illumination([problem], sinr).evidence_size for problem in problems]
+    if len(numbers) != ends[-1] or any(count > 0 and count % size for count, size in zip(counts, sizes, strict=True)):
+        return [f"the proofs of the subcarriers have {ends[-1]} numbers, {len(numbers)} are stored, or they are no cuts"]
+    proven = {
+        tone: proven_by_cuts(problem, sinr, numbers[ends[tone] - counts[tone] : ends[tone]])
+        for tone, problem in enumerate(problems)
+        if counts[tone] > 0
+    }
+    if claimed.users is None or claimed.sensing is None:
+        return unproven_refusal(max((least for least, _ in proven.values()), default=0.0))
+    if len(proven) < len(problems):
+        return [f"subcarrier {int(np.argmin(counts))} has no evidence of its bound"]
+    judged, rest = [], 0.0
+    for tone, problem in enumerate(problems):
+        shape = (-1, problem.nodes, problem.antennas)
+        w = _strongest(claimed.users[:, tone])
+        left = claimed.users[:, tone] - w[..., np.newaxis] * w[:, np.newaxis].conj()
+        spent = float(np.real(np.einsum("kii->", claimed.users[:, tone]) + np.trace(claimed.sensing[tone])))
+        rest = max(rest, float(np.abs(left).sum()) / max(spent, 1e-300))
+        signals = Signals(w.reshape(shape), factored(claimed.sensing[tone]).T.reshape(shape))
+        judged.append(judged_signals(problem, sinr, signals, proven[tone][1]))
+    return differing(claimed, of_all(judged), {**_violations(judged), "one beam for each user": rest})
+
+
 def of_all(certificates: Sequence[Certificate]) -> Record:
     """Largest gap, and means of value and bound, of the certificates of all subcarriers."""
     gap = float(np.maximum(0.0, np.max([each.relative_gap for each in certificates])))
@@ -296,6 +335,18 @@ def unproven_zero_forcing(
         judged.append(choice.judge(problem, sinr, beams, float("inf")))
         rest = max(rest, left)
     return violated(claimed, {**_violations(judged), FORM: rest})
+
+
+def unproven_largest(problem: DesignProblem, structure: Structure, claimed: Record) -> list[str]:
+    """Sentences on what a design of the largest SINR claims and does not prove: its SINR, and that none is beyond the bound."""
+    if claimed.users is None:
+        return ["users who hear a node have a largest SINR, and the cell is 'infeasible'"]
+    reached = float(problem.sinr(claimed.users, claimed.users.sum(axis=0)).min())
+    power = claimed.evidence[POWER_DUAL].reshape(problem.power_dual_shape)
+    need = proven_need(problem, structure, claimed.bound, power, claimed.evidence[SINR_DUAL])
+    bound = claimed.bound if need.proves_infeasible else float("inf")
+    again = Record("ok", "", gap=bound / reached - 1.0, value=reached, bound=bound)
+    return differing(claimed, again, {}) + beyond_limit(problem, claimed)
 
 
 # Designs of 000 with the power divided freely between subcarriers.

@@ -155,9 +155,10 @@ def _common_vertex(problem: RobustProblem, cuts: Sequence[_Cut]) -> tuple[Float,
     """The best vertex t [N] of what cuts and ``t >= 0`` have in common, and its divergence; zero if nothing is left."""
     if any(cut.support < 0.0 for cut in cuts):
         return np.zeros(problem.nodes), 0.0
-    # A cut through the origin has no interior to search, and without it the bound holds as well.
-    kept = [cut for cut in cuts if cut.support > 0.0]
-    normals, supports = np.array([cut.weights for cut in kept]), np.array([cut.support for cut in kept])
+    # A cut through the origin has no interior to search, and one without weights cuts nothing. The bound holds without them.
+    kept = [cut for cut in cuts if cut.support > 0.0 and cut.weights.any()]
+    normals = np.array([cut.weights for cut in kept]).reshape(-1, problem.nodes)
+    supports = np.array([cut.support for cut in kept])
     if not (normals > 0).any(axis=0).all():
         return np.full(problem.nodes, np.inf), float("inf")
     vertices = polytope_vertices(normals, supports)
