@@ -166,8 +166,8 @@ VARIABLES = (
     Variable("outage", "share of users, subcarriers and node phases below the promised SINR"),
     *(variable for pair in SENSING for variable in pair),
     Variable("fronthaul_bps", "fronthaul rate, echo samples and users' data", "bit/s"),
-    Variable("design_value", "objective of the design for its signal", "m2 or nat", optional=True),
-    Variable("design_bound", "bound of the objective", "m2 or nat", optional=True),
+    Variable("design_value", "objective of the design for its signal", "m2, nat or linear SINR", optional=True),
+    Variable("design_bound", "bound of the objective", "m2, nat or linear SINR", optional=True),
     Variable("relative_gap", "relative gap of the design's certificate"),
     Variable("solve_seconds", "wall time of the design", "s", volatile=True),
     Variable(
