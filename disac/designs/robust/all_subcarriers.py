@@ -23,17 +23,16 @@ from numpy.typing import NDArray
 
 from disac.designs.robust import subcarriers_newton
 from disac.designs.robust.choices import Robustness
-from disac.designs.robust.guards import LEMMA_1, PHASES, UNGUARDED, Margins
+from disac.designs.robust.guards import Margins
 from disac.designs.robust.limited_power import CLIMB, CLOSED, CUTS, SHORT
 from disac.designs.robust.problem import Beams, RobustProblem
 from disac.designs.robust.proofs import common_vertex
-from disac.designs.robust.subcarriers import Point, Subcarriers, complex_of, subcarriers_of
+from disac.designs.robust.subcarriers import Point, Subcarriers, has_coordinates, subcarriers_of
 from disac.designs.robust.subcarriers_newton import Found
 from disac.designs.robust.subcarriers_proofs import Simplices, box_evidence, boxes, evidence, simplices
 from disac.designs.robust.total_power import RobustDesign, judged
 from disac.power_limits import PER_NODE
 
-Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 Index = NDArray[np.intp]
 
@@ -42,8 +41,6 @@ TOGETHER = 64
 
 TANGENT_GAP = 5e-8
 """Largest relative distance along the tangent between a design and what its multipliers prove."""
-
-MARGINS = (UNGUARDED, LEMMA_1, PHASES)
 
 
 def design_each(choice: Robustness, problems: Sequence[RobustProblem], sinr: float) -> Iterator[RobustDesign]:
@@ -74,7 +71,7 @@ def suits(problems: Sequence[RobustProblem], margins: Margins) -> bool:
         p.channels.shape == first.channels.shape and p.phase_error_rad == first.phase_error_rad and p.limit == PER_NODE
         for p in problems
     )
-    if not alike or margins not in MARGINS or (margins == PHASES and first.phase_error_rad >= np.pi / 2):
+    if not alike or not has_coordinates(margins, first.phase_error_rad):
         return False
     return not any(p.echoes.full or p.unheard_user is not None for p in problems)
 
@@ -165,7 +162,7 @@ class _Search:
     def designs(self) -> list[RobustDesign | None]:
         """Designs whose bounds are close, and None elsewhere."""
         found: list[RobustDesign | None] = [None] * len(self.problems)
-        users, sensing = _beams(self.tones, self.best.users, self.best.sensing)
+        users, sensing = self.tones.beams(self.best)
         for number in np.flatnonzero(self.bound <= self.value * (1.0 + CLOSED)).tolist():
             problem, beams = self.problems[number], Beams(users[number], sensing[number])
             certificate = judged(problem, self.margins, self.sinr, beams, float(self.bound[number]))
@@ -178,11 +175,3 @@ class _Search:
                 simplices=self.enclosing[number],
             )  # fmt: skip
         return found
-
-
-def _beams(tones: Subcarriers, users: Float, sensing: Float) -> tuple[Complex, Complex]:
-    """Beams [L, K, N, M] and [L, N, M] in the unit of the power."""
-    scale = np.sqrt(tones.power)[:, np.newaxis, np.newaxis]
-    parts = complex_of(users).reshape(*users.shape[:2], tones.nodes, -1)
-    streams = np.einsum("lnmp,lknp->lknm", tones.basis, parts)
-    return scale[..., np.newaxis] * streams, scale * np.einsum("lnms,lns->lnm", tones.sensing_basis, complex_of(sensing))

@@ -29,10 +29,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from disac.designs.robust import band_newton
 from disac.designs.robust.band_bounds import best_of_parts, best_of_sums
 from disac.designs.robust.guards import Guard, Margins, guard_of, guarded_sinr, node_wise_basis
 from disac.designs.robust.limited_power import CLIMB, CLOSED, ROUNDS, USUAL, Care, LimitedPower
 from disac.designs.robust.problem import Beams, RobustProblem
+from disac.designs.robust.subcarriers import Subcarriers, has_coordinates, subcarriers_of
 from disac.designs.robust.total_power import Service, needed_powers, quietest_service, sensing_beams
 from disac.metrics.kld import EchoModel
 from disac.optim.certificate import Certificate
@@ -172,55 +174,87 @@ def solve_band(band: BandProblem, margins: Margins, sinr: float) -> BandDesign:
     return replace(found, certificate=replace(found.certificate, seconds=time.perf_counter() - started))
 
 
-def _at_prices(band: BandProblem, margins: Margins, prices: Float) -> tuple[list[RobustProblem], list[Guard]]:
-    """The problems of the subcarriers with their guards, in coordinates whose length is the power counted by prices [N].
+def _at_prices(tone: RobustProblem, margins: Margins, prices: Float) -> tuple[RobustProblem, Guard]:
+    """The problem of a subcarrier with its guard, in coordinates whose length is the power counted by prices [N].
 
     Beams w of node n become ``sqrt(price_n) w``. Amplitudes at the users and at the target stay as they are.
     """
     root = np.sqrt(prices)[:, np.newaxis]
-    tones, guards = [], []
-    for tone in band.tones:
-        priced = replace(
-            tone, channels=tone.channels / root[..., np.newaxis], steering=tone.steering / root,
-            ball_radius=tone.ball_radius / root, limit=TOTAL,
-        )  # fmt: skip
-        guard = guard_of(priced, margins)
-        if margins.guards_balls and not margins.by_node:
-            # The ball over all nodes bounds errors in the coordinates of the beams themselves.
-            guard = guard_of(priced, margins, node_wise_basis(priced))
-            spread = np.repeat(1.0 / root, tone.antennas, axis=0).reshape(-1)
-            guard = replace(guard, radius=tone.stacked_radius[np.newaxis], lengths=spread @ np.abs(guard.basis) ** 2)
-        if margins.stacks_leaks:
-            guard = replace(guard, sensing_radius=tone.stacked_radius / root)
-        tones.append(priced)
-        guards.append(guard)
-    return tones, guards
+    priced = replace(
+        tone, channels=tone.channels / root[..., np.newaxis], steering=tone.steering / root,
+        ball_radius=tone.ball_radius / root, limit=TOTAL,
+    )  # fmt: skip
+    guard = guard_of(priced, margins)
+    if margins.guards_balls and not margins.by_node:
+        # The ball over all nodes bounds errors in the coordinates of the beams themselves.
+        guard = guard_of(priced, margins, node_wise_basis(priced))
+        spread = np.repeat(1.0 / root, tone.antennas, axis=0).reshape(-1)
+        guard = replace(guard, radius=tone.stacked_radius[np.newaxis], lengths=spread @ np.abs(guard.basis) ** 2)
+    if margins.stacks_leaks:
+        guard = replace(guard, sensing_radius=tone.stacked_radius / root)
+    return priced, guard
+
+
+@dataclass(frozen=True)
+class ToneService:
+    """Service of the users on one subcarrier with the least power counted by prices, and each node's best sensing beam.
+
+    ``guard`` is that of the problem in coordinates of that power, and ``service`` its solution; ``sensing`` are unit beams
+    [N, M], and ``reach`` is tau [N].
+    """
+
+    guard: Guard
+    service: Service
+    sensing: Complex
+    reach: Float
+
+    @property
+    def share(self) -> float:
+        """The least share of the power that the users take."""
+        return float(self.service.user_dual.sum())
+
+
+def _quietest_on(tone: RobustProblem, margins: Margins, sinr: float, prices: Float) -> ToneService:
+    """Service of one subcarrier with the least power counted by prices [N], by a cone program where errors are guarded."""
+    priced, guard = _at_prices(tone, margins, prices)
+    service = quietest_service(guard, sinr)
+    sensing, reach, _ = sensing_beams(priced, guard, service.user_dual)
+    return ToneService(guard, service, sensing, reach)
 
 
 @dataclass(frozen=True)
 class BandService:
-    """Service of the users on all subcarriers with the least power counted by prices, and each node's best sensing beams.
-
-    ``tones`` and ``guards`` are the problems of the subcarriers in coordinates of that power, ``services`` their solutions;
-    ``sensing`` are unit beams [L, N, M]. ``share`` and ``reach`` tau [L, N] say that
-    ``share + sum_l sum_n t_{l,n} / tau_{l,n} <= 1``, proven in closed form from multipliers.
+    """What prices of the nodes' powers prove: ``share + sum_l sum_n t_{l,n} / reach_{l,n} <= 1``, in closed form from
+    multipliers. ``share`` is the least share of the power that the users take.
     """
 
-    tones: list[RobustProblem]
-    guards: list[Guard]
-    services: list[Service]
-    sensing: Complex
     share: float
     reach: Float
 
 
 def quietest_in_band(band: BandProblem, margins: Margins, sinr: float, prices: Float) -> BandService:
-    """Service with the least power counted by prices [N] of mean one, subcarrier by subcarrier."""
-    tones, guards = _at_prices(band, margins, prices)
-    services = [quietest_service(guard, sinr) for guard in guards]
-    lit = [sensing_beams(*each) for each in zip(tones, guards, [own.user_dual for own in services], strict=True)]
-    sensing, reach = np.array([beams for beams, _, _ in lit]), np.array([own for _, own, _ in lit])
-    return BandService(tones, guards, services, sensing, float(sum(own.user_dual.sum() for own in services)), reach)
+    """Service with the least power counted by prices [N] of mean one, on all subcarriers."""
+    tones = _joined(band, margins, sinr)
+    return _whole_service(band, margins, sinr, prices, None if tones is None else band_newton.quietest(tones, prices))
+
+
+def _joined(band: BandProblem, margins: Margins, sinr: float) -> Subcarriers | None:
+    """All subcarriers for :mod:`band_newton`, where it is made for the margins."""
+    return subcarriers_of(band.tones, margins, sinr) if has_coordinates(margins, band.phase_error_rad) else None
+
+
+def _whole_service(
+    band: BandProblem, margins: Margins, sinr: float, prices: Float, found: band_newton.Services | None
+) -> BandService:  # fmt: skip
+    """The simplex of prices [N]. Each subcarrier without a tight proof is served by itself."""
+    nodes, _, count, _ = band.channels.shape
+    shares, reach, tight = np.zeros(count), np.zeros((count, nodes)), np.zeros(count, dtype=np.bool_)
+    if found is not None:
+        shares, reach, tight = found.simplices.share.copy(), found.simplices.reach.copy(), found.tight
+    for subcarrier in np.flatnonzero(~tight).tolist():
+        own = _quietest_on(band.tones[subcarrier], margins, sinr, prices)
+        shares[subcarrier], reach[subcarrier] = own.share, own.reach
+    return BandService(float(shares.sum()), reach)
 
 
 def proven_in_band(band: BandProblem, margins: Margins, sinr: float, prices: Float) -> tuple[float, float]:
@@ -299,33 +333,33 @@ def judged_in_band(
 def _under_total_power(band: BandProblem, margins: Margins, sinr: float) -> BandDesign:
     """Least power on every subcarrier, and the rest for the best node on its best subcarrier."""
     equal = np.ones(len(band.steering))
-    service = quietest_in_band(band, margins, sinr, equal)
-    if service.share > 1.0:
-        return _refused(service.share, equal)
-    lost = [subcarrier for subcarrier, own in enumerate(service.services) if own.directions is None]
+    found = [_quietest_on(tone, margins, sinr, equal) for tone in band.tones]
+    share, reach = sum(own.share for own in found), np.array([own.reach for own in found])
+    if share > 1.0:
+        return _refused(share, equal)
+    lost = [subcarrier for subcarrier, own in enumerate(found) if own.service.directions is None]
     if lost:
         told = f"Subcarrier {lost[0]}: the solver found no beams and no proof that there are none."
-        return BandDesign(Certificate("failed", told), least_power=service.share)
-    beams = np.array(
-        [_whole(own, guard, tone) for own, guard, tone in zip(service.services, service.guards, band.tones, strict=True)]
-    )
-    needed = [needed_powers(t, margins, sinr, own, lit) for t, own, lit in zip(band.tones, beams, service.sensing, strict=True)]
+        return BandDesign(Certificate("failed", told), least_power=share)
+    beams = np.array([_whole(own.service, own.guard, tone) for own, tone in zip(found, band.tones, strict=True)])
+    sensing = np.array([own.sensing for own in found])
+    needed = [needed_powers(t, margins, sinr, own, lit) for t, own, lit in zip(band.tones, beams, sensing, strict=True)]
     quiet, added = np.array([own for own, _ in needed]), np.array([own for _, own in needed])
     spare = (1.0 - quiet.sum()) / (1.0 + added.sum(axis=1))
     if (quiet < 0).any() or not (spare > 0).all():
-        told = f"The beams found need more than the power. At least {service.share:.6f} of it is needed, so other beams may do."
-        return BandDesign(Certificate("failed", told), least_power=service.share)
-    corners = band.power * spare * np.abs(np.einsum("nm,lnm->ln", band.steering, service.sensing)) ** 2
+        told = f"The beams found need more than the power. At least {share:.6f} of it is needed, so other beams may do."
+        return BandDesign(Certificate("failed", told), least_power=share)
+    corners = band.power * spare * np.abs(np.einsum("nm,lnm->ln", band.steering, sensing)) ** 2
     values = band.pooled.divergence(corners[..., np.newaxis] * np.eye(len(band.steering)))
     subcarrier, node = np.unravel_index(int(np.argmax(values)), values.shape)
     powers = quiet.copy()
     powers[subcarrier] += added[subcarrier, :, node] * spare[subcarrier, node]
     users = np.sqrt(band.power * powers)[..., np.newaxis, np.newaxis] * beams
-    sent = np.zeros_like(service.sensing)
-    sent[subcarrier, node] = np.sqrt(band.power * spare[subcarrier, node]) * service.sensing[subcarrier, node]
-    _, _, bound = _in_common(band, [(service.share, service.reach)])
-    found = judged_in_band(band, margins, sinr, users, sent, bound, sum(own.iterations for own in service.services))
-    return replace(found, least_power=service.share, prices=equal[np.newaxis])
+    sent = np.zeros_like(sensing)
+    sent[subcarrier, node] = np.sqrt(band.power * spare[subcarrier, node]) * sensing[subcarrier, node]
+    _, _, bound = _in_common(band, [(share, reach)])
+    design = judged_in_band(band, margins, sinr, users, sent, bound, sum(own.service.iterations for own in found))
+    return replace(design, least_power=share, prices=equal[np.newaxis])
 
 
 def _whole(service: Service, guard: Guard, tone: RobustProblem) -> Complex:
@@ -398,11 +432,16 @@ class _UnderNodeLimits:
 
     def __init__(self, band: BandProblem, margins: Margins, sinr: float) -> None:
         self.band, self.margins, self.sinr = band, margins, sinr
-        self.program = TangentProgram(band, margins, sinr)
+        self.tones = _joined(band, margins, sinr)
         self.prices: list[Float] = []
         self.simplices: list[Simplex] = []
         self.value, self.iterations = -np.inf, 0
         self.best: tuple[Complex, Complex] | None = None
+
+    @cached_property
+    def program(self) -> TangentProgram:
+        """For tangents that :mod:`band_newton` does not find."""
+        return TangentProgram(self.band, self.margins, self.sinr)
 
     def design(self) -> BandDesign:
         """The best design found, with the bound of all simplices; or the proof that there is none."""
@@ -426,9 +465,11 @@ class _UnderNodeLimits:
         found = judged_in_band(self.band, self.margins, self.sinr, users, sensing, proven, self.iterations)
         return replace(found, least_power=max(share for share, _ in self.simplices), prices=prices)
 
-    def enclose(self, prices: Float) -> BandService:
-        """Add the simplex of prices [N] of mean one."""
-        service = quietest_in_band(self.band, self.margins, self.sinr, prices)
+    def enclose(self, prices: Float, found: band_newton.Services | None = None) -> BandService:
+        """Add the simplex of prices [N] of mean one, from services that are found already or not."""
+        if found is None and self.tones is not None:
+            found = band_newton.quietest(self.tones, prices)
+        service = _whole_service(self.band, self.margins, self.sinr, prices, found)
         self.prices.append(prices)
         self.simplices.append((service.share, service.reach))
         return service
@@ -457,18 +498,32 @@ class _UnderNodeLimits:
         amplitudes, last = np.sqrt(corner), -np.inf
         for _ in range(ROUNDS):
             weights = 2.0 * self.band.power * amplitudes * self.band.gradient(self.band.power * amplitudes**2)
-            found, amplitudes = self.program.furthest(weights / np.linalg.norm(weights))
-            self.iterations += found.iterations
-            if not found.solved:
+            found = self.furthest(weights / np.linalg.norm(weights))
+            if found is None:
                 break
-            self.enclose(self.program.prices(found))
-            amplitudes = np.maximum(amplitudes, 0.0)
+            amplitudes = np.maximum(found[0], 0.0)
             value = float(self.band.divergence(self.band.power * amplitudes**2))
             if value > self.value:
-                self.value, self.best = value, self.program.beams(found)
+                self.value, self.best = value, found[1]
             if bound <= self.value * (1.0 + CLOSED) or value <= last * (1.0 + CLIMB * CLOSED):
                 break
             last = value
+
+    def furthest(self, weights: Float) -> tuple[Float, tuple[Complex, Complex]] | None:
+        """Amplitudes [L, N] and beams that go furthest along weights [L, N]. The simplex of the prices is added."""
+        joined = None if self.tones is None else band_newton.furthest(self.tones, weights)
+        if self.tones is not None and joined is not None:
+            self.iterations += joined.steps
+            prices = _of_mean_one(joined.prices)
+            # A price below the floor was raised, and the services are those of other prices.
+            self.enclose(prices, joined.services if np.allclose(prices, joined.prices, rtol=1e-9, atol=0.0) else None)
+            return self.tones.amplitudes(joined.point), self.tones.beams(joined.point)
+        found, amplitudes = self.program.furthest(weights)
+        self.iterations += found.iterations
+        if not found.solved:
+            return None
+        self.enclose(self.program.prices(found))
+        return amplitudes, self.program.beams(found)
 
     def _refusal(self) -> BandDesign:
         """The proof that no beams serve the users, from prices under which they need most; or the failure to find any."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.robust.guards import Margins, arc_guarded, sensing_bases
+from disac.designs.robust.guards import LEMMA_1, PHASES, UNGUARDED, Margins, arc_guarded, sensing_bases
 from disac.designs.robust.problem import RobustProblem
 from disac.metrics.kld import block_divergence, divergence_slope
 
@@ -21,6 +21,8 @@ Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
 Index = NDArray[np.intp]
 Flags = NDArray[np.bool_]
+
+MARGINS = (UNGUARDED, LEMMA_1, PHASES)
 
 Stacked = TypeVar("Stacked", "Subcarriers", "Point")
 
@@ -120,6 +122,14 @@ class Subcarriers:
         rows = self.leaked.reshape(*beams.shape[:2], -1, beams.shape[-1])
         return (rows @ beams[..., np.newaxis])[..., 0].reshape(*self.leaked.shape[:3], 2)
 
+    def beams(self, point: Point) -> tuple[Complex, Complex]:
+        """Beams of users [L, K, N, M] and sensing beams [L, N, M] in the unit of the power."""
+        scale = np.sqrt(self.power)[:, np.newaxis, np.newaxis]
+        parts = complex_of(point.users).reshape(*point.users.shape[:2], self.nodes, -1)
+        streams = np.einsum("lnmp,lknp->lknm", self.basis, parts)
+        sensing = np.einsum("lnms,lns->lnm", self.sensing_basis, complex_of(point.sensing))
+        return scale[..., np.newaxis] * streams, scale * sensing
+
     def divergence(self, amplitudes: Float) -> Float:
         """Divergence (33) of amplitudes [L, N], nats, [L]."""
         return block_divergence(np.einsum("lnm,lm->ln", self.gains, self.power[:, np.newaxis] * amplitudes**2))
@@ -135,6 +145,11 @@ class Subcarriers:
         own = np.arange(self.nodes)
         hessian[:, own, own] += rise
         return rise * amplitudes, hessian
+
+
+def has_coordinates(margins: Margins, phase_error_rad: float) -> bool:
+    """Whether :class:`Subcarriers` can hold problems with these margins."""
+    return margins in MARGINS and not (margins.guards_phases and phase_error_rad >= np.pi / 2)
 
 
 def subcarriers_of(problems: Sequence[RobustProblem], margins: Margins, sinr: float) -> Subcarriers:

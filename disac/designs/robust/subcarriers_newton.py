@@ -55,8 +55,17 @@ START_STEPS = 8
 """Newton steps to the fixed point of q at equal prices."""
 
 
-def starting_point(tones: Subcarriers, weights: Float) -> tuple[Point, Flags]:
-    """The optimum for channels without errors at equal prices, where one exists, for weights g [L, N] of the nodes.
+def starting_point(
+    tones: Subcarriers, weights: Float, prices: Float | None = None, *, joined: bool = False
+) -> tuple[Point, Flags]:  # fmt: skip
+    """The optimum for channels without errors at fixed prices, where one exists, for weights g [L, N] of the nodes.
+
+    Parameters
+    ----------
+    prices
+        Of the nodes' powers, of mean one, [N]; equal prices where none are given.
+    joined
+        Whether all subcarriers share one power limit.
 
     Returns
     -------
@@ -65,9 +74,16 @@ def starting_point(tones: Subcarriers, weights: Float) -> tuple[Point, Flags]:
     found
         Which subcarriers have one, [L].
     """
+
+    def over_band(each: Float) -> Float:
+        """The sum over all subcarriers that share a limit, at each of them."""
+        return np.repeat(each.sum(axis=0, keepdims=True), len(each), axis=0) if joined else each
+
     count, nodes, users = len(tones.power), tones.nodes, tones.users
+    prices = np.ones(nodes) if prices is None else prices
     channel, leaked, lit = complex_of(tones.heard[:, :, 0, 0]), complex_of(tones.leaked[..., 0, :]), complex_of(tones.lit)
-    products = channel.conj() @ channel.swapaxes(-1, -2)
+    cheap = channel / np.repeat(prices, channel.shape[-1] // nodes)
+    products = cheap.conj() @ channel.swapaxes(-1, -2)
     gram = np.broadcast_to(products[:, np.newaxis], (count, users, users, users))
     q = tones.sinr / np.real(np.diagonal(products, axis1=-2, axis2=-1))
     for _ in range(START_STEPS):
@@ -75,25 +91,27 @@ def starting_point(tones: Subcarriers, weights: Float) -> tuple[Point, Flags]:
         level = levels(gram, q)[0]
         q = np.where(serves[:, np.newaxis], stepped, np.maximum(q, tones.sinr * level))
     _, along, heard, _ = levels(gram, q)
-    left = 1.0 - q.sum(axis=-1)
-    matrices = np.einsum("lnka,lnkb,lk->lnab", leaked, leaked.conj(), q) + np.eye(lit.shape[-1])
+    left = 1.0 - over_band(q.sum(axis=-1))
+    own_prices = prices[:, np.newaxis, np.newaxis] * np.eye(lit.shape[-1])
+    matrices = np.einsum("lnka,lnkb,lk->lnab", leaked, leaked.conj(), q) + own_prices
     sensing = solved_each(matrices, lit[..., np.newaxis])[..., 0]
     reach = np.real(np.sum(lit.conj() * sensing, axis=-1))
-    length = np.sqrt(np.maximum(left, LEAST_LEFT) / np.sum(weights**2 * reach, axis=-1))[:, np.newaxis]
+    goal = over_band(np.sum(weights**2 * reach, axis=-1))
+    length = np.sqrt(np.maximum(left, LEAST_LEFT) / goal)[:, np.newaxis]
     sensing *= (weights * length)[..., np.newaxis]
     noise = 1.0 + np.sum(np.abs(np.einsum("lnks,lns->lnk", leaked.conj(), sensing)) ** 2, axis=1)
     balance = np.eye(users) / tones.sinr - heard.swapaxes(-1, -2) * (1.0 - np.eye(users))
     powers = solved_each(balance, noise[..., np.newaxis])[..., 0]
     found = (left > LEAST_LEFT) & (powers > 0).all(axis=-1)
-    beams = np.sqrt(np.maximum(powers, 0.0))[..., np.newaxis] * (along @ channel)
+    beams = np.sqrt(np.maximum(powers, 0.0))[..., np.newaxis] * (along @ cheap)
     own, streams = real_of(beams), real_of(sensing)
-    spent = np.sum(own**2 @ tones.node_of, axis=1) + np.sum(streams**2, axis=-1)
+    spent = over_band(np.sum(own**2 @ tones.node_of, axis=1) + np.sum(streams**2, axis=-1))
     slack = np.maximum(0.5 / nodes - 0.5 * spent, LEAST_SLACK / nodes)
     smoothing = np.full(count, SMOOTH if tones.guards else SHARP)
     received, leaks = tones.received(own), tones.leaks(streams)
     amplitudes = received, leaks, tones.imaginary(received), streams
     turns = [moduli(each, None, smoothing).along for each in amplitudes]
-    return Point(own, streams, q / length, np.repeat(1.0 / length, nodes, axis=1), slack, smoothing, *turns), found
+    return Point(own, streams, q / length, prices / length, slack, smoothing, *turns), found
 
 
 @dataclass(frozen=True)

@@ -221,90 +221,141 @@ class Report:
     stable: Float
 
 
+class Linearised:
+    """The conditions of all beams at a point, linearised, for weights g [L, N] of the nodes.
+
+    Attributes
+    ----------
+    disturbed
+        Lengths ``rho_k`` on the right of the SINRs, [L, K].
+    short, spent
+        What the SINRs lack, [L, K], and the power that each node spends, [L, N].
+    sums
+        Products of the columns with the beams' steps (:meth:`Blocks.solved`), all beams added up.
+    """
+
+    def __init__(self, tones: Subcarriers, point: Point, weights: Float) -> None:
+        self.tones, self.point, self.sinr = tones, point, tones.sinr * (1.0 + RETREAT)
+        self.heard, self.sent = Users(tones, point), Sensing(tones, point)
+        noise = np.sum(self.heard.amplitude**2, axis=1) + np.sum(self.sent.amplitude**2, axis=1) + 1.0
+        self.disturbed = np.sqrt(noise)
+        ratio = self.disturbed / np.sqrt(self.sinr)
+        self.short = self.disturbed**2 - ratio * self.heard.wanted
+        self.spent = np.sum(point.users**2 @ tones.node_of, axis=1) + np.sum(point.sensing**2, axis=-1)
+        self._beams, beams_sum = self.heard.blocks(point.q * ratio).solved()
+        self._streams, streams_sum = self.sent.blocks(weights).solved()
+        self.sums = beams_sum + streams_sum
+
+    def system(self, hessian: Float, over: Float) -> tuple[Float, Float]:
+        """The system of the unknowns that join beams: changes of q [K], prices [N], useful shares [K] and weights [N].
+
+        The beams' steps change the products of their columns by ``-sums[..., 0] - sums[..., 1:] @ unknowns``. The rows are
+        those of the SINRs, of the nodes' powers, which are ``over`` by [L, N], of the useful shares ``q_k rho_k /
+        sqrt(Gamma)``, and of the weights, which change by the Hessian [L, N, N] times the amplitudes. The part of the slack
+        in the rows of the powers is left to the caller.
+
+        Returns
+        -------
+        matrix
+            [L, 2 K + 2 N, 2 K + 2 N].
+        right
+            [L, 2 K + 2 N].
+        """
+        point, (users, nodes), sinr = self.point, self.sizes, self.sinr
+        of_sinr, of_power = slice(0, users), slice(users, users + nodes)
+        of_share, of_weight = slice(users + nodes, 2 * users + nodes), slice(2 * users + nodes, None)
+        right, matrix = -self.sums[..., 0], self.sums[..., 1:]
+        system, known = np.empty_like(matrix), np.empty_like(right)
+        ratio, louder = self.disturbed / np.sqrt(sinr), point.q / self.disturbed
+        system[:, of_sinr] = matrix[:, of_sinr] + ratio[..., np.newaxis] * matrix[:, of_share]
+        known[:, of_sinr] = self.short + right[:, of_sinr] + ratio * right[:, of_share]
+        system[:, of_power], known[:, of_power] = matrix[:, of_power], over + right[:, of_power]
+        system[:, of_share], known[:, of_share] = louder[..., np.newaxis] * matrix[:, of_sinr], louder * right[:, of_sinr]
+        system[:, of_weight] = -hessian @ matrix[:, of_weight]
+        known[:, of_weight] = -(hessian @ right[:, of_weight, np.newaxis])[..., 0]
+        diagonal = np.zeros_like(right)
+        diagonal[:, of_share], diagonal[:, of_weight] = np.sqrt(sinr), 1.0
+        every = np.arange(right.shape[1])
+        system[:, every, every] += diagonal
+        system[:, every[of_share], every[of_sinr]] -= self.disturbed
+        return system, known
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """K and N."""
+        return self.tones.users, self.tones.nodes
+
+    def moves(self, unknowns: Float) -> tuple[Float, Float]:
+        """Steps of the users' beams and of the sensing beams for joint unknowns [L, 2 K + 2 N]."""
+        joint = unknowns[:, np.newaxis, :, np.newaxis]
+        users = -(self._beams[..., 0] + (self._beams[..., 1:] @ joint)[..., 0])
+        sensing = -(self._streams[..., 0] + (self._streams[..., 1:] @ joint)[..., 0])
+        return users, sensing
+
+    def following(self, step: Float, users: Float, sensing: Float, q: Float, prices: Float, slack: Float) -> Point:
+        """The point after a step [L] of the way along changes of all unknowns."""
+        tones, point, part = self.tones, self.point, step[:, np.newaxis]
+        found = replace(
+            point, users=point.users + part[..., np.newaxis] * users, sensing=point.sensing + part[..., np.newaxis] * sensing,
+            q=point.q + part * q, prices=point.prices + part * prices, slack=point.slack + part * slack,
+        )  # fmt: skip
+        if tones.guards:
+            received = tones.received(users)
+            found = replace(
+                found,
+                heard_turns=self.heard.heard.turned(point.heard_turns, received, step),
+                wanted_turns=self.heard.imaginary.turned(point.wanted_turns, tones.imaginary(received), step),
+                leak_turns=self.sent.leaks.turned(point.leak_turns, tones.leaks(sensing), step),
+            )
+        if tones.balls:
+            found = replace(found, norm_turns=self.sent.norms.turned(point.norm_turns, sensing, step))
+        return found
+
+
 def step_of(tones: Subcarriers, point: Point, weights: Float, hessian: Float, *, loose: bool) -> tuple[Point, Report]:
     """One step for weights g [L, N] that change with the amplitudes by a Hessian [L, N, N].
 
     In loose steps the smoothing, and the products of price and slack, stay above a floor.
     """
-    nodes, sinr = tones.nodes, tones.sinr * (1.0 + RETREAT)
-    heard, sent = Users(tones, point), Sensing(tones, point)
-    disturbed = np.sqrt(np.sum(heard.amplitude**2, axis=1) + np.sum(sent.amplitude**2, axis=1) + 1.0)
-    ratio = disturbed / np.sqrt(sinr)
-    short = disturbed**2 - ratio * heard.wanted
-    spent = np.sum(point.users**2 @ tones.node_of, axis=1) + np.sum(point.sensing**2, axis=-1)
-    over = 0.5 * (spent - 1.0 / nodes) + point.slack
+    nodes, linear = tones.nodes, Linearised(tones, point, weights)
+    over = 0.5 * (linear.spent - 1.0 / nodes) + point.slack
     product = np.mean(point.slack * point.prices, axis=-1)
     within = nodes * np.abs(over).max(axis=-1) < NEARLY * product
     aim = np.maximum(np.where(within, SHRINK, 1.0) * product, LOOSE_PRODUCT if loose else 0.0)[:, np.newaxis]
 
-    beams, beams_sum = heard.blocks(point.q * ratio).solved()
-    streams, streams_sum = sent.blocks(weights).solved()
-    answer = _joined(point, beams_sum + streams_sum, hessian, short, over + aim / point.prices - point.slack, disturbed, sinr)
+    answer = _joined(linear, hessian, over + aim / point.prices - point.slack)
     unknowns = answer[:, :, 0]
     q, prices = unknowns[:, : tones.users], unknowns[:, tones.users : tones.users + nodes]
     slack = aim / point.prices - point.slack - point.slack * prices / point.prices
-    users = -(beams[..., 0] + (beams[..., 1:] @ unknowns[:, np.newaxis, :, np.newaxis])[..., 0])
-    sensing = -(streams[..., 0] + (streams[..., 1:] @ unknowns[:, np.newaxis, :, np.newaxis])[..., 0])
+    users, sensing = linear.moves(unknowns)
 
     amplitudes, change = tones.amplitudes(point), np.sum(tones.lit * sensing, axis=-1)
     least = np.inf if loose else SMALL_AMPLITUDE * amplitudes.max(axis=-1, keepdims=True)
     held = np.where(amplitudes > least, amplitudes, np.inf)
     falls = [-q / point.q, -prices / point.prices, -slack / point.slack, -change / held * (FRACTION / QUIETER)]
     step = np.minimum(1.0, FRACTION / np.maximum(np.concatenate(falls, axis=-1).max(axis=-1), FRACTION))
-    part, off = step[:, np.newaxis], np.abs(short).max(axis=-1)
+    off = np.abs(linear.short).max(axis=-1)
     sharper = np.where((off < CALM * point.smoothing) & (step > LONG_STEP), SHRINK, 1.0) * point.smoothing
-    following = replace(
-        point, users=point.users + part[..., np.newaxis] * users, sensing=point.sensing + part[..., np.newaxis] * sensing,
-        q=point.q + part * q, prices=point.prices + part * prices, slack=point.slack + part * slack,
-        smoothing=np.maximum(sharper, LOOSE_SMOOTHING if loose and tones.guards else SHARP),
-    )  # fmt: skip
-    if tones.guards:
-        received = tones.received(users)
-        following = replace(
-            following,
-            heard_turns=heard.heard.turned(point.heard_turns, received, step),
-            wanted_turns=heard.imaginary.turned(point.wanted_turns, tones.imaginary(received), step),
-            leak_turns=sent.leaks.turned(point.leak_turns, tones.leaks(sensing), step),
-        )
-    if tones.balls:
-        following = replace(following, norm_turns=sent.norms.turned(point.norm_turns, sensing, step))
+    following = linear.following(step, users, sensing, q, prices, slack)
+    following = replace(following, smoothing=np.maximum(sharper, LOOSE_SMOOTHING if loose and tones.guards else SHARP))
     at_rest = (step > LONG_STEP) & (off < AT_REST) & (np.abs(change).max(axis=-1) < AT_REST) & (nodes * product < AT_REST)
     finite = np.isfinite(step) & np.isfinite(unknowns).all(axis=-1)
     return following, Report(np.asarray(at_rest), np.asarray(finite), _stability(answer[:, -nodes:, 1:]))
 
 
-def _joined(
-    point: Point, sums: Float, hessian: Float, short: Float, over: Float, disturbed: Float, sinr: float
-) -> Float:  # fmt: skip
-    """Solve for the unknowns that join the beams: changes of q [K], prices [N], useful shares [K] and weights [N].
-
-    With ``sums`` [L, 2 K + 2 N, 1 + 2 K + 2 N] of :meth:`Blocks.solved` the beams' steps change their columns' products by
-    ``-sums[..., 0] - sums[..., 1:] @ unknowns``. The rows are those of the SINRs, of the nodes' powers, of the useful shares
-    ``q_k rho_k / sqrt(Gamma)``, and of the weights, which change by the Hessian times the amplitudes.
+def _joined(linear: Linearised, hessian: Float, over: Float) -> Float:
+    """Solve for the unknowns that join the beams (:meth:`Linearised.system`).
 
     Returns
     -------
     float64, [L, 2 K + 2 N, 1 + N]
         The unknowns, and their derivatives in the weights.
     """
-    users, nodes = point.q.shape[1], point.prices.shape[1]
-    of_sinr, of_power = slice(0, users), slice(users, users + nodes)
-    of_share, of_weight = slice(users + nodes, 2 * users + nodes), slice(2 * users + nodes, None)
-    right, matrix = -sums[..., 0], sums[..., 1:]
-    system, known = np.empty_like(matrix), np.empty_like(right)
-    ratio, louder = disturbed / np.sqrt(sinr), point.q / disturbed
-    system[:, of_sinr] = matrix[:, of_sinr] + ratio[..., np.newaxis] * matrix[:, of_share]
-    known[:, of_sinr] = short + right[:, of_sinr] + ratio * right[:, of_share]
-    system[:, of_power], known[:, of_power] = matrix[:, of_power], over + right[:, of_power]
-    system[:, of_share], known[:, of_share] = louder[..., np.newaxis] * matrix[:, of_sinr], louder * right[:, of_sinr]
-    system[:, of_weight] = -hessian @ matrix[:, of_weight]
-    known[:, of_weight] = -(hessian @ right[:, of_weight, np.newaxis])[..., 0]
-    diagonal = np.zeros_like(right)
-    diagonal[:, of_power], diagonal[:, of_share], diagonal[:, of_weight] = point.slack / point.prices, np.sqrt(sinr), 1.0
-    every = np.arange(right.shape[1])
-    system[:, every, every] += diagonal
-    system[:, every[of_share], every[of_sinr]] -= disturbed
-    pushed = np.broadcast_to(np.eye(len(every))[:, of_weight], (len(right), len(every), nodes))
+    point, (users, nodes) = linear.point, linear.sizes
+    system, known = linear.system(hessian, over)
+    of_power = np.arange(users, users + nodes)
+    system[:, of_power, of_power] += point.slack / point.prices
+    pushed = np.broadcast_to(np.eye(known.shape[1])[:, -nodes:], (*known.shape, nodes))
     return solved_each(system, np.concatenate([known[..., np.newaxis], pushed], axis=-1))
 
 
