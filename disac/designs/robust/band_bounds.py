@@ -17,6 +17,7 @@ one is largest at a vertex. A linear program finds the weights of the least boun
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,20 @@ from numpy.typing import NDArray
 from disac.optim.polytope import polytope_vertices
 
 Float = NDArray[np.float64]
+Index = NDArray[np.intp]
+Flags = NDArray[np.bool_]
 
 FITS = 1e-7
 """Powers exist for given sums where the simplices must be larger by at most this share."""
 
 WHOLE = 1e-5
 """A chord counts as the divergence itself where it is above it by at most this share of the bound."""
+
+NEGLIGIBLE = 1e-12
+"""A vertex joins a linear program where it gains by more than this share of the largest gain."""
+
+MORE = 8
+"""Most vertices that join a linear program in one go."""
 
 SUM_CUTS = 40
 """Most simplices of sums that are added for one bound."""
@@ -121,8 +130,7 @@ def best_of_parts(
     left, inverse = _known(simplices)
     if (left <= 0.0).any():
         return np.zeros(inverse.shape[1:]), np.ones(len(left)), 0.0
-    whole = _Region(left, inverse, divergence, np.zeros(inverse.shape[1:]), np.full(inverse.shape[1:], np.inf))
-    open_regions = [whole]
+    open_regions = [_whole(left, inverse, divergence)]
     for _ in range(regions - 1):
         best = max(open_regions, key=lambda region: region.bound)
         if best.division is None:
@@ -133,59 +141,146 @@ def best_of_parts(
     return best.corner, best.weights, best.bound
 
 
+@dataclass(frozen=True)
+class _Vertices:
+    """Vertices of the powers that each subcarrier may have above its least ones.
+
+    Attributes
+    ----------
+    where
+        Subcarrier of each vertex, [vertices].
+    added
+        Powers above the least ones, [vertices, N].
+    gains
+        What they add to the divergence, [vertices].
+    used
+        What they use of each simplex, [simplices, vertices].
+    chosen
+        Which ones a linear program has asked for, [vertices].
+    """
+
+    where: Index
+    added: Float
+    gains: Float
+    used: Float
+    chosen: Flags
+
+    def but(self, subcarrier: int) -> _Vertices:
+        """All vertices except those of one subcarrier."""
+        kept = self.where != subcarrier
+        return _Vertices(self.where[kept], self.added[kept], self.gains[kept], self.used[:, kept], self.chosen[kept])
+
+    def with_others(self, other: _Vertices) -> _Vertices:
+        """These vertices and others."""
+        return _Vertices(
+            np.concatenate([self.where, other.where]), np.concatenate([self.added, other.added]),
+            np.concatenate([self.gains, other.gains]), np.concatenate([self.used, other.used], axis=1),
+            np.concatenate([self.chosen, other.chosen]),
+        )  # fmt: skip
+
+
 class _Region:
-    """Powers t [L, N] between two others, and the linear program of their best divergence within the simplices."""
+    """Powers t [L, N] between two others, and the linear program of their best divergence within the simplices.
 
-    def __init__(
-        self, left: Float, inverse: Float, divergence: Callable[[Float], Float], least: Float, most: Float
-    ) -> None:  # fmt: skip
-        from scipy import sparse
-        from scipy.optimize import linprog
+    Of all vertices the program needs few. It starts with those that the region around this one asked for. A vertex joins them
+    where its gain exceeds what its subcarrier and the simplices ask for it. In the end none does, and that is the bound.
+    """
 
-        self._posed, self.least, self.most = (left, inverse, divergence), least, most
+    def __init__(self, posed: _Posed, least: Float, most: Float, vertices: _Vertices, outer_bound: float) -> None:
+        self._posed, self.least, self.most, self._vertices = posed, least, most, vertices
         subcarriers, nodes = least.shape
-        self.corner, self.weights, self.bound = least, np.ones(len(left)), 0.0
+        spare = posed.left - np.einsum("iln,ln->i", posed.inverse, least)
         self.division: tuple[int, int, float] | None = None
-        spare = left - np.einsum("iln,ln->i", inverse, least)
-        if (spare <= 0.0).any():
-            # Not even the least powers are within the simplices.
-            self.bound = -np.inf
-            return
-        each = []
-        for place in range(subcarriers):
-            capped = np.flatnonzero(np.isfinite(most[place]))
-            normals = np.vstack([inverse[:, place], np.eye(nodes)[capped]])
-            each.append(polytope_vertices(normals, np.append(spare, (most - least)[place, capped])))
-        where = np.repeat(np.arange(subcarriers), [len(own) for own in each])
-        added = np.concatenate(each)
-        base = divergence(least)
-        gains = divergence(least[where] + added) - base[where]
-        used = np.einsum("ivn,vn->iv", inverse[:, where], added)
-        unit = max(float(gains.max()), 1e-300)
-        single = sparse.csr_array((np.ones(len(where)), (where, np.arange(len(where)))), shape=(subcarriers, len(where)))
-        rows = sparse.vstack([sparse.csr_array(used / spare[:, np.newaxis]), single])
-        found: Any = linprog(-gains / unit, rows, np.ones(len(left) + subcarriers), method="highs")
-        self.weights = np.maximum(-found.ineqlin.marginals[: len(left)], 0.0) * unit / spare
-        beyond = np.zeros(subcarriers)
-        np.maximum.at(beyond, where, gains - self.weights @ used)
-        self.bound = float(base.sum() + self.weights @ spare + beyond.sum())
-        taken = np.zeros((subcarriers, nodes))
-        np.add.at(taken, where, np.maximum(found.x, 0.0)[:, np.newaxis] * added)
+        base, where, gains = posed.divergence(least), vertices.where, vertices.gains
+        chosen, unit = vertices.chosen.copy(), max(float(vertices.gains.max()), 1e-300)
+        while True:
+            some = np.flatnonzero(chosen)
+            shares, self.weights = _best_shares(vertices, some, spare, unit)
+            beyond = np.zeros((2, subcarriers))
+            priced = gains - self.weights @ vertices.used
+            np.maximum.at(beyond[0], where, priced)
+            np.maximum.at(beyond[1], where[some], priced[some])
+            more = priced - beyond[1, where]
+            best = np.flatnonzero((priced >= beyond[0, where]) & (more > NEGLIGIBLE * unit) & ~chosen)
+            if best.size == 0:
+                break
+            chosen[best[np.argsort(-more[best])[:MORE]]] = True
+        self._vertices = replace(vertices, chosen=chosen)
+        # A smaller region has no larger bound, up to rounding.
+        self.bound = min(float(base.sum() + self.weights @ spare + beyond[0].sum()), outer_bound)
+        taken, reached = np.zeros((subcarriers, nodes)), np.zeros(subcarriers)
+        np.add.at(taken, where[some], shares[:, np.newaxis] * vertices.added[some])
+        np.add.at(reached, where[some], shares * gains[some])
         self.corner = least + taken
-        lost = divergence(self.corner) - base
-        np.subtract.at(lost, where, found.x * gains)
+        lost = posed.divergence(self.corner) - base - reached
         worst = int(np.argmin(lost))
-        if lost[worst] < -WHOLE * self.bound:
-            node = int(np.argmax(taken[worst]))
+        # At the limit of a node there is nothing to divide.
+        inside = np.where(self.corner[worst] < most[worst] * (1.0 - FITS), taken[worst], 0.0)
+        if lost[worst] < -WHOLE * self.bound and inside.any():
+            node = int(np.argmax(inside))
             self.division = worst, node, float(self.corner[worst, node])
 
     def divided(self) -> list[_Region]:
-        """The two regions below and above the power at which this one divides."""
+        """The regions below and above the power at which this one divides, where they have any powers within the simplices."""
         assert self.division is not None
         subcarrier, node, power = self.division
         most, least = self.most.copy(), self.least.copy()
         most[subcarrier, node] = least[subcarrier, node] = power
-        return [_Region(*self._posed, self.least, most), _Region(*self._posed, least, self.most)]
+        found, others = [], self._vertices.but(subcarrier)
+        for low, high in ((self.least, most), (least, self.most)):
+            own = self._posed.vertices(subcarrier, low, high)
+            if own is not None:
+                found.append(_Region(self._posed, low, high, others.with_others(own), self.bound))
+        return found
+
+
+@dataclass(frozen=True)
+class _Posed:
+    """What the simplices leave, ``left`` [simplices] and ``inverse`` 1 / tau [simplices, L, N], and the divergence."""
+
+    left: Float
+    inverse: Float
+    divergence: Callable[[Float], Float]
+
+    def vertices(self, subcarrier: int, least: Float, most: Float) -> _Vertices | None:
+        """Vertices of one subcarrier for powers between two others [L, N], all of them chosen; None without such powers."""
+        spare = self.left - np.einsum("iln,ln->i", self.inverse, least)
+        if (spare <= 0.0).any():
+            return None
+        inverse, low, high = self.inverse[:, subcarrier], least[subcarrier], most[subcarrier]
+        capped = np.flatnonzero(np.isfinite(high))
+        normals = np.vstack([inverse, np.eye(len(low))[capped]])
+        added = polytope_vertices(normals, np.append(spare, (high - low)[capped]))
+        gains = self.divergence(low + added) - self.divergence(low)
+        number = len(added)
+        return _Vertices(np.full(number, subcarrier), added, gains, inverse @ added.T, np.ones(number, dtype=np.bool_))
+
+
+def _whole(left: Float, inverse: Float, divergence: Callable[[Float], Float]) -> _Region:
+    """The region of all powers. Its program starts with the best vertex of all."""
+    posed, shape = _Posed(left, inverse, divergence), inverse.shape[1:]
+    least, most = np.zeros(shape), np.full(shape, np.inf)
+    each = [own for subcarrier in range(shape[0]) if (own := posed.vertices(subcarrier, least, most)) is not None]
+    most_gain = max(float(own.gains.max()) for own in each)
+    whole = _Vertices(
+        np.concatenate([own.where for own in each]), np.concatenate([own.added for own in each]),
+        np.concatenate([own.gains for own in each]), np.concatenate([own.used for own in each], axis=1),
+        np.concatenate([own.gains == most_gain for own in each]),
+    )  # fmt: skip
+    return _Region(posed, least, most, whole, float("inf"))
+
+
+def _best_shares(vertices: _Vertices, some: Index, spare: Float, unit: float) -> tuple[Float, Float]:
+    """Shares of some vertices with the largest gain, and weights of the simplices, which have ``spare`` [simplices] left."""
+    from scipy.optimize import linprog
+
+    where, place = np.unique(vertices.where[some], return_inverse=True)
+    single = np.zeros((len(where), len(some)))
+    single[place, np.arange(len(some))] = 1.0
+    rows = np.vstack([vertices.used[:, some] / spare[:, np.newaxis], single])
+    found: Any = linprog(-vertices.gains[some] / unit, rows, np.ones(len(rows)), method="highs", options={"presolve": False})
+    weights = np.maximum(-found.ineqlin.marginals[: len(spare)], 0.0) * unit / spare
+    return np.maximum(found.x, 0.0), weights
 
 
 def _known(simplices: Sequence[tuple[float, Float]]) -> tuple[Float, Float]:
