@@ -34,7 +34,7 @@ from disac.designs.robust.band_bounds import best_of_parts, best_of_sums
 from disac.designs.robust.guards import Guard, Margins, guard_of, guarded_sinr, node_wise_basis
 from disac.designs.robust.limited_power import CLIMB, CLOSED, ROUNDS, USUAL, Care, LimitedPower
 from disac.designs.robust.problem import Beams, RobustProblem
-from disac.designs.robust.subcarriers import Subcarriers, has_coordinates, subcarriers_of
+from disac.designs.robust.subcarriers import Point, Subcarriers, has_coordinates, subcarriers_of
 from disac.designs.robust.total_power import Service, needed_powers, quietest_service, sensing_beams
 from disac.metrics.kld import EchoModel
 from disac.optim.certificate import Certificate
@@ -264,7 +264,12 @@ def proven_in_band(band: BandProblem, margins: Margins, sinr: float, prices: Flo
     """
     if any(tone.unheard_user is not None for tone in band.tones):
         return np.inf, 0.0
-    found = [quietest_in_band(band, margins, sinr, _of_mean_one(own)) for own in prices]
+    found, tones, near = [], _joined(band, margins, sinr), None
+    for own in prices:
+        each = _of_mean_one(own)
+        services = None if tones is None else band_newton.quietest(tones, each, near)
+        near = None if services is None else services.point
+        found.append(_whole_service(band, margins, sinr, each, services))
     return max(own.share for own in found), _in_common(band, [(own.share, own.reach) for own in found])[2]
 
 
@@ -437,6 +442,7 @@ class _UnderNodeLimits:
         self.simplices: list[Simplex] = []
         self.value, self.iterations = -np.inf, 0
         self.best: tuple[Complex, Complex] | None = None
+        self.near: Point | None = None
 
     @cached_property
     def program(self) -> TangentProgram:
@@ -468,7 +474,8 @@ class _UnderNodeLimits:
     def enclose(self, prices: Float, found: band_newton.Services | None = None) -> BandService:
         """Add the simplex of prices [N] of mean one, from services that are found already or not."""
         if found is None and self.tones is not None:
-            found = band_newton.quietest(self.tones, prices)
+            found = band_newton.quietest(self.tones, prices, self.near)
+        self.near = None if found is None else found.point
         service = _whole_service(self.band, self.margins, self.sinr, prices, found)
         self.prices.append(prices)
         self.simplices.append((service.share, service.reach))
@@ -495,13 +502,13 @@ class _UnderNodeLimits:
         if self.band.law == "element":
             # A node that joins others on their subcarrier gains, but from zero its tangent leads nowhere.
             corner = np.maximum(corner, LIT * corner.max(axis=1, keepdims=True))
-        amplitudes, last = np.sqrt(corner), -np.inf
+        amplitudes, last, near = np.sqrt(corner), -np.inf, None
         for _ in range(ROUNDS):
             weights = 2.0 * self.band.power * amplitudes * self.band.gradient(self.band.power * amplitudes**2)
-            found = self.furthest(weights / np.linalg.norm(weights))
+            found = self.furthest(weights / np.linalg.norm(weights), near)
             if found is None:
                 break
-            amplitudes = np.maximum(found[0], 0.0)
+            amplitudes, near = np.maximum(found[0], 0.0), self.near
             value = float(self.band.divergence(self.band.power * amplitudes**2))
             if value > self.value:
                 self.value, self.best = value, found[1]
@@ -509,9 +516,12 @@ class _UnderNodeLimits:
                 break
             last = value
 
-    def furthest(self, weights: Float) -> tuple[Float, tuple[Complex, Complex]] | None:
-        """Amplitudes [L, N] and beams that go furthest along weights [L, N]. The simplex of the prices is added."""
-        joined = None if self.tones is None else band_newton.furthest(self.tones, weights)
+    def furthest(self, weights: Float, near: Point | None) -> tuple[Float, tuple[Complex, Complex]] | None:
+        """Amplitudes [L, N] and beams that go furthest along weights [L, N], from a point for other weights or without one.
+
+        The simplex of the prices is added.
+        """
+        joined = None if self.tones is None else band_newton.furthest(self.tones, weights, near)
         if self.tones is not None and joined is not None:
             self.iterations += joined.steps
             prices = _of_mean_one(joined.prices)

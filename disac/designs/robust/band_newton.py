@@ -30,16 +30,24 @@ SERVICE_GAP = 1e-7
 TANGENT_GAP = 5e-8
 """As SERVICE_GAP, along a tangent: the distance of its end."""
 
+LEAST_WARM_PRICE, LEAST_WARM_SLACK = 1e-3, 1e-3
+"""Of a start from another point: least price of a node's power, of the mean price, and least half of a node's power that is
+left, of its limit."""
+
+FASTER = 10.0
+"""Near the end the products of price and slack shrink by this many times themselves, in units of the goal."""
+
 
 @dataclass(frozen=True)
 class Services:
     """What prices of the nodes' powers prove on L subcarriers, and whether the proof is tight, [L].
 
-    Where it is not tight it holds all the same.
+    Where it is not tight it holds all the same. ``point`` names the errors behind it.
     """
 
     simplices: Simplices
     tight: Flags
+    point: Point
 
 
 @dataclass(frozen=True)
@@ -55,53 +63,94 @@ class Furthest:
     steps: int
 
 
-def quietest(tones: Subcarriers, prices: Float) -> Services:
-    """The service with the least power counted by prices [N] of mean one, on every subcarrier by itself."""
-    weights = np.ones((len(tones.power), tones.nodes))
+def quietest(tones: Subcarriers, prices: Float, near: Point | None = None) -> Services:
+    """The service with the least power counted by prices [N] of mean one, on every subcarrier by itself.
+
+    Parameters
+    ----------
+    near
+        A point for other prices. Where it leads to no tight proof the search starts anew.
+    """
     # A subcarrier without a service ends in numbers that are not finite. They prove nothing.
     with np.errstate(all="ignore"):
-        whole, _ = starting_point(tones, weights, prices)
-        # Without errors the start is the optimum.
-        index = np.arange(len(weights) if tones.guards else 0)
-        for _ in range(STEPS):
-            if index.size == 0:
-                break
-            point, at_rest, lost = _service_step(tones.take(index), whole.take(index), weights[index])
-            whole.put(index, point)
-            index = index[~(at_rest | lost)]
-        return _services(tones, whole)
+        if near is None or not tones.guards:
+            return _served(tones, starting_point(tones, np.ones((len(tones.power), tones.nodes)), prices)[0])
+        unit = near.prices.mean(axis=1, keepdims=True)
+        found = _served(tones, replace(near, prices=unit * prices))
+        if found.tight.all():
+            return found
+        loose = np.flatnonzero(~found.tight)
+        again = quietest(tones.take(loose), prices).point
+        found.point.put(loose, again)
+        return _services(tones, found.point)
 
 
-def furthest(tones: Subcarriers, weights: Float) -> Furthest | None:
+def furthest(tones: Subcarriers, weights: Float, near: Point | None = None) -> Furthest | None:
     """Beams that go furthest along weights g [L, N] of unit length, within one limit of each node's power for all subcarriers.
+
+    Parameters
+    ----------
+    near
+        A point for other weights. Where it leads to no proof the search starts anew.
 
     Returns
     -------
     Furthest or None
         None where the multipliers do not prove that no beams go further.
     """
-    goal = np.maximum(weights, WHISPER)
     with np.errstate(all="ignore"):
-        point, serves = starting_point(tones, goal, joined=True)
-        at_rest, lost, steps = False, not serves.all(), 0
-        while steps < STEPS and not (at_rest or lost):
-            point, at_rest, lost = _joined_step(tones, point, goal)
-            steps += 1
-        if not at_rest:
-            return None
-        services = _services(tones, point)
-        left = 1.0 - services.simplices.share.sum()
-        most = np.sqrt(np.maximum(left, 0.0) * np.sum(weights**2 * services.simplices.reach))
-        if not most <= (1.0 + TANGENT_GAP) * np.sum(weights * tones.amplitudes(point)):
-            return None
-    sent = np.where(weights[..., np.newaxis] > 0, point.sensing, 0.0)
-    return Furthest(replace(point, sensing=sent), point.prices[0] / point.prices[0].mean(), services, steps)
+        found = None if near is None else _climbed(tones, weights, _warmed(tones, near))
+        if found is not None:
+            return found
+        start, serves = starting_point(tones, np.maximum(weights, WHISPER), joined=True)
+        return _climbed(tones, weights, start) if serves.all() else None
+
+
+def _served(tones: Subcarriers, whole: Point) -> Services:
+    """Steps at the prices of a point until every subcarrier is at rest."""
+    weights = np.full((len(tones.power), tones.nodes), 1.0 if tones.balls else WHISPER)
+    whole = whole.take(np.arange(len(weights)))
+    # Without errors the start is the optimum.
+    index = np.arange(len(weights) if tones.guards else 0)
+    for _ in range(STEPS):
+        if index.size == 0:
+            break
+        point, at_rest, lost = _service_step(tones.take(index), whole.take(index), weights[index])
+        whole.put(index, point)
+        index = index[~(at_rest | lost)]
+    return _services(tones, whole)
+
+
+def _warmed(tones: Subcarriers, near: Point) -> Point:
+    """A point a little away from its limits."""
+    least = LEAST_WARM_PRICE * near.prices.mean(axis=1, keepdims=True)
+    return replace(
+        near, prices=np.maximum(near.prices, least), slack=np.maximum(near.slack, LEAST_WARM_SLACK / tones.nodes)
+    )  # fmt: skip
+
+
+def _climbed(tones: Subcarriers, weights: Float, point: Point) -> Furthest | None:
+    """Steps along weights [L, N] until all is at rest, or None where nothing is proven in the end."""
+    goal, at_rest, lost, steps = np.maximum(weights, WHISPER), False, False, 0
+    while steps < STEPS and not (at_rest or lost):
+        point, at_rest, lost = _joined_step(tones, point, goal)
+        steps += 1
+    if not at_rest:
+        return None
+    services = _services(tones, point)
+    left = 1.0 - services.simplices.share.sum()
+    most = np.sqrt(np.maximum(left, 0.0) * np.sum(weights**2 * services.simplices.reach))
+    if not most <= (1.0 + TANGENT_GAP) * np.sum(weights * tones.amplitudes(point)):
+        return None
+    prices = point.prices[0] / point.prices[0].mean()
+    silent = replace(point, sensing=np.where(weights[..., np.newaxis] > 0, point.sensing, 0.0))
+    return Furthest(silent, prices, services, steps)
 
 
 def _services(tones: Subcarriers, point: Point) -> Services:
     """The simplices of a point, and whether they are tight."""
     found = _proven(tones, point)
-    return Services(found, _tight(tones, point, found))
+    return Services(found, _tight(tones, point, found), point)
 
 
 def _proven(tones: Subcarriers, point: Point) -> Simplices:
@@ -180,7 +229,8 @@ def _joined_step(tones: Subcarriers, point: Point, weights: Float) -> tuple[Poin
     prices, slack = point.prices[0], point.slack[0]
     over = 0.5 * (linear.spent.sum(axis=0) - 1.0 / nodes) + slack
     product = float(np.mean(slack * prices))
-    aim = product * (SHRINK if nodes * np.abs(over).max() < NEARLY * product else 1.0)
+    within = nodes * np.abs(over).max() < NEARLY * product
+    aim = product * (min(SHRINK, FASTER * nodes * product) if within else 1.0)
     rest = _Eliminated(linear)
     right = rest.right + over + aim / prices - slack
     dearer = solved_each(rest.matrix + np.diag(slack / prices), right[:, np.newaxis])[:, 0]
@@ -188,7 +238,10 @@ def _joined_step(tones: Subcarriers, point: Point, weights: Float) -> tuple[Poin
     unknowns = rest.unknowns(dearer)
     q, (users, sensing) = unknowns[:, : tones.users], linear.moves(unknowns)
     falls = np.concatenate([(-q / point.q).ravel(), -dearer / prices, -looser / slack])
-    step, off = np.full(len(q), _length(falls.max())), np.full(len(q), np.abs(linear.short).max())
+    step, off = (
+        np.full(len(q), _length(falls.max(), max(FRACTION, 1.0 - nodes * product))),
+        np.full(len(q), np.abs(linear.short).max()),
+    )
     each = np.ones((len(q), 1))
     following = linear.following(step, users, sensing, q, each * dearer, each * looser)
     change = float(np.abs(np.sum(tones.lit * sensing, axis=-1)).max())
@@ -197,9 +250,9 @@ def _joined_step(tones: Subcarriers, point: Point, weights: Float) -> tuple[Poin
     return replace(following, smoothing=_sharper(point, off, step)), at_rest, bool(_lost(following).any())
 
 
-def _length(fall: Float) -> Float:
-    """Share of a step, for the largest share that an unknown which has to stay positive loses in it."""
-    return np.minimum(1.0, FRACTION / np.maximum(fall, FRACTION))
+def _length(fall: Float, most: float = FRACTION) -> Float:
+    """Share of a step, for the largest share that an unknown which has to stay positive would lose in all of it, and may."""
+    return np.minimum(1.0, most / np.maximum(fall, most))
 
 
 def _sharper(point: Point, off: Float, step: Float) -> Float:
