@@ -219,20 +219,20 @@ SINR_SLACK = 1e-6
 
 COSTS: RoughCosts = (
     ({"design": "isotropic"}, 0.1),
+    ({"design": "largest-sinr"}, 0.2),
+    ({"design": "largest-sinr-coherent"}, 0.2),
     ({"design": "robust-zero-forcing"}, 0.2),
-    ({"design": "robust-known-data"}, 0.5),
-    ({"design": "largest-sinr"}, 0.3),
-    ({"design": "largest-sinr-coherent"}, 0.3),
-    ({"design": "robust-none"}, 3.0),
-    ({"design": "robust-lemma1"}, 5.5),
-    ({"design": "robust-phase"}, 5.5),
-    ({"design": "robust-none-band"}, 3.0),
-    ({"design": "robust-none-band-each"}, 4.0),
-    ({"design": "robust-phase-band"}, 6.0),
-    ({"design": "robust-phase-band-each"}, 8.0),
-    ({"design": "ofdm-unconstrained-tight"}, 0.9),
+    ({"design": "robust-none"}, 0.3),
+    ({"design": "robust-lemma1"}, 0.3),
+    ({"design": "robust-phase"}, 0.3),
+    ({"design": "robust-known-data"}, 0.6),
+    ({"design": "robust-none-band"}, 0.5),
+    ({"design": "robust-none-band-each"}, 0.7),
+    ({"design": "robust-phase-band"}, 0.6),
+    ({"design": "robust-phase-band-each"}, 0.8),
+    ({"design": "ofdm-unconstrained-tight"}, 0.8),
     ({"design": "coherent"}, 0.7),
-    ({}, 0.5),
+    ({}, 0.4),
 )
 
 
