@@ -52,7 +52,8 @@ def curve_series(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> t
         d: {i: n for n, i in enumerate(range(size) if whole else sorted({at[a] for at in choice.places}))}
         for a, (d, size) in enumerate(zip(dims, full.shape, strict=True))
     }
-    palette = colours(len(rank.get(hued, [0])))
+    ordered = hued in surfaces.coords and surfaces[hued].dtype.kind in "iuf"
+    palette = colours(len(rank.get(hued, [0])), ordered=ordered)
     shaded = [d for d in dims if d not in (hued, dashed)]
     sizes = (-(-len(rank.get(dashed, [0])) // len(DASHES)), *(len(rank[d]) for d in shaded))
     curves = []

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from bokeh.colors import RGB
 from bokeh.palettes import viridis
+from colorcet import glasbey_dark
 from pydantic import BaseModel, ConfigDict
 
 from flows.data_files import words_file
@@ -62,9 +63,14 @@ STATUS_COLOURS = {
 """Statuses that a place on the status map may show; a place may stand for several cells."""
 
 
-def colours(count: int) -> tuple[str, ...]:
-    """Return ``count`` colours: for few curves colours that every reader tells apart, for many a scale from dark to light."""
-    return COLOURS[:count] if count <= len(COLOURS) else tuple(viridis(count))
+def colours(count: int, *, ordered: bool) -> tuple[str, ...]:
+    """Return ``count`` colours: for few curves colours that every reader tells apart.
+
+    Many numbers get a scale from dark to light, many names colours as different as so many can be.
+    """
+    if count <= len(COLOURS):
+        return COLOURS[:count]
+    return tuple(viridis(count)) if ordered else tuple(glasbey_dark[:count])
 
 
 def lighter(colour: str, share: float) -> str:
