@@ -17,7 +17,7 @@ one is largest at a vertex. A linear program finds the weights of the least boun
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,10 @@ WHOLE = 1e-5
 
 NEGLIGIBLE = 1e-12
 """A vertex joins a linear program where it gains by more than this share of the largest gain."""
+
+FACETS = 16
+"""Most simplices whose common vertices are listed for a subcarrier: the number of vertices grows fast with theirs. All of them
+hold in the linear program."""
 
 MORE = 8
 """Most vertices that join a linear program in one go."""
@@ -130,7 +134,8 @@ def best_of_parts(
     left, inverse = _known(simplices)
     if (left <= 0.0).any():
         return np.zeros(inverse.shape[1:]), np.ones(len(left)), 0.0
-    open_regions = [_whole(left, inverse, divergence)]
+    shape = inverse.shape[1:]
+    open_regions = [_Region(_Posed(left, inverse, divergence), np.zeros(shape), np.full(shape, np.inf), {})]
     for _ in range(regions - 1):
         best = max(open_regions, key=lambda region: region.bound)
         if best.division is None:
@@ -143,40 +148,63 @@ def best_of_parts(
 
 @dataclass(frozen=True)
 class _Vertices:
-    """Vertices of the powers that each subcarrier may have above its least ones.
+    """Vertices of the powers of a subcarrier above its least ones.
 
     Attributes
     ----------
-    where
-        Subcarrier of each vertex, [vertices].
     added
         Powers above the least ones, [vertices, N].
     gains
         What they add to the divergence, [vertices].
     used
         What they use of each simplex, [simplices, vertices].
-    chosen
-        Which ones a linear program has asked for, [vertices].
     """
 
-    where: Index
     added: Float
     gains: Float
     used: Float
-    chosen: Flags
 
-    def but(self, subcarrier: int) -> _Vertices:
-        """All vertices except those of one subcarrier."""
-        kept = self.where != subcarrier
-        return _Vertices(self.where[kept], self.added[kept], self.gains[kept], self.used[:, kept], self.chosen[kept])
+    def take(self, index: Index | slice) -> _Vertices:
+        """Some of them."""
+        return _Vertices(self.added[index], self.gains[index], self.used[:, index])
 
-    def with_others(self, other: _Vertices) -> _Vertices:
-        """These vertices and others."""
-        return _Vertices(
-            np.concatenate([self.where, other.where]), np.concatenate([self.added, other.added]),
-            np.concatenate([self.gains, other.gains]), np.concatenate([self.used, other.used], axis=1),
-            np.concatenate([self.chosen, other.chosen]),
-        )  # fmt: skip
+    def priced(self, weights: Float) -> Float:
+        """Gains without the price of what is used, for weights [simplices]."""
+        priced: Float = self.gains - weights @ self.used
+        return priced
+
+
+def _all_of(each: Sequence[_Vertices]) -> _Vertices:
+    """Vertices one after another."""
+    return _Vertices(
+        np.concatenate([own.added for own in each]), np.concatenate([own.gains for own in each]),
+        np.concatenate([own.used for own in each], axis=1),
+    )  # fmt: skip
+
+
+class _Posed:
+    """The simplices, the divergence, and the vertices of all subcarriers for powers from zero on."""
+
+    def __init__(self, left: Float, inverse: Float, divergence: Callable[[Float], Float]) -> None:
+        self.left, self.inverse, self.divergence = left, inverse, divergence
+        self.facets = _apart(left, inverse)
+        shape = inverse.shape[1:]
+        least, most = np.zeros(shape), np.full(shape, np.inf)
+        each = [self.vertices(subcarrier, left, least, most) for subcarrier in range(shape[0])]
+        self.whole, self.ends = _all_of(each), np.cumsum([len(own.gains) for own in each])
+        self.starts = self.ends - [len(own.gains) for own in each]
+
+    def vertices(self, subcarrier: int, spare: Float, least: Float, most: Float) -> _Vertices:
+        """Vertices of one subcarrier for powers between two others [L, N] that leave ``spare`` [simplices]."""
+        inverse, low, high = self.inverse[:, subcarrier], least[subcarrier], most[subcarrier]
+        capped = np.flatnonzero(np.isfinite(high))
+        normals = np.vstack([inverse[self.facets], np.eye(len(low))[capped]])
+        added = polytope_vertices(normals, np.append(spare[self.facets], (high - low)[capped]))
+        return _Vertices(added, self.divergence(low + added) - self.divergence(low), inverse @ added.T)
+
+    def spare(self, least: Float) -> Float:
+        """What least powers [L, N] leave of the simplices, [simplices]."""
+        return self.left - np.einsum("iln,ln->i", self.inverse, least)
 
 
 class _Region:
@@ -184,33 +212,49 @@ class _Region:
 
     Of all vertices the program needs few. It starts with those that the region around this one asked for. A vertex joins them
     where its gain exceeds what its subcarrier and the simplices ask for it. In the end none does, and that is the bound.
+
+    Parameters
+    ----------
+    own
+        Vertices of the subcarriers whose powers are divided.
+    outer, divided
+        The region around this one, and the subcarrier whose powers it divided; none around the region of all powers.
     """
 
-    def __init__(self, posed: _Posed, least: Float, most: Float, vertices: _Vertices, outer_bound: float) -> None:
-        self._posed, self.least, self.most, self._vertices = posed, least, most, vertices
-        subcarriers, nodes = least.shape
-        spare = posed.left - np.einsum("iln,ln->i", posed.inverse, least)
+    def __init__(
+        self, posed: _Posed, least: Float, most: Float, own: dict[int, _Vertices], outer: _Region | None = None,
+        divided: int = -1,
+    ) -> None:  # fmt: skip
+        self.posed, self.least, self.most, self.own = posed, least, most, own
         self.division: tuple[int, int, float] | None = None
-        base, where, gains = posed.divergence(least), vertices.where, vertices.gains
-        chosen, unit = vertices.chosen.copy(), max(float(vertices.gains.max()), 1e-300)
+        subcarriers, nodes = least.shape
+        spare, base = posed.spare(least), posed.divergence(least)
+        unit = max(float(posed.whole.gains.max()), 1e-300)
+        self.where: Index = np.zeros(0, dtype=np.intp)
+        self.some, self.weights = posed.whole.take(slice(0, 0)), np.zeros(len(spare))
+        if outer is not None:
+            # The subcarrier divided last has other vertices now.
+            kept = np.flatnonzero(outer.where != divided)
+            self.where, self.some, self.weights = outer.where[kept], outer.some.take(kept), outer.weights
+        shares: Float | None = None
         while True:
-            some = np.flatnonzero(chosen)
-            shares, self.weights = _best_shares(vertices, some, spare, unit)
-            beyond = np.zeros((2, subcarriers))
-            priced = gains - self.weights @ vertices.used
-            np.maximum.at(beyond[0], where, priced)
-            np.maximum.at(beyond[1], where[some], priced[some])
-            more = priced - beyond[1, where]
-            best = np.flatnonzero((priced >= beyond[0, where]) & (more > NEGLIGIBLE * unit) & ~chosen)
-            if best.size == 0:
+            beyond, asked = self._beyond(self.weights), np.zeros(subcarriers)
+            np.maximum.at(asked, self.where, self.some.priced(self.weights))
+            more = beyond - asked
+            best = np.argsort(-more)[:MORE]
+            best = best[more[best] > NEGLIGIBLE * unit]
+            if best.size == 0 and shares is not None:
                 break
-            chosen[best[np.argsort(-more[best])[:MORE]]] = True
-        self._vertices = replace(vertices, chosen=chosen)
-        # A smaller region has no larger bound, up to rounding.
-        self.bound = min(float(base.sum() + self.weights @ spare + beyond[0].sum()), outer_bound)
+            self.where = np.append(self.where, best)
+            self.some = _all_of([self.some, *(self._best(subcarrier, self.weights) for subcarrier in best.tolist())])
+            shares, self.weights = _best_shares(self.where, self.some, spare, unit)
+        self.bound = float(base.sum() + self.weights @ spare + beyond.sum())
+        if outer is not None:
+            # A part has no larger bound, up to rounding.
+            self.bound = min(self.bound, outer.bound)
         taken, reached = np.zeros((subcarriers, nodes)), np.zeros(subcarriers)
-        np.add.at(taken, where[some], shares[:, np.newaxis] * vertices.added[some])
-        np.add.at(reached, where[some], shares * gains[some])
+        np.add.at(taken, self.where, shares[:, np.newaxis] * self.some.added)
+        np.add.at(reached, self.where, shares * self.some.gains)
         self.corner = least + taken
         lost = posed.divergence(self.corner) - base - reached
         worst = int(np.argmin(lost))
@@ -220,65 +264,62 @@ class _Region:
             node = int(np.argmax(inside))
             self.division = worst, node, float(self.corner[worst, node])
 
+    def _beyond(self, weights: Float) -> Float:
+        """The most that each subcarrier gains beyond the price of what it uses, [L]."""
+        beyond = np.maximum.reduceat(self.posed.whole.priced(weights), self.posed.starts)
+        for subcarrier, vertices in self.own.items():
+            beyond[subcarrier] = vertices.priced(weights).max()
+        return np.maximum(beyond, 0.0)
+
+    def _best(self, subcarrier: int, weights: Float) -> _Vertices:
+        """The vertex at which a subcarrier gains most."""
+        start, end = self.posed.starts[subcarrier], self.posed.ends[subcarrier]
+        vertices = self.own.get(subcarrier) or self.posed.whole.take(slice(start, end))
+        return vertices.take(np.array([np.argmax(vertices.priced(weights))]))
+
     def divided(self) -> list[_Region]:
         """The regions below and above the power at which this one divides, where they have any powers within the simplices."""
         assert self.division is not None
         subcarrier, node, power = self.division
         most, least = self.most.copy(), self.least.copy()
         most[subcarrier, node] = least[subcarrier, node] = power
-        found, others = [], self._vertices.but(subcarrier)
+        found = []
         for low, high in ((self.least, most), (least, self.most)):
-            own = self._posed.vertices(subcarrier, low, high)
-            if own is not None:
-                found.append(_Region(self._posed, low, high, others.with_others(own), self.bound))
+            spare = self.posed.spare(low)
+            if (spare > 0.0).all():
+                own = self.own | {subcarrier: self.posed.vertices(subcarrier, spare, low, high)}
+                found.append(_Region(self.posed, low, high, own, self, subcarrier))
         return found
 
 
-@dataclass(frozen=True)
-class _Posed:
-    """What the simplices leave, ``left`` [simplices] and ``inverse`` 1 / tau [simplices, L, N], and the divergence."""
-
-    left: Float
-    inverse: Float
-    divergence: Callable[[Float], Float]
-
-    def vertices(self, subcarrier: int, least: Float, most: Float) -> _Vertices | None:
-        """Vertices of one subcarrier for powers between two others [L, N], all of them chosen; None without such powers."""
-        spare = self.left - np.einsum("iln,ln->i", self.inverse, least)
-        if (spare <= 0.0).any():
-            return None
-        inverse, low, high = self.inverse[:, subcarrier], least[subcarrier], most[subcarrier]
-        capped = np.flatnonzero(np.isfinite(high))
-        normals = np.vstack([inverse, np.eye(len(low))[capped]])
-        added = polytope_vertices(normals, np.append(spare, (high - low)[capped]))
-        gains = self.divergence(low + added) - self.divergence(low)
-        number = len(added)
-        return _Vertices(np.full(number, subcarrier), added, gains, inverse @ added.T, np.ones(number, dtype=np.bool_))
+def _apart(left: Float, inverse: Float) -> Index:
+    """Simplices that are far from each other, at most ``FACETS`` of them: those of few nodes, the last one, and then again and
+    again the one that is furthest from all so far.
+    """
+    size = len(left)
+    if size <= FACETS:
+        return np.arange(size)
+    whole: Flags = np.asarray((inverse > 0).all(axis=(1, 2)))
+    logs = np.log(np.where(whole[:, np.newaxis], (inverse / left[:, np.newaxis, np.newaxis]).reshape(size, -1), 1.0))
+    taken = [*np.flatnonzero(~whole).tolist(), int(np.flatnonzero(whole)[-1])]
+    away = np.where(whole, np.linalg.norm(logs - logs[taken[-1]], axis=1), 0.0)
+    while len(taken) < FACETS:
+        taken.append(int(np.argmax(away)))
+        away = np.minimum(away, np.linalg.norm(logs - logs[taken[-1]], axis=1))
+    return np.array(taken)
 
 
-def _whole(left: Float, inverse: Float, divergence: Callable[[Float], Float]) -> _Region:
-    """The region of all powers. Its program starts with the best vertex of all."""
-    posed, shape = _Posed(left, inverse, divergence), inverse.shape[1:]
-    least, most = np.zeros(shape), np.full(shape, np.inf)
-    each = [own for subcarrier in range(shape[0]) if (own := posed.vertices(subcarrier, least, most)) is not None]
-    most_gain = max(float(own.gains.max()) for own in each)
-    whole = _Vertices(
-        np.concatenate([own.where for own in each]), np.concatenate([own.added for own in each]),
-        np.concatenate([own.gains for own in each]), np.concatenate([own.used for own in each], axis=1),
-        np.concatenate([own.gains == most_gain for own in each]),
-    )  # fmt: skip
-    return _Region(posed, least, most, whole, float("inf"))
-
-
-def _best_shares(vertices: _Vertices, some: Index, spare: Float, unit: float) -> tuple[Float, Float]:
-    """Shares of some vertices with the largest gain, and weights of the simplices, which have ``spare`` [simplices] left."""
+def _best_shares(where: Index, some: _Vertices, spare: Float, unit: float) -> tuple[Float, Float]:
+    """Shares of some vertices of subcarriers ``where`` with the largest gain, and weights of the simplices, which have
+    ``spare`` [simplices] left.
+    """
     from scipy.optimize import linprog
 
-    where, place = np.unique(vertices.where[some], return_inverse=True)
-    single = np.zeros((len(where), len(some)))
-    single[place, np.arange(len(some))] = 1.0
-    rows = np.vstack([vertices.used[:, some] / spare[:, np.newaxis], single])
-    found: Any = linprog(-vertices.gains[some] / unit, rows, np.ones(len(rows)), method="highs", options={"presolve": False})
+    subcarriers, place = np.unique(where, return_inverse=True)
+    single = np.zeros((len(subcarriers), len(where)))
+    single[place, np.arange(len(where))] = 1.0
+    rows = np.vstack([some.used / spare[:, np.newaxis], single])
+    found: Any = linprog(-some.gains / unit, rows, np.ones(len(rows)), method="highs", options={"presolve": False})
     weights = np.maximum(-found.ineqlin.marginals[: len(spare)], 0.0) * unit / spare
     return np.maximum(found.x, 0.0), weights
 
