@@ -60,6 +60,9 @@ REGIONS = 40
 LIT = 0.01
 """Share of the best node's power at the target from which another node climbs: from zero its tangent leads nowhere."""
 
+MOST_KEPT = 0.9
+"""Largest share of a step that the next step of a climb is taken to keep."""
+
 CUT_OFF = 1e-6
 """A simplex cuts off powers where it claims more than the limit for them, by more than this share."""
 
@@ -432,6 +435,13 @@ class TangentProgram:
         return np.split(found.variables, self.ends[:-1])
 
 
+def _ahead(first: Float, second: Float, third: Float) -> Float:
+    """Where amplitudes [L, N] that follow each other by tangents lead to, if each step is the same share of the one before."""
+    before, step = second - first, third - second
+    share = float(np.clip(np.sum(before * step) / max(float(np.sum(before**2)), 1e-300), 0.0, MOST_KEPT))
+    return np.maximum(third + share / (1.0 - share) * step, 0.0)
+
+
 class _UnderNodeLimits:
     """The search for a design and a bound under limits of nodes: tangents from inside, simplices from outside."""
 
@@ -503,6 +513,7 @@ class _UnderNodeLimits:
             # A node that joins others on their subcarrier gains, but from zero its tangent leads nowhere.
             corner = np.maximum(corner, LIT * corner.max(axis=1, keepdims=True))
         amplitudes, last, near = np.sqrt(corner), -np.inf, None
+        passed: list[Float] = []
         for _ in range(ROUNDS):
             weights = 2.0 * self.band.power * amplitudes * self.band.gradient(self.band.power * amplitudes**2)
             found = self.furthest(weights / np.linalg.norm(weights), near)
@@ -515,6 +526,9 @@ class _UnderNodeLimits:
             if bound <= self.value * (1.0 + CLOSED) or value <= last * (1.0 + CLIMB * CLOSED):
                 break
             last = value
+            passed.append(amplitudes)
+            if len(passed) == 3:
+                amplitudes, passed = _ahead(*passed), []
 
     def furthest(self, weights: Float, near: Point | None) -> tuple[Float, tuple[Complex, Complex]] | None:
         """Amplitudes [L, N] and beams that go furthest along weights [L, N], from a point for other weights or without one.

@@ -170,7 +170,9 @@ class _Vertices:
 
     def priced(self, weights: Float) -> Float:
         """Gains without the price of what is used, for weights [simplices]."""
-        priced: Float = self.gains - weights @ self.used
+        # Few simplices have a weight.
+        weighted = np.flatnonzero(weights)
+        priced: Float = self.gains - weights[weighted] @ self.used[weighted]
         return priced
 
 
