@@ -68,7 +68,7 @@ def by_cvxpy(problem: RobustProblem, sinr: float, weights: np.ndarray | None = N
     return float(program.value)
 
 
-@pytest.mark.parametrize("number", range(50))
+@pytest.mark.parametrize("number", [*range(12), *(pytest.param(n, marks=pytest.mark.slow) for n in range(12, 50))])
 def test_the_most_light_is_that_of_a_conic_solver(number: int) -> None:
     """Value and bound within 1e-6; refusals where the users take more than the power."""
     problem, sinr, random = cases(number)
@@ -128,7 +128,7 @@ def test_pivots_tell_definite_matrices() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("number", range(30))
+@pytest.mark.parametrize("number", [*range(10), *(pytest.param(n, marks=pytest.mark.slow) for n in range(10, 30))])
 def test_designs_close_and_their_proofs_stand(number: int) -> None:
     problem, sinr, _ = cases(number + 100)
     design = solve_known_data([problem], sinr)[0]
