@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from disac.designs.robust import band_newton
-from disac.designs.robust.band_bounds import best_of_parts, best_of_sums
+from disac.designs.robust.band_bounds import best_of_parts, best_of_sums, spread_first
 from disac.designs.robust.guards import Guard, Margins, guard_of, guarded_sinr, node_wise_basis
 from disac.designs.robust.limited_power import CLIMB, CLOSED, ROUNDS, USUAL, Care, LimitedPower
 from disac.designs.robust.problem import Beams, RobustProblem
@@ -453,6 +453,7 @@ class _UnderNodeLimits:
         self.value, self.iterations = -np.inf, 0
         self.best: tuple[Complex, Complex] | None = None
         self.near: Point | None = None
+        self.weights: Float = np.ones(1)
 
     @cached_property
     def program(self) -> TangentProgram:
@@ -502,6 +503,7 @@ class _UnderNodeLimits:
             if service.share + float((corner / service.reach).sum()) <= 1.0 + CUT_OFF:
                 break
             corner, weights, bound = _in_common(self.band, self.simplices, regions)
+        self.weights = weights
         return corner, bound
 
     def climb(self, corner: Float, bound: float) -> None:
@@ -565,14 +567,17 @@ class _UnderNodeLimits:
         return BandDesign(Certificate("failed", told, iterations=self.iterations), least_power=need)
 
     def _needed(self, bound: float) -> tuple[Float, float]:
-        """Prices of the latest simplices that prove the bound, or one within the gap that ends the search, [simplices, N].
+        """Prices of few simplices that prove the bound, or one within the gap that ends the search, [simplices, N].
 
-        The bound that they prove is returned, too.
+        The bound that they prove is returned, too. Simplices that hold the best powers back come first, then those of prices
+        that are far from theirs.
         """
         enough = max(bound * (1.0 + 1e-9), self.value * (1.0 + CLOSED))
-        count = 4
+        holding = np.argsort(-self.weights, kind="stable")[: max(1, np.count_nonzero(self.weights))]
+        order, count = spread_first(np.log(np.array(self.prices)), holding.tolist()), 4
         while True:
-            proven = _in_common(self.band, self.simplices[-count:])[2]
-            if count >= len(self.prices) or proven <= enough:
-                return np.array(self.prices[-count:]), proven
+            some = order[:count].tolist()
+            proven = _in_common(self.band, [self.simplices[place] for place in some])[2]
+            if count >= len(order) or proven <= enough:
+                return np.array([self.prices[place] for place in some]), proven
             count *= 2

@@ -295,20 +295,15 @@ class _Region:
 
 
 def _apart(left: Float, inverse: Float) -> Index:
-    """Simplices that are far from each other, at most ``FACETS`` of them: those of few nodes, the last one, and then again and
-    again the one that is furthest from all so far.
-    """
+    """Simplices that are far from each other, at most ``FACETS`` of them: those of few nodes, and then the last one first."""
     size = len(left)
     if size <= FACETS:
         return np.arange(size)
     whole: Flags = np.asarray((inverse > 0).all(axis=(1, 2)))
     logs = np.log(np.where(whole[:, np.newaxis], (inverse / left[:, np.newaxis, np.newaxis]).reshape(size, -1), 1.0))
-    taken = [*np.flatnonzero(~whole).tolist(), int(np.flatnonzero(whole)[-1])]
-    away = np.where(whole, np.linalg.norm(logs - logs[taken[-1]], axis=1), 0.0)
-    while len(taken) < FACETS:
-        taken.append(int(np.argmax(away)))
-        away = np.minimum(away, np.linalg.norm(logs - logs[taken[-1]], axis=1))
-    return np.array(taken)
+    of_few, of_all = np.flatnonzero(~whole), np.flatnonzero(whole)
+    spread = spread_first(logs[of_all], [len(of_all) - 1])
+    return np.concatenate([of_few, of_all[spread]])[:FACETS]
 
 
 def _best_shares(where: Index, some: _Vertices, spare: Float, unit: float) -> tuple[Float, Float]:
@@ -324,6 +319,17 @@ def _best_shares(where: Index, some: _Vertices, spare: Float, unit: float) -> tu
     found: Any = linprog(-some.gains / unit, rows, np.ones(len(rows)), method="highs", options={"presolve": False})
     weights = np.maximum(-found.ineqlin.marginals[: len(spare)], 0.0) * unit / spare
     return np.maximum(found.x, 0.0), weights
+
+
+def spread_first(points: Float, first: Sequence[int]) -> Index:
+    """An order of points [n, d]: those that come first, and then again and again the one that is furthest from all so far."""
+    order, away = list(first), np.full(len(points), np.inf)
+    for place in range(len(points)):
+        if place == len(order):
+            order.append(int(np.argmax(away)))
+        away = np.minimum(away, np.linalg.norm(points - points[order[place]], axis=1))
+        away[order[place]] = -np.inf
+    return np.array(order)
 
 
 def _known(simplices: Sequence[tuple[float, Float]]) -> tuple[Float, Float]:
