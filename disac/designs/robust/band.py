@@ -54,7 +54,7 @@ LEAST_PRICE = 1e-5
 CUTS, TURNS = 40, 6
 """Most simplices that are added in one go, and most turns of simplices and tangents."""
 
-REGIONS = 40
+REGIONS = 200
 """Most regions of powers at the target that the bound of the second law tells apart."""
 
 LIT = 0.01
