@@ -135,7 +135,7 @@ def best_of_parts(
     if (left <= 0.0).any():
         return np.zeros(inverse.shape[1:]), np.ones(len(left)), 0.0
     shape = inverse.shape[1:]
-    open_regions = [_Region(_Posed(left, inverse, divergence), np.zeros(shape), np.full(shape, np.inf), {})]
+    open_regions = [_Region(_Posed(left, inverse, divergence), np.zeros(shape), np.full(shape, np.inf), left, {})]
     for _ in range(regions - 1):
         best = max(open_regions, key=lambda region: region.bound)
         if best.division is None:
@@ -204,9 +204,10 @@ class _Posed:
         added = polytope_vertices(normals, np.append(spare[self.facets], (high - low)[capped]))
         return _Vertices(added, self.divergence(low + added) - self.divergence(low), inverse @ added.T)
 
-    def spare(self, least: Float) -> Float:
-        """What least powers [L, N] leave of the simplices, [simplices]."""
-        return self.left - np.einsum("iln,ln->i", self.inverse, least)
+    def spare(self, least: Float) -> Float | None:
+        """What least powers [L, N] leave of the simplices, [simplices], a little at least; None where they exceed one."""
+        spare = self.left - np.einsum("iln,ln->i", self.inverse, least)
+        return np.maximum(spare, FITS * self.left) if (spare > 0.0).all() else None
 
 
 class _Region:
@@ -217,6 +218,8 @@ class _Region:
 
     Parameters
     ----------
+    spare
+        What the least powers leave of the simplices, [simplices].
     own
         Vertices of the subcarriers whose powers are divided.
     outer, divided
@@ -224,13 +227,13 @@ class _Region:
     """
 
     def __init__(
-        self, posed: _Posed, least: Float, most: Float, own: dict[int, _Vertices], outer: _Region | None = None,
-        divided: int = -1,
+        self, posed: _Posed, least: Float, most: Float, spare: Float, own: dict[int, _Vertices],
+        outer: _Region | None = None, divided: int = -1,
     ) -> None:  # fmt: skip
         self.posed, self.least, self.most, self.own = posed, least, most, own
         self.division: tuple[int, int, float] | None = None
         subcarriers, nodes = least.shape
-        spare, base = posed.spare(least), posed.divergence(least)
+        base = posed.divergence(least)
         unit = max(float(posed.whole.gains.max()), 1e-300)
         self.where: Index = np.zeros(0, dtype=np.intp)
         self.some, self.weights = posed.whole.take(slice(0, 0)), np.zeros(len(spare))
@@ -249,7 +252,12 @@ class _Region:
                 break
             self.where = np.append(self.where, best)
             self.some = _all_of([self.some, *(self._best(subcarrier, self.weights) for subcarrier in best.tolist())])
-            shares, self.weights = _best_shares(self.where, self.some, spare, unit)
+            found = _best_shares(self.where, self.some, spare, unit)
+            if found is None:
+                # The weights of the program before prove a bound, too.
+                shares = np.zeros(len(self.where))
+                break
+            shares, self.weights = found
         self.bound = float(base.sum() + self.weights @ spare + beyond.sum())
         if outer is not None:
             # A part has no larger bound, up to rounding.
@@ -288,9 +296,9 @@ class _Region:
         found = []
         for low, high in ((self.least, most), (least, self.most)):
             spare = self.posed.spare(low)
-            if (spare > 0.0).all():
+            if spare is not None:
                 own = self.own | {subcarrier: self.posed.vertices(subcarrier, spare, low, high)}
-                found.append(_Region(self.posed, low, high, own, self, subcarrier))
+                found.append(_Region(self.posed, low, high, spare, own, self, subcarrier))
         return found
 
 
@@ -306,9 +314,9 @@ def _apart(left: Float, inverse: Float) -> Index:
     return np.concatenate([of_few, of_all[spread]])[:FACETS]
 
 
-def _best_shares(where: Index, some: _Vertices, spare: Float, unit: float) -> tuple[Float, Float]:
+def _best_shares(where: Index, some: _Vertices, spare: Float, unit: float) -> tuple[Float, Float] | None:
     """Shares of some vertices of subcarriers ``where`` with the largest gain, and weights of the simplices, which have
-    ``spare`` [simplices] left.
+    ``spare`` [simplices] left; None where the solver finds none.
     """
     from scipy.optimize import linprog
 
@@ -317,6 +325,8 @@ def _best_shares(where: Index, some: _Vertices, spare: Float, unit: float) -> tu
     single[place, np.arange(len(where))] = 1.0
     rows = np.vstack([some.used / spare[:, np.newaxis], single])
     found: Any = linprog(-some.gains / unit, rows, np.ones(len(rows)), method="highs", options={"presolve": False})
+    if found.status != 0:
+        return None
     weights = np.maximum(-found.ineqlin.marginals[: len(spare)], 0.0) * unit / spare
     return np.maximum(found.x, 0.0), weights
 

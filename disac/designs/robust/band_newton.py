@@ -34,8 +34,8 @@ LEAST_WARM_PRICE, LEAST_WARM_SLACK = 1e-3, 1e-3
 """Of a start from another point: least price of a node's power, of the mean price, and least half of a node's power that is
 left, of its limit."""
 
-FASTER = 10.0
-"""Near the end the products of price and slack shrink by this many times themselves, in units of the goal."""
+FASTER, LEAST_PRODUCT = 10.0, 1e-12
+"""Near the end the products of price and slack shrink by this many times themselves, in units of the goal, to the least."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def _joined_step(tones: Subcarriers, point: Point, weights: Float) -> tuple[Poin
     over = 0.5 * (linear.spent.sum(axis=0) - 1.0 / nodes) + slack
     product = float(np.mean(slack * prices))
     within = nodes * np.abs(over).max() < NEARLY * product
-    aim = product * (min(SHRINK, FASTER * nodes * product) if within else 1.0)
+    aim = max(product * (min(SHRINK, FASTER * nodes * product) if within else 1.0), LEAST_PRODUCT / nodes)
     rest = _Eliminated(linear)
     right = rest.right + over + aim / prices - slack
     dearer = solved_each(rest.matrix + np.diag(slack / prices), right[:, np.newaxis])[:, 0]
