@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import time
 from collections.abc import Iterator
 from multiprocessing import get_context
 from typing import Any
+from unittest import mock
 
 from benchmarks.registry import Row
 from disac.designs.cross import ROWS, tone_problem
+from disac.designs.robust import band
 from disac.designs.robust.all_subcarriers import design_each
 from disac.designs.robust.choices import CHOICES
 from disac.drops.common import common_network
 from disac.power_limits import PER_NODE
 from disac.scenarios.common import CommonScenario
 from disac.units import db_to_linear
+
+BAND = [name for name in ROWS if name.startswith("robust") and "-band" in name]
 
 DESIGNS = [name for name, row in ROWS.items() if name != "isotropic" and not name.startswith("robust")]
 
@@ -49,9 +54,13 @@ def by_limit() -> Iterator[Row]:
 
 def largest() -> Iterator[Row]:
     """Each design of eight nodes with 16 antennas, 256 subcarriers and four users, alone in a process, beside its bars."""
-    for design in DESIGNS:
+    yield from _beside_bars(DESIGNS, LARGE)
+
+
+def _beside_bars(designs: list[str], fields: dict[str, Any]) -> Iterator[Row]:
+    for design in designs:
         with get_context("spawn").Pool(1) as pool:
-            status, seconds, gigabytes = pool.apply(_cost, (design, LARGE))
+            status, seconds, gigabytes = pool.apply(_cost, (design, fields))
         name = f"common {design} N=8 M=16 L=256 U=4"
         yield Row(name, seconds, MOST_SECONDS, "s CPU", f"status {status}")
         yield Row(name, gigabytes, MOST_GIGABYTES, "GB", "peak of the process")
@@ -80,4 +89,32 @@ def all_subcarriers() -> Iterator[Row]:
         yield Row(f"common robust-{name}, per-node, all subcarriers", ours, baseline, "s CPU", words)
 
 
-BENCHMARKS = {"common-limits": by_limit, "common-largest": largest, "common-robust": all_subcarriers}
+def bands() -> Iterator[Row]:
+    """Designs of 000 for a whole band under per-node power, beside cone programs for its services and tangents."""
+    scenario = CommonScenario(power="per-node")
+    network = common_network(scenario)
+    for design in BAND:
+        seconds, records = [], []
+        for joined in (True, False):
+            best = float("inf")
+            for _ in range(3 if joined else 1):
+                with contextlib.nullcontext() if joined else mock.patch.object(band, "has_coordinates", return_value=False):
+                    started = time.process_time()
+                    found = ROWS[design].method(network, scenario)
+                    best = min(best, time.process_time() - started)
+            seconds.append(best)
+            records.append(found)
+        ours, alone = records
+        words = f"cone programs; statuses {ours.status} and {alone.status}, gaps {ours.gap:.0e} and {alone.gap:.0e}; bar 0.2"
+        yield Row(f"common {design}, per-node", seconds[0], seconds[1], "s CPU", words)
+
+
+def largest_bands() -> Iterator[Row]:
+    """The same of the largest network, each alone in a process, beside its bars."""
+    yield from _beside_bars(BAND, LARGE | {"power": "per-node"})
+
+
+BENCHMARKS = {
+    "common-limits": by_limit, "common-largest": largest, "common-robust": all_subcarriers, "common-band": bands,
+    "common-band-largest": largest_bands,
+}  # fmt: skip
