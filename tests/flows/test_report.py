@@ -167,7 +167,7 @@ def test_a_logarithmic_axis_has_ticks_in_its_lower_part() -> None:
 
 @pytest.mark.browser
 @pytest.mark.skipif(chromium.find_chromium() is None, reason="no Chromium here: install the package `chromium`")
-@pytest.mark.parametrize("width", [1280, 480])
+@pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.slow), 480])
 def test_in_a_browser_it_draws_and_asks_for_nothing(page: str, tmp_path: Path, width: int) -> None:
     file = tmp_path / "index.html"
     file.write_text(page, encoding="utf-8")
