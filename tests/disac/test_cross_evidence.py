@@ -95,6 +95,7 @@ def test_evidence_has_variables_and_every_row_a_prover(design: str) -> None:
         assert set(_cell(design, sinr_db)[1]) == {v.name for v in experiment.variables} | {"status", "message"}
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("design", [*BAND, *TONES, *DIVERGENCE])
 def test_forged_certificates_are_told(design: str) -> None:
     _, stored = _cell(design, 10.0)
@@ -108,6 +109,7 @@ def test_forged_certificates_are_told(design: str) -> None:
     assert "relative_gap is stored as" in said_of(design, 10.0, relative_gap=stored["relative_gap"] - 1e-5)
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("design", [*BAND, *TONES])
 def test_forged_multipliers_prove_less(design: str) -> None:
     _, stored = _cell(design, 10.0)
@@ -135,6 +137,7 @@ def test_other_prices_prove_less(design: str) -> None:
     assert "relative_gap is stored as" in said_of(design, 10.0, node_prices=np.full_like(prices, np.nan)[:1])
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("design", list(ROWS))
 def test_forged_signals_are_told(design: str) -> None:
     _, stored = _cell(design, 10.0)
@@ -158,6 +161,7 @@ def test_forged_signals_are_told(design: str) -> None:
     assert "kld is stored as" in said_of(design, 10.0, kld=1.001 * stored["kld"])
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("design", list(ROWS))
 def test_forged_refusals_are_told(design: str) -> None:
     said = said_of(design, 10.0, status="infeasible")

@@ -189,7 +189,7 @@ def check_ending(seed: int, method: str, most_antennas: int = 24) -> str:
     return "optimal"
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 3, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (4, 5)), 6, 7, 8])
+@pytest.mark.parametrize("seed", [*(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 4, 5)), 1, 2, 3, 6, 7, 8])
 def test_random_scenarios_end_with_a_certificate(seed: int) -> None:
     for method in METHODS:
         check_ending(seed, method, most_antennas=12)
@@ -318,6 +318,7 @@ def test_designs_stand_in_their_order(name: str) -> None:
             assert better.dual_bound <= worse.value * (1 + 1e-9)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("method", METHODS)
 def test_power_limits_are_kept_and_wider_ones_never_locate_worse(method: str) -> None:
     """The same power in all, per antenna, per node or together: each a relaxation of the one before; both paths agree."""

@@ -23,6 +23,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.thinned(2)
 @pytest.mark.parametrize("kind", CHUNKS)
 @pytest.mark.parametrize("how", DAMAGES)
 def test_c6_damage_is_told_by_every_reader_and_a_run_mends_it(

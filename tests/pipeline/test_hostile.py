@@ -141,6 +141,7 @@ def test_s7_the_sound_store_passes_all_commands(sound: tuple[Path, Path], store:
     assert "note:" not in said
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", [*hostile.ARCHIVES, *hostile.METADATA, *hostile.TYPES])
 def test_s7_what_is_no_segment_counts_as_absent_with_a_sentence(sound: tuple[Path, Path], store: Path, name: str) -> None:
     (hostile.ARCHIVES | hostile.METADATA | hostile.TYPES)[name](store)
@@ -168,6 +169,7 @@ def test_s7_values_that_lie_are_told_when_they_are_read(sound: tuple[Path, Path]
     assert len(hostile.segments(store)) > 0
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", [k if k in OFTEN else pytest.param(k, marks=pytest.mark.slow) for k in hostile.KINDS])
 @pytest.mark.parametrize("where", hostile.PLACES)
 def test_s7_only_plain_files_are_read(sound: tuple[Path, Path], store: Path, where: str, kind: str) -> None:
@@ -178,6 +180,7 @@ def test_s7_only_plain_files_are_read(sound: tuple[Path, Path], store: Path, whe
         opened(store)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", ["fifo", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("zero", "inside"))])
 @pytest.mark.parametrize("where", hostile.PLACES)
 def test_s7_a_run_goes_on_or_stops_with_a_sentence(sound: tuple[Path, Path], store: Path, where: str, kind: str) -> None:
@@ -189,6 +192,7 @@ def test_s7_a_run_goes_on_or_stops_with_a_sentence(sound: tuple[Path, Path], sto
         assert "segment" in where or path.read_bytes() == data
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", hostile.RECORDS)
 def test_s7_records_that_are_none_count_as_absent(sound: tuple[Path, Path], store: Path, name: str) -> None:
     data = hostile.RECORDS[name]
@@ -222,6 +226,7 @@ def test_s7_a_lock_of_a_terabyte_stops_nobody_for_ever(store: Path) -> None:
         pass
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", hostile.INDICES)
 def test_s7_an_index_that_lies_is_not_believed(sound: tuple[Path, Path], store: Path, name: str) -> None:
     hostile.INDICES[name](store)
@@ -235,6 +240,7 @@ def test_s7_an_index_that_lies_is_not_believed(sound: tuple[Path, Path], store: 
     assert (run.store.read_pointer("cubes/toy-study/latest") or "").endswith(run.plan.cube_key)
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", hostile.PUBLISHED | hostile.ATTRIBUTES)
 def test_s7_published_versions_that_lie_are_told(sound: tuple[Path, Path], store: Path, name: str) -> None:
     (hostile.PUBLISHED | hostile.ATTRIBUTES)[name](store)
@@ -244,6 +250,7 @@ def test_s7_published_versions_that_lie_are_told(sound: tuple[Path, Path], store
     assert "is damaged" in said
 
 
+@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", hostile.PUBLISHED | hostile.REPEATED)
 def test_s7_zarr_opens_no_version_that_lies(sound: tuple[Path, Path], store: Path, name: str) -> None:
     (hostile.PUBLISHED | hostile.REPEATED)[name](store)
