@@ -187,6 +187,7 @@ def test_the_local_key_is_in_no_command_line_and_no_environment(local: Cluster) 
     assert not keys_shown(lines[1].encode(), base64.b64encode(lines[1].encode()))
 
 
+@pytest.mark.slow
 def test_insecure_says_so(tmp_path: Path) -> None:
     for by_profile in (True, False):
         name = profile(tmp_path, kind="local", workers=1, insecure=by_profile)

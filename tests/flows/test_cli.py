@@ -80,6 +80,7 @@ SLOW_TOY = ('"0:40:10"', '"14:28.5:0.5"')
 SLEEPY = ("experiment: toy", "experiment: toy\noptions: {act: sleep}")
 
 
+@pytest.mark.slow
 def test_run_computes_publishes_and_then_has_nothing_to_do(
     disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path
 ) -> None:

@@ -139,6 +139,7 @@ def test_a_server_that_ends_while_it_starts_is_a_sentence(disac: Start, study_fi
     assert not list((store / "locks").glob("*.json"))
 
 
+@pytest.mark.slow
 def test_nobody_else_may_use_the_server_of_a_run(disac: Start, study_file: Write, tmp_path: Path) -> None:
     import urllib.error
     import urllib.request

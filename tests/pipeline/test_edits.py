@@ -216,6 +216,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_i7_a_refactoring_is_adopted_only_when_no_bit_changes(
     lab: Callable[..., tuple[tuple[int, ...], str]], tmp_path: Path
 ) -> None:
