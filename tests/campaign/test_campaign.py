@@ -33,7 +33,7 @@ def campaign(file: Path, folder: Path, seeds: range, store: type[Folder] = Folde
 
 
 @pytest.mark.parametrize("seeds", [
-    pytest.param(range(4), id="slice"),
+    pytest.param(range(8), id="slice"),
     pytest.param(range(24), id="two dozen", marks=pytest.mark.slow),
     pytest.param(range(1000, 2000), id="thousand", marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
 ])  # fmt: skip
