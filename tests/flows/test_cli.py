@@ -111,6 +111,7 @@ def test_run_computes_publishes_and_then_has_nothing_to_do(
     assert page.is_file()
 
 
+@pytest.mark.slow
 def test_exit_codes_and_json(disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path) -> None:
     code, out, err = finished(disac("plan", str(study_file()), "--store", str(tmp_path / "none"), "--json"))
     assert (code, json.loads(out)["compute"]) == (0, 30), err
