@@ -61,7 +61,7 @@ Float = NDArray[np.float64]
 Method = Callable[[CommonNetwork, CommonScenario], Record]
 
 Prover = Callable[[CommonNetwork, CommonScenario, Record], list[str]]
-"""Sentences on what a record claims and its signal and evidence do not prove, without a solver."""
+"""Sentences on what a record claims and its signal and evidence do not prove. Only designs in a band seek multipliers again."""
 
 
 @dataclass(frozen=True)
