@@ -295,3 +295,19 @@ def test_bounds_stand_above_every_powers_within_the_simplices(seed: int) -> None
         powers *= left
         assert float(divergence(powers.sum(axis=0))) <= sums * (1.0 + 1e-6) + 1e-12
         assert float(divergence(powers).sum()) <= fine * (1.0 + 1e-6) + 1e-12
+
+
+def test_a_region_in_which_no_power_is_worth_its_price_has_a_bound() -> None:
+    """On this drop a region of the second law has nothing to choose from: its program has no columns."""
+    scenario = CommonScenario(
+        shared_antennas=16,
+        subcarrier_spacing_hz=1.25e6,
+        phase_bound_rad=0.05,
+        target_radius_m=15.0,
+        sinr_db=20.0,
+        realisation=1,
+    )
+    band = band_divergence_problem(common_network(scenario), PER_NODE, "element")
+    found = solve_band(band, UNGUARDED, 100.0)
+    assert found.certificate.status == "ok", found.certificate
+    check_kept(band, found, 100.0)

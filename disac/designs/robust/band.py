@@ -511,6 +511,8 @@ class _UnderNodeLimits:
 
         Prices of the programs give simplices, too.
         """
+        if not corner.any():
+            return
         if self.band.law == "element":
             # A node that joins others on their subcarrier gains, but from zero its tangent leads nowhere.
             corner = np.maximum(corner, LIT * corner.max(axis=1, keepdims=True))

@@ -248,6 +248,9 @@ class _Region:
             more = beyond - asked
             best = np.argsort(-more)[:MORE]
             best = best[more[best] > NEGLIGIBLE * unit]
+            if best.size == 0 and self.where.size == 0:
+                # No vertex is worth its price: there is nothing to choose from, and the weights prove the bound.
+                shares = np.zeros(0)
             if best.size == 0 and shares is not None:
                 break
             self.where = np.append(self.where, best)
