@@ -20,6 +20,7 @@ from flows.curve_checks import crossing_gap, crossings_rise, ratio_is, rise_widt
 from flows.evidence import FEASIBLE, SLACK, Outcome, has_labels, log_ratio, mean_and_half_width, undecided, values_of
 from flows.field_values import field_value
 from flows.installed_checks import CellCheck, installed_checks, load_check
+from pipeline.statistics import edge_variable, has_statistic, statistic
 
 
 def _lower(cube: xr.Dataset, surfaces: xr.Dataset, *, variable: str, axis: str, low: str, high: str) -> Outcome:
@@ -306,16 +307,16 @@ def _edge_moves(cube: xr.Dataset, surfaces: xr.Dataset, *, edge: str, axis: str,
 
     All labels count that have the edge at two values or more.
     """
-    name = f"{edge}_feasible_edge_mean"
-    if name not in surfaces or axis not in surfaces[name].dims or surfaces.sizes[axis] < 2:
+    name = edge_variable(edge)
+    means = statistic(surfaces, name, "mean_feasible") if has_statistic(surfaces, name, "mean_feasible") else None
+    if means is None or axis not in means.dims or means.sizes[axis] < 2:
         return undecided(f"the study has no edge along {axis}")
-    means = surfaces[name]
     table = np.moveaxis(means.values, list(means.dims).index(axis), -1).reshape(-1, means.sizes[axis])
     lines = [line[np.isfinite(line)] for line in table]
     steps = np.concatenate([np.diff(line) for line in lines])
     if not steps.size:
         return undecided(f"nothing is planned at two values of {axis}")
-    unit = surfaces[name].attrs.get("units", "")
+    unit = means.attrs.get("units", "")
     between = {1: " < ", 0: " = ", -1: " > "}[sign]
     ours = "; ".join(between.join(f"{v:.1f}" for v in line) for line in lines if len(line) > 1) + f" {unit}"
     if sign == 0:

@@ -9,6 +9,7 @@ from pipeline.columns import column_names
 from pipeline.errors import near_miss
 from pipeline.experiment import Headlined
 from pipeline.grid import Axis, Cells
+from pipeline.statistics import STATE, STATISTIC, TAKEN_NAMES
 from pipeline.study import SurfaceSpec
 from pipeline.values import KeyPath
 
@@ -26,9 +27,11 @@ def surface_axes(cells: Cells) -> SurfaceSpec:
     Raises
     ------
     UsageError
-        If a named axis does not exist, the edge axis has texts as labels, or ``edge`` or ``paired`` is the averaged axis.
+        If a named axis does not exist, the edge axis has texts as labels, ``edge`` or ``paired`` is the averaged axis, or an
+        axis or a variable has a name that surfaces use themselves.
     """
     spec = cells.study.surfaces
+    _refuse_taken_names(cells)
     over = _averaged(cells, spec.over)
     found: dict[str, str | None] = {"over": over}
     for key in ("edge", "paired"):
@@ -82,6 +85,24 @@ def _main_metric(cells: Cells) -> str | None:
         if single and not variable.volatile and (kept is None or variable.name in kept):
             return variable.name
     return None
+
+
+def _refuse_taken_names(cells: Cells) -> None:
+    """Refuse names that :mod:`pipeline.surfaces` would refuse after the cells are computed."""
+    variables = (v.name for v in cells.study.experiment.variables if v.kind == "cube" and v.dtype.startswith("float"))
+    labels = (name for axis in cells.axes for name in (axis.name, *axis.members))
+    for what, names, taken in (("axis", labels, TAKEN_NAMES), ("variable", variables, TAKEN_NAMES - {STATISTIC, STATE})):
+        for name in names:
+            if name in taken:
+                words = f"surfaces use the name '{name}' themselves: give the {what} another name"
+                raise cells.study.source.error(_place(cells, name) if what == "axis" else ("experiment",), words)
+
+
+def _place(cells: Cells, name: str) -> KeyPath:
+    """Return the place in the study's text where an axis is written, by its name or by a path that ends with it."""
+    source = cells.study.source
+    written = (path for path in (*source.overridden, *source.lines) if len(path) > 1 and path[-2] == "axes")
+    return next((path for path in written if _last(str(path[-1])) == name), ("axes", name))
 
 
 def _averaged(cells: Cells, wanted: str | None) -> str | None:

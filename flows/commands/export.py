@@ -25,6 +25,7 @@ def export(
     from flows.run import Run
     from pipeline.export import FORMATS, tables_of, write_tables
     from pipeline.files import told
+    from pipeline.flat_surfaces import flat_names
     from pipeline.layout import cube_folder, surface_folder
 
     figures = (".png", ".svg", ".pdf")
@@ -47,7 +48,7 @@ def export(
     for file in files:
         if file.suffix in FORMATS:
             with told(file, writing=0):
-                written += write_tables(tables_of(statistics if surfaces else cube), file, provenance)
+                written += write_tables(tables_of(flat_names(statistics) if surfaces else cube), file, provenance)
         else:
             from flows.report.figures import write_figures
 

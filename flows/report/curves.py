@@ -11,6 +11,7 @@ import xarray as xr
 
 from flows.report.choice import EXPORT, MOST_CURVES, choose
 from flows.report.words import DASHES, axis_title, colours, label, lighter, unit_of_axis
+from pipeline.statistics import statistic
 
 _WAY = f"To see others, give an axis plots of its own by `report.panels`, or narrow the study by `where`; {EXPORT}"
 
@@ -34,7 +35,7 @@ class Curve:
 
 def curve_axes(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> list[str]:
     """Return the axes whose every combination of values has a curve."""
-    return [str(d) for d in surfaces[variable].dims if d != spec["x"]]
+    return [str(d) for d in statistic(surfaces, variable, "mean_feasible").dims if d != spec["x"]]
 
 
 def curve_series(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> tuple[list[Curve], str]:
@@ -44,7 +45,7 @@ def curve_series(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> t
     all other axes, and for values of ``style`` beyond the number of dashes.
     """
     dims, hued, dashed = curve_axes(surfaces, spec, variable), spec.get("colour"), spec.get("style")
-    full = np.isfinite(along(surfaces, variable, dims, spec["x"])).any(axis=-1)
+    full = np.isfinite(along(surfaces, statistic(surfaces, variable, "mean_feasible"), dims, spec["x"])).any(axis=-1)
     choice = choose(full, MOST_CURVES, [MOST_CURVES if d == hued else len(DASHES) if d == dashed else _SHADES for d in dims])
     # If all curves are drawn, a value has the same looks in every panel, whichever other cells are feasible there.
     whole = len(choice.places) == choice.total and max(full.shape, default=1) <= MOST_CURVES
@@ -68,8 +69,7 @@ def curve_series(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> t
     return curves, choice.left_out("curves", [axis_title(surfaces, d) for d in dims], _WAY)
 
 
-def along(surfaces: xr.Dataset, name: str, dims: list[str], x: str) -> np.ndarray[Any, Any]:
-    """Return the values [*dims, x], repeated along the dimensions that the variable lacks."""
-    values = surfaces[name]
+def along(surfaces: xr.Dataset, values: xr.DataArray, dims: list[str], x: str) -> np.ndarray[Any, Any]:
+    """Return the values [*dims, x], repeated along the dimensions that they lack."""
     missing = {d: surfaces.sizes[d] for d in (*dims, x) if d not in values.dims}
     return np.asarray(values.expand_dims(missing).transpose(*dims, x).values)

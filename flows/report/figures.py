@@ -16,6 +16,7 @@ from flows.report.curves import along, curve_axes, curve_series
 from flows.report.page import completed_spec, panels
 from flows.report.words import axis_title
 from pipeline.errors import UsageError
+from pipeline.statistics import statistic
 
 FORMATS = (".png", ".svg", ".pdf")
 WIDTHS_MM = {"column": 88.0, "page": 181.0}
@@ -121,10 +122,10 @@ def _line_style(dash: str) -> Any:
 def _overlay(surfaces: xr.Dataset, spec: dict[str, Any]) -> tuple[Any, str]:
     """Return the plot, and a sentence on the curves that it leaves out."""
     x, y = spec["x"], spec["y"]
-    names = [f"{y}_{s}_feasible" for s in ("mean", "ci_low", "ci_high")]
-    series, left_out = curve_series(surfaces, spec, names[0])
+    series, left_out = curve_series(surfaces, spec, y)
     labels = surfaces[x].values
-    means, lows, highs = (along(surfaces, name, curve_axes(surfaces, spec, names[0]), x) for name in names)
+    dims = curve_axes(surfaces, spec, y)
+    means, lows, highs = (along(surfaces, statistic(surfaces, y, s), dims, x) for s in ("mean_feasible", "ci_low", "ci_high"))
     bands, curves = [], []
     for one in series:
         mean, low, high = means[one.at], lows[one.at], highs[one.at]
@@ -145,7 +146,7 @@ def _overlay(surfaces: xr.Dataset, spec: dict[str, Any]) -> tuple[Any, str]:
         limits = (lowest - 0.08 * (highest - lowest), highest + 0.08 * (highest - lowest))
     plot = hv.Overlay([*bands, *curves]).opts(
         logy=bool(spec.get("log_y")), xlabel=axis_title(surfaces, x), ylim=tuple(map(float, limits)),
-        ylabel=axis_title(surfaces, names[0]).replace(", mean feasible", ""), show_legend=False, aspect=1.4,
+        ylabel=axis_title(surfaces, y), show_legend=False, aspect=1.4,
         fontsize={"labels": 7, "xticks": 7, "yticks": 7}, backend="matplotlib",
     )  # fmt: skip
     return plot, left_out

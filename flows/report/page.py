@@ -25,6 +25,7 @@ from flows.report.tables import failed_cells, tables
 from flows.report.words import STATUS_COLOURS, axis_title, field_words, label, short, unit_of_axis
 from flows.verdicts import counted
 from pipeline.experiment import STATUS_CODES
+from pipeline.statistics import CELLS, SECONDS, STATE, STATISTIC, edge_variable, has_statistic, only, statistic, summarised
 
 
 def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, Any]], *, report_spec: dict[str, Any]) -> str:
@@ -50,7 +51,7 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
         cube, surfaces = (data.expand_dims({"place": ["all"]}) for data in (cube, surfaces))
     spec = completed_spec(cube, surfaces, report_spec)
     status, folded = status_map(cube, _axis_of_cells(cube, surfaces, spec), surfaces.attrs.get("over"))
-    shown = [y for y in dict.fromkeys([spec["y"], *spec.get("also", [])]) if f"{y}_mean_feasible" in surfaces]
+    shown = [y for y in dict.fromkeys([spec["y"], *spec.get("also", [])]) if has_statistic(surfaces, y, "mean_feasible")]
     most = max(1, min(MOST_PANELS, MOST_PLOTS // max(1, len(shown))))
     sections = [_tradeoffs(cube, surfaces, spec, y, most, MOST_POINTS // len(shown)) for y in shown[:MOST_PLOTS]]
     drawn = {"status": status} | {panel.key: panel.plot for section in sections for panel in section.panels}
@@ -98,11 +99,9 @@ def drawn_variables(report_spec: dict[str, Any], edge: str | None) -> tuple[froz
     A large study has many more variables; reading them all would take longer than drawing the report.
     """
     shown = [report_spec["y"], *report_spec.get("also", []), *report_spec.get("table", [])]
-    parts = ("mean_feasible", "ci_low_feasible", "ci_high_feasible", "mean_paired")
-    counts = ("feasible_count", "planned_count", "paired_count", "solve_seconds_total")
-    edges = (f"{edge}_feasible_edge_{word}" for word in ("mean", "min", "max", "count"))
-    statistics = (f"{word}{name}_{part}" for word in _beginnings() for name in shown for part in parts)
-    return frozenset(("status", "message", "relative_gap", "worst_violation")), frozenset((*counts, *edges, *statistics))
+    always = (CELLS, SECONDS, STATISTIC, STATE, *([edge_variable(edge)] if edge else []))
+    drawn = (f"{word}{name}" for word in _beginnings() for name in shown)
+    return frozenset(("status", "message", "relative_gap", "worst_violation")), frozenset((*always, *drawn))
 
 
 def _beginnings() -> tuple[str, ...]:
@@ -130,11 +129,11 @@ class Section:
 
 def _tradeoffs(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], y: str, most: int, room: int) -> Section:
     """Draw the plots of one variable. Plots of variables other than ``y`` of the report have a name and a linear scale."""
-    mean, further = f"{y}_mean_feasible", y != spec["y"]
+    further = y != spec["y"]
     spec = spec | {"y": y} | ({"log_y": False} if further else {})
-    if spec["x"] not in surfaces[mean].dims:
+    if spec["x"] not in statistic(surfaces, y, "mean_feasible").dims:
         spec |= {"x": _axis_of_cells(cube, surfaces, spec)}
-    title = axis_title(surfaces, mean).replace(", mean feasible", "") if further else ""
+    title = axis_title(surfaces, y) if further else ""
     parts, left_out = panels(surfaces, spec, most)
     found = []
     for number, (name, part) in enumerate(parts):
@@ -157,13 +156,12 @@ def panels(surfaces: xr.Dataset, spec: dict[str, Any], most: int | None = None) 
     Each panel is its name in words and its part of the surfaces. If there are more than ``most`` panels, the function chooses
     some of them and returns a sentence on those that are left out.
     """
-    y, mean = spec["y"], f"{spec['y']}_mean_feasible"
-    axes = [axis for axis in spec.get("panels", []) if axis in surfaces[mean].dims and axis != spec["x"]]
-    values = surfaces[mean].transpose(*axes, ...).values
+    means = statistic(surfaces, spec["y"], "mean_feasible")
+    axes = [axis for axis in spec.get("panels", []) if axis in means.dims and axis != spec["x"]]
+    values = means.transpose(*axes, ...).values
     full = np.isfinite(values).any(axis=tuple(range(len(axes), values.ndim)))
     choice = choose(full, most or full.size)
-    drawn = [f"{word}{y}_{s}_feasible" for word in _beginnings() for s in ("mean", "ci_low", "ci_high")]
-    part = surfaces[[name for name in (*drawn, "feasible_count", "planned_count") if name in surfaces]]
+    part = only(surfaces, [f"{word}{spec['y']}" for word in _beginnings()])
     found = []
     for at in choice.places:
         chosen = part.isel(dict(zip(axes, at, strict=True)))
@@ -216,10 +214,9 @@ def completed_spec(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any])
     axes = [str(d) for d in cube["status"].dims if d != over]
     free = [a for a in axes if a not in named]
     numeric = [a for a in free if cube[a].dtype.kind in "iuf"] or free or axes
-    means = [str(n).removesuffix("_mean_feasible") for n in surfaces.data_vars if str(n).endswith("_mean_feasible")]
     completed = dict(spec)
     completed["x"] = spec.get("x") or max(numeric, key=lambda a: cube.sizes[a])
-    completed["y"] = spec.get("y") or next(iter(means), None)
+    completed["y"] = spec.get("y") or next(iter(summarised(surfaces)), None)
     rest = [a for a in free if a != completed["x"]]
     completed["colour"] = spec.get("colour") or (rest.pop(0) if rest else None)
     completed["style"] = spec.get("style") or (rest.pop(0) if rest else None)
@@ -276,10 +273,10 @@ def _status_legend(cube: xr.Dataset) -> list[tuple[str, str]]:
 
 def _tradeoff_note(surfaces: xr.Dataset, spec: dict[str, Any]) -> str:
     over = surfaces.attrs.get("over")
-    if f"{spec['y']}_mean_feasible" not in surfaces:
+    if not has_statistic(surfaces, spec["y"], "mean_feasible"):
         what = f"The study keeps no statistics of '{spec['y']}'" if spec["y"] else "No variable of the study has statistics"
         return f"{what}: there is nothing to draw."
-    if not np.isfinite(surfaces[f"{spec['y']}_mean_feasible"].values).any():
+    if not np.isfinite(statistic(surfaces, spec["y"], "mean_feasible").values).any():
         return "No cell is feasible: there is nothing to draw."
     if not over:
         return "One value per cell; point at a value to see its name."
@@ -289,7 +286,8 @@ def _tradeoff_note(surfaces: xr.Dataset, spec: dict[str, Any]) -> str:
     )
     if surfaces.attrs.get("paired"):
         text += " The paired table compares the same realisations."
-    notes = (note for word, note in field_words().beside.items() if f"{word}_{spec['y']}_mean_feasible" in surfaces)
+    beside = field_words().beside.items()
+    notes = (note for word, note in beside if has_statistic(surfaces, f"{word}_{spec['y']}", "mean_feasible"))
     return " ".join((text, *notes))
 
 

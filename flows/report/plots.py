@@ -21,6 +21,7 @@ from flows.report.choice import EXPORT, MOST_COLUMNS, MOST_LETTERS, MOST_POINTS,
 from flows.report.curves import Curve, along, curve_axes, curve_series
 from flows.report.words import COLOURS, axis_title, field_words, short
 from pipeline.experiment import STATUS_CODES
+from pipeline.statistics import cell_count, has_statistic, statistic
 
 hv.extension("bokeh", logo=False)
 
@@ -63,13 +64,13 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any], room: int = MOST_POINTS
         A sentence on the parts that the plot leaves out; empty if it shows all.
     """
     x, y = spec["x"], spec["y"]
-    mean, low, high = (f"{y}_{s}_feasible" for s in ("mean", "ci_low", "ci_high"))
-    if x not in surfaces["feasible_count"].dims:
-        surfaces = surfaces.isel({x: _occupied(surfaces[mean].transpose(x, ...).values)})
-    curves, left_out = curve_series(surfaces, spec, mean)
+    if x not in cell_count(surfaces, "feasible").dims:
+        surfaces = surfaces.isel({x: _occupied(statistic(surfaces, y, "mean_feasible").transpose(x, ...).values)})
+    curves, left_out = curve_series(surfaces, spec, y)
     most = min(MOST_VALUES, max(2, room // max(1, len(curves))))
-    dims, labels = curve_axes(surfaces, spec, mean), surfaces[x].values
-    means, lows, highs, *counts = (along(surfaces, n, dims, x) for n in (mean, low, high, "feasible_count", "planned_count"))
+    dims, labels = curve_axes(surfaces, spec, y), surfaces[x].values
+    means, lows, highs = (along(surfaces, statistic(surfaces, y, s), dims, x) for s in ("mean_feasible", "ci_low", "ci_high"))
+    counts = [along(surfaces, cell_count(surfaces, state), dims, x) for state in ("feasible", "planned")]
     log = bool(spec.get("log_y")) and bool((means > 0).any())
     text = labels.dtype.kind not in "iuf"
     # Labels that are texts stand at whole numbers.
@@ -90,7 +91,7 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any], room: int = MOST_POINTS
     layers = Layers(
         bands, lines, _joined(("x", "y", "at", "colour", "curve", "band", "count"), points),
         _joined(("x", "y", "at", "colour", "curve"), _squares(surfaces, spec, curves, most, at)),
-        axis_title(surfaces, x), axis_title(surfaces, mean),
+        axis_title(surfaces, x), axis_title(surfaces, y),
     )  # fmt: skip
     ticks = (
         {"xticks": [(int(i), short(str(labels[i]), MOST_LETTERS)) for i in evenly(len(labels), MOST_COLUMNS)]} if text else {}
@@ -99,7 +100,7 @@ def tradeoff(surfaces: xr.Dataset, spec: dict[str, Any], room: int = MOST_POINTS
     # The legend below the plot has one entry a line: several columns would be cut off on a telephone.
     rows = sum(1 + fill(name, _TITLE).count("\n") for *_, name in lines) if len(lines) > 1 else 0
     plot = hv.Points([]).opts(
-        show_grid=True, logy=log, xlabel=layers.x_title, ylabel=_mean_title(surfaces, mean), yformatter="%.3g",
+        show_grid=True, logy=log, xlabel=layers.x_title, ylabel=fill(axis_title(surfaces, y), _TITLE), yformatter="%.3g",
         xlim=(-0.5, len(at) - 0.5) if text else _limits(layers.points["x"], 0.03),
         ylim=_limits(layers.heights(), 0.05, log=log), xrotation=45 if below > _ROOM else 0,
         yticks=_log_ticks(layers.points["y"]) if log else None, hooks=[layers.draw],
@@ -180,11 +181,11 @@ def _squares(
     surfaces: xr.Dataset, spec: dict[str, Any], curves: list[Curve], most: int, at: Float
 ) -> list[tuple[np.ndarray[Any, Any], ...]]:
     """Return hollow squares for a variable that the study keeps beside the drawn variable, such as its bound, if any."""
-    beside = next((w for w in field_words().beside if f"{w}_{spec['y']}_mean_feasible" in surfaces), None)
+    beside = next((w for w in field_words().beside if has_statistic(surfaces, f"{w}_{spec['y']}", "mean_feasible")), None)
     if beside is None:
         return []
-    dims = curve_axes(surfaces, spec, f"{spec['y']}_mean_feasible")
-    values = along(surfaces, f"{beside}_{spec['y']}_mean_feasible", dims, spec["x"])
+    means = statistic(surfaces, f"{beside}_{spec['y']}", "mean_feasible")
+    values = along(surfaces, means, curve_axes(surfaces, spec, spec["y"]), spec["x"])
     found = []
     for curve in curves:
         kept = _drawn(values[curve.at], most)
@@ -229,11 +230,6 @@ def _occupied(profile: np.ndarray[Any, Any]) -> slice:
     """Return the bins [x, ...] from the first to the last that is not empty, and one more bin on either side."""
     full = np.flatnonzero((np.nan_to_num(profile.reshape(len(profile), -1)) != 0).any(axis=1))
     return slice(max(0, full[0] - 1), full[-1] + 2) if len(full) else slice(None)
-
-
-def _mean_title(surfaces: xr.Dataset, mean: str) -> str:
-    """Return the title of the y axis; a title longer than the axis takes a second line."""
-    return fill(axis_title(surfaces, mean).replace(", mean feasible", ""), _TITLE)
 
 
 def certificates(cube: xr.Dataset) -> Any:

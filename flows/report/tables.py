@@ -12,6 +12,7 @@ import xarray as xr
 from flows.report.choice import EXPORT, MOST_COLUMNS, MOST_PANELS, MOST_ROWS, Choice, choose, evenly
 from flows.report.words import axis_title, entry, field_words, label, number, place, seconds, short, unit_of_axis
 from pipeline.experiment import RAISED, STATUS_CODES
+from pipeline.statistics import SECONDS, cell_count, edge_variable, has_statistic, statistic
 
 
 @dataclass(frozen=True)
@@ -65,16 +66,16 @@ _LONG = 300
 def _side_by_side(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[Table]:
     """Return a table for each place of the other axes: each quantity is a row, each value of ``x`` a column."""
     x, over = spec["x"], surfaces.attrs.get("over")
-    means = {v: surfaces[f"{v}_mean_feasible"] for v in spec.get("table", []) if f"{v}_mean_feasible" in surfaces}
-    means = {v: mean for v, mean in means.items() if x in mean.dims}
+    named = [v for v in spec.get("table", []) if has_statistic(surfaces, v, "mean_feasible")]
+    means = {v: mean for v in named if x in (mean := statistic(surfaces, v, "mean_feasible")).dims}
     if not means:
         return []
     axes = [str(d) for d in next(iter(means.values())).dims if d != x]
     means = {v: mean for v, mean in means.items() if set(mean.dims) == {x, *axes}}
     kept = evenly(surfaces.sizes[x], MOST_COLUMNS)
     values = {v: mean.isel({x: kept}).transpose(*axes, x).values for v, mean in means.items()}
-    highs = {v: surfaces[f"{v}_ci_high_feasible"].isel({x: kept}).transpose(*axes, x).values for v in means}
-    titles = {v: axis_title(surfaces, f"{v}_mean_feasible").replace(", mean feasible", "") for v in means}
+    highs = {v: statistic(surfaces, v, "ci_high").isel({x: kept}).transpose(*axes, x).values for v in means}
+    titles = {v: axis_title(surfaces, v) for v in means}
     choice = choose(np.any([np.isfinite(value).any(axis=-1) for value in values.values()], axis=0), MOST_PANELS)
     note = f"Mean over the {over}s that are feasible, ± half of its 95 % band." if over else "One value per cell."
     if len(kept) < surfaces.sizes[x]:
@@ -96,11 +97,11 @@ def _with_band(mean: float, high: float) -> str:
 
 def _edges(surfaces: xr.Dataset) -> Table | None:
     edge = surfaces.attrs.get("edge")
-    name = f"{edge}_feasible_edge_mean"
-    if not edge or name not in surfaces:
+    if not edge or not has_statistic(surfaces, edge_variable(edge), "mean_feasible"):
         return None
-    axes = [str(d) for d in surfaces[name].dims]
-    mean, low, high, count = (surfaces[f"{edge}_feasible_edge_{word}"].values for word in ("mean", "min", "max", "count"))
+    found = [statistic(surfaces, edge_variable(edge), word) for word in ("mean_feasible", "min", "max", "count")]
+    axes = [str(d) for d in found[0].dims]
+    mean, low, high, count = (part.values for part in found)
     choice = choose(count > 0, MOST_ROWS)
     rows = [
         [*_words(surfaces, axes, at, label), number(mean[at]), f"{number(low[at])} to {number(high[at])}", int(count[at])]
@@ -116,11 +117,11 @@ def _edges(surfaces: xr.Dataset) -> Table | None:
 
 def _paired(surfaces: xr.Dataset, y: str | None) -> Table | None:
     """Return the table of the paired axis: its values side by side, on the realisations that are feasible for all of them."""
-    paired, name = surfaces.attrs.get("paired"), f"{y}_mean_paired"
-    if not paired or name not in surfaces:
+    paired = surfaces.attrs.get("paired")
+    if not paired or not y or not has_statistic(surfaces, y, "mean_paired"):
         return None
-    means = surfaces[name].transpose(..., paired)
-    counts = surfaces["paired_count"].broadcast_like(means).transpose(*means.dims).values
+    means = statistic(surfaces, y, "mean_paired").transpose(..., paired)
+    counts = cell_count(surfaces, "paired").broadcast_like(means).transpose(*means.dims).values
     axes, kept = [str(d) for d in means.dims[:-1]], evenly(means.sizes[paired], MOST_COLUMNS)
     choice = choose(np.isfinite(means.values).sum(axis=-1) > 1, MOST_ROWS)
     if not choice.places:
@@ -129,8 +130,7 @@ def _paired(surfaces: xr.Dataset, y: str | None) -> Table | None:
         [*_words(surfaces, axes, at, entry), *(number(v) for v in means.values[at][kept]), int(counts[at].max())]
         for at in choice.places
     ]
-    quantity = axis_title(surfaces, f"{y}_mean_feasible").replace(", mean feasible", "")
-    note = f"{quantity}: mean over the realisations that are feasible for every {paired} planned there."
+    note = f"{axis_title(surfaces, y)}: mean over the realisations that are feasible for every {paired} planned there."
     if len(kept) < means.sizes[paired]:
         note += f" {len(kept)} of {means.sizes[paired]:,} values of {axis_title(surfaces, paired)} are shown, evenly spaced."
     titles = [axis_title(surfaces, d) for d in axes]
@@ -141,13 +141,13 @@ def _paired(surfaces: xr.Dataset, y: str | None) -> Table | None:
 
 
 def _cost(surfaces: xr.Dataset) -> Table | None:
-    if "solve_seconds_total" not in surfaces or not surfaces["solve_seconds_total"].dims:
+    if SECONDS not in surfaces or not surfaces[SECONDS].dims:
         return None
-    total = surfaces["solve_seconds_total"]
+    total = surfaces[SECONDS]
     paired = surfaces.attrs.get("paired")
     axis = str(paired if paired in total.dims else total.dims[-1])
-    spent, cells = (surfaces[n].transpose(axis, ...).values for n in ("solve_seconds_total", "planned_count"))
-    spent, cells = (part.reshape(len(part), -1).sum(axis=1) for part in (spent, cells))
+    parts = (part.transpose(axis, ...).values for part in (total, cell_count(surfaces, "planned")))
+    spent, cells = (part.reshape(len(part), -1).sum(axis=1) for part in parts)
     choice = choose(cells > 0, MOST_ROWS)
     rows = [
         [*_words(surfaces, [axis], at, label), int(cells[at]), seconds(float(spent[at])), f"{spent[at] / cells[at]:.2f} s"]

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.data_files import words_file
 from flows.field_values import below_heading, field_value
+from pipeline.statistics import described
 from pipeline.study import Source, validate
 from pipeline.values import read_yaml
 
@@ -135,7 +136,7 @@ def place(dataset: xr.Dataset, axis: str, value: Any) -> str:
 
 def axis_title(dataset: xr.Dataset, name: str) -> str:
     """Return the long name of a variable or axis with its unit."""
-    attributes = dataset[name].attrs if name in dataset.variables else {}
+    attributes = described(dataset, name)
     # Bins of a variable have no attributes: the name of the bins ends with the unit.
     words, unit_of_name = _named(name)
     text = str(attributes.get("long_name") or words)

@@ -12,6 +12,7 @@ from test_report import own_part
 from flows.derive import load_published
 from flows.run import Run
 from pipeline.layout import surface_folder
+from pipeline.statistics import statistic
 from pipeline.store import LocalStore
 from pipeline.sweep import Sweep
 
@@ -33,7 +34,7 @@ def test_without_a_word_surfaces_preview_and_report_average_over_the_realisation
     run = published(study_file((SPEC, "")), tmp_path / "results", preview=True)
     assert len(run.plan.keys[run.plan.within]) == 3 * 2, "ends and middle of the levels, both counts, one realisation"
     surfaces = load_published(run.store, surface_folder(run.study.name))
-    assert (surfaces.attrs["over"], surfaces["error_m_mean_feasible"].dims) == ("realisation", ("level", "count"))
+    assert (surfaces.attrs["over"], statistic(surfaces, "error_m", "mean_feasible").dims) == ("realisation", ("level", "count"))
     page = own_part(run.report_file.read_text(encoding="utf-8"))
     assert "Mean over the realisations that are feasible" in page
 
@@ -41,7 +42,7 @@ def test_without_a_word_surfaces_preview_and_report_average_over_the_realisation
 def test_realisations_are_kept_apart_by_none(study_file: Write, tmp_path: Path) -> None:
     run = published(study_file((SPEC, "surfaces: {over: none}\n")), tmp_path / "results")
     surfaces = load_published(run.store, surface_folder(run.study.name))
-    assert surfaces["error_m_mean_feasible"].dims == ("level", "count", "realisation")
+    assert statistic(surfaces, "error_m", "mean_feasible").dims == ("level", "count", "realisation")
     assert "One value per cell" in own_part(run.report_file.read_text(encoding="utf-8"))
 
 
@@ -74,6 +75,6 @@ def test_a_report_reads_what_it_shows_and_no_more(
     get = LocalStore.get
     monkeypatch.setattr(LocalStore, "get", lambda store, name, *rest: (read.append(name), get(store, name, *rest))[1])
     run.report()
-    arrays = {name.split("/")[4] for name in read if name.count("/") > 4}
-    assert {"status", "error_m_mean_feasible", "level_feasible_edge_mean", "level"} <= arrays
-    assert arrays.isdisjoint({"error_m", "solve_seconds", "error_m_q50_feasible", "solve_seconds_mean_feasible"})
+    arrays = {f"{parts[0]} {parts[4]}" for parts in (name.split("/") for name in read) if len(parts) > 5}
+    assert {"cubes status", "surfaces error_m", "surfaces level_feasible_edge", "surfaces level"} <= arrays
+    assert arrays.isdisjoint({"cubes error_m", "cubes solve_seconds", "surfaces solve_seconds", "surfaces feasible"})

@@ -309,7 +309,8 @@ def test_an_error_that_never_rises_in_the_mean() -> None:
     ],
 )
 def test_edges_that_rise_or_stay(edges: list[float], verdicts_by_check: dict[str, str]) -> None:
-    surfaces = xr.Dataset({"sinr_db_feasible_edge_mean": ("size", edges)}, {"size": ["1", "2", "4"]})
+    labels = {"size": ["1", "2", "4"], "statistic": ["mean_feasible"]}
+    surfaces = xr.Dataset({"sinr_db_feasible_edge": (("size", "statistic"), np.array(edges)[:, np.newaxis])}, labels)
     for check, verdict in verdicts_by_check.items():
         assert CHECKS[check](xr.Dataset(), surfaces, edge="sinr_db", axis="size")[0] == verdict
 

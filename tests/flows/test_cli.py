@@ -95,7 +95,7 @@ def test_run_computes_publishes_and_then_has_nothing_to_do(
     assert page.stat().st_size < 3_000_000
     assert dict(published(store).sizes) == {"level": 5, "count": 2, "realisation": 3, "tap": 2}
     surfaces = pipeline.open_store(store).surfaces("toy-study")
-    assert (surfaces["feasible_count"].sel(level=0) == 3).all()
+    assert (surfaces["cells"].sel(level=0, state="feasible") == 3).all()
     before = _seconds_of_children()
     code, out, _ = finished(disac("run", file, "--store", str(store), own_server=True))
     assert code == 0

@@ -16,7 +16,7 @@ from flows.derive import load_published
 from flows.run import Run
 from pipeline.errors import SurroundingsError, UsageError
 
-CHUNKS = {"cubes": "error_m/c/0/0/0", "surfaces": "error_m_mean_feasible/c/0/0"}
+CHUNKS = {"cubes": "error_m/c/0/0/0", "surfaces": "error_m/c/0/0/0"}
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "missing": lambda chunk: chunk.unlink(),
     "truncated": lambda chunk: os.truncate(chunk, chunk.stat().st_size - 3),
@@ -74,11 +74,11 @@ def test_c6_surfaces_that_lack_a_variable_are_made_again(
     file, store = study_file(("0:40:10", "0:10:10")), tmp_path / "results"
     assert command("run", file, store)[0] == 0
     version = (store / "surfaces" / "toy-study" / "latest").resolve()
-    for name in ("feasible_count", "error_m_mean_feasible", "planned_count"):
+    for name in ("cells", "error_m", "feasible"):
         shutil.rmtree(version / name)
     shutil.rmtree(store / "reports")
     assert command("report", file, store)[0] == 0
-    assert (version / "feasible_count" / "zarr.json").is_file()
+    assert (version / "cells" / "zarr.json").is_file()
 
 
 def test_c6_verify_names_the_folder_to_remove_where_the_sizes_are_right(

@@ -72,9 +72,7 @@ def test_panels_of_either_sign_are_two_files(published: tuple[xr.Dataset, xr.Dat
 def test_nothing_feasible_is_told(published: tuple[xr.Dataset, xr.Dataset], tmp_path: Path) -> None:
     cube, surfaces = published
     with pytest.raises(UsageError, match="nothing to draw"):
-        write_figures(
-            cube, surfaces.assign(rcrb_m_mean_feasible=np.nan * surfaces["rcrb_m_mean_feasible"]), SPEC, tmp_path / "f.svg"
-        )
+        write_figures(cube, surfaces.assign(rcrb_m=np.nan * surfaces["rcrb_m"]), SPEC, tmp_path / "f.svg")
 
 
 def test_a_figure_that_leaves_curves_out_says_so(published: tuple[xr.Dataset, xr.Dataset], tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from flows.report.status import MOST_MAP_COLUMNS, MOST_MAP_ROWS, status_map
 from flows.report.words import STATUS_COLOURS, label, short
 from flows.verdicts import counted
 from pipeline.experiment import STATUS_CODES
+from pipeline.statistics import statistic
 from pipeline.surfaces import compute_surfaces
 
 
@@ -116,8 +117,8 @@ def test_provenance_is_folded_in_the_page(page: str) -> None:
 def test_c5_the_page_shows_the_surfaces_own_numbers() -> None:
     cube = fake_cube.quick_cube()
     surfaces = compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design")
-    surfaces["sinr_db_feasible_edge_mean"][:] = 123.25
-    surfaces["rcrb_m_mean_paired"][:] = 0.6789
+    surfaces["sinr_db_feasible_edge"].loc[{"statistic": "mean_feasible"}] = 123.25
+    surfaces["rcrb_m"].loc[{"statistic": "mean_paired"}] = 0.6789
     text = own_part(build_report(cube, surfaces, [], report_spec=fake_cube.REPORT))
     assert text.count("<td>123.2</td>") == 5
     assert "<td>0.6789</td>" in text
@@ -264,7 +265,7 @@ def test_every_curve_is_named_in_the_legend() -> None:
     surfaces = xr.concat([one, one], dim="kind").assign_coords(kind=["a", "b"])
     spec = {"x": "sinr_db", "y": "rcrb_m", "colour": "design", "style": "user_count"}
     figure = hv.render(tradeoff(surfaces, spec)[0], "bokeh")
-    mean = surfaces["rcrb_m_mean_feasible"].transpose("sinr_db", ...)
+    mean = statistic(surfaces, "rcrb_m", "mean_feasible").transpose("sinr_db", ...)
     curves = int(np.isfinite(mean.values).any(axis=0).sum())
     assert curves > 6
     (legend,) = figure.legend
@@ -286,7 +287,7 @@ def test_places_of_a_text_axis_stand_in_their_order() -> None:
     )
     surfaces = compute_surfaces(cube, over="realisation", edge=None, paired=None)
     # The band of the second place reaches below zero and is left out on a logarithmic axis.
-    surfaces["seconds_ci_low_feasible"][:] = [0.5, -1.0, 0.5, 0.5]
+    surfaces["seconds"].loc[{"statistic": "ci_low"}] = [0.5, -1.0, 0.5, 0.5]
     figure = hv.render(tradeoff(surfaces, {"x": "nodes", "y": "seconds", "log_y": True})[0], "bokeh")
     assert [figure.xaxis[0].major_label_overrides[tick] for tick in figure.xaxis[0].ticker.ticks] == names
     assert (figure.x_range.start, figure.x_range.end) == (-0.5, 3.5)
@@ -303,8 +304,8 @@ def test_quantities_stand_side_by_side() -> None:
     assert table.count("<th>") == 1 + cube.sizes["sinr_db"]
     assert table.count("<tr>") == 1 + 2
     mean, high = (
-        float(surfaces[f"rcrb_m_{part}_feasible"].sel(sinr_db=10.0, user_count=2, design="beamforming"))
-        for part in ("mean", "ci_high")
+        float(statistic(surfaces, "rcrb_m", part).sel(sinr_db=10.0, user_count=2, design="beamforming"))
+        for part in ("mean_feasible", "ci_high")
     )
     assert f"<td>{mean:.4g} ± {high - mean:.2g}</td>" in table
     without = build_report(cube, surfaces, [], report_spec=fake_cube.REPORT)
@@ -315,7 +316,7 @@ def test_no_two_curves_look_alike() -> None:
     cube = fake_cube.quick_cube()
     surfaces = compute_surfaces(cube, over="realisation", edge=None, paired=None)
     for spec in (fake_cube.REPORT, {"x": "sinr_db", "colour": "user_count"}, {"x": "sinr_db", "style": "design"}):
-        series, left_out = curve_series(surfaces, spec, "rcrb_m_mean_feasible")
+        series, left_out = curve_series(surfaces, spec, "rcrb_m")
         assert (len(series), left_out) == (5, "")
         assert len({(curve.colour, curve.dash) for curve in series}) == 5
 
@@ -336,7 +337,7 @@ def test_a_plot_of_many_curves_draws_some_of_them_and_says_which() -> None:
     for way in ("`report.panels`", "`where`", "`disac export`"):
         assert way in said
     assert [len(legend.items) for legend in figure.legend] == [20]
-    curves, _ = curve_series(surfaces, spec, "v0_mean_feasible")
+    curves, _ = curve_series(surfaces, spec, "v0")
     assert len({(curve.colour, curve.dash) for curve in curves}) == 20, "no two look alike"
     for axis in ("nodes", "draw"):
         drawn, labels = [curve.chosen[axis] for curve in curves], cube[axis].values

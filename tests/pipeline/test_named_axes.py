@@ -63,6 +63,7 @@ def test_a_coupled_axis_is_averaged_only_if_it_is_called_realisation() -> None:
         ("colour: count", "panels: [realisation]", "report.panels[0]: the surfaces average over 'realisation'"),
         ("y: error_m", "y: eror_m", "report.y: no variable 'eror_m' (did you mean 'error_m'?)"),
         ('signal.level_db, values: "0:40:10"', "signal.shape, values: [a, b]", "the axis 'level' is not numeric"),
+        ("level: {path", "state: {path", "surfaces use the name 'state' themselves: give the axis another name"),
     ],
 )  # fmt: skip
 def test_an_axis_that_cannot_be_used_is_told_before_anything_runs(old: str, new: str, words: str) -> None:
