@@ -355,7 +355,7 @@ class _State(_Iterate):
         correction = None
         if target > 0.0 or affine is not None:
             power, service = target / self.power, target / self.service
-            central = [b.inverse for b in self.blocks]
+            central: list[Complex] = [b.inverse for b in self.blocks]
             sums = [target * matrix.sum(axis=1) for matrix in central]
             pulled_power, pulled_rows = (target * pulled for pulled in self.pull(central))
             if affine is not None:
