@@ -2,5 +2,6 @@
 
 from pipeline.analysis.edges import feasibility_edge
 from pipeline.analysis.exchange import change_per_step, exchange_rate, iso_lines, worth_of_one_more
+from pipeline.analysis.variance import variance_shares
 
-__all__ = ["change_per_step", "exchange_rate", "feasibility_edge", "iso_lines", "worth_of_one_more"]
+__all__ = ["change_per_step", "exchange_rate", "feasibility_edge", "iso_lines", "variance_shares", "worth_of_one_more"]
