@@ -41,6 +41,7 @@ GRIDS = {
 INTERVALS = {
     "given": "Shares of all realisations have an interval.",
     "too_few_realisations": "Three realisations or more are needed for an interval.",
+    "one_realisation_varies": "Without one of the realisations the metric is constant: there is no interval.",
     "no_realisations": "There is no axis of realisations, or one of them is used: nothing is known of others.",
     "no_shares": "There are no shares.",
 }
@@ -191,9 +192,11 @@ class _Table:
             return self._variables(shares, _without_interval(shares, number), "no_realisations")
         unbiased = {u: p.unbiased() for u, p in parts.items()}
         estimates = np.stack([self._of(t, last, {u: e.T for u, e in unbiased.items()}) for t in self.terms])
-        estimates = estimates / estimates.sum(0)
-        if number < 3:
-            return self._variables(shares, _without_interval(estimates[:, 0], number), "too_few_realisations")
+        total = estimates.sum(0)
+        estimates = estimates / np.where(total > 0, total, np.nan)
+        if number < 3 or (total[1:] <= 0).any():
+            why = "too_few_realisations" if number < 3 else "one_realisation_varies"
+            return self._variables(shares, _without_interval(estimates[:, 0], number), why)
         leaves = estimates[:, 1:]
         error = np.sqrt((number - 1) / number * ((leaves - leaves.mean(-1, keepdims=True)) ** 2).sum(-1))
         half = stdtrit(number - 1, 0.5 + confidence / 2) * error

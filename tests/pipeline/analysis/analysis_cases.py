@@ -42,7 +42,9 @@ def random_cubes(
 ) -> st.SearchStrategy[xr.Dataset]:
     """Cubes over level (numbers in no order), design (texts) and realisation, with any statuses and some values missing."""
     statuses = codes or tuple(sorted(STATUS_CODES.values()))
-    numbers = st.one_of(st.floats(low, high), st.integers(int(low), int(high)).map(float), st.just(np.nan))
+    numbers = st.one_of(
+        st.floats(low, high).map(lambda x: round(x, 6)), st.integers(int(low), int(high)).map(float), st.just(np.nan)
+    )
     levels = st.lists(st.integers(-50, 50).map(float), min_size=shape[0], max_size=shape[0], unique=True)
     return st.builds(
         lambda values, status, labels: a_cube(
