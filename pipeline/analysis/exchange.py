@@ -142,8 +142,7 @@ def change_per_step(
     }.items():
         data[word] = (dims, turned.sum(-1), {"units": "1", "long_name": f"realisations that {word.replace('_', ' ')}"})
     kept = coordinates(cube, rest) | {"statistic": STATISTIC_AXIS, "step": ("step", np.arange(steps.size))}
-    for word, ends in {"from": labels[:-1], "to": labels[1:]}.items():
-        kept[f"{axis}_{word}"] = ("step", ends, dict(along.attrs))
+    kept |= _ends(cube, axis, order, "step")
     return xr.Dataset(data, kept, {"metric": metric, "axis": axis, "over": over or "", "confidence": confidence})
 
 
@@ -257,9 +256,7 @@ def exchange_rate(
         "status": worded(dims, code, EXCHANGES, "what is known of the exchange rate"),
     }
     kept = coordinates(cube, rest) | {"statistic": STATISTIC_AXIS}
-    for axis, labels in ((of, of_labels), (per, per_labels)):
-        kept[f"{axis}_from"] = (f"{axis}_box", labels[:-1], dict(cube[axis].attrs))
-        kept[f"{axis}_to"] = (f"{axis}_box", labels[1:], dict(cube[axis].attrs))
+    kept |= _ends(cube, of, of_order, f"{of}_box") | _ends(cube, per, per_order, f"{per}_box")
     told = {"metric": metric, "of": of, "per": per, "over": over or "", "confidence": confidence}
     return xr.Dataset(data, kept, told | {"logarithmic": int(logarithmic)})
 
@@ -347,6 +344,12 @@ def _sorted(cube: xr.Dataset, axis: str) -> tuple[NDArray[np.int64], Float]:
         raise UsageError(f"the axis '{axis}' has one value: a step needs two")
     order = np.argsort(labels, kind="stable")
     return order, labels[order]
+
+
+def _ends(cube: xr.Dataset, axis: str, order: NDArray[np.int64], dim: str) -> dict[str, Any]:
+    """Return both ends of each step along a sorted axis as coordinates, in the dtype of the axis."""
+    labels, attributes = np.asarray(cube[axis].values)[order], dict(cube[axis].attrs)
+    return {f"{axis}_from": (dim, labels[:-1], attributes), f"{axis}_to": (dim, labels[1:], attributes)}
 
 
 def _pairs(count: NDArray[np.int64]) -> NDArray[np.int64]:

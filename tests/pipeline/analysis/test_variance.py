@@ -172,8 +172,9 @@ def test_the_order_of_axes_does_not_matter(cube: xr.Dataset, order: list[str]) -
 
 
 @pytest.mark.slow
-def test_intervals_hold_the_shares_of_all_realisations_as_often_as_is_written() -> None:
-    """1,000 studies of 20 realisations. The page of analyses says at least 90 %; four deviations are less than 4 %."""
+@pytest.mark.parametrize(("number", "least"), [(4, 0.79), (20, 0.87)])
+def test_intervals_hold_the_shares_of_all_realisations_as_often_as_is_written(number: int, least: float) -> None:
+    """1,000 studies. The page of analyses says at least 0.83 and 0.91; four deviations are 0.047 and 0.036."""
     rng = np.random.default_rng(4)
     levels, designs, studies = np.linspace(-2, 2, 5), np.array([1.0, -1.0, 0.5, -0.5]), 1000
     fixed = levels[:, None] + designs + 0.2 * levels[:, None] * designs
@@ -191,6 +192,6 @@ def test_intervals_hold_the_shares_of_all_realisations_as_often_as_is_written() 
     truth = found(drawn(400_000)).sel(statistic="mean").values
     held = np.zeros(truth.size)
     for _ in range(studies):
-        interval = found(drawn(20))
+        interval = found(drawn(number))
         held += (interval.sel(statistic="ci_low").values <= truth) & (interval.sel(statistic="ci_high").values >= truth)
-    assert (held / studies > 0.90).all(), held / studies
+    assert (held / studies > least).all(), held / studies
