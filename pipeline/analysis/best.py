@@ -13,6 +13,7 @@ from pipeline.analysis.cells import (
     REALISATION,
     Bool,
     Float,
+    check_names,
     coordinates,
     feasible_cells,
     long_name_of,
@@ -100,6 +101,7 @@ def best_value(
     """
     check_confidence(confidence)
     check_direction(direction, metric)
+    check_names(cube)
     rest = other_axes(cube, over, axis)
     values, usable = metric_values(cube, metric, (*rest, axis), over)
     costs = np.where(usable, values if direction == "min" else -values, 0.0)

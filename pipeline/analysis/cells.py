@@ -55,6 +55,15 @@ def other_axes(cube: xr.Dataset, over: str | None, *named: str) -> tuple[str, ..
     return tuple(name for name in axes if name not in taken)
 
 
+def check_names(cube: xr.Dataset, *names: str) -> None:
+    """Refuse a cube with an axis or a coordinate whose name the answer uses for a dimension of its own."""
+    taken = [name for name in ("statistic", *names) if name in axes_of(cube) or name in cube.coords]
+    if taken:
+        raise UsageError(
+            f"the answer has a dimension '{taken[0]}' of its own: rename that of the cube, cube.rename({taken[0]}=...)"
+        )
+
+
 def numeric_labels(cube: xr.Dataset, axis: str) -> Float:
     """Return the labels of a numeric axis as float64, in the cube's order.
 

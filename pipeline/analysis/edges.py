@@ -12,6 +12,7 @@ from pipeline.analysis.cells import (
     REALISATION,
     Bool,
     Float,
+    check_names,
     coordinates,
     feasible_cells,
     long_name_of,
@@ -87,6 +88,7 @@ def feasibility_edge(
         If an axis does not exist or is not numeric.
     """
     check_confidence(confidence)
+    check_names(cube, "case")
     rest = other_axes(cube, over, along)
     labels = numeric_labels(cube, along)
     if toward not in (None, "higher", "lower"):

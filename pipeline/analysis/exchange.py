@@ -18,6 +18,7 @@ from pipeline.analysis.cells import (
     REALISATION,
     Bool,
     Float,
+    check_names,
     coordinates,
     feasible_cells,
     long_name_of,
@@ -104,6 +105,7 @@ def change_per_step(
         If an axis or the metric does not exist or has no numbers, or the axis has one value.
     """
     check_confidence(confidence)
+    check_names(cube, "step", f"{axis}_from", f"{axis}_to")
     rest = other_axes(cube, over, axis)
     order, labels = _sorted(cube, axis)
     values, usable = metric_values(cube, metric, (*rest, axis), over)
@@ -229,6 +231,7 @@ def exchange_rate(
         If an axis or the metric does not exist or has no numbers, or an axis has one value.
     """
     check_confidence(confidence)
+    check_names(cube, *(f"{axis}_{word}" for axis in (of, per) for word in ("box", "from", "to")))
     rest = other_axes(cube, over, of, per)
     (of_order, of_labels), (per_order, per_labels) = _sorted(cube, of), _sorted(cube, per)
     values, usable = metric_values(cube, metric, (*rest, of, per), over)

@@ -14,6 +14,7 @@ from pipeline.analysis.cells import (
     REALISATION,
     Bool,
     Float,
+    check_names,
     coordinates,
     feasible_cells,
     long_name_of,
@@ -98,6 +99,7 @@ def nondominated(
         points and the library of the extra ``pareto`` is not installed.
     """
     check_confidence(confidence)
+    check_names(cube, "point", "metric")
     rest = other_axes(cube, over)
     costs, usable = _costs(cube, metrics, rest, over)
     shape = usable.shape[:-1]

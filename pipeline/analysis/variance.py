@@ -16,6 +16,7 @@ from pipeline.analysis.cells import (
     Bool,
     Float,
     axes_of,
+    check_names,
     coordinates,
     long_name_of,
     metric_of,
@@ -127,6 +128,7 @@ def variance_shares(
     check_confidence(confidence)
     if not 0 < least_share <= 1:
         raise UsageError(f"least_share {least_share!r}: a number above 0 and up to 1 is needed")
+    check_names(cube, "term", "axis", "state")
     rest = other_axes(cube, over)
     if sum(cube.sizes[a] > 1 for a in rest) > _MOST_AXES:
         raise UsageError(f"more than {_MOST_AXES} axes with two labels or more: select one label of some of {', '.join(rest)}")

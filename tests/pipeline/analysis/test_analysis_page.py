@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from network import network_cube
+from made_up_network import network_cube
 
 import pipeline.analysis
 from pipeline.cube import publish_group

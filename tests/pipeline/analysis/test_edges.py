@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import stats
 
-from pipeline.analysis import feasibility_edge
+from pipeline.analysis import (
+    best_value,
+    change_per_step,
+    exchange_rate,
+    feasibility_edge,
+    nondominated,
+    variance_shares,
+)
 from pipeline.analysis.edges import CASES
 from pipeline.errors import UsageError
 from pipeline.experiment import STATUS_CODES
@@ -144,3 +151,17 @@ def test_the_interval_holds_the_mean_edge_as_often_as_it_says() -> None:
     low = np.minimum(*(e.sel(statistic="ci_low").values for e in ends))
     high = np.maximum(*(e.sel(statistic="ci_high").values for e in ends))
     assert ((low <= 10.0) & (high >= 10.0)).mean() > 0.935
+
+
+def test_an_axis_with_a_name_of_the_answer_is_refused_with_the_way_out() -> None:
+    plain = a_cube(np.ones((2, 2, 2)), level=[0.0, 1.0], node_count=[2, 3], realisation=range(2))
+    for name, call in {
+        "case": lambda cube: feasibility_edge(cube, "level"),
+        "statistic": lambda cube: best_value(cube, "error_m", "level"),
+        "step": lambda cube: change_per_step(cube, "error_m", "level"),
+        "level_box": lambda cube: exchange_rate(cube.expand_dims(bandwidth_hz=[1.0]), "error_m", "level", "bandwidth_hz"),
+        "term": lambda cube: variance_shares(cube, "error_m"),
+        "point": lambda cube: nondominated(cube, {"error_m": "min"}),
+    }.items():
+        with pytest.raises(UsageError, match=rf"has a dimension '{name}' of its own: .* cube.rename\({name}="):
+            call(plain.rename(node_count=name))
