@@ -73,6 +73,30 @@ def test_the_jackknife_is_that_of_cubes_without_one_realisation(values: Any) -> 
     assert_allclose(found.sel(statistic="ci_high") - found.sel(statistic="mean"), 3.182446305 * error, rtol=1e-6, atol=1e-9)
 
 
+@settings(deadline=None, max_examples=15)
+@given(arrays(np.float64, (3, 2, 4), elements=st.floats(-100, 100)))
+def test_shares_of_all_realisations_come_from_products_of_two_different_ones(values: Any) -> None:
+    """The mean product of an effect in two different realisations estimates the mean square of its mean without bias."""
+    assume(np.ptp(values, axis=(0, 1)).min() > 1e-2)
+    found = variance_shares(a_cube(values, level=[5.0, 1.0, 3.0], design=["a", "b"], realisation=range(4)), "error_m")[
+        "share_all_realisations"
+    ].sel(statistic="mean")
+    expected = {}
+    level, design = values.mean(1, keepdims=True), values.mean(0, keepdims=True)
+    mean = values.mean((0, 1), keepdims=True)
+    effects = {"": mean, "level": level - mean, "design": design - mean, "level x design": values - level - design + mean}
+    for name, effect in effects.items():
+        flat = effect.reshape(-1, 4)
+        products = flat.T @ flat / len(flat)
+        different = products[~np.eye(4, dtype=bool)].mean()
+        if name:
+            expected[name] = different
+        expected[f"{name} x realisation".removeprefix(" x ")] = np.diag(products).mean() - different
+    total = sum(expected.values())
+    for term, square in expected.items():
+        assert_allclose(found.sel(term=term), square / total, atol=1e-9)
+
+
 def test_an_additive_metric_has_no_interaction_and_its_closed_form() -> None:
     levels, bands, draws = np.array([0.0, 1.0, 2.0, 7.0]), np.array([1.0, 2.0, 4.0]), np.array([0.1, -0.3, 0.2, 0.5])
     values = 1e6 + 3.0 * levels[:, None, None] - 2.0 * bands[:, None] + draws
