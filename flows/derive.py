@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from typing import Any, Literal
 
 import numpy as np
@@ -15,14 +17,17 @@ from flows.claims import evaluate_claims
 from flows.derivation import Derivation
 from flows.report import build_report, drawn_variables
 from flows.verdicts import Whose
+from pipeline.aggregate import WHOLE_BYTES, aggregate_blocks, statistics_bytes
 from pipeline.archive import StoredFiles
 from pipeline.cube import MISSING_TEXT, publish_group, published_version, published_whole
 from pipeline.errors import SurroundingsError, UsageError, broken_field
 from pipeline.file_list import check_file_list
+from pipeline.files import check_plain
 from pipeline.layout import CUBES, cube_folder, latest_of, report_folder, report_page, surface_folder, versions_of
+from pipeline.parts import open_cube
 from pipeline.store import Store
 from pipeline.surfaces import compute_surfaces
-from pipeline.zarrio import Labelled, group_attributes, read_group
+from pipeline.zarrio import Labelled, array_shape, check_group, group_attributes, read_group
 
 
 class _CubeAttributes(BaseModel):
@@ -147,25 +152,69 @@ def labelled(dataset: xr.Dataset) -> dict[str, Labelled]:
     return arrays
 
 
-def publish_surfaces(derivation: Derivation) -> str:
-    """Compute the surfaces and claims of the latest cube and publish them; return their key."""
+def publish_surfaces(
+    derivation: Derivation, executor: Executor | None = None, say: Callable[[str], None] = lambda _: None
+) -> str:
+    """Compute the surfaces and claims of the latest cube and publish them; return their key.
+
+    Parameters
+    ----------
+    executor
+        Where the blocks of a large cube are computed; default in this process. Small cubes are computed here.
+    say
+        Receives a sentence on the blocks of a large cube.
+    """
     store, folder, key = derivation.store, surface_folder(derivation.study), derivation.surface_key
-    if not published_whole(store, folder, key):
+    if published_whole(store, folder, key):
+        return key
+    large = _large_cube(derivation)
+    if large is None:
         surfaces = surfaces_of(derivation)
         publish_group(store, folder, key, labelled(surfaces), surfaces.attrs)
+        return key
+    cube = open_cube(store, large)
+    told = aggregate_blocks(
+        store, large, folder, key, derivation.surfaces, executor=executor,
+        attributes=lambda edge: _told_with(derivation, cube, edge),
+    )  # fmt: skip
+    say(told.summary)
     return key
 
 
+def _large_cube(derivation: Derivation) -> str | None:
+    """Return the version of the latest cube if its surfaces are computed block by block, after a check of its files."""
+    store = derivation.store
+    version = published_version(store, cube_folder(derivation.study))
+    path = None if version is None else store.path(version)
+    if version is None or path is None:
+        return None
+    files = StoredFiles(store, version)
+    try:
+        arrays = sum(name.endswith("/zarr.json") for name in files)
+        if "status/zarr.json" not in files or 8 * arrays * math.prod(array_shape(files, "status")) <= WHOLE_BYTES:
+            return None
+        check_plain(path)
+        check_file_list(files)
+        check_group(files)
+    except ValueError as error:
+        raise _damaged(version, error) from error
+    return version if statistics_bytes(open_cube(store, version), derivation.surfaces) > WHOLE_BYTES else None
+
+
 def surfaces_of(derivation: Derivation) -> xr.Dataset:
-    """Compute the surfaces of the latest cube, with the claims in the attributes."""
+    """Compute the surfaces of the latest cube as a whole, with the claims in the attributes."""
     cube = load_published(derivation.store, cube_folder(derivation.study))
     spec = derivation.surfaces
     surfaces = compute_surfaces(cube, over=spec.over, edge=spec.edge, paired=spec.paired, profiles=spec.profiles)
-    claims = evaluate_claims(derivation.study, cube, surfaces)
-    surfaces.attrs.update(
-        study=derivation.study, cube_key=cube.attrs["cube_key"], surface_key=derivation.surface_key, claims=json.dumps(claims)
-    )  # fmt: skip
+    surfaces.attrs.update(_told_with(derivation, cube, surfaces))
     return surfaces
+
+
+def _told_with(derivation: Derivation, cube: xr.Dataset, surfaces: xr.Dataset) -> dict[str, str]:
+    """Return the attributes that surfaces have beside those of their computation."""
+    claims = json.dumps(evaluate_claims(derivation.study, cube, surfaces))
+    keys = {"cube_key": cube.attrs["cube_key"], "surface_key": derivation.surface_key}
+    return {"study": derivation.study, **keys, "claims": claims}
 
 
 def write_report(derivation: Derivation) -> str:

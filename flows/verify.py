@@ -12,7 +12,7 @@ from flows.derive import labelled, load_published, surfaces_of
 from flows.run import Run
 from pipeline.cube import build_cube, nondeterminism, published_key, version_damage
 from pipeline.experiment import STATUS_CODES, STATUS_NAMES, Recheckable
-from pipeline.layout import cube_folder, surface_folder, versions_of
+from pipeline.layout import cube_folder, parts_of, surface_folder, versions_of
 from pipeline.ledger import read_segment
 from pipeline.plan import refreshed
 from pipeline.recompute import models_of
@@ -77,15 +77,17 @@ def _surfaces(run: Run) -> Check:
         return Check("surfaces", "published", ("they cannot be compared with a damaged cube",))
     again = labelled(surfaces_of(run.derivation))
     published = labelled(load_published(run.store, folder))
-    return Check("surfaces", f"{len(again)} arrays against the cube", _told(folder, key, _differences(again, published)))
+    told = _told(folder, key, _differences(again, published), parts=bool(run.store.list(parts_of(folder))))
+    return Check("surfaces", f"{len(again)} arrays against the cube", told)
 
 
-def _told(folder: str, key: str, differences: list[str]) -> tuple[str, ...]:
+def _told(folder: str, key: str, differences: list[str], *, parts: bool = False) -> tuple[str, ...]:
     """Return the differences and the way to mend them.
 
-    The way is needed because a run takes a version as sound if its files have their sizes.
+    The way is needed because a run takes a version as sound if its files have their sizes, and takes blocks from ``parts``.
     """
-    way = f"remove the folder '{versions_of(folder)}{key}' of the store, and `disac report` publishes it again"
+    what = f"folders '{versions_of(folder)}{key}' and '{parts_of(folder)}'" if parts else f"folder '{versions_of(folder)}{key}'"
+    way = f"remove the {what} of the store, and `disac report` publishes it again"
     return (*differences, *([way] if differences else []))
 
 

@@ -10,8 +10,9 @@ import contextlib
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -31,7 +32,7 @@ from pipeline.ledger import Choice, DamagedSegmentError, read_segment
 from pipeline.plan import Plan, refreshed
 from pipeline.segment import Segment, cell_values
 from pipeline.store import Store
-from pipeline.zarrio import FormatError, Labelled, group_files, missing_value, numpy_dtype
+from pipeline.zarrio import FormatError, Labelled, Pieces, consolidated, group_stream, missing_value, numpy_dtype
 
 KEPT_VERSIONS = 3
 _WRITERS = 16
@@ -255,46 +256,56 @@ def _attributes(plan: Plan, arrays: Mapping[str, Labelled]) -> dict[str, Any]:
     return attributes | ({"coordinates": " ".join(members)} if members else {})
 
 
-def publish_group(store: Store, folder: str, key: str, arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) -> str:
+def publish_group(
+    store: Store, folder: str, key: str, arrays: Mapping[str, Labelled | Pieces], attributes: Mapping[str, Any]
+) -> str:
     """Write one immutable version of a cube or surface and let ``latest`` point to it (rule C4); return the version's name.
 
     The group's root metadata is written last. So a version that a kill left half written never opens, and the next
-    publication of the same content completes it. A damaged version (rule C6) is written again.
+    publication of the same content completes it. A damaged version (rule C6) is written again. The arrays are read chunk by
+    chunk.
     """
     version = f"{versions_of(folder)}{key}"
     if version_damage(store, version):
-        files = with_file_list(group_files({name: _declared(a) for name, a in arrays.items()}, attributes))
-        _remove_damaged(store, version, files)
-        root = files.pop(ROOT)
+        # The root is removed first, so that the version does not open meanwhile.
+        store.delete(f"{version}/{ROOT}")
+        there = {entry.name.removeprefix(f"{version}/"): entry.size for entry in store.list(version)}
+        metadata: dict[str, bytes] = {}
+        sizes: dict[str, int] = {}
+        under_way: deque[Future[Any]] = deque()
         # Threads write the files side by side, because most of the time is spent waiting for the disk after each file.
         with ThreadPoolExecutor(_WRITERS) as pool:
-            list(pool.map(lambda name: store.put_if_absent(f"{version}/{name}", files[name]), sorted(files)))
-        store.put_if_absent(f"{version}/{ROOT}", root)
+            for name, data in group_stream({name: _declared(a) for name, a in arrays.items()}, attributes):
+                if name.endswith(ROOT):
+                    metadata[name] = data
+                if name != ROOT:
+                    sizes[name] = len(data)
+                    if there.pop(name, len(data)) != len(data):
+                        store.delete(f"{version}/{name}")
+                    under_way.append(pool.submit(store.put_if_absent, f"{version}/{name}", data))
+                if len(under_way) > _WRITERS:
+                    under_way.popleft().result()
+            for future in under_way:
+                future.result()
+        for name in there:
+            store.delete(f"{version}/{name}")
+        store.put_if_absent(f"{version}/{ROOT}", with_file_list(consolidated(metadata), sizes))
     store.publish_pointer(latest_of(folder), version)
     remove_old_versions(store, folder)
     return version
 
 
-def _declared(labelled: Labelled) -> Labelled:
+def _declared(labelled: Labelled | Pieces) -> Labelled | Pieces:
     """Declare a missing value that no text equals, so that xarray opens the texts as objects.
 
     Otherwise Zarr gives texts of NumPy's StringDType, and ``idxmin``, ``where`` and ``reindex`` fail on these.
     """
-    if not isinstance(labelled.data.dtype, np.dtypes.StringDType):
+    if isinstance(labelled, Pieces) or not isinstance(labelled.dtype, np.dtypes.StringDType):
         return labelled
     unused = "(missing)"
     while (labelled.data == unused).any():
         unused = f"({unused})"
     return replace(labelled, attributes={**labelled.attributes, MISSING_TEXT: unused})
-
-
-def _remove_damaged(store: Store, version: str, files: Mapping[str, bytes]) -> None:
-    """Remove the files that do not have their size. The root is removed first, so that the version does not open meanwhile."""
-    store.delete(f"{version}/{ROOT}")
-    for entry in store.list(version):
-        name = entry.name.removeprefix(f"{version}/")
-        if name not in files or len(files[name]) != entry.size:
-            store.delete(entry.name)
 
 
 def version_damage(store: Store, version: str) -> str:

@@ -22,12 +22,11 @@ _ATTRIBUTE = "files"
 _SIZES = TypeAdapter(dict[str, Annotated[int, Field(ge=0)]])
 
 
-def with_file_list(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Add the names and sizes of all files but the root to the root's attributes; return all files of the Zarr group."""
-    root = json.loads(files[ROOT])
-    sizes = {name: len(data) for name, data in sorted(files.items()) if name != ROOT}
-    root["attributes"][_ATTRIBUTE] = json.dumps(sizes)
-    return {**files, ROOT: json.dumps(root, sort_keys=True).encode()}
+def with_file_list(root: bytes, sizes: Mapping[str, int]) -> bytes:
+    """Return the metadata of a group's root with the sizes of all other files, by their names, in the attributes."""
+    content = json.loads(root)
+    content["attributes"][_ATTRIBUTE] = json.dumps(dict(sorted(sizes.items())))
+    return json.dumps(content, sort_keys=True).encode()
 
 
 def check_file_list(files: Files) -> None:

@@ -59,6 +59,11 @@ def versions_of(folder: str) -> str:
     return f"{folder}versions/"
 
 
+def parts_of(folder: str) -> str:
+    """Return the folder of the parts from which the surfaces of a folder were put together: a cache."""
+    return f"{folder}parts/"
+
+
 def latest_of(folder: str) -> str:
     """Return the pointer to the version that was last published in a folder."""
     return f"{folder}latest"

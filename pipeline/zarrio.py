@@ -7,11 +7,12 @@ metadata before it allocates memory.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.archive import Files
 from pipeline.errors import broken_field
+
+if TYPE_CHECKING:
+    import zarr
 
 MOST_DECODED_BYTES = 2**30
 """Most bytes that one read decodes; a segment that would take more is read in parts of its rows."""
@@ -38,6 +42,32 @@ class Labelled:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     random: bool = False
     """Whether the data are random bytes, such as digests: these are not compressed."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of the data."""
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Return the dtype of the data."""
+        return self.data.dtype
+
+    def read(self, box: tuple[slice, ...]) -> NDArray[Any]:
+        """Return a part of the data."""
+        return self.data[box]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """An array that is too large to be held as a whole: a function gives any box of it."""
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[tuple[slice, ...]], NDArray[Any]]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    random: bool = False
 
 
 def missing_value(dtype: str) -> Any:
@@ -93,20 +123,47 @@ def group_files(arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) -
     store = MemoryStore(entries)
     group = zarr.create_group(store, zarr_format=3, attributes=dict(attributes))
     for name, labelled in arrays.items():
-        data = labelled.data
-        array = group.create_array(
-            name, shape=data.shape, dtype=data.dtype, chunks=_chunks(data.shape, data.dtype.itemsize),
-            dimension_names=labelled.dims, fill_value=_fill_value(data.dtype), attributes=dict(labelled.attributes),
-            compressors="auto" if data.nbytes >= _COMPRESS_FROM_BYTES and not labelled.random else None,
-            # Zarr treats every NaN, and every complex number with a NaN, as the missing value and would drop its chunk.
-            config={"write_empty_chunks": True},
-        )  # fmt: skip
-        array[...] = data
+        create_array(group, name, labelled)[...] = labelled.data
     files = {name: buffer.to_bytes() for name, buffer in sorted(entries.items())}
-    return files | {"zarr.json": _consolidated(files)}
+    return files | {"zarr.json": consolidated(files)}
 
 
-def _consolidated(files: Mapping[str, bytes]) -> bytes:
+def group_stream(arrays: Mapping[str, Labelled | Pieces], attributes: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of a Zarr v3 group one after the other, each with its name; the root lacks the consolidated metadata.
+
+    One chunk of one array is in memory at a time.
+    """
+    import zarr
+    from zarr.storage import MemoryStore
+
+    entries: dict[str, Any] = {}
+    group = zarr.create_group(MemoryStore(entries), zarr_format=3, attributes=dict(attributes))
+    yield "zarr.json", entries["zarr.json"].to_bytes()
+    for name, array in arrays.items():
+        made = create_array(group, name, array)
+        yield f"{name}/zarr.json", entries[f"{name}/zarr.json"].to_bytes()
+        steps = (
+            [slice(i, min(i + side, n)) for i in range(0, n, side)] for n, side in zip(array.shape, made.chunks, strict=True)
+        )
+        for box in itertools.product(*steps):
+            made[box] = array.read(box)
+            for chunk in [key for key in entries if not key.endswith("zarr.json")]:
+                yield chunk, entries.pop(chunk).to_bytes()
+
+
+def create_array(group: zarr.Group, name: str, array: Labelled | Pieces) -> zarr.Array[Any]:
+    """Create an array of a Zarr group; its data are not written."""
+    size = math.prod(array.shape) * array.dtype.itemsize
+    return group.create_array(
+        name, shape=array.shape, dtype=array.dtype, chunks=_chunks(array.shape, array.dtype.itemsize),
+        dimension_names=array.dims, fill_value=_fill_value(array.dtype), attributes=dict(array.attributes),
+        compressors="auto" if size >= _COMPRESS_FROM_BYTES and not array.random else None,
+        # Zarr treats every NaN, and every complex number with a NaN, as the missing value and would drop its chunk.
+        config={"write_empty_chunks": True},
+    )  # fmt: skip
+
+
+def consolidated(files: Mapping[str, bytes]) -> bytes:
     """Return the root's metadata with the metadata of all arrays, so that a plain `xarray.open_zarr(path)` opens at once."""
     root = json.loads(files["zarr.json"])
     metadata = {n.removesuffix("/zarr.json"): json.loads(d) for n, d in files.items() if n.endswith("/zarr.json")}

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 RULES = (
     *(f"G{i}" for i in range(1, 5)), *(f"I{i}" for i in range(1, 8)), "R1", "R2", *(f"W{i}" for i in range(1, 7)),
-    *(f"S{i}" for i in range(1, 8)), *(f"C{i}" for i in range(1, 9)),
+    *(f"S{i}" for i in range(1, 8)), *(f"C{i}" for i in range(1, 10)),
 )  # fmt: skip
 
 HIDE = """
