@@ -84,13 +84,12 @@ def make_part(task: PartTask) -> Part:
     if name in task.earlier and _holds(read_part(store, name, task), digests, task.free, shape_of(region)):
         return Part(name, len(blocks), 0)
     known = _known_blocks(store, task)
-    found = {place: known[digest.tobytes()] for place, digest in enumerate(digests) if digest.tobytes() in known}
-    lacking = [place for place in range(len(blocks)) if place not in found]
-    if len(lacking) == len(blocks):
-        arrays = _computed(cube, task)
-    else:
-        pieces = {place: _computed(cube.isel(dict(zip(task.free, blocks[place], strict=True))), task) for place in lacking}
-        arrays = _joined(pieces | found, blocks, task.free, shape_of(region))
+    keys = [digest.tobytes() for digest in digests]
+    lacking = [block for block, key in zip(blocks, keys, strict=True) if key not in known]
+    pieces = [(block, known[key]) for block, key in zip(blocks, keys, strict=True) if key in known]
+    for box in _together(lacking):
+        pieces.append((box, _computed(cube.isel(dict(zip(task.free, box, strict=True))), task)))
+    arrays = _joined(pieces, task.free, shape_of(region))
     store.delete(name)  # what stands there is not this part
     store.put_if_absent(name, pack(group_files(arrays | {DIGESTS: Labelled(("block", "byte"), digests, random=True)}, {})))
     return Part(name, len(blocks), len(lacking))
@@ -129,6 +128,15 @@ def _digests(cube: xr.Dataset, free: tuple[str, ...], blocks: list[Box]) -> NDAr
     return found
 
 
+def _together(blocks: list[Box]) -> list[Box]:
+    """Return one box in place of blocks that fill it, such as all blocks of a region or of one label; else the blocks."""
+    if not blocks:
+        return []
+    around = tuple(slice(min(s.start for s in sides), max(s.stop for s in sides)) for sides in zip(*blocks, strict=True))
+    points = sum(math.prod(shape_of(block)) for block in blocks)
+    return [around] if math.prod(shape_of(around)) == points else blocks
+
+
 def _computed(cube: xr.Dataset, task: PartTask) -> dict[str, Labelled]:
     surfaces = compute_surfaces(cube, over=task.over, edge=task.edge, paired=task.paired, profiles=task.profiles)
     return {str(n): Labelled(tuple(map(str, v.dims)), v.values) for n, v in surfaces.data_vars.items()}
@@ -161,16 +169,18 @@ def within(dims: tuple[str, ...], free: tuple[str, ...], box: Box) -> tuple[slic
 
 
 def _joined(
-    pieces: Mapping[int, Mapping[str, Labelled]], blocks: list[Box], free: tuple[str, ...], lengths: tuple[int, ...]
-) -> dict[str, Labelled]:
-    """Put the blocks of a region side by side."""
+    pieces: list[tuple[Box, dict[str, Labelled]]], free: tuple[str, ...], lengths: tuple[int, ...]
+) -> dict[str, Labelled]:  # fmt: skip
+    """Put the pieces of a region side by side."""
+    if len(pieces) == 1:
+        return pieces[0][1]
     whole = dict(zip(free, lengths, strict=True))
     found = {}
-    for name, first in pieces[0].items():
+    for name, first in pieces[0][1].items():
         shape = tuple(whole.get(dim, n) for dim, n in zip(first.dims, first.data.shape, strict=True))
         data = np.empty(shape, dtype=first.data.dtype)
-        for place, piece in pieces.items():
-            data[within(first.dims, free, blocks[place])] = piece[name].data
+        for box, piece in pieces:
+            data[within(first.dims, free, box)] = piece[name].data
         found[name] = Labelled(first.dims, data)
     return found
 
