@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pipeline.blocks import Box, block_sides, boxes, overlap, region_sides, shape_of
 from pipeline.cube import publish_group
 from pipeline.digest import code_digest
+from pipeline.errors import SurroundingsError
 from pipeline.layout import parts_of
 from pipeline.parts import Part, PartTask, make_part, open_cube, read_part, within
 from pipeline.statistics import edge_variable
@@ -92,6 +93,8 @@ def aggregate_blocks(
     ------
     TypeError
         If the store has no local files.
+    SurroundingsError
+        If another process removes parts meanwhile.
     """
     tasks, template = _tasks(store, cube_version, folder, spec, region_bytes)
     parts = _made(tasks, executor)
@@ -235,7 +238,7 @@ class _Assembled:
         if (number, name) not in self._held:
             arrays = read_part(self._store, self._names[number], self._tasks[number], name)
             if arrays is None:
-                raise KeyError(f"'{self._names[number]}' was removed while the surfaces were written")
+                raise SurroundingsError(f"'{self._names[number]}' was removed while the surfaces were written: do it again")
             self._held[number, name] = arrays[name].data
             while sum(array.nbytes for array in self._held.values()) > _CACHE_BYTES and len(self._held) > 1:
                 self._held.popitem(last=False)
