@@ -147,6 +147,14 @@ def test_c9_blocks_give_the_bits_of_the_whole(tmp_path: Path, name: str, region_
     assert_same(store, done.version, whole(cube, SPECS[name]))
 
 
+def test_c9_the_place_of_the_averaged_axis_changes_no_bit() -> None:
+    """So many draws are added in another order where they do not stand side by side."""
+    cube = cube_of({"level": 5, "size": 4, "draw": 300})
+    turned = cube.transpose("draw", "size", "level", "bin")
+    turned = turned.map(lambda variable: variable.copy(data=np.ascontiguousarray(variable.values)), keep_attrs=True)
+    xr.testing.assert_identical(whole(turned, SPEC).transpose("level", "size", ...), whole(cube, SPEC))
+
+
 def test_c9_order_and_number_of_workers_change_no_bit(tmp_path: Path) -> None:
     cube = cube_of({"level": 12, "size": 6, "draw": 7})
     store, version = published(tmp_path, cube)
