@@ -31,7 +31,7 @@ from pipeline.sizes import dense_bytes, kept_names
 from pipeline.store import MOST_RECORD_BYTES, Store, content_name
 from pipeline.study import Study
 
-CUBE_FORMAT = 2
+CUBE_FORMAT = 3
 MANY_CELLS = 50_000
 """Number of cells from which a run stores the keys: a million keys take 3 s to make and 0.1 s to read."""
 MOST_NAMED = 20
@@ -114,16 +114,20 @@ class Plan:
 
     @cached_property
     def cube_key(self) -> str:
-        """Return the digest of all that the published cube shows: grid, identity, and the chosen copy of every cell."""
+        """Return the digest of all that the published cube shows.
+
+        That is the grid, the identity, the chosen copy of every cell, and the names and units of axes and variables.
+        """
         digest = blake2b(digest_size=16)
+        study = self.study
+        variables = [variable for variable in study.experiment.variables if variable.name in self.keep]
         head = {
             "format": CUBE_FORMAT,
-            "study": self.study.name,
-            "title": self.study.title,
-            "axes": [[axis.name, list(axis.labels)] for axis in self.cells.axes],
-            "keep": self.keep,
+            "study": [study.name, study.title, study.paper, study.figure],
+            "axes": [[axis.name, list(axis.labels), axis.unit, axis.long_name, axis.paths] for axis in self.cells.axes],
+            "keep": [[v.name, v.dtype, v.dims, dict(v.coords), v.unit, v.long_name, bool(v.volatile)] for v in variables],
         }
-        if columns := columns_digest(self.study):
+        if columns := columns_digest(study):
             head["columns"] = columns
         digest.update(json.dumps(head, sort_keys=True, default=str).encode())
         names = b"".join(map(bytes.fromhex, self.ledger.origins))

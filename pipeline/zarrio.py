@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 MOST_DECODED_BYTES = 2**30
 """Most bytes that one read decodes; a segment that would take more is read in parts of its rows."""
 
-_CHUNK_BYTES = 64 * 2**20
+_SLAB_BYTES = 64 * 2**20
+_WHOLE_BYTES = 16 * 2**20
+"""Largest array that a published version keeps in one chunk."""
+_BLOCK_BYTES = 2 * 2**20
 _COMPRESS_FROM_BYTES = 4096
 _MOST_METADATA_BYTES = 8 * 2**20
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -106,16 +110,45 @@ class FormatError(ValueError):
     """The files are not a group as :func:`group_files` writes it."""
 
 
-def _chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Return the shape of a chunk: the whole array, or for a large array a slab along the leading dimension."""
+Chunking = Callable[[tuple[int, ...], int], tuple[int, ...]]
+"""A function that gives the shape of a chunk for an array's shape and the bytes of an entry."""
+
+
+def slabs(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Return the shape of a chunk of a segment: the whole array, or for a large array a slab along the leading dimension."""
     whole, size = tuple(max(1, n) for n in shape), math.prod(shape) * itemsize
-    if size <= _CHUNK_BYTES or not whole:
+    if size <= _SLAB_BYTES or not whole:
         return whole
-    return (max(1, math.floor(whole[0] * _CHUNK_BYTES / size)), *whole[1:])
+    return (max(1, math.floor(whole[0] * _SLAB_BYTES / size)), *whole[1:])
 
 
-def group_files(arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return the files of a Zarr v3 group with consolidated metadata, by their names inside the group."""
+def blocks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Return the shape of a chunk of a published array: the whole array up to 16 MB, else a block of nearly equal sides.
+
+    A block has at most 2 MB. So a slice along any axis reads little beside what it needs.
+    """
+    whole = tuple(max(1, n) for n in shape)
+    if math.prod(shape) * itemsize <= _WHOLE_BYTES:
+        return whole
+    entries = max(1, _BLOCK_BYTES // itemsize)
+    # The largest side whose block is small enough. A dimension that is shorter than the side is not cut.
+    side = bisect_right(range(1, max(whole) + 1), entries, key=lambda n: math.prod(min(n, length) for length in whole))
+    side = max(1, side)
+    return tuple(-(-length // -(-length // side)) for length in whole)
+
+
+def group_files(
+    arrays: Mapping[str, Labelled], attributes: Mapping[str, Any], *, chunking: Chunking = slabs
+) -> dict[str, bytes]:  # fmt: skip
+    """Return the files of a Zarr v3 group with consolidated metadata, by their names inside the group.
+
+    Parameters
+    ----------
+    arrays, attributes
+        Content of the group.
+    chunking
+        :func:`slabs` for segments, whose bytes never change (rule S1); :func:`blocks` for published versions.
+    """
     import zarr
     from zarr.storage import MemoryStore
 
@@ -123,7 +156,7 @@ def group_files(arrays: Mapping[str, Labelled], attributes: Mapping[str, Any]) -
     store = MemoryStore(entries)
     group = zarr.create_group(store, zarr_format=3, attributes=dict(attributes))
     for name, labelled in arrays.items():
-        create_array(group, name, labelled)[...] = labelled.data
+        create_array(group, name, labelled, chunking)[...] = labelled.data
     files = {name: buffer.to_bytes() for name, buffer in sorted(entries.items())}
     return files | {"zarr.json": consolidated(files)}
 
@@ -140,7 +173,7 @@ def group_stream(arrays: Mapping[str, Labelled | Pieces], attributes: Mapping[st
     group = zarr.create_group(MemoryStore(entries), zarr_format=3, attributes=dict(attributes))
     yield "zarr.json", entries["zarr.json"].to_bytes()
     for name, array in arrays.items():
-        made = create_array(group, name, array)
+        made = create_array(group, name, array, blocks)
         yield f"{name}/zarr.json", entries[f"{name}/zarr.json"].to_bytes()
         steps = (
             [slice(i, min(i + side, n)) for i in range(0, n, side)] for n, side in zip(array.shape, made.chunks, strict=True)
@@ -151,11 +184,11 @@ def group_stream(arrays: Mapping[str, Labelled | Pieces], attributes: Mapping[st
                 yield chunk, entries.pop(chunk).to_bytes()
 
 
-def create_array(group: zarr.Group, name: str, array: Labelled | Pieces) -> zarr.Array[Any]:
+def create_array(group: zarr.Group, name: str, array: Labelled | Pieces, chunking: Chunking) -> zarr.Array[Any]:
     """Create an array of a Zarr group; its data are not written."""
     size = math.prod(array.shape) * array.dtype.itemsize
     return group.create_array(
-        name, shape=array.shape, dtype=array.dtype, chunks=_chunks(array.shape, array.dtype.itemsize),
+        name, shape=array.shape, dtype=array.dtype, chunks=chunking(array.shape, array.dtype.itemsize),
         dimension_names=array.dims, fill_value=_fill_value(array.dtype), attributes=dict(array.attributes),
         compressors="auto" if size >= _COMPRESS_FROM_BYTES and not array.random else None,
         # Zarr treats every NaN, and every complex number with a NaN, as the missing value and would drop its chunk.
@@ -307,12 +340,19 @@ def check_group(files: Files) -> None:
 def _check_chunk(files: Files, key: str, about: _ArrayMetadata, place: Sequence[str]) -> None:
     shape = about.chunk_grid.configuration.chunk_shape
     expected = math.prod(shape) * about.dtype.itemsize
-    if len(place) != len(shape) + 1 or place[0] != "c" or any(number != "0" for number in place[2:]):
+    counts = [-(-length // side) for length, side in zip(about.shape, shape, strict=True)]
+    known = len(place) == len(shape) + 1 and place[0] == "c"
+    if not known or not all(map(_is_number_below, place[1:], counts)):
         raise FormatError(f"{key!r} is no chunk")
     if about.text:
         _chunk(files, key, about, MOST_DECODED_BYTES)
     elif (_frame_size(files.start(key)) if about.compressed else files.size(key)) != expected:
         raise FormatError(f"{key!r} does not hold {expected:,} bytes")
+
+
+def _is_number_below(text: str, limit: int) -> bool:
+    """Return whether a text is a whole number from 0 to below the limit, as Zarr writes it."""
+    return text.isdecimal() and len(text) < 20 and int(text) < limit and str(int(text)) == text
 
 
 def _read(files: Mapping[str, bytes], name: str, most: int) -> bytes:
@@ -332,7 +372,7 @@ def _metadata(files: Mapping[str, bytes], name: str) -> _ArrayMetadata:
         raise FormatError(f"metadata {broken_field(error)}") from error
     expected = {
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "chunk_shape": _chunks(about.shape, about.dtype.itemsize),
+        "chunk_shape": _known_chunk_shape(about),
         "fill_value": _stored_fill(about.dtype),
     }
     stored = {
@@ -348,6 +388,16 @@ def _metadata(files: Mapping[str, bytes], name: str) -> _ArrayMetadata:
     if about.dimension_names and len(about.dimension_names) != len(about.shape):
         raise FormatError(f"metadata dimension_names: expected {len(about.shape)} names")
     return about
+
+
+def _known_chunk_shape(about: _ArrayMetadata) -> tuple[int, ...]:
+    """Return the shape of the chunks if the writer makes such chunks, else a shape that it makes.
+
+    Versions that were published before :func:`blocks` have slabs.
+    """
+    shapes = [chunking(about.shape, about.dtype.itemsize) for chunking in (slabs, blocks)]
+    given = about.chunk_grid.configuration.chunk_shape
+    return given if given in shapes else shapes[-1]
 
 
 def _stored_fill(dtype: np.dtype[Any]) -> Any:
@@ -388,17 +438,28 @@ def _pieces(about: _ArrayMetadata, rows: NDArray[np.int64] | None) -> Iterator[t
     if not about.shape:
         yield "c", ..., ...
         return
-    length, rest = about.chunk_grid.configuration.chunk_shape[0], "/0" * (len(about.shape) - 1)
-    if rows is None:
-        for number in range(-(-about.shape[0] // length)):
-            start = number * length
-            yield f"c/{number}{rest}", slice(start, start + length), slice(about.shape[0] - start)
-        return
-    if not 0 <= rows.min() <= rows.max() < about.shape[0]:
-        raise FormatError(f"it has {about.shape[0]} rows, not the expected ones")
-    for number in np.unique(rows // length).tolist():
-        here = rows // length == number
-        yield f"c/{number}{rest}", here, rows[here] - number * length
+    sides = about.chunk_grid.configuration.chunk_shape
+    leading = _whole_rows(about.shape[0], sides[0]) if rows is None else _chosen_rows(about.shape[0], sides[0], rows)
+    counts = [-(-length // side) for length, side in zip(about.shape[1:], sides[1:], strict=True)]
+    for (first, here, inside), rest in itertools.product(list(leading), itertools.product(*map(range, counts))):
+        starts = [number * side for number, side in zip(rest, sides[1:], strict=True)]
+        places = tuple(slice(start, start + side) for start, side in zip(starts, sides[1:], strict=True))
+        within = tuple(slice(length - start) for length, start in zip(about.shape[1:], starts, strict=True))
+        yield "/".join(("c", str(first), *map(str, rest))), (here, *places), (inside, *within)
+
+
+def _whole_rows(length: int, side: int) -> Iterator[tuple[int, Any, Any]]:
+    for number in range(-(-length // side)):
+        start = number * side
+        yield number, slice(start, start + side), slice(length - start)
+
+
+def _chosen_rows(length: int, side: int, rows: NDArray[np.int64]) -> Iterator[tuple[int, Any, Any]]:
+    if not 0 <= rows.min() <= rows.max() < length:
+        raise FormatError(f"it has {length} rows, not the expected ones")
+    for number in np.unique(rows // side).tolist():
+        here = rows // side == number
+        yield number, here, rows[here] - number * side
 
 
 def _chunk(files: Mapping[str, bytes], key: str, about: _ArrayMetadata, most: int) -> tuple[NDArray[Any], int]:

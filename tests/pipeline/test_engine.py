@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,25 @@ def opened(plan: Plan, store: Store) -> xr.Dataset:
     path = store.path(publish_cube(plan, store))
     assert path is not None
     return xr.open_zarr(path).load()
+
+
+def test_c4_a_new_name_of_an_axis_or_variable_publishes_the_cube_again(study_file: Write, store: Store) -> None:
+    plan, _ = sweep(study_file(), store)
+    assert opened(plan, store)["error_m"].attrs["long_name"] == "error"
+    error, *others = plan.study.experiment.variables
+    level, *rest = plan.cells.axes
+
+    def of_variables(**changes: Any) -> Plan:
+        experiment = replace(plan.study.experiment, variables=(replace(error, **changes), *others))  # type: ignore[type-var]
+        study = replace(plan.study, experiment=experiment)
+        return replace(plan, study=study, cells=replace(plan.cells, study=study))
+
+    named = of_variables(long_name="root of the mean square")
+    axes = [replace(plan.cells, axes=(replace(level, **changes), *rest)) for changes in ({"long_name": "x"}, {"unit": "x"})]
+    changed = [named, of_variables(unit="km"), of_variables(volatile=True), *(replace(plan, cells=cells) for cells in axes)]
+    assert len({plan.cube_key, *(one.cube_key for one in changed)}) == 1 + len(changed)
+    assert replace(plan).cube_key == plan.cube_key
+    assert opened(named, store)["error_m"].attrs["long_name"] == "root of the mean square"
 
 
 def test_a_study_becomes_a_labelled_cube(study_file: Write, store: Store) -> None:

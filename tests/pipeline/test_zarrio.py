@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import zipfile
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from hypothesis import given
+from hypothesis import strategies as st
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
 
@@ -19,7 +22,7 @@ import pipeline
 from pipeline.archive import StoredFiles
 from pipeline.cube import publish_group
 from pipeline.store import LocalStore
-from pipeline.zarrio import FormatError, Labelled, group_files, read_group
+from pipeline.zarrio import Chunking, FormatError, Labelled, blocks, check_group, group_files, read_group, slabs
 
 ARRAYS = {
     "keys": Labelled(("cell", "byte"), np.random.default_rng(0).integers(0, 256, (700, 16), dtype=np.uint8), random=True),
@@ -79,6 +82,62 @@ def test_a_chunk_of_the_wrong_length_is_refused(spoil: Callable[[bytes], bytes])
     files["status/c/0"] = spoil(files["status/c/0"])
     with pytest.raises(FormatError, match="'status'"):
         read_group(files)
+
+
+@given(st.lists(st.integers(0, 5000), max_size=4), st.sampled_from([1, 8, 16, 3 * 2**20]))
+def test_blocks_are_small_and_their_sides_nearly_equal(shape: list[int], itemsize: int) -> None:
+    sides = blocks(tuple(shape), itemsize)
+    assert len(sides) == len(shape)
+    assert all(1 <= side <= max(1, length) for side, length in zip(sides, shape, strict=True))
+    if math.prod(shape) * itemsize <= 16 * 2**20:
+        assert sides == tuple(max(1, length) for length in shape)
+        return
+    assert math.prod(sides) * itemsize <= max(2 * 2**20, itemsize)
+    cut = [side for side, length in zip(sides, shape, strict=True) if side < length]
+    # A side of n entries in k chunks is rounded by less than two, which halves the shortest side at most.
+    assert max(cut) <= 2 * min(cut)
+    assert all(length <= 2 * max(cut) for side, length in zip(sides, shape, strict=True) if side == length)
+
+
+def test_s1_chunks_of_a_segment_stay_slabs_of_64_mb() -> None:
+    assert slabs((10_000_000,), 8) == (2**23,)
+    assert slabs((1000, 100, 100), 8) == (838, 100, 100)
+    assert slabs((2**23, 1), 8) == (2**23, 1)
+    assert slabs((), 8) == ()
+    assert slabs((0, 3), 8) == (1, 3)
+
+
+BIG = np.random.default_rng(1).standard_normal((130, 160, 170))
+"""Above 16 MB: published in blocks."""
+
+
+@pytest.mark.parametrize("chunking", [slabs, blocks])
+def test_a_large_array_reads_back_in_either_form_of_chunks(chunking: Chunking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.zarrio._SLAB_BYTES", 5_000_000)
+    files = group_files({"v": Labelled(("a", "b", "c"), BIG)}, {}, chunking=chunking)
+    assert sum(name.startswith("v/c/") for name in files) > 5
+    assert read_group(files)["v"].data.tobytes() == BIG.tobytes()
+    rows = np.array([129, 0, 64, 65])
+    assert read_group(files, rows=rows)["v"].data.tobytes() == BIG[rows].tobytes()
+
+
+def test_a_slice_along_any_axis_of_a_large_array_reads_little(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    version = publish_group(store, "cubes/x/", "1", {"v": Labelled(("a", "b", "c"), BIG)}, {})
+    check_group(StoredFiles(store, version))
+    chunks = {tuple(map(int, e.name.split("/")[-3:])): e.size for e in store.list(f"{version}/v/c")}
+    opened = pipeline.open_store(tmp_path).cube("x")["v"]
+    assert opened.values.tobytes() == BIG.tobytes()
+    for axis in range(3):
+        of_a_plane = sum(size for place, size in chunks.items() if place[axis] == 1)
+        of_a_line = sum(size for place, size in chunks.items() if all(place[other] == 0 for other in range(3) if other != axis))
+        assert of_a_plane <= 0.5 * BIG.nbytes
+        assert of_a_line <= 0.25 * BIG.nbytes
+    for place in ("0/0/9", "0/0/00", "9", "0/0/x"):
+        store.put_if_absent(f"{version}/v/c/{place}", b"")
+        with pytest.raises(FormatError, match="is no chunk"):
+            check_group(StoredFiles(store, version))
+        store.delete(f"{version}/v/c/{place}")
 
 
 def test_a_look_at_the_keys_of_a_store_does_not_load_zarr(tmp_path: Path) -> None:
