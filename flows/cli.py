@@ -28,7 +28,6 @@ from flows.commands.common import (
     StoreFolder,
     StudyName,
     exit_code_of_what_is_there,
-    plain,
     words,
 )
 from flows.commands.common import duration as _duration
@@ -39,6 +38,7 @@ from flows.on_end import OnEnd
 from flows.settings import prepare_environment
 from flows.terms import Terms
 from pipeline.errors import SurroundingsError, UsageError
+from pipeline.terminal_text import printable
 
 ClusterName = Annotated[
     str | None, typer.Option("--cluster", help="A profile of dask_config.yaml, or an address such as tls://10.0.0.1:8786.")
@@ -349,10 +349,10 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except UsageError as error:
-        print(f"disac: {plain(error)}", file=sys.stderr)
+        print(f"disac: {printable(error)}", file=sys.stderr)
         code = EXIT_USAGE
     except SurroundingsError as error:
-        print(f"disac: {plain(error)}", file=sys.stderr)
+        print(f"disac: {printable(error)}", file=sys.stderr)
         code = EXIT_INCOMPLETE
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -61,6 +62,16 @@ def account(plan: Plan, cell: int) -> dict[str, Any]:
         "environment": dict(segment.attributes["environment"]),
         "canonical": str(segment.arrays["canonical"][row]),
     }
+
+
+def account_lines(found: Mapping[str, Any]) -> list[str]:
+    """Return the lines in which a person reads an account; facts that are empty are left out."""
+    lines = []
+    for name, value in found.items():
+        if value not in ("", None, {}, []):
+            text = "  ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+            lines.append(f"{name.replace('_', ' '):12s} {text}")
+    return lines
 
 
 def _why_missing(plan: Plan, cell: int) -> str:

@@ -41,6 +41,10 @@ MISSING_TEXT = "missing_value"
 """Attribute of published texts; xarray removes it when it opens them."""
 
 
+STUDY_TEXT = "study_text"
+"""Attribute of a cube: the study whose cells it shows, for readers who ask about one cell."""
+
+
 class SchemaError(UsageError):
     """A stored variable's dtype or unit differs from what the experiment declares now (rule S5)."""
 
@@ -238,6 +242,7 @@ def _attributes(plan: Plan, arrays: Mapping[str, Labelled]) -> dict[str, Any]:
         "paper": study.paper,
         "figure": study.figure,
         "experiment": study.experiment.name,
+        STUDY_TEXT: study.text,
         "scenario": study.scenario.model_dump_json(),
         "options": canonical_options(study.options),
         "manifest": json.dumps(dict(plan.code.manifest), sort_keys=True),

@@ -41,7 +41,7 @@ def tables_of(dataset: xr.Dataset) -> list[Table]:
     Parameters
     ----------
     dataset
-        A cube as :meth:`pipeline.results.Results.cube` gives it, or the :func:`pipeline.flat_surfaces.flat_names` of surfaces.
+        A cube as a node of :func:`pipeline.open_store` holds it, or the :func:`pipeline.flat_surfaces.flat_names` of surfaces.
     """
     lead = dataset["status"] if "status" in dataset else dataset[max(dataset.data_vars, key=lambda n: dataset[n].ndim)]
     axes = [str(d) for d in lead.dims]

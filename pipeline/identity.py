@@ -12,6 +12,7 @@ import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,8 @@ def file_digest(path: Path) -> str:
     """
     try:
         stat = path.stat()
+        if not S_ISREG(stat.st_mode):
+            raise UsageError(f"{path}: a scenario refers to this file and it is no plain file")
         return _file_digest(path, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_size)
     except OSError as error:
         raise UsageError(f"{path}: a scenario refers to this file and it cannot be read: {error}") from error

@@ -5,6 +5,8 @@ Names of folders end with a slash. ARCHITECTURE.md shows the whole tree and says
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 SEGMENTS = "ledger/segments/"
 """Results of tasks: the truth."""
 INDEX = "ledger/index/"
@@ -67,6 +69,13 @@ def parts_of(folder: str) -> str:
 def latest_of(folder: str) -> str:
     """Return the pointer to the version that was last published in a folder."""
     return f"{folder}latest"
+
+
+def store_of(version: PurePath) -> PurePath | None:
+    """Return the folder of the store to which the folder of a published version belongs; None if it is no such folder."""
+    if len(version.parts) < 5 or f"{version.parent.name}/" != versions_of(""):
+        return None
+    return version.parents[3] if f"{version.parts[-4]}/" in (CUBES, SURFACES) else None
 
 
 def study_of(name: str) -> str:

@@ -185,14 +185,17 @@ def make_plan(study: Study, store: Store) -> Plan:
     UsageError
         If the dense cube would be larger than the study allows.
     """
-    cells = expand(study)
-    keep = kept_names(study)
-    code = code_digest(study.experiment.modules)
+    return plan_cells(expand(study), code_digest(study.experiment.modules), store)
+
+
+def plan_cells(cells: Cells, code: CodeDigest, store: Store) -> Plan:
+    """Key cells of a study under a code and look them up in the ledger."""
+    keep = kept_names(cells.study)
     keys, scenario_keys = _stored_keys(cells, code.digest, store) or cell_keys(cells, code.digest)
     ledger = open_ledger(store)
     keys = _with_adopted(ledger, code.digest, keys, scenario_keys, keep)
     choice, lacking = ledger.present(keys, keep)
-    return Plan(study, cells, code, keep, keys, scenario_keys, ledger, choice, lacking)
+    return Plan(cells.study, cells, code, keep, keys, scenario_keys, ledger, choice, lacking)
 
 
 def _stored_keys(cells: Cells, digest: str, store: Store) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:

@@ -1,117 +1,95 @@
-"""Open results in Python: ``pipeline.open_store("results").cube("quick")``."""
+"""Open results in Python: ``pipeline.open_store("results")["quick/cube"]``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from pipeline.archive import StoredFiles
 from pipeline.cube import published_version
 from pipeline.errors import UsageError, near_miss
 from pipeline.file_list import check_file_list
-from pipeline.files import check_plain
-from pipeline.layout import CUBES, cube_folder, study_of, surface_folder
-from pipeline.ledger import open_ledger, read_segment
+from pipeline.files import check_plain, scan, told
+from pipeline.layout import CUBES, SURFACES, cube_folder, surface_folder
 from pipeline.store import Store, open_store_backend
+from pipeline.study import STUDY_NAME
 from pipeline.zarrio import check_group
 
 if TYPE_CHECKING:
     import xarray as xr
 
-
-class Results:
-    """A store that is open for reading."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def studies(self) -> list[str]:
-        """Return the names of the studies that have a published cube."""
-        names = {study_of(entry.name) for entry in self._store.list(CUBES)}
-        return sorted(n for n in names if published_version(self._store, cube_folder(n)))
-
-    def cube(self, study: str) -> xr.Dataset:
-        """Open the latest cube of a study, lazily. The link is resolved once, so all data are of one version (rule C4).
-
-        Raises
-        ------
-        UsageError
-            If the study has no published cube, or a damaged one.
-        """
-        return self._open("cubes", cube_folder(study), study)
-
-    def tree(self, *studies: str) -> xr.DataTree:
-        """Open the latest cubes of several studies, each as a node of a tree (rule G4).
-
-        The studies may be the parts of a study whose dense cube would be too large.
-
-        Raises
-        ------
-        UsageError
-            If one of them has no published cube.
-        """
-        import xarray as xr
-
-        return xr.DataTree.from_dict({f"/{study}": self.cube(study) for study in studies})
-
-    def surfaces(self, study: str) -> xr.Dataset:
-        """Open the latest surfaces of a study, lazily.
-
-        Raises
-        ------
-        UsageError
-            If the study has no published surfaces, or damaged ones.
-        """
-        return self._open("surfaces", surface_folder(study), study)
-
-    def _open(self, kind: str, folder: str, study: str) -> xr.Dataset:
-        import xarray as xr
-
-        version = published_version(self._store, folder)
-        path = None if version is None else self._store.path(version)
-        if version is None or path is None:
-            known = self.studies()
-            raise UsageError(f"no {kind} of '{study}' in {self._store.location()}{near_miss(study, known)}; there are {known}")
-        try:
-            check_plain(path)
-            files = StoredFiles(self._store, version)
-            check_file_list(files)
-            check_group(files)
-        except ValueError as error:
-            raise UsageError(f"'{path}' is damaged ({error}): remove it, and `disac report` makes it again") from error
-        return xr.open_zarr(path)
-
-    def detail(self, key: str) -> Mapping[str, NDArray[Any]]:
-        """Return all stored values of one cell, detail variables included, by its hexadecimal key or the key's beginning.
-
-        Raises
-        ------
-        UsageError
-            If no cell has such a key, or several cells have one.
-        """
-        ledger = open_ledger(self._store)
-        found = sorted({row.tobytes() for row in ledger.keys if row.tobytes().hex().startswith(key.lower())})
-        if len(found) != 1:
-            raise UsageError(f"{len(found)} cells have a key that begins with '{key}'")
-        keys = np.frombuffer(found[0], dtype=np.uint8).reshape(1, -1)
-        choice = ledger.choose(keys)
-        name = ledger.segments[choice.segment[0]].name
-        segment = read_segment(self._store, name, rows=choice.row.astype(np.int64), keys=keys)
-        return {name: np.asarray(array[0]) for name, array in segment.arrays.items()}
+STORE = "store"
+"""Attribute of an open tree: the folder of its store."""
 
 
-def open_store(location: str | Path) -> Results:
-    """Open a store for reading.
+def open_store(location: str | Path, *studies: str) -> xr.DataTree:
+    """Open the latest cubes and surfaces of a store, lazily.
+
+    Each link ``latest`` is resolved once, so all data of a node are of one version (rule C4). The accessor ``.disac`` of the
+    tree and of its nodes offers what studies need beyond xarray (:mod:`pipeline.accessors`).
+
+    Parameters
+    ----------
+    location
+        Folder of the store.
+    studies
+        Names of the studies to open; default all of which something is published. They may be the parts of a study whose
+        dense cube would be too large (rule G4).
+
+    Returns
+    -------
+    xarray.DataTree
+        For each study the nodes ``<study>/cube`` and ``<study>/surfaces``, as far as they are published.
 
     Raises
     ------
     UsageError
-        If the folder does not exist.
+        If the folder does not exist, nothing is published of a named study, or a published version is damaged (rule C6).
     """
     if not Path(location).is_dir():
         raise UsageError(f"no store at '{location}'")
-    return Results(open_store_backend(str(location)))
+    import xarray as xr
+
+    import pipeline.accessors  # noqa: F401  # it registers the accessors
+
+    store = open_store_backend(str(location))
+    known = published_studies(store)
+    nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs={STORE: store.location()})}
+    for study in studies or known:
+        if study not in known:
+            raise UsageError(f"no study '{study}' in {store.location()}{near_miss(study, known)}; there are {known}")
+        for kind, folder in (("cube", cube_folder(study)), ("surfaces", surface_folder(study))):
+            if (version := published_version(store, folder)) is not None:
+                nodes[f"/{study}/{kind}"] = _open(store, version, study)
+    return xr.DataTree.from_dict(nodes)
+
+
+def published_studies(store: Store) -> list[str]:
+    """Return the names of the studies that have a published cube or published surfaces, whole or damaged."""
+    found = set()
+    for kind, folder in ((CUBES, cube_folder), (SURFACES, surface_folder)):
+        path = store.path(kind)
+        with told(Path(store.location())):
+            names = [] if path is None else [item.name for item in scan(str(path)) if re.fullmatch(STUDY_NAME, item.name)]
+        found |= {name for name in names if published_version(store, folder(name))}
+    return sorted(found)
+
+
+def _open(store: Store, version: str, study: str) -> xr.Dataset:
+    """Open a version of a cube or of surfaces."""
+    import xarray as xr
+
+    path = store.path(version)
+    assert path is not None
+    try:
+        check_plain(path)
+        files = StoredFiles(store, version)
+        check_file_list(files)
+        check_group(files)
+    except ValueError as error:
+        raise UsageError(
+            f"'{path}' is damaged ({error}): remove it, and `disac report {study}` makes it again. "
+            "open_store(location, 'name', ...) opens other studies meanwhile"
+        ) from error
+    return xr.open_zarr(path)

@@ -91,5 +91,5 @@ def _advice(lengths: Mapping[str, int]) -> str:
     longest = max(lengths, key=lambda name: lengths[name])
     return (
         f"Split it along '{longest}' ({lengths[longest]:,} values): one study file for each part, with a name of its own, "
-        "opened together as a DataTree by pipeline.open_store(...).tree(...)"
+        "opened together as a DataTree by pipeline.open_store(store, part, part)"
     )

@@ -20,6 +20,8 @@ from pipeline.values import MOST_YAML_LETTERS, KeyPath, dotted, leaf_fields, pla
 
 OPTIONS = "options."
 """Beginning of every path into the experiment's options."""
+STUDY_NAME = r"^[a-z0-9][a-z0-9-]*$"
+"""Pattern of the names of studies."""
 
 
 class _Part(BaseModel):
@@ -105,7 +107,7 @@ class ReportSpec(_Part):
 class StudyFile(_Part):
     """The content of a study file."""
 
-    study: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="name of the study: lower-case letters, digits, hyphens")
+    study: str = Field(pattern=STUDY_NAME, description="name of the study: lower-case letters, digits, hyphens")
     title: str = Field("", description="title of the report; empty: the name of the study")
     paper: str | None = Field(None, description="short name of the paper that the study is about; null: no paper")
     figure: str | None = Field(None, description="figure or table of the paper that the study is about")
@@ -167,6 +169,8 @@ class Study:
     max_dense_bytes: int
     source: Source
     grid_paths: tuple[KeyPath, ...]
+    text: str
+    """The study without ``surfaces`` and ``report``, overrides included: one line of YAML, which is JSON, too."""
 
 
 def load_study(
@@ -210,7 +214,12 @@ def load_study(
         overridden |= _override(content, override)
     origin = replace(origin, overridden=overridden)
     file = validate(StudyFile, content, origin, ())
-    return _resolve(file, origin, experiment_loader)
+    return replace(_resolve(file, origin, experiment_loader), text=_cells_text(content))
+
+
+def _cells_text(content: Mapping[str, Any]) -> str:
+    kept = {key: value for key, value in content.items() if key not in ("surfaces", "report")}
+    return json.dumps(plain(kept), ensure_ascii=False)
 
 
 def _override(content: dict[str, Any], text: str) -> dict[KeyPath, str]:
@@ -367,6 +376,7 @@ def _resolve(file: StudyFile, origin: Source, experiment_loader: Callable[[str],
         max_dense_bytes=file.max_dense_bytes,
         source=origin,
         grid_paths=tuple(("grids", i) if file.grids else () for i in range(len(grids))),
+        text="",
     )
 
 

@@ -42,7 +42,7 @@ study, store = load_study(Path(sys.argv[1])), LocalStore(sys.argv[2])
 with ThreadPoolExecutor(1) as pool:
     Sweep(make_plan(study, store), store, pool, lambda: 1).run()
 publish_cube(make_plan(study, store), store)
-cube = pipeline.open_store(sys.argv[2]).cube("toy-study")
+cube = pipeline.open_store(sys.argv[2])["toy-study/cube"]
 strangers = {m.split(".")[0] for m in sys.modules} & {"disac", "flows", "prefect"}
 print("cells", int((cube["status"] > 1).sum()), "strangers", sorted(strangers))
 """

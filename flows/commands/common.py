@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from pipeline.terminal_text import printable
+
 EXIT_FAILED, EXIT_USAGE, EXIT_INCOMPLETE = 1, 2, 3
 
 StudyName = Annotated[str, typer.Argument(help="A study of data/studies by name, or a path to a study file.")]
@@ -22,28 +24,9 @@ CellWords = Annotated[
 ]
 
 
-# Control characters, marks that change the direction of writing, line separators, halves of characters.
-_UNSEEN = (
-    *range(32),
-    *range(127, 160),
-    0x61C,
-    0x200E,
-    0x200F,
-    *range(0x2028, 0x202F),
-    *range(0x2066, 0x206A),
-    *range(0xD800, 0xE000),
-)
-_SHOWN = dict.fromkeys(_UNSEEN, "\N{REPLACEMENT CHARACTER}") | {ord(c): c for c in "\n\t"}
-
-
 def words(text: object) -> Text:
     """Return text from a store in a form that is safe for a terminal: control characters have no effect."""
-    return Text(plain(text))
-
-
-def plain(text: object) -> str:
-    """Return text from a store as a string that is safe for a terminal."""
-    return str(text).translate(_SHOWN)
+    return Text(printable(text))
 
 
 def emit(data: Any) -> None:

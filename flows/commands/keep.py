@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from flows.commands.common import EXIT_FAILED, AsJson, Overrides, StoreFolder, StudyName, emit, plain, words
+from flows.commands.common import EXIT_FAILED, AsJson, Overrides, StoreFolder, StudyName, emit, words
 from pipeline.errors import UsageError
+from pipeline.terminal_text import printable
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -78,7 +79,7 @@ def gc(
         emit([vars(removal) for removal in removals])
         return
     for removal in removals:
-        print(plain(f"{removal.size:12d}  {removal.name}  {removal.reason}"))
+        print(printable(f"{removal.size:12d}  {removal.name}  {removal.reason}"))
     total = sum(removal.size for removal in removals)
     print(f"{'would remove' if dry_run else 'removed'} {len(removals)} objects, {total / 1e6:.3g} MB; no cell is lost")
 

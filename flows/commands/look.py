@@ -28,7 +28,7 @@ def why(
 ) -> None:  # fmt: skip
     """Explain one cell: its status and reason, its traceback, when and where it was computed, with which software."""
     from flows.run import Run
-    from pipeline.account import account
+    from pipeline.account import account, account_lines
     from pipeline.address import find_cell
 
     plan = Run(study, store, set_ or ()).plan
@@ -37,10 +37,8 @@ def why(
         emit(found)
         return
     console = Console(highlight=False)
-    for name, value in found.items():
-        if value not in ("", None, {}, []):
-            text = "  ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
-            console.print(words(f"{name.replace('_', ' '):12s} {text}"), soft_wrap=True)
+    for line in account_lines(found):
+        console.print(words(line), soft_wrap=True)
 
 
 def cell(

@@ -191,7 +191,7 @@ class StoreMachine(RuleBasedStateMachine):
     def what_is_published_is_whole(self) -> None:
         if self.shown is None:
             return
-        cube = open_store(self.store.location()).cube("toy-study").load()
+        cube = open_store(self.store.location())["toy-study/cube"].to_dataset().load()
         found = {
             (float(x), int(n), int(r)): int(cube["status"].sel(level=x, count=n, realisation=r))
             for x in cube["level"].values for n in cube["count"].values for r in cube["realisation"].values

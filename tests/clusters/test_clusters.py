@@ -61,7 +61,7 @@ def complete(store: Path, computed_at_most: int = CELLS) -> None:
     assert not ledger.damaged
     assert len(np.unique(ledger.keys, axis=0)) == CELLS
     assert len(ledger.keys) <= computed_at_most
-    assert (pipeline.open_store(store).cube("toy-study").load()["status"] >= 2).all()
+    assert (pipeline.open_store(store)["toy-study/cube"].load()["status"] >= 2).all()
 
 
 def left_over(store: Path) -> list[str]:

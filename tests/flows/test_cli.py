@@ -61,7 +61,7 @@ def living(processes: list[psutil.Process], patience_s: float) -> list[psutil.Pr
 
 
 def published(store: Path) -> xr.Dataset:
-    return pipeline.open_store(store).cube("toy-study").load()
+    return pipeline.open_store(store)["toy-study/cube"].to_dataset().load()
 
 
 def equal_outside_volatile(a: xr.Dataset, b: xr.Dataset) -> None:
@@ -94,7 +94,7 @@ def test_run_computes_publishes_and_then_has_nothing_to_do(
     assert str(page) in out
     assert page.stat().st_size < 3_000_000
     assert dict(published(store).sizes) == {"level": 5, "count": 2, "realisation": 3, "tap": 2}
-    surfaces = pipeline.open_store(store).surfaces("toy-study")
+    surfaces = pipeline.open_store(store)["toy-study/surfaces"]
     assert (surfaces["cells"].sel(level=0, state="feasible") == 3).all()
     before = _seconds_of_children()
     code, out, _ = finished(disac("run", file, "--store", str(store), own_server=True))

@@ -128,7 +128,7 @@ def test_w2_steps_of_the_clock_lose_nothing(
     with ThreadPoolExecutor(4) as pool:
         Sweep(make_plan(study, calm), calm, pool, lambda: 4).run()
     publish_cube(make_plan(study, calm), calm)
-    expected, found = (pipeline.open_store(place).cube("toy-study").load() for place in (tmp_path / "calm", store))
+    expected, found = (pipeline.open_store(place)["toy-study/cube"].to_dataset().load() for place in (tmp_path / "calm", store))
     for name in expected.variables:
         if not expected[name].attrs.get("volatile"):
             assert expected[name].identical(found[name]), name

@@ -33,13 +33,12 @@ def test_c6_damage_is_told_by_every_reader_and_a_run_mends_it(
     file, store = study_file(("0:40:10", "0:10:10")), tmp_path / "results"
     assert command("run", file, store)[0] == 0
     assert "Nothing to do" in command("run", file, store)[1]
-    results, folder = pipeline.open_store(store), f"{kind}/toy-study/"
-    ours = {"cubes": results.cube, "surfaces": results.surfaces}[kind]
-    sound = ours("toy-study").load()
+    folder, node = f"{kind}/toy-study/", {"cubes": "toy-study/cube", "surfaces": "toy-study/surfaces"}[kind]
+    sound = pipeline.open_store(store)[node].to_dataset().load()
     version = (store / folder / "latest").resolve()
     DAMAGES[how](version / CHUNKS[kind])
     with pytest.raises(UsageError, match=f"is damaged.*{CHUNKS[kind]}"):
-        ours("toy-study")
+        pipeline.open_store(store)
     with pytest.raises(SurroundingsError, match=f"is damaged.*{CHUNKS[kind]}"):
         load_published(Run(file, str(store)).store, folder)
     code, said = command("verify", file, store)
@@ -50,7 +49,7 @@ def test_c6_damage_is_told_by_every_reader_and_a_run_mends_it(
     code, said = command("run", file, store)
     assert (code, carried_out.times) == (0, 2)
     assert f"'{folder}versions/{version.name}' is damaged" in said
-    xr.testing.assert_identical(ours("toy-study").load().drop_attrs(), sound.drop_attrs())
+    xr.testing.assert_identical(pipeline.open_store(store)[node].to_dataset().load().drop_attrs(), sound.drop_attrs())
     assert command("verify", file, store)[0] == 0
     assert "Nothing to do" in command("run", file, store)[1]
 

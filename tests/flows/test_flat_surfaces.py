@@ -26,7 +26,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
     folder = tmp_path_factory.mktemp("old")
     with tarfile.open(ARCHIVE) as tar:
         tar.extractall(folder, filter="data")
-    return open_store(folder / "store").surfaces("quick").load()
+    return open_store(folder / "store")["quick/surfaces"].to_dataset().load()
 
 
 @pytest.fixture(scope="module")

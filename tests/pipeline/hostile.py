@@ -542,6 +542,26 @@ ATTRIBUTES: dict[str, Attack] = {
 }
 """What a report would stumble over."""
 
+
+def _asked(name: str, value: object) -> Attack:
+    return _version("cubes", _file_json("zarr.json", lambda root: root["attributes"].update({name: value})))
+
+
+_STUDY = "study: toy-study\nexperiment: toy\naxes: {level: {path: signal.level_db, values: [0]}}\n"
+ASKED: dict[str, Attack] = {
+    "a study with a device": _asked("study_text", f"{_STUDY}scenario: {{table: /dev/zero}}\n"),
+    "another study": _asked("study_text", _STUDY),
+    "a study of no mapping": _asked("study_text", "[1,\n2]"),
+    "a nested study": _asked("study_text", "[" * 10**4 + "\n"),
+    "the path of a study": _asked("study_text", "/dev/zero"),
+    "a study of a number": _asked("study_text", 5),
+    "another experiment": _asked("study_text", _STUDY.replace("toy\n", "os:system\n")),
+    "a manifest of no JSON": _asked("manifest", "["),
+    "a manifest of numbers": _asked("manifest", '{"a": 1}'),
+    "no code": _asked("code_digest", None),
+}
+"""What a question about one cell would stumble over."""
+
 REPEATED: dict[str, Attack] = {
     "cube: other metadata beside it": _version(
         "cubes", _file_json("zarr.json", lambda r: r["consolidated_metadata"]["metadata"]["error_m"].update(shape=[_HUGE]))

@@ -144,12 +144,12 @@ def test_s2_damage_that_keeps_size_and_date_is_found_when_it_is_read(store: Loca
 
 def test_s4_details_and_failures_stay_reachable(store: LocalStore, study: object) -> None:
     key = make_plan(study, store).keys[0].tobytes().hex()  # type: ignore[arg-type]
-    before = open_store(store.location()).detail(key)
+    before = open_store(store.location()).disac.detail(key)
     compact(store)
     compacted = account(make_plan(study, store), 0)  # type: ignore[arg-type]
     assert (compacted["copies"], compacted["origin"] != "") == (1, True), "a compacted copy is no second computation"
     collect_garbage(store, now=time.time() + LATER)
-    after = open_store(store.location()).detail(key)
+    after = open_store(store.location()).disac.detail(key)
     np.testing.assert_array_equal(before["samples"], after["samples"])
     failed = make_plan(study, store)  # type: ignore[arg-type]
     assert failed.by_status()["failed"] == 6

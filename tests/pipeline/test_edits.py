@@ -166,7 +166,7 @@ def attempt(name, plan, pool):
     else:
         plan = refreshed(plan, store)
         publish_cube(plan, store)
-        print(name, "CELLS", len(plan.todo), open_store("store").cube("alpha").y.values.tolist())
+        print(name, "CELLS", len(plan.todo), open_store("store")["alpha/cube"].y.values.tolist())
 
 first, second = workers(), workers()
 attempt("before", make_plan(load_study("alpha.yaml"), store), first)

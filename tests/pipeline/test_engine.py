@@ -313,9 +313,9 @@ def test_g4_parts_of_a_study_open_as_one_tree(study_file: Write, store: Store) -
     for name, levels in (("low", "[0, 10]"), ("high", "[20, 30]")):
         plan, _ = sweep(study_file(('"0:40:10"', levels), ("study: toy-study", f"study: {name}")), store)
         publish_cube(plan, store)
-    tree = open_store(store.location()).tree("low", "high")
+    tree = open_store(store.location(), "low", "high")
     assert set(tree.children) == {"low", "high"}
-    whole = xr.concat([tree[n]["status"].load() for n in ("low", "high")], "level")
+    whole = xr.concat([tree[f"{n}/cube"]["status"].load() for n in ("low", "high")], "level")
     assert whole["level"].values.tolist() == [0, 10, 20, 30]
-    with pytest.raises(UsageError, match="no cubes of 'middle'"):
-        open_store(store.location()).tree("low", "middle")
+    with pytest.raises(UsageError, match=r"no study 'lou' in .*did you mean 'low'"):
+        open_store(store.location(), "lou", "high")

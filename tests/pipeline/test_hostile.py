@@ -19,6 +19,7 @@ from types import FrameType
 import hostile
 import numpy as np
 import pytest
+import xarray as xr
 from toy_study import TOY_STUDY
 from typer.testing import CliRunner
 
@@ -107,15 +108,27 @@ def command(name: str, file: Path, store: Path) -> str:
     return result.output
 
 
+def looked(node: xr.DataTree) -> None:
+    """What a person asks of a cube."""
+    shown = f"{node.disac!r}{node.disac._repr_html_()}"
+    assert not set(shown) & set("\x1b\x07\x9b\u202e")
+    assert "<script" not in node.disac._repr_html_()
+    if "status" in node:
+        repr(node.isel(dict.fromkeys(node["status"].dims, 0)).disac.cell())
+        repr(node.isel(dict.fromkeys(node["status"].dims, 0)).disac.why())
+        node.disac.to_dataframe()
+
+
 def opened(store: Path) -> None:
     """The store by the Python interface."""
-    results = pipeline.open_store(store)
-    for act in (lambda: results.cube("toy-study").load(), lambda: results.surfaces("toy-study").load()):
-        with contextlib.suppress(UsageError, SurroundingsError):
-            act()
-    for row in open_ledger(LocalStore(store)).keys[:1]:
-        with contextlib.suppress(UsageError, SurroundingsError):
-            results.detail(row.tobytes().hex())
+    with contextlib.suppress(UsageError, SurroundingsError):
+        tree = pipeline.open_store(store)
+        for act in (tree.load, lambda: repr(tree.disac), lambda: [looked(node) for node in tree.subtree if node.data_vars]):
+            with contextlib.suppress(UsageError, SurroundingsError):
+                act()
+        for row in open_ledger(LocalStore(store)).keys[:1]:
+            with contextlib.suppress(UsageError, SurroundingsError):
+                tree.disac.detail(row.tobytes().hex())
 
 
 def test_s7_what_a_look_may_take_is_limited() -> None:
@@ -254,9 +267,22 @@ def test_s7_published_versions_that_lie_are_told(sound: tuple[Path, Path], store
 @pytest.mark.parametrize("name", hostile.PUBLISHED | hostile.REPEATED)
 def test_s7_zarr_opens_no_version_that_lies(sound: tuple[Path, Path], store: Path, name: str) -> None:
     (hostile.PUBLISHED | hostile.REPEATED)[name](store)
-    results = pipeline.open_store(store)
     with limited(), pytest.raises(UsageError, match="is damaged"):
-        {"cube": results.cube, "surfaces": results.surfaces}[name.partition(":")[0]]("toy-study")
+        pipeline.open_store(store)
+
+
+@pytest.mark.parametrize("name", hostile.ASKED)
+def test_s7_a_question_about_a_cell_believes_no_attribute(store: Path, name: str) -> None:
+    hostile.ASKED[name](store)
+    cube = pipeline.open_store(store)["toy-study/cube"]
+    first = cube.isel(dict.fromkeys(cube["status"].dims, 0))
+    assert first.disac.cell().status == "ok"
+    with limited():
+        if name == "no code":
+            assert first.disac.why()["status"] == "missing"
+            return
+        with pytest.raises(UsageError):
+            first.disac.why()
 
 
 def test_s7_a_pointer_never_leads_out_of_the_store_nor_to_the_truth(sound: tuple[Path, Path], store: Path) -> None:

@@ -127,6 +127,8 @@ def test_i4_a_file_counts_by_its_content(tmp_path: Path) -> None:
     assert not (before == keys_of(text)).all(axis=1).any()
     with pytest.raises(UsageError, match="cannot be read"):
         keys_of(text.replace("table.csv", "none.csv"))
+    with pytest.raises(UsageError, match="no plain file"):
+        keys_of(text.replace(str(table), "/dev/zero"))
 
 
 def test_i4_one_changed_byte_changes_the_keys_of_its_users_alone(tmp_path: Path) -> None:

@@ -85,10 +85,10 @@ def test_s5_an_old_store_opens_with_all_its_cells(old: tuple[LocalStore, Path]) 
     assert not plan.ledger.damaged
     fresh = open_ledger(store, use_index=False)
     np.testing.assert_array_equal(fresh.keys, plan.ledger.keys)
-    cube = open_store(store.location()).cube("toy-study")
+    cube = open_store(store.location())["toy-study/cube"]
     assert dict(cube.sizes) == {"level": 4, "count": 3, "realisation": 3, "tap": 3}
     key = plan.keys[0].tobytes().hex()
-    assert open_store(store.location()).detail(key)["samples"].shape == (3,)
+    assert open_store(store.location()).disac.detail(key)["samples"].shape == (3,)
 
 
 def test_s5_an_old_store_verifies_bit_for_bit(old: tuple[LocalStore, Path]) -> None:
@@ -111,10 +111,10 @@ def test_s5_an_old_store_verifies_bit_for_bit(old: tuple[LocalStore, Path]) -> N
 
 def test_s5_an_old_cube_opens_and_is_published_again_with_its_list_of_files(old: tuple[LocalStore, Path]) -> None:
     store, file = old
-    before = open_store(store.location()).cube("toy-study").load()
+    before = open_store(store.location())["toy-study/cube"].load()
     assert "files" not in before.attrs
     publish_cube(make_plan(load_study(file), store), store)
-    after = open_store(store.location()).cube("toy-study")
+    after = open_store(store.location())["toy-study/cube"]
     assert "status/c/0/0/0" in json.loads(after.attrs["files"])
 
 

@@ -21,7 +21,7 @@ from pipeline.zarrio import Labelled
 
 METHOD = ("size.count: [1, 2]", "size.count: [1, 2]\n      design: {path: options.method, values: [plain, fancy]}")
 READERS: dict[str, Callable[[Path, str], xr.Dataset]] = {
-    "ours": lambda root, study: pipeline.open_store(root).cube(study),
+    "ours": lambda root, study: pipeline.open_store(root)[f"{study}/cube"].to_dataset(),
     "plain": lambda root, study: xr.open_zarr((root / "cubes" / study / "latest").resolve()),
 }
 

@@ -66,7 +66,7 @@ def test_c3_a_published_array_keeps_the_bits_of_special_values(tmp_path: Path) -
     arrays |= {"text": Labelled(("z",), np.array(["", "\0", "a\0", "e\u0301", "\U0001f600"], dtype=np.dtypes.StringDType()))}
     publish_group(LocalStore(tmp_path), "cubes/x/", "1", arrays, {})
     files = StoredFiles(LocalStore(tmp_path), "cubes/x/versions/1")
-    ours, opened = read_group(files), pipeline.open_store(tmp_path).cube("x")
+    ours, opened = read_group(files), pipeline.open_store(tmp_path)["x/cube"]
     plain = xr.open_zarr((tmp_path / "cubes/x/latest").resolve())
     for name, labelled in arrays.items():
         for found in (ours[name].data, opened[name].values, plain[name].values):
@@ -121,12 +121,12 @@ def test_a_large_array_reads_back_in_either_form_of_chunks(chunking: Chunking, m
     assert read_group(files, rows=rows)["v"].data.tobytes() == BIG[rows].tobytes()
 
 
-def test_a_slice_along_any_axis_of_a_large_array_reads_little(tmp_path: Path) -> None:
+def test_c4_a_slice_along_any_axis_of_a_large_array_reads_little(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     version = publish_group(store, "cubes/x/", "1", {"v": Labelled(("a", "b", "c"), BIG)}, {})
     check_group(StoredFiles(store, version))
     chunks = {tuple(map(int, e.name.split("/")[-3:])): e.size for e in store.list(f"{version}/v/c")}
-    opened = pipeline.open_store(tmp_path).cube("x")["v"]
+    opened = pipeline.open_store(tmp_path)["x/cube"]["v"]
     assert opened.values.tobytes() == BIG.tobytes()
     for axis in range(3):
         of_a_plane = sum(size for place, size in chunks.items() if place[axis] == 1)
