@@ -265,12 +265,7 @@ def report(study: StudyName, store: StoreFolder = "results", set_: Overrides = N
     from flows.run import Run
 
     current = Run(study, store, set_ or ())
-    if not current.plan.choice.present.any():
-        raise UsageError(f"no cell of '{current.study.name}' is in '{store}' yet: run `disac run {study}` first")
-    if current.stale():
-        current.publish()
-        current.aggregate()
-        current.report()
+    current.bring_up_to_date()
     summary = current.plan.summary()
     if as_json:
         _emit(summary | {"report": str(current.report_file)})

@@ -30,6 +30,7 @@ from pipeline.cube import (
     version_damage,
 )
 from pipeline.digest import code_digest
+from pipeline.errors import UsageError
 from pipeline.inputs import put_inputs
 from pipeline.key_index import write_index
 from pipeline.layout import cube_folder, latest_of, report_folder, report_page, surface_folder, versions_of
@@ -173,6 +174,22 @@ class Run:
         from flows.derive import write_report
 
         return write_report(self.derivation)
+
+    def bring_up_to_date(self) -> None:
+        """Publish those of cube, surfaces and report that are not up to date, from the cells that are stored.
+
+        Raises
+        ------
+        UsageError
+            If no cell of the study is stored.
+        """
+        if not self.plan.choice.present.any():
+            name = self.study.name
+            raise UsageError(f"no cell of '{name}' is in '{self.store.location()}' yet: run `disac run {name}` first")
+        if self.stale():
+            self.publish()
+            self.aggregate()
+            self.report()
 
     def nondeterminism(self) -> list[str]:
         """Return sentences on cells whose copies differ (rule S3)."""

@@ -12,6 +12,7 @@ from pipeline.accessors.summary import Summary, cube_summary, status_counts
 from pipeline.errors import UsageError, near_miss
 from pipeline.experiment import STATUS_CODES
 from pipeline.export import tables_of
+from pipeline.flat_surfaces import flat_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,11 +88,11 @@ class CubeAccessor:
     def to_dataframe(self) -> pd.DataFrame:
         """Return a tidy table: a row for each feasible cell, a column for each axis and each scalar.
 
-        Of surfaces every point is a row. ``frame.attrs["units"]`` and ``frame.attrs["long_names"]`` hold units and names by
+        Of surfaces every point is a row, and each statistic is a column such as ``rcrb_m_mean_feasible``. ``frame.attrs["units"]`` and ``frame.attrs["long_names"]`` hold units and names by
         column; each column has them in its ``attrs``, too. A complex variable is two columns, ``_real`` and ``_imag``.
         """
         fixed = [name for name, c in self._data.coords.items() if c.ndim == 0 and "along" not in c.attrs]
-        table = tables_of(self._data.expand_dims(fixed))[0]
+        table = tables_of(flat_names(self._data.expand_dims(fixed)))[0]
         frame = pd.DataFrame(dict(table.columns))
         if "status" in self._data:
             frame = frame[frame["status"].isin(FEASIBLE)].reset_index(drop=True)
