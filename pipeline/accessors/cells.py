@@ -56,10 +56,11 @@ class Cell:
     def __repr__(self) -> str:
         where = " ".join(f"{name}={value}" for name, value in self.coordinates.items())
         lines = [f"{where}: {self.status}. {self.message}".rstrip(". ")]
+        width = max(map(len, self.values), default=0)
         for name, value in self.values.items():
             shown = value if np.ndim(value) == 0 else f"{np.asarray(value).dtype} {np.shape(value)}"
             shown = f"{shown:.6g}" if isinstance(shown, float) else shown
-            lines.append(f"  {name:24s} {shown} {self.units.get(name, '')}".rstrip())
+            lines.append(f"  {name:{width}s}  {shown} {self.units.get(name, '')}".rstrip())
         return printable("\n".join(lines))
 
 
