@@ -88,8 +88,9 @@ class CubeAccessor:
     def to_dataframe(self) -> pd.DataFrame:
         """Return a tidy table: a row for each feasible cell, a column for each axis and each scalar.
 
-        Of surfaces every point is a row, and each statistic is a column such as ``rcrb_m_mean_feasible``. ``frame.attrs["units"]`` and ``frame.attrs["long_names"]`` hold units and names by
-        column; each column has them in its ``attrs``, too. A complex variable is two columns, ``_real`` and ``_imag``.
+        Of surfaces every point is a row, and each statistic a column such as ``rcrb_m_mean_feasible``. A complex variable is
+        two columns, ``_real`` and ``_imag``. ``frame.attrs["units"]`` and ``frame.attrs["long_names"]`` hold units and names
+        by column; each column has them in its ``attrs``, too.
         """
         fixed = [name for name, c in self._data.coords.items() if c.ndim == 0 and "along" not in c.attrs]
         table = tables_of(flat_names(self._data.expand_dims(fixed)))[0]
