@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 import xarray as xr
 
+from pipeline import analysis
 from pipeline.accessors.cells import Account, Cell, account_of, cell_of
 from pipeline.accessors.summary import Summary, cube_summary, status_counts
+from pipeline.analysis.cells import REALISATION
 from pipeline.errors import UsageError, near_miss
 from pipeline.experiment import STATUS_CODES
 from pipeline.export import tables_of
@@ -128,6 +131,35 @@ class CubeAccessor:
         from pipeline.accessors.drawing import draw
 
         return draw(self._cube, variable, x=x, colour=colour, over=over, ax=ax, at=at)
+
+    def edge(
+        self, along: str, over: str | None = REALISATION, *, toward: Literal["higher", "lower"] | None = None
+    ) -> xr.Dataset:
+        """Bracket the edge of feasibility along a numeric axis: :func:`pipeline.analysis.feasibility_edge`."""
+        return analysis.feasibility_edge(self._cube, along, over, toward=toward)
+
+    def exchange(
+        self, metric: str, of: str, per: str, over: str | None = REALISATION, *, logarithmic: bool = False
+    ) -> xr.Dataset:  # fmt: skip
+        """Compute what one unit of an axis is worth in another at an equal metric: :func:`pipeline.analysis.exchange_rate`."""
+        return analysis.exchange_rate(self._cube, metric, of, per, over, logarithmic=logarithmic)
+
+    def worth(self, metric: str, axis: str, over: str | None = REALISATION) -> xr.Dataset:
+        """Compute what one more of something counted changes in a metric: :func:`pipeline.analysis.worth_of_one_more`."""
+        return analysis.worth_of_one_more(self._cube, metric, axis, over)
+
+    def best(
+        self, metric: str, axis: str, direction: Literal["min", "max"] = "min", over: str | None = REALISATION
+    ) -> xr.Dataset:  # fmt: skip
+        """Find the best value of an axis at each point, where it can be told: :func:`pipeline.analysis.best_value`."""
+        return analysis.best_value(self._cube, metric, axis, direction, over)
+
+    def pareto(
+        self, metrics: Mapping[str, Literal["min", "max"]], over: str | None = REALISATION, *,
+        scales: Mapping[str, float] | None = None,
+    ) -> xr.Dataset:  # fmt: skip
+        """Find the points that no other point beats in every metric: :func:`pipeline.analysis.nondominated`."""
+        return analysis.nondominated(self._cube, metrics, over, scales=scales)
 
     @property
     def _cube(self) -> xr.Dataset:

@@ -15,6 +15,7 @@ import xarray as xr
 from toy_study import TOY_STUDY
 
 import pipeline
+from pipeline import analysis
 from pipeline.account import account, account_lines
 from pipeline.address import find_cell
 from pipeline.cube import publish_cube, publish_group
@@ -229,6 +230,20 @@ def test_a_plot_shows_means_of_feasible_cells(cube: xr.Dataset) -> None:
                 cube.disac.plot("error_m", **arguments)
         with pytest.raises(UsageError, match="did you mean 'error_m'"):
             cube.disac.plot("eror_m")
+
+
+def test_questions_are_those_of_the_analysis(cube: xr.Dataset, tree: xr.DataTree) -> None:
+    node = tree["toy-study/cube"].disac
+    pairs = [
+        (node.edge("level", toward="higher"), analysis.feasibility_edge(cube, "level", toward="higher")),
+        (node.exchange("error_m", "level", "count", logarithmic=True),
+         analysis.exchange_rate(cube, "error_m", "level", "count", logarithmic=True)),
+        (node.worth("error_m", "count"), analysis.worth_of_one_more(cube, "error_m", "count")),
+        (node.best("error_m", "design", "max"), analysis.best_value(cube, "error_m", "design", "max")),
+        (node.pareto({"error_m": "min", "level": "max"}), analysis.nondominated(cube, {"error_m": "min", "level": "max"})),
+    ]  # fmt: skip
+    for ours, expected in pairs:
+        xr.testing.assert_identical(ours, expected)
 
 
 def test_the_study_of_a_cube_is_stored_without_its_report(cube: xr.Dataset) -> None:
