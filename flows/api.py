@@ -98,8 +98,10 @@ def report(study: Place, *, store: Place = "results", set: Changes = None) -> Pa
     UsageError
         If no cell of the study is stored.
     """
+    from flows.up_to_date import fresh_report
+
     current = _opened(study, store, set)
-    current.bring_up_to_date()
+    fresh_report(current)
     return current.report_file
 
 

@@ -18,15 +18,18 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import lifecycle
-from flows.commands import design, export, keep, look, server
+from flows.commands import design, downstream, export, keep, look, server
 from flows.commands.common import (
     EXIT_INCOMPLETE,
     EXIT_USAGE,
     AsJson,
     CellWords,
+    ClusterName,
+    Insecure,
     Overrides,
     StoreFolder,
     StudyName,
+    WorkerCount,
     exit_code_of_what_is_there,
     words,
 )
@@ -40,10 +43,6 @@ from flows.terms import Terms
 from pipeline.errors import SurroundingsError, UsageError
 from pipeline.terminal_text import printable
 
-ClusterName = Annotated[
-    str | None, typer.Option("--cluster", help="A profile of dask_config.yaml, or an address such as tls://10.0.0.1:8786.")
-]
-WorkerCount = Annotated[int | None, typer.Option("--workers", min=1, help="Local worker processes; default one per core.")]
 CoreHours = Annotated[
     float | None,
     typer.Option("--max-core-hours", min=0, help="Worker time that the run may spend. The same command goes on later."),
@@ -53,9 +52,6 @@ Deadline = Annotated[
 ]
 Notify = Annotated[
     str | None, typer.Option("--on-end", help="A command or a URL that receives the result as JSON when the run has ended.")
-]
-Insecure = Annotated[
-    bool, typer.Option("--insecure", help="Connect the workers without encryption: whoever reaches a port can run code as you.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Run although another run of the study holds its lock.")]
 
@@ -261,11 +257,16 @@ def status(study: StudyName, store: StoreFolder = "results", set_: Overrides = N
 
 @app.command()
 def report(study: StudyName, store: StoreFolder = "results", set_: Overrides = None, as_json: AsJson = False) -> None:
-    """Write the report of the cells that are stored, and print its path. No cell is computed."""
+    """Write the report of the cells that are stored, or of a comparison, and print its path. No cell is computed."""
+    from flows.data_files import is_study
     from flows.run import Run
+    from flows.up_to_date import fresh_report
 
+    if not is_study(study) and (page := downstream.report_of_comparison(study, store)) is not None:
+        _emit({"comparison": study, "report": page}) if as_json else print(page)
+        return
     current = Run(study, store, set_ or ())
-    current.bring_up_to_date()
+    fresh_report(current)
     summary = current.plan.summary()
     if as_json:
         _emit(summary | {"report": str(current.report_file)})
@@ -328,6 +329,8 @@ for command in (
     look.cell,
     look.verify,
     look.diff,
+    downstream.aggregate,
+    downstream.compare,
     keep.adopt,
     keep.compact,
     keep.gc,
@@ -335,6 +338,9 @@ for command in (
     server.server,
 ):
     app.command()(command)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})(
+    server.prefect
+)
 
 
 def main() -> None:

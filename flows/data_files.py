@@ -32,6 +32,15 @@ def words_file() -> Path:
     return data_dir() / "words.yaml"
 
 
+def is_study(name: str) -> bool:
+    """Return whether the name is that of a study in data/studies, or the path of a file."""
+    return _is_path(name) or (data_dir() / "studies" / f"{name}.yaml").is_file()
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith((".yaml", ".yml")) or "/" in name
+
+
 def study_path(name: str) -> Path:
     """Return the path of a study, given as the path of a file or as the name of a study in data/studies.
 
@@ -40,7 +49,7 @@ def study_path(name: str) -> Path:
     UsageError
         If there is neither such a file nor such a study.
     """
-    if name.endswith((".yaml", ".yml")) or "/" in name:
+    if _is_path(name):
         path = Path(name)
         if not path.is_file():
             raise UsageError(f"no study file '{name}'")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
+from flows.data_files import data_dir, papers_file, words_file
+from flows.installed_checks import check_modules
+from pipeline.digest import code_digest
 from pipeline.layout import report_folder, versions_of
 from pipeline.store import Store, open_store_backend
 from pipeline.study import SurfaceSpec
+
+_TEMPLATE = Path(__file__).parent / "report" / "template.html"
 
 
 @dataclass(frozen=True)
@@ -44,3 +52,33 @@ class Derivation:
     def report_version(self) -> str:
         """Return the store name of the report."""
         return f"{versions_of(report_folder(self.study))}{self.report_key}.html"
+
+
+def surface_code() -> str:
+    """Return the digest of the code that makes surfaces and claims."""
+    return code_digest(["pipeline.surfaces", "flows.claims", *check_modules()]).digest
+
+
+def report_code() -> str:
+    """Return the digest of the code that draws a report."""
+    return code_digest(["flows.report.page"]).digest
+
+
+def surface_key(cube_key: str, surfaces: SurfaceSpec, code: str) -> str:
+    """Return the digest of all that surfaces depend on: the cube, the choices, the code, and the claims."""
+    claims = (file.read_text(encoding="utf-8") for file in sorted((data_dir() / "claims").glob("*.yaml")))
+    return digest_of(cube_key, surfaces.model_dump_json(), code, *claims)
+
+
+def report_key(surface_key: str, report: Mapping[str, Any], code: str) -> str:
+    """Return the digest of all that a report depends on: the surfaces, the choices, the code, and the words."""
+    files = (file.read_text(encoding="utf-8") for file in (_TEMPLATE, papers_file(), words_file()))
+    return digest_of(surface_key, json.dumps(dict(report), sort_keys=True, default=str), code, *files)
+
+
+def digest_of(*parts: str) -> str:
+    """Return a digest of texts."""
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()

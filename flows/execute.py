@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from flows import lifecycle, prefect_server
 from flows.beside import Beside
-from flows.profiles import choose_profile
+from flows.profiles import Profile, choose_profile
 from flows.run import Run
 from flows.settings import make_prefect_home
+from flows.steps import Steps, Work
 from flows.terms import Terms
 from pipeline.lock import study_lock
 
@@ -31,12 +33,7 @@ def execute(run: Run, terms: Terms, console: Console) -> None:
     SurroundingsError
         If disk, network or scheduler failed, or another run holds the study's lock; the next run continues the work.
     """
-    profile = choose_profile(terms.cluster)  # a wrong name raises before anything starts
-    if profile.kind == "slurm":
-        # The library sets a signal handler when it is imported, which only the main thread may do. Ours is set afterwards.
-        with suppress(ImportError):  # the part that makes the cluster reports a missing library
-            import dask_jobqueue  # noqa: F401
-
+    _ready(choose_profile(terms.cluster))  # a wrong name raises before anything starts
     again = f"run `disac run {run.study.name}` again to go on where it stopped."
     with study_lock(run.store, run.study.name, force=terms.force) as release, lifecycle.at_the_end(release):
         lifecycle.end_on_signals(f"Stopping. Finished cells are kept; {again}")
@@ -45,6 +42,66 @@ def execute(run: Run, terms: Terms, console: Console) -> None:
         finally:
             lifecycle.end_children()
     run.refresh()
+
+
+@dataclass(frozen=True)
+class FlowCall:
+    """A call of a flow of :mod:`flows.deployable`, whose steps are done by the thread that executes it.
+
+    Parameters
+    ----------
+    name
+        Name of the flow in that module.
+    work, steps
+        The work, and its steps.
+    parameters
+        Parameters of the flow, for the record.
+    """
+
+    name: str
+    work: Work
+    steps: Steps
+    parameters: Mapping[str, Any]
+
+
+def execute_flows(calls: Sequence[FlowCall], cluster: str | None, console: Console) -> None:
+    """Do the steps of flows, one after the other, with Prefect's server, which records them.
+
+    Parameters
+    ----------
+    calls
+        The flows; without any, nothing starts.
+    cluster
+        Profile or address that the steps use; a wrong name raises before anything starts.
+
+    Raises
+    ------
+    UsageError, SurroundingsError
+        As the steps raise them.
+    """
+    _ready(choose_profile(cluster))
+    if not calls:
+        return
+    lifecycle.end_on_signals("Stopping. What is published stays; the same command goes on.")
+    try:
+        make_prefect_home()
+        with prefect_server.run_server() as server:
+            console.print("Starting Prefect ...", highlight=False)
+            from flows.study_flow import run_steps
+
+            server.wait()
+            for call in calls:
+                run_steps(call.name, call.work, call.steps, call.parameters, server, console)
+    finally:
+        lifecycle.end_children()
+
+
+def _ready(profile: Profile) -> None:
+    """Import what must be imported before our signal handlers are set."""
+    if profile.kind == "slurm":
+        # The library sets a signal handler when it is imported, which only the main thread may do. Ours is set afterwards.
+        with suppress(ImportError):  # the part that makes the cluster reports a missing library
+            import dask_jobqueue  # noqa: F401
 
 
 def _execute(run: Run, terms: Terms, console: Console) -> None:

@@ -30,8 +30,8 @@ _ANSWER_S = 15.0
 class RunServer:
     """The server that a run uses: the user's own, the server that stays, or a temporary server."""
 
-    def __init__(self, url: str, process: subprocess.Popen[bytes] | None = None) -> None:
-        self.url, self._process = url, process
+    def __init__(self, url: str, process: subprocess.Popen[bytes] | None = None, password: str | None = None) -> None:
+        self.url, self._process, self.password = url, process, password
 
     def wait(self) -> None:
         """Wait until the server answers.
@@ -64,25 +64,29 @@ class RunServer:
 def run_server() -> Iterator[RunServer]:
     """Provide the server of one run. It starts at once, without an import of Prefect; the environment holds its settings.
 
-    The user's PREFECT_API_URL counts first, then the server that stays, then a temporary server. The latter asks for a password
-    that only this process and its children know, so that no other user of the machine can use it.
+    The user's PREFECT_API_URL counts first, then the server that stays, then a temporary server.
     """
     os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "false"
     url = os.environ.get("PREFECT_API_URL", "").removesuffix("/api") or staying()
-    server = RunServer(url) if url else _temporary()
+    server = RunServer(url) if url else temporary_server()
     os.environ["PREFECT_API_URL"] = f"{server.url}/api"
+    if server.password is not None:
+        os.environ["PREFECT_API_AUTH_STRING"] = server.password
     try:
         yield server
     finally:
         server.end()
 
 
-def _temporary() -> RunServer:
+def temporary_server() -> RunServer:
+    """Start a server that ends with this process, on a free port of 127.0.0.1; do not wait for it.
+
+    It asks for a password that only this process and its children know, so that no other user of the machine can use it.
+    """
     password = f"disac:{secrets.token_hex(16)}"
-    os.environ["PREFECT_API_AUTH_STRING"] = password
     settings = {
-        "PREFECT_SERVER_API_AUTH_STRING": password, "PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1",
-        "PREFECT__SERVER_FINAL": "1",
+        "PREFECT_SERVER_API_AUTH_STRING": password, "PREFECT_API_AUTH_STRING": password, "PREFECT_UI_ENABLED": "0",
+        "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1",
     }  # fmt: skip
     with socket.create_server(("127.0.0.1", 0)) as listening:
         # The server is not in the terminal's process group, because the run itself answers an interrupt.
@@ -91,7 +95,7 @@ def _temporary() -> RunServer:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | settings, pass_fds=[listening.fileno()],
             start_new_session=True,
         )  # fmt: skip
-        return RunServer(f"http://127.0.0.1:{listening.getsockname()[1]}", process)
+        return RunServer(f"http://127.0.0.1:{listening.getsockname()[1]}", process, password)
 
 
 def answers(url: str, patience_s: float = 2.0) -> bool:

@@ -6,19 +6,17 @@ or xarray is imported.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from flows.data_files import papers_file, study_path, words_file
-from flows.derivation import Derivation
-from flows.installed_checks import check_modules
+from flows.data_files import study_path
+from flows.derivation import Derivation, report_code, report_key, surface_code, surface_key
 from flows.papers import check_paper
 from pipeline.address import find_cells
 from pipeline.cube import (
@@ -29,8 +27,6 @@ from pipeline.cube import (
     published_whole,
     version_damage,
 )
-from pipeline.digest import code_digest
-from pipeline.errors import UsageError
 from pipeline.inputs import put_inputs
 from pipeline.key_index import write_index
 from pipeline.layout import cube_folder, latest_of, report_folder, report_page, surface_folder, versions_of
@@ -38,8 +34,6 @@ from pipeline.named_axes import report_axes, surface_axes
 from pipeline.plan import Plan, make_plan, refreshed, write_record
 from pipeline.store import Store, open_store_backend
 from pipeline.study import load_study
-
-_TEMPLATE = Path(__file__).parent / "report" / "template.html"
 
 
 class Run:
@@ -54,8 +48,14 @@ class Run:
         preview: bool = False,
         retry: Sequence[str] | None = None,
     ) -> None:
-        self.study = check_paper(load_study(study_path(str(source)), overrides=overrides))
+        file = study_path(str(source))
+        self.study = check_paper(load_study(file, overrides=overrides))
         self.store: Store = open_store_backend(store)
+        named = str(source) if str(source) == file.stem else str(file.resolve())
+        self.parameters: dict[str, Any] = {
+            "study": named, "store": self.store.location(), "overrides": list(overrides)
+        }  # fmt: skip
+        """The same study and store for a flow, which may run in another folder."""
         self.plan: Plan = make_plan(self.study, self.store)
         self.surfaces = surface_axes(self.plan.cells)
         self.report_spec = report_axes(self.plan.cells, self.surfaces.over)
@@ -73,32 +73,22 @@ class Run:
     @cached_property
     def _surface_code(self) -> str:
         """Return the digest of the code that makes surfaces, as it was when this process began."""
-        return code_digest(["pipeline.surfaces", "flows.claims", *check_modules()]).digest
+        return surface_code()
 
     @cached_property
     def _report_code(self) -> str:
         """Return the digest of the code that draws a report, as it was when this process began."""
-        return code_digest(["flows.report.page"]).digest
+        return report_code()
 
     @property
     def surface_key(self) -> str:
         """Return the digest of all that the surfaces depend on: the cube, the study's choices, and the code."""
-        return _key(
-            self.plan.cube_key,
-            self.surfaces.model_dump_json(),
-            self._surface_code,
-            *_claims_text(),
-        )
+        return surface_key(self.plan.cube_key, self.surfaces, self._surface_code)
 
     @property
     def report_key(self) -> str:
         """Return the digest of all that the report depends on."""
-        return _key(
-            self.surface_key,
-            json.dumps(self.report_spec, sort_keys=True, default=str),
-            self._report_code,
-            *(file.read_text(encoding="utf-8") for file in (_TEMPLATE, papers_file(), words_file())),
-        )
+        return report_key(self.surface_key, self.report_spec, self._report_code)
 
     @property
     def report_file(self) -> Path:
@@ -140,12 +130,12 @@ class Run:
         write_record(self.plan, self.store)
 
     def publish(self) -> str:
-        """Publish the cube from the ledger as it stands."""
+        """Publish the cube from the ledger as it stands; return its key."""
         self.refresh()
         write_index(self.plan.ledger)
-        if published_whole(self.store, cube_folder(self.study.name), self.plan.cube_key):
-            return self.plan.cube_key
-        return publish_cube(self.plan, self.store)
+        if not published_whole(self.store, cube_folder(self.study.name), self.plan.cube_key):
+            publish_cube(self.plan, self.store)
+        return self.plan.cube_key
 
     def publish_partial(self) -> None:
         """Publish the cube during a sweep. The ledger is read again; the plan of the sweep does not change."""
@@ -163,11 +153,19 @@ class Run:
             self.report_key,
         )  # fmt: skip
 
-    def aggregate(self) -> str:
-        """Compute and publish the surfaces and claims of the latest cube."""
+    def aggregate(self, executor: Executor | None = None) -> str:
+        """Compute and publish the surfaces and claims of the latest cube; return their key.
+
+        Parameters
+        ----------
+        executor
+            Does the work; if None, this process does it.
+        """
         from flows.derive import publish_surfaces
 
-        return publish_surfaces(self.derivation)
+        if executor is None:
+            return publish_surfaces(self.derivation)
+        return executor.submit(publish_surfaces, self.derivation).result()
 
     def report(self) -> str:
         """Write the report of the latest surfaces."""
@@ -175,21 +173,9 @@ class Run:
 
         return write_report(self.derivation)
 
-    def bring_up_to_date(self) -> None:
-        """Publish those of cube, surfaces and report that are not up to date, from the cells that are stored.
-
-        Raises
-        ------
-        UsageError
-            If no cell of the study is stored.
-        """
-        if not self.plan.choice.present.any():
-            name = self.study.name
-            raise UsageError(f"no cell of '{name}' is in '{self.store.location()}' yet: run `disac run {name}` first")
-        if self.stale():
-            self.publish()
-            self.aggregate()
-            self.report()
+    def words(self) -> str:
+        """Return a sentence on the cells and the report."""
+        return f"{self.study.title}: {len(self.plan.keys)} cells, {self.plan.by_status()}; report {self.report_file}"
 
     def nondeterminism(self) -> list[str]:
         """Return sentences on cells whose copies differ (rule S3)."""
@@ -207,16 +193,3 @@ def preview_mask(plan: Plan, over: str | None) -> np.ndarray[Any, np.dtype[np.bo
         kept = [0] if axis.name == over else sorted({0, count // 2, count - 1})
         mask &= np.isin(plan.cells.index[:, a], kept)
     return mask
-
-
-def _claims_text() -> list[str]:
-    from flows.data_files import data_dir
-
-    return [file.read_text(encoding="utf-8") for file in sorted((data_dir() / "claims").glob("*.yaml"))]
-
-
-def _key(*parts: str) -> str:
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        digest.update(part.encode() + b"\0")
-    return digest.hexdigest()

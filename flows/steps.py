@@ -3,7 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Work:
+    """Steps that a flow asks for, and words on what they made.
+
+    Parameters
+    ----------
+    name
+        Name of the study or comparison.
+    do
+        Does a step by its name and returns its outcome.
+    words
+        Says what the steps made, for a person.
+    """
+
+    name: str
+    do: Callable[[str], Any]
+    words: Callable[[], str]
 
 
 class Steps:

@@ -15,7 +15,8 @@ from pipeline.values import KeyPath
 
 NONE = "none"
 """In ``surfaces.over``: average over no axis."""
-_DEFAULT = "realisation"
+DEFAULT_OVER = "realisation"
+"""Name of the axis that surfaces average over, if a study names none."""
 
 
 def surface_axes(cells: Cells) -> SurfaceSpec:
@@ -110,8 +111,8 @@ def _averaged(cells: Cells, wanted: str | None) -> str | None:
         return None
     if wanted is not None:
         return _dimension(cells, ("surfaces", "over"), wanted)
-    by_name = [axis.name for axis in cells.axes if axis.name == _DEFAULT]
-    by_path = [axis.name for axis in cells.axes if [_last(path) for path in axis.paths] == [_DEFAULT]]
+    by_name = [axis.name for axis in cells.axes if axis.name == DEFAULT_OVER]
+    by_path = [axis.name for axis in cells.axes if [_last(path) for path in axis.paths] == [DEFAULT_OVER]]
     return next(iter(by_name + by_path), None)
 
 

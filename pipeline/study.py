@@ -23,6 +23,9 @@ OPTIONS = "options."
 STUDY_NAME = r"^[a-z0-9][a-z0-9-]*$"
 """Pattern of the names of studies."""
 
+MOST_DENSE_BYTES = 2_000_000_000
+"""Most bytes of a dense cube, unless its study says otherwise (rule G4)."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -127,7 +130,7 @@ class StudyFile(_Part):
     report: ReportSpec = ReportSpec()
     cell_timeout_s: float = Field(600.0, gt=0, description="longest time that a cell may run, s")
     max_dense_bytes: int = Field(
-        2_000_000_000, gt=0, description="largest size of the dense cube, bytes; a larger cube is refused"
+        MOST_DENSE_BYTES, gt=0, description="largest size of the dense cube, bytes; a larger cube is refused"
     )
 
 

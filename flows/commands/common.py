@@ -18,6 +18,13 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a value, e.g. --set power.power_to_noise_db=30 or --set axes.sinr_db=0:40:10."),
 ]
+ClusterName = Annotated[
+    str | None, typer.Option("--cluster", help="A profile of dask_config.yaml, or an address such as tls://10.0.0.1:8786.")
+]
+WorkerCount = Annotated[int | None, typer.Option("--workers", min=1, help="Local worker processes; default one per core.")]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Connect the workers without encryption: whoever reaches a port can run code as you.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 CellWords = Annotated[
     list[str] | None, typer.Argument(metavar="CELL", help="Coordinates (sinr_db=30 user_count=2) or the beginning of a key.")

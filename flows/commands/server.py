@@ -1,13 +1,16 @@
-"""``server``: start or stop a Prefect server that stays. Flows then start faster, and a browser shows them."""
+"""``server`` and ``prefect``: a Prefect server that stays, and Prefect's own command for it."""
 
 from __future__ import annotations
 
 import enum
+import os
+import sys
 from typing import Annotated
 
 import typer
 
-from flows.settings import make_prefect_home
+from flows.settings import make_prefect_home, prefects_own_environment
+from pipeline.errors import SurroundingsError
 
 
 class Action(enum.StrEnum):
@@ -34,3 +37,17 @@ def server(
         url = prefect_server.staying()
         print(f"Prefect's server runs at {url}" if url else "no server is running; each run starts its own")
         raise typer.Exit(0 if url else 3)
+
+
+def prefect(context: typer.Context) -> None:
+    """Prefect's own command for the server that stays: deploy, worker start ... Without telemetry; --help lists all."""
+    from flows import prefect_server
+
+    make_prefect_home()
+    environment = prefects_own_environment()
+    url = os.environ.get("PREFECT_API_URL") or (f"{staying}/api" if (staying := prefect_server.staying()) else None)
+    if url is None and context.args and "--help" not in context.args:
+        raise SurroundingsError("no Prefect server is running: start one by `disac server start`")
+    environment |= {"PREFECT_API_URL": url} if url else {}
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-m", "prefect", *context.args], environment)

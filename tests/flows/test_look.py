@@ -11,7 +11,7 @@ import pytest
 import toy
 from typer.testing import CliRunner, Result
 
-import flows.run
+import flows.derivation
 from flows.cli import app
 from flows.run import Run
 from pipeline.errors import UsageError
@@ -170,10 +170,10 @@ def test_what_a_page_is_drawn_with_makes_the_report_stale_when_it_changes(
 ) -> None:
     run = Run(str(study_file()), str(tmp_path / "results"))
     before, surfaces = run.report_key, run.surface_key
-    found = getattr(flows.run, name)
+    found = getattr(flows.derivation, name)
     file = tmp_path / "copy"
     file.write_text((found() if callable(found) else found).read_text(encoding="utf-8"), encoding="utf-8")
-    monkeypatch.setattr(flows.run, name, (lambda: file) if callable(found) else file)
+    monkeypatch.setattr(flows.derivation, name, (lambda: file) if callable(found) else file)
     assert run.report_key == before
     file.write_text(file.read_text(encoding="utf-8") + "\n", encoding="utf-8")
     assert run.report_key != before
