@@ -156,7 +156,7 @@ def study(
         return written
 
 
-@callable_flow("disac-compare", run_name="{name}")
+@callable_flow("disac-compare", run_name="{sources}")
 def compare(
     sources: Sources,
     store: StoreFolder = "results",

@@ -30,6 +30,9 @@ DIFFERENCE = "difference_"
 
 _FEASIBLE = (STATUS_CODES["ok"], STATUS_CODES["inaccurate"])
 
+_BYTES = 16
+"""Bytes of an entry of a variable: a number and its difference, or a text's place."""
+
 Labels = NDArray[Any]
 
 
@@ -78,6 +81,7 @@ def join_cubes(cubes: Mapping[str, xr.Dataset]) -> Joined:
     own = _OwnDimensions(parts, axes, labels)
     names = list(dict.fromkeys(str(name) for part in parts.values() for name in part.data_vars))
     found: dict[str, Any] = {}
+    cells, size = len(parts) * math.prod(len(labels[axis]) for axis in axes), 0
     for name in names:
         holders = {source: part[name] for source, part in parts.items() if name in part.data_vars}
         if why := own.misfit(name, holders):
@@ -86,7 +90,8 @@ def join_cubes(cubes: Mapping[str, xr.Dataset]) -> Joined:
         if len(holders) < len(parts):
             sentences.append(f"the variable '{name}' is only in {_listed(holders)}: the other sources have no values of it")
         dims = own.dims(holders)
-        _refuse_large(len(parts), [len(labels[axis]) for axis in axes], math.prod(own.size(d) for d in dims), name)
+        size += cells * math.prod(own.size(d) for d in dims) * _BYTES
+        _refuse_large(cells, size)
         found[name] = ((SOURCE, *axes, *dims), own.dense(name, holders, dims), dict(next(iter(holders.values())).attrs))
     found |= _differences(found, axes, next(iter(parts)))
     coordinates |= members | own.coordinates({d for dims, *_ in found.values() for d in dims})
@@ -280,12 +285,11 @@ def _differences(found: Mapping[str, Any], axes: Sequence[str], first: str) -> d
     return differences
 
 
-def _refuse_large(sources: int, axes: Sequence[int], own: int, name: str) -> None:
-    cells = sources * math.prod(axes)
-    if cells > MOST_CELLS or cells * own * 16 > MOST_DENSE_BYTES:
+def _refuse_large(cells: int, size: int) -> None:
+    if cells > MOST_CELLS or size > MOST_DENSE_BYTES:
         raise UsageError(
-            f"the joined cube would have {cells:,} cells ({own:,} entries of '{name}' each): labels that few sources share "
-            "make it large. Compare studies of one grid, or fewer of them"
+            f"the joined cube would have {cells:,} cells and take {size:,} bytes or more; the limits are {MOST_CELLS:,} and "
+            f"{MOST_DENSE_BYTES:,}. Labels that few sources share make it large: compare studies of one grid, or fewer of them"
         )
 
 
