@@ -159,13 +159,11 @@ class Run:
         Parameters
         ----------
         executor
-            Does the work; if None, this process does it.
+            Where the blocks of a large cube are computed; default in this process.
         """
         from flows.derive import publish_surfaces
 
-        if executor is None:
-            return publish_surfaces(self.derivation)
-        return executor.submit(publish_surfaces, self.derivation).result()
+        return publish_surfaces(self.derivation, executor)
 
     def report(self) -> str:
         """Write the report of the latest surfaces."""

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack
+from functools import cached_property
+from typing import Any
+
+from flows.profiles import choose_profile
 from flows.run import Run
-from pipeline.errors import SurroundingsError, UsageError
+from pipeline.errors import UsageError
 
 
 def fresh_surfaces(run: Run, cluster: str | None = None, workers: int | None = None, *, insecure: bool = False) -> str:
@@ -12,14 +19,15 @@ def fresh_surfaces(run: Run, cluster: str | None = None, workers: int | None = N
     Parameters
     ----------
     cluster, workers, insecure
-        As in ``disac run``. If one of the first two is given, a worker of that cluster makes the surfaces, else this process.
+        As in ``disac run``. If one of the first two is given, workers of that cluster compute the blocks of a large cube, else
+        this process does. Surfaces of small cubes are computed in this process.
 
     Raises
     ------
     UsageError
         If no cell of the study is stored, or the cluster does not exist.
     SurroundingsError
-        If the worker ended, or disk or network failed.
+        If disk or network failed.
     """
     require_cells(run)
     if "cube" in run.stale():
@@ -45,18 +53,31 @@ def require_cells(run: Run) -> None:
         raise UsageError(f"no cell of '{run.study.name}' is in '{store}' yet: run `disac run {named}` first")
 
 
+class _OnDemand(Executor):
+    """An executor of a cluster that is connected when the first task is submitted: small cubes need none."""
+
+    def __init__(self, connect: Callable[[], Executor]) -> None:
+        self._connect = connect
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        """See :class:`concurrent.futures.Executor`."""
+        return self._executor.submit(function, *arguments, **named)
+
+    @cached_property
+    def _executor(self) -> Executor:
+        return self._connect()
+
+
 def _aggregate_on(run: Run, cluster: str | None, workers: int | None, insecure: bool) -> None:
-    from distributed import CancelledError, KilledWorker
+    choose_profile(cluster)  # a wrong name raises, also where no task is submitted
 
-    from flows.cluster import connect
+    def connected() -> Executor:
+        from flows.cluster import connect
 
-    with connect(cluster, workers, insecure=insecure) as connected:
-        try:
-            run.aggregate(connected.executor())
-        except (KilledWorker, CancelledError) as error:
-            raise SurroundingsError(
-                f"the worker that made the surfaces was lost ({type(error).__name__}): aggregate again"
-            ) from error
+        return stack.enter_context(connect(cluster, workers, insecure=insecure)).executor()
+
+    with ExitStack() as stack:
+        run.aggregate(_OnDemand(connected))
 
 
 def fresh_report(run: Run) -> str:

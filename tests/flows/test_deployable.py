@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,44 +140,31 @@ def test_two_sweeps_of_one_study_do_not_run_at_once(stored: tuple[Path, Path]) -
             pass
 
 
-def test_a_named_cluster_makes_the_surfaces(stored: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_cluster_computes_the_blocks_of_a_large_cube(
+    stored: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[tuple[Any, ...]] = []
 
     @contextmanager
     def connect(name: str | None, workers: int | None, *, insecure: bool) -> Iterator[Any]:
-        asked.append((name, workers, insecure))
         with ThreadPoolExecutor(1) as pool:
+            asked.append((name, workers, insecure, pool))
             yield SimpleNamespace(executor=lambda: pool)
 
     monkeypatch.setattr("flows.cluster.connect", connect)
     file, store = stored
     run = Run(file, str(store))
     assert up_to_date.fresh_surfaces(run, "local", 2) == run.surface_key
-    assert asked == [("local", 2, False)]
+    assert asked == []  # the cube is small
+    shutil.rmtree(store / "surfaces")
+    monkeypatch.setattr("flows.derive.WHOLE_BYTES", 1)
+    with pytest.raises(UsageError, match="no such profile"):
+        up_to_date.fresh_surfaces(run, "nowhere")
+    assert up_to_date.fresh_surfaces(run, "local", 2) == run.surface_key
+    ((*given, pool),) = asked
+    assert given == ["local", 2, False]
+    assert pool._threads  # it has done work
     assert run.stale() == ["report"]
-
-
-@pytest.mark.parametrize("kind", ["KilledWorker", "CancelledError"])
-def test_a_lost_worker_is_no_error_of_the_program(
-    kind: str, stored: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import distributed
-
-    from pipeline.errors import SurroundingsError
-
-    @contextmanager
-    def connect(*_: Any, **__: Any) -> Iterator[Any]:
-        yield SimpleNamespace(executor=lambda: None)
-
-    def lost(executor: Executor | None = None) -> str:
-        raise distributed.CancelledError("gone") if kind == "CancelledError" else distributed.KilledWorker("task", "worker", 0)
-
-    monkeypatch.setattr("flows.cluster.connect", connect)
-    file, store = stored
-    run = Run(file, str(store))
-    monkeypatch.setattr(run, "aggregate", lost)
-    with pytest.raises(SurroundingsError, match="the worker that made the surfaces was lost"):
-        up_to_date.fresh_surfaces(run, workers=1)
 
 
 def test_the_command_aggregates_several_studies(
