@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import lifecycle
-from flows.commands import design, downstream, export, keep, look, server
+from flows.commands import design, downstream, export, keep, look, refine, server
 from flows.commands.common import (
     EXIT_INCOMPLETE,
     EXIT_USAGE,
@@ -325,6 +325,7 @@ def schema() -> None:
 for command in (
     design.design,
     export.export,
+    refine.refine,
     look.why,
     look.cell,
     look.verify,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from pipeline.cube import GRACE_SECONDS, remove_old_versions
 from pipeline.key_index import SegmentInfo
-from pipeline.layout import CUBES, INDEX, KEYS, PLANS, SURFACES, latest_of, plan_folder, study_of, versions_of
+from pipeline.layout import CUBES, INDEX, KEYS, PLANS, REFINED, SURFACES, latest_of, plan_folder, study_of, versions_of
 from pipeline.ledger import Ledger, open_ledger, put_segment, read_segment, segment_file
 from pipeline.segment import ABOUT, Segment, SegmentError, encode_arrays
 from pipeline.store import LocalStore, Store
@@ -155,11 +155,11 @@ def collect_garbage(
     """Remove the objects that nothing needs and that are older than the grace period. No cell is ever lost.
 
     Removed are segments that compaction superseded (each compacted segment is read and checked first), superseded versions of
-    cubes, surfaces and plans, stale indices, and temporary files of writers that were killed.
+    cubes, surfaces, refinements and plans, stale indices, and temporary files of writers that were killed.
     """
     now = time.time() if now is None else now
     removals = list(_old_segments(store, now - older_than_s))
-    for kind in (CUBES, SURFACES):
+    for kind in (CUBES, SURFACES, REFINED):
         for name in sorted({study_of(entry.name) for entry in store.list(kind)}):
             folder = f"{kind}{name}/"
             versions = remove_old_versions(store, folder, now=now, grace_s=older_than_s, dry_run=dry_run)

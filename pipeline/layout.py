@@ -24,6 +24,8 @@ PLANS = "plans/"
 CUBES = "cubes/"
 SURFACES = "surfaces/"
 REPORTS = "reports/"
+REFINED = "refined/"
+"""Refinements: the study of the cells that one asked for, and the lattice filled by interpolation."""
 
 
 def cube_folder(study: str) -> str:
@@ -44,6 +46,16 @@ def report_folder(study: str) -> str:
 def report_page(study: str) -> str:
     """Return the pointer to the newest report of a study; a person opens it."""
     return f"{report_folder(study)}index.html"
+
+
+def refined_folder(study: str) -> str:
+    """Return the folder of a refinement, by the name of its derived study."""
+    return f"{REFINED}{study}/"
+
+
+def refined_study(study: str) -> str:
+    """Return the pointer to the file of a derived study; a person gives it to commands."""
+    return f"{refined_folder(study)}study.yaml"
 
 
 def plan_folder(study: str) -> str:
@@ -79,5 +91,5 @@ def store_of(version: PurePath) -> PurePath | None:
 
 
 def study_of(name: str) -> str:
-    """Return the study that owns an object of :data:`CUBES`, :data:`SURFACES`, :data:`REPORTS` or :data:`PLANS` belongs."""
+    """Return the study that owns an object of the folders of cubes, surfaces, reports, refinements or plans."""
     return name.split("/")[1]

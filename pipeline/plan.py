@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -177,15 +177,23 @@ class Plan:
         }
 
 
-def make_plan(study: Study, store: Store) -> Plan:
+def make_plan(study: Study, store: Store, only: Callable[[Cells], NDArray[np.bool_]] | None = None) -> Plan:
     """Expand the study, key its cells and look them up in the ledger.
+
+    Parameters
+    ----------
+    only
+        Returns a mask of the study's cells; the other cells are not planned (rule G1).
 
     Raises
     ------
     UsageError
         If the dense cube would be larger than the study allows.
     """
-    return plan_cells(expand(study), code_digest(study.experiment.modules), store)
+    cells = expand(study)
+    if only is not None:
+        cells = replace(cells, index=cells.index[only(cells)])
+    return plan_cells(cells, code_digest(study.experiment.modules), store)
 
 
 def plan_cells(cells: Cells, code: CodeDigest, store: Store) -> Plan:

@@ -1,0 +1,363 @@
+"""The boxes of one lattice: which cells they ask for, when they split, and what they say about cells that were not computed.
+
+A lattice point has one cell for each *draw* (realisation). A box stands for some draws. It splits
+
+- if its known cells of a draw differ in kind (feasible, infeasible, failed): for this draw, down to the finest step;
+- if the mean of the other draws bends: along the axis that bends most.
+
+Every known cell inside a box counts, also one that a neighbour asked for. So an edge of feasibility that one box has met is
+followed from box to box until it closes or leaves the lattice.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.refining.boxes import Box, Float, Whole, pattern
+
+UNKNOWN, USABLE, INFEASIBLE, FAILED, VALUELESS = range(5)
+"""Kinds of cells: not computed; feasible with a value; infeasible; failed; feasible without a value."""
+
+Kinds = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an interpolated statistic may be from the computed one.
+
+    Parameters
+    ----------
+    size
+        A share of the value if ``relative``, else a number in the unit of the variable.
+    """
+
+    size: float
+    relative: bool = True
+
+    def allowed(self, values: Float) -> Float:
+        """Return the allowed error at points where the statistic has these values."""
+        return self.size * np.abs(values) if self.relative else np.full(values.shape, self.size)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise of one cell's value: its standard deviation, as a share of the value or absolute as the tolerance is.
+
+    ``quantile`` is Student's 97.5 % quantile for the number of differences from which it was estimated.
+    """
+
+    deviation: float = 0.0
+    quantile: float = 0.0
+
+    def band(self, tolerance: Tolerance, values: Float, draws: int, gain: Float) -> Float:
+        """Return the half width of the 95 % interval of a residual: of a mean over draws, with the gain of its weights."""
+        scale = np.abs(values) if tolerance.relative else np.ones(values.shape)
+        return self.quantile * self.deviation * gain * scale / np.sqrt(draws)
+
+
+@dataclass
+class Leaf:
+    """A box that is not split, for some draws.
+
+    Parameters
+    ----------
+    box, draws
+        The box, and the numbers of the draws.
+    kind
+        Kind of all cells inside once the box is settled; UNKNOWN for a box of the finest step whose cells are all known.
+    settled
+        Whether the box needs no more cells.
+    known
+        Number of known cells inside when it was settled.
+    behind
+        For an open box the box that was split: its interpolant stands in if the budget ends.
+    urgency
+        How far the box is off, in allowed errors; infinite for a box with mixed kinds.
+    wanted
+        Cells that the box needs, [cells, axes + 1]: label numbers and draw.
+    first
+        Whether the box is one of those with which the refinement began.
+    """
+
+    box: Box
+    draws: Whole
+    first: bool = False
+    behind: Box | None = None
+    urgency: float = np.inf
+    kind: int = UNKNOWN
+    settled: bool = False
+    known: int = 0
+    wanted: Whole = field(default_factory=lambda: np.empty((0, 0), dtype=np.int64))
+
+
+class Tree:
+    """All boxes of one lattice.
+
+    Parameters
+    ----------
+    shape
+        Number of labels of each axis, each at least 2.
+    draws
+        Number of draws at each point.
+    tolerance
+        Allowed error of the mean over the usable draws.
+    """
+
+    def __init__(self, shape: tuple[int, ...], draws: int, tolerance: Tolerance) -> None:
+        self.shape, self.draws, self.tolerance, self.noise = shape, draws, tolerance, Noise()
+        self.kinds: Kinds = np.full((*shape, draws), UNKNOWN, dtype=np.uint8)
+        self.values: Float = np.full((*shape, draws), np.nan)
+        every = np.arange(draws)
+        self.leaves = [Leaf(box, every, first=True) for box in first_boxes(shape)]
+
+    def put(self, cells: Whole, kinds: Kinds, values: Float) -> None:
+        """Take the outcome of computed cells [cells, axes + 1]."""
+        place = tuple(cells.T)
+        self.kinds[place] = kinds
+        self.values[place] = np.where(kinds == USABLE, values, np.nan)
+
+    def advance(self) -> None:
+        """Split boxes as far as the known cells decide; afterwards each open leaf has the cells that it wants."""
+        waiting, kept = deque(self.leaves), list[Leaf]()
+        while waiting:
+            leaf = waiting.popleft()
+            parts = [leaf] if leaf.settled and self._count(leaf) == leaf.known else self._examined(leaf)
+            for part in parts:
+                (kept if part.settled or len(part.wanted) else waiting).append(part)
+        self.leaves = kept
+
+    def open(self) -> list[Leaf]:
+        """Return the leaves that want cells."""
+        return [leaf for leaf in self.leaves if not leaf.settled]
+
+    def _known(self, leaf: Leaf) -> Kinds:
+        """Return the kinds inside a box, [points, draws of the leaf]."""
+        inside = self.kinds[leaf.box.block].reshape(-1, self.draws)
+        return inside if len(leaf.draws) == self.draws else inside[:, leaf.draws]
+
+    def _count(self, leaf: Leaf) -> int:
+        return int(np.count_nonzero(self._known(leaf)))
+
+    def _examined(self, leaf: Leaf) -> list[Leaf]:
+        """Return what becomes of a leaf: its parts, settled, open or to be examined."""
+        known = self._known(leaf)
+        there = np.stack([(known == kind).any(axis=0) for kind in (USABLE, INFEASIBLE, FAILED, VALUELESS)])
+        mixed = there.sum(axis=0) > 1
+        found: list[Leaf] = []
+        if mixed.any():
+            found += self._split_mixed(leaf, known[:, mixed], leaf.draws[mixed])
+        rest = np.flatnonzero(~mixed)
+        if not len(rest):
+            return found
+        own = pattern(leaf.box.lengths)
+        lacks = self._lacking(leaf, leaf.draws[rest], own.corners)
+        if len(lacks):
+            return [*found, _part(leaf, leaf.draws[rest], wanted=lacks)]
+        kinds = 1 + there[:, rest].argmax(axis=0)
+        for kind in np.unique(kinds):
+            draws = leaf.draws[rest[kinds == kind]]
+            if kind == USABLE:
+                found += self._usable(leaf, draws)
+            else:
+                lacks = self._lacking(leaf, draws, len(own.offsets) if leaf.first else own.corners)
+                done = _part(leaf, draws, kind=int(kind), wanted=lacks, settled=not len(lacks))
+                done.known = self._count(done)
+                found.append(done)
+        return found
+
+    def _split_mixed(self, leaf: Leaf, known: Kinds, draws: Whole) -> list[Leaf]:
+        if not leaf.box.divisible:
+            lacks = self._lacking(leaf, draws, pattern(leaf.box.lengths).corners)
+            done = _part(leaf, draws, wanted=lacks, settled=not len(lacks), urgency=np.inf)
+            done.known = self._count(done)
+            return [done]
+        halves = leaf.box.halves(self._crossing(leaf.box, known))
+        return [Leaf(half, draws) for half in halves]
+
+    def _crossing(self, box: Box, known: Kinds) -> int:
+        """Return the axis along which to split a box of mixed kinds.
+
+        It is the axis along which most corners differ; of equal axes the one that is longest, measured by the lattice.
+        """
+        lengths = box.lengths
+        grid = known.reshape(*(n + 1 for n in lengths), -1)
+        ends = grid[np.ix_(*[[0, n] for n in lengths], np.arange(grid.shape[-1]))]
+
+        def score(axis: int) -> tuple[int, float]:
+            low, high = np.take(ends, 0, axis=axis), np.take(ends, 1, axis=axis)
+            differ = (low != high) & (low != UNKNOWN) & (high != UNKNOWN)
+            return int(differ.sum()), lengths[axis] / (self.shape[axis] - 1)
+
+        return max(box.divisible, key=score)
+
+    def _usable(self, leaf: Leaf, draws: Whole) -> list[Leaf]:
+        """Return what becomes of a box whose known cells are all usable: it is settled, splits, or wants its samples."""
+        box, own = leaf.box, pattern(leaf.box.lengths)
+        lacks = self._lacking(leaf, draws, len(own.offsets))
+        if len(lacks):
+            return [_part(leaf, draws, wanted=lacks)]
+        off = self._off(box, draws)
+        if off is None:
+            done = _part(leaf, draws, kind=USABLE, settled=True, wanted=lacks)
+            done.known = self._count(done)
+            return [done]
+        axis, urgency = off
+        return [Leaf(half, draws, behind=box, urgency=urgency) for half in box.halves(axis)]
+
+    def _off(self, box: Box, draws: Whole) -> tuple[int, float] | None:
+        """Return the axis along which the mean over draws bends too much, and by how many allowed errors; None if none does."""
+        if not box.divisible:
+            return None
+        own = pattern(box.lengths)
+        inside = self.values[box.block].reshape(-1, self.draws)[:, draws].mean(axis=1)
+        sampled = inside[own.inside]
+        corners = own.corners
+        surplus = np.abs(own.surpluses[corners:] @ sampled)
+        gain = np.sqrt((own.surpluses[corners:] ** 2).sum(axis=1))
+        surplus[surplus <= self.noise.band(self.tolerance, sampled[corners:], len(draws), gain)] = 0.0
+        ratio = _over(self._errors(box, draws, surplus), self.tolerance.allowed(sampled[corners:]))
+        axes = own.axis[corners:]
+        bends = {axis: float(ratio[axes == axis].max()) for axis in box.divisible}
+        longest = {axis: box.lengths[axis] / (self.shape[axis] - 1) for axis in box.divisible}
+        most = max(box.divisible, key=lambda axis: (bends[axis], longest[axis]))
+        worst = sum(bends.values()) + float(ratio[axes == -2].max(initial=0.0))
+        if worst <= 1.0:
+            # A computed cell that is no sample tests the interpolant: a neighbour or a check asked for it.
+            known = np.isfinite(inside)
+            limit = self.tolerance.allowed(inside[known])
+            gains = np.sqrt(1.0 + (own.block[known] ** 2).sum(axis=1))
+            limit = np.maximum(limit, self.noise.band(self.tolerance, inside[known], len(draws), gains))
+            worst = float(_over(np.abs(own.block[known] @ sampled - inside[known]), limit).max())
+        return (most, worst) if worst > 1.0 else None
+
+    def _errors(self, box: Box, draws: Whole, surplus: Float) -> Float:
+        """Return estimates of the interpolation error beside the middle of each edge; the surplus of a centre as it is.
+
+        A is the surplus at the middle of an edge; B is the surplus at an end, over the same distance, if cells are known on
+        both sides of the end. A smooth function has about A = B at both ends and makes an error of A / 4; half of A is
+        counted. What A has more than the B of one end is taken for a kink towards the other end. A kink between two points
+        with surpluses K and L makes an error of 2 K L / (K + L), which is at most 2 K.
+        """
+        own, low = pattern(box.lengths), np.array(box.low)
+        axes, middles = own.axis[own.corners :], own.offsets[own.corners :] + low
+        error = surplus.copy()
+        for axis in box.divisible:
+            edges = np.flatnonzero(axes == axis)
+            middle = surplus[edges]
+            ends = [self._at_end(middles[edges], axis, end, draws) for end in (box.low[axis], box.high[axis])]
+            found = []
+            for near, far in (ends, ends[::-1]):
+                smooth = np.fmin(np.nan_to_num(far, nan=0.0), np.fmin(near, middle))
+                kink, other = middle - smooth, near - smooth
+                both = kink + other
+                between = np.divide(2.0 * kink * other, both, out=np.zeros(len(edges)), where=both > 0.0)
+                found.append(0.5 * smooth + np.where(np.isfinite(near), between, 2.0 * kink))
+            error[edges] = np.max(found, axis=0)
+        return error
+
+    def _at_end(self, middles: Whole, axis: int, end: int, draws: Whole) -> Float:
+        """Return the surpluses at an end of edges, over the distance from the middles; NaN where a cell beyond is not known."""
+        beyond = 2 * end - int(middles[0, axis])
+        if not 0 <= beyond < self.shape[axis]:
+            return np.full(len(middles), np.nan)
+        at, outside = middles.copy(), middles.copy()
+        at[:, axis], outside[:, axis] = end, beyond
+        around = 0.5 * (self._mean(outside, draws) + self._mean(middles, draws))
+        return np.abs(around - self._mean(at, draws))
+
+    def _mean(self, points: Whole, draws: Whole) -> Float:
+        """Return the mean over draws at points [points, axes]; NaN where a cell has no value."""
+        return self.values[tuple(points.T)][:, draws].mean(axis=1)
+
+    def _lacking(self, leaf: Leaf, draws: Whole, samples: int) -> Whole:
+        """Return the first ``samples`` samples of a box that are not known, as cells [cells, axes + 1]."""
+        points = pattern(leaf.box.lengths).offsets[:samples] + np.array(leaf.box.low)
+        unknown = self.kinds[tuple(points.T)][:, draws] == UNKNOWN
+        point, draw = np.nonzero(unknown)
+        return np.column_stack([points[point], draws[draw]])
+
+    def filled(self) -> tuple[Float, Kinds]:
+        """Return values and kinds of all cells, [*shape, draws]; a cell that was not computed has what its box says.
+
+        A cell on the boundary of several boxes has what the smallest of them says.
+        """
+        values, kinds = np.full(self.values.shape, np.nan), np.full(self.kinds.shape, UNKNOWN, dtype=np.uint8)
+        for box, draws, kind in self._spoken():
+            place = (*box.block, slice(None))
+            inside_kinds, inside_values = kinds[place].copy(), values[place].copy()
+            inside_kinds[..., draws] = kind
+            inside_values[..., draws] = np.nan
+            if kind == USABLE:
+                own = pattern(box.lengths)
+                sampled = self._sampled(box, draws)
+                inside_values[..., draws] = (own.block @ sampled).reshape(*(n + 1 for n in box.lengths), len(draws))
+            kinds[place], values[place] = inside_kinds, inside_values
+        known = self.kinds != UNKNOWN
+        return np.where(known, self.values, values), np.where(known, self.kinds, kinds).astype(np.uint8)
+
+    def predict(self, positions: Float) -> tuple[Float, Kinds]:
+        """Return values and kinds, each [points, draws], at positions [points, axes] on the lattice, also between its points.
+
+        The kind is UNKNOWN between computed cells of different kinds, and where the budget ended.
+        """
+        values = np.full((len(positions), self.draws), np.nan)
+        kinds = np.full((len(positions), self.draws), UNKNOWN, dtype=np.uint8)
+        for box, draws, kind in self._spoken():
+            low, high = np.array(box.low), np.array(box.high)
+            here = np.flatnonzero(((positions >= low) & (positions <= high)).all(axis=1))
+            if len(here):
+                cells = np.ix_(here, draws)
+                kinds[cells], values[cells] = kind, np.nan
+                if kind == USABLE:
+                    values[cells] = pattern(box.lengths).weights(positions[here] - low) @ self._sampled(box, draws)
+        whole = np.rint(positions).astype(np.int64)
+        on = np.flatnonzero((whole == positions).all(axis=1))
+        place = tuple(whole[on].T)
+        known = self.kinds[place] != UNKNOWN
+        kinds[on] = np.where(known, self.kinds[place], kinds[on])
+        values[on] = np.where(known, self.values[place], values[on])
+        return values, kinds
+
+    def _sampled(self, box: Box, draws: Whole) -> Float:
+        points = pattern(box.lengths).offsets + np.array(box.low)
+        return self.values[tuple(points.T)][:, draws]
+
+    def _spoken(self) -> Iterator[tuple[Box, Whole, int]]:
+        """Yield box, draws and kind of all leaves, the largest first; an open leaf speaks through the box that was split."""
+        found = []
+        for leaf in self.leaves:
+            if leaf.settled:
+                found.append((leaf.box, leaf.draws, leaf.kind))
+            elif leaf.behind is not None:
+                found.append((leaf.behind, leaf.draws, USABLE))
+        return iter(sorted(found, key=lambda one: -int(np.prod(one[0].lengths))))
+
+
+def _part(leaf: Leaf, draws: Whole, **changed: object) -> Leaf:
+    """Return a leaf for some draws of another leaf, with other parts."""
+    same = {"first": leaf.first, "behind": leaf.behind, "urgency": leaf.urgency}
+    return Leaf(leaf.box, draws, **(same | changed))  # type: ignore[arg-type]
+
+
+def _over(error: Float, allowed: Float) -> Float:
+    """Return errors as multiples of what is allowed; where nothing is allowed, no error is 0 and any error infinite."""
+    found = np.where(error > 0.0, np.inf, 0.0)
+    np.divide(error, allowed, out=found, where=allowed > 0.0)
+    return found
+
+
+def first_boxes(shape: tuple[int, ...]) -> list[Box]:
+    """Return the boxes with which a refinement begins: four along a long axis, two along a short one, one below that."""
+    cuts = []
+    for labels in shape:
+        intervals = labels - 1
+        parts = 4 if intervals >= 32 else 2 if intervals >= 8 else 1
+        cuts.append([intervals * i // parts for i in range(parts + 1)])
+    ends = [list(itertools.pairwise(cut)) for cut in cuts]
+    return [Box(tuple(a for a, _ in box), tuple(b for _, b in box)) for box in itertools.product(*ends)]
