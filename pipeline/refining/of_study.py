@@ -293,9 +293,12 @@ def derived_study(lattice: StudyLattice, cells: Whole) -> str:
     lines = [f"# The cells that `disac refine {study.name}` asked for."]
     lines += [f"{key}: {canonical_text(value)}" for key, value in head.items()]
     lines.append("grids:")
-    for numbers in _products(lattice.dense_index(cells), [*([] if lattice.over is None else [lattice.over]), *lattice.places]):
+    along = [*([] if lattice.over is None else [lattice.over]), *lattice.places]
+    boxes = _products(lattice.dense_index(cells), along)
+    boxes.sort(key=lambda numbers: ([numbers[a] for a in lattice.others], numbers))  # texts keep their order on their axes
+    for numbers in boxes:
         axes = {axis.name: _written(lattice, a, numbers[a]) for a, axis in enumerate(lattice.base.axes)}
-        lines.append(f"- axes: {canonical_text(axes)}")
+        lines.append(f"- axes: {json.dumps(axes)}")  # the axes keep their order
     return "\n".join(lines) + "\n"
 
 
@@ -318,4 +321,4 @@ def _products(index: Whole, along: Sequence[int]) -> list[list[tuple[int, ...]]]
         for box in boxes:
             joined.setdefault((*box[:axis], (), *box[axis + 1 :]), []).extend(box[axis])
         boxes = [(*rest[:axis], tuple(sorted(numbers)), *rest[axis + 1 :]) for rest, numbers in joined.items()]
-    return [list(box) for box in sorted(boxes)]
+    return [list(box) for box in boxes]
