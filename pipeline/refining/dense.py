@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.refining.boxes import Float, Whole
 from pipeline.refining.noise import statistic
-from pipeline.refining.tree import UNKNOWN, USABLE, Kinds, Tolerance, Tree
+from pipeline.refining.tree import UNKNOWN, USABLE, Kinds, Tree
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class DenseGrid:
 def coarsest_dense(trees: Sequence[Tree]) -> DenseGrid | None:
     """Return the dense grid with the fewest cells whose multilinear interpolant is as accurate as the refinement.
 
-    The kind of every lattice point must follow from the grid: all grid points around it are of its own kind.
+    Logarithms are interpolated where the boxes interpolate them. The kind of every lattice point must follow from the grid:
+    all grid points around it are of its own kind.
 
     Parameters
     ----------
@@ -43,7 +44,7 @@ def coarsest_dense(trees: Sequence[Tree]) -> DenseGrid | None:
     shape, draws = trees[0].shape, trees[0].draws
     strides = [[s for s in range(1, n) if (n - 1) % s == 0] for n in shape]
     for chosen in sorted(itertools.product(*strides), key=lambda c: _points(shape, c)):
-        if all(_suffices(values, kinds, chosen, tree.tolerance) for tree, (values, kinds) in zip(trees, filled, strict=True)):
+        if all(_suffices(*one, chosen, tree) for tree, one in zip(trees, filled, strict=True)):
             labels = tuple((n - 1) // s + 1 for n, s in zip(shape, chosen, strict=True))
             return DenseGrid(labels, math.prod(labels) * draws * len(trees))
     raise AssertionError("the whole lattice suffices")
@@ -53,13 +54,13 @@ def _points(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
     return math.prod((n - 1) // s + 1 for n, s in zip(shape, strides, strict=True))
 
 
-def _suffices(values: Float, kinds: Kinds, strides: tuple[int, ...], tolerance: Tolerance) -> bool:
+def _suffices(values: Float, kinds: Kinds, strides: tuple[int, ...], tree: Tree) -> bool:
     """Return whether the grid of every ``strides``-th label gives all points of a lattice [*shape, draws]."""
     shape = kinds.shape[:-1]
     low: list[Whole] = [np.minimum(np.arange(n) // s * s, n - 1 - s) for n, s in zip(shape, strides, strict=True)]
     share = [(np.arange(n) - at) / s for n, at, s in zip(shape, low, strides, strict=True)]
     told, same = np.zeros(values.shape), np.ones(kinds.shape, dtype=bool)
-    whole = np.where(kinds == USABLE, values, 0.0)
+    whole = np.where(kinds == USABLE, tree.forth(values), 0.0)
     for corner in itertools.product((0, 1), repeat=len(shape)):
         place = np.ix_(*[at + s * up for at, s, up in zip(low, strides, corner, strict=True)])
         weight = np.ones((1,) * len(shape))
@@ -70,6 +71,6 @@ def _suffices(values: Float, kinds: Kinds, strides: tuple[int, ...], tolerance: 
         same &= (kinds[place] == kinds) | (weight == 0.0)[..., np.newaxis]
     if not same.all():
         return False
-    now, before = statistic(values, kinds), statistic(told, kinds)
+    now, before = statistic(values, kinds), statistic(tree.back(told), kinds)
     usable = (kinds == USABLE).any(axis=-1)
-    return bool((np.abs(before - now)[usable] <= tolerance.allowed(now)[usable]).all())
+    return bool((np.abs(before - now)[usable] <= tree.tolerance.allowed(now)[usable]).all())

@@ -18,7 +18,9 @@ from pipeline.refining.boxes import Float, Whole
 from pipeline.refining.tree import USABLE, Kinds, Noise, Tolerance
 
 POINTS = 5
-PROBES_PER_AXIS = 3
+FEW_PROBES, MORE_PROBES = (1, 2), 4
+"""Probes of each axis of a small and of a large lattice; further probes if the few say that the tolerance is too small."""
+LARGE_LATTICE = 1000
 NOISE_SHARE = 3.0
 """A tolerance is at least so many times the noise of the statistic."""
 _FOURTH = np.array([1.0, -4.0, 6.0, -4.0, 1.0])
@@ -37,13 +39,18 @@ class Probes:
         return np.unique(self.points.reshape(-1, self.points.shape[-1]), axis=0)
 
 
-def place_probes(shape: tuple[int, ...], random: np.random.Generator) -> Probes:
-    """Return runs of neighbours along each axis that has five points, at random places."""
+def few_probes(shape: tuple[int, ...]) -> int:
+    """Return the number of probes of each axis with which a lattice is tried first."""
+    return FEW_PROBES[math.prod(shape) >= LARGE_LATTICE]
+
+
+def place_probes(shape: tuple[int, ...], count: int, random: np.random.Generator) -> Probes:
+    """Return ``count`` runs of neighbours along each axis that has five points, at random places."""
     runs = []
     for axis, labels in enumerate(shape):
         if labels < POINTS:
             continue
-        for _ in range(PROBES_PER_AXIS):
+        for _ in range(count):
             start = np.array([int(random.integers(0, n - (POINTS - 1 if a == axis else 0))) for a, n in enumerate(shape)])
             run = np.tile(start, (POINTS, 1))
             run[:, axis] += np.arange(POINTS)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.experiment import STATUS_CODES
 from pipeline.refining.boxes import Float, Whole
-from pipeline.refining.noise import Probes, draws_needed, estimate_noise, place_probes, statistic
+from pipeline.refining.noise import MORE_PROBES, Probes, draws_needed, estimate_noise, few_probes, place_probes, statistic
 from pipeline.refining.tree import FAILED, INFEASIBLE, UNKNOWN, USABLE, VALUELESS, Kinds, Noise, Tolerance, Tree
 
 LEAST_CHECKS, MOST_CHECKS, CHECK_SHARE = 8, 59, 0.02
@@ -211,8 +211,8 @@ def refine(
         noise = max(tree.noise.deviation for tree in loop.trees) / np.sqrt(draws)
         return Refined(tuple(loop.trees), end, tuple(loop.rounds), checks, disagreed, float(noise))
 
-    probes = [place_probes(shape, np.random.default_rng([goal.seed, 0, number])) for number in range(slices)]
-    first = [with_slice(number, _all_draws(one.cells, draws)) for number, one in enumerate(probes)]
+    judge = _NoiseJudge(shape, slices, draws, goal.seed)
+    first = judge.wanted()
     while True:
         for tree in loop.trees:
             tree.advance()
@@ -226,9 +226,8 @@ def refine(
             on_round(loop.rounds[-1])
             if not done:
                 return ended("stopped")
-            if first and whole:
-                _judge_noise(loop.trees, probes, draws)
-            first = [] if whole else first
+            if whole:
+                first = judge.judged(loop.trees) if first else []
             continue
         checks = _check_points(loop, len(loop.rounds))
         if not len(checks):
@@ -253,22 +252,46 @@ def refine(
                 return ended("agreed", len(checks))
 
 
-def _judge_noise(trees: list[Tree], probes: list[Probes], draws: int) -> None:
-    """Let each tree know its noise.
+@dataclass
+class _NoiseJudge:
+    """Estimates the noise of each slice from few probes; before it refuses a tolerance it asks for more."""
 
-    Raises
-    ------
-    NoisyError
-        If the tolerance is too small for the noisiest slice.
-    """
-    worst, needed = Noise(), draws
-    for tree, probe in zip(trees, probes, strict=True):
-        place = tuple(np.moveaxis(probe.points, -1, 0))
-        tree.noise = estimate_noise(tree.kinds[place], tree.values[place], tree.tolerance)
-        if tree.noise.deviation > worst.deviation:
-            worst, needed = tree.noise, draws_needed(tree.noise, tree.tolerance, draws)
-    if needed > draws:
-        raise NoisyError(worst.deviation / float(np.sqrt(draws)), draws, needed)
+    shape: tuple[int, ...]
+    slices: int
+    draws: int
+    seed: int
+    probes: list[Probes] = field(default_factory=list)
+    final: bool = False
+
+    def wanted(self) -> list[Whole]:
+        """Return the cells of new probes of each slice."""
+        count = MORE_PROBES if self.probes else few_probes(self.shape)
+        stage = int(bool(self.probes))
+        more = [place_probes(self.shape, count, np.random.default_rng([self.seed, 0, stage, i])) for i in range(self.slices)]
+        old = self.probes or [Probes(one.points[:0]) for one in more]
+        self.probes = [Probes(np.concatenate([a.points, b.points])) for a, b in zip(old, more, strict=True)]
+        return [with_slice(number, _all_draws(one.cells, self.draws)) for number, one in enumerate(more)]
+
+    def judged(self, trees: list[Tree]) -> list[Whole]:
+        """Let each tree know its noise; return the cells of more probes if they are needed.
+
+        Raises
+        ------
+        NoisyError
+            If the tolerance is too small for the noisiest slice.
+        """
+        worst, needed = Noise(), self.draws
+        for tree, probe in zip(trees, self.probes, strict=True):
+            place = tuple(np.moveaxis(probe.points, -1, 0))
+            tree.noise = estimate_noise(tree.kinds[place], tree.values[place], tree.tolerance)
+            if tree.noise.deviation > worst.deviation:
+                worst, needed = tree.noise, draws_needed(tree.noise, tree.tolerance, self.draws)
+        if needed <= self.draws:
+            return []
+        if not self.final:
+            self.final = True
+            return self.wanted()
+        raise NoisyError(worst.deviation / float(np.sqrt(self.draws)), self.draws, needed)
 
 
 def _check_points(loop: _Loop, number: int) -> Whole:

@@ -55,10 +55,9 @@ class Noise:
     deviation: float = 0.0
     quantile: float = 0.0
 
-    def band(self, tolerance: Tolerance, values: Float, draws: int, gain: Float) -> Float:
-        """Return the half width of the 95 % interval of a residual: of a mean over draws, with the gain of its weights."""
-        scale = np.abs(values) if tolerance.relative else np.ones(values.shape)
-        return self.quantile * self.deviation * gain * scale / np.sqrt(draws)
+    def band(self, tolerance: Tolerance, draws: int, gain: Float) -> Float:
+        """Return the half width of the 95 % interval of a residual in allowed errors: of a mean over draws, with its gain."""
+        return self.quantile * self.deviation * gain / (tolerance.size * np.sqrt(draws))
 
 
 @dataclass
@@ -113,6 +112,8 @@ class Tree:
         self.shape, self.draws, self.tolerance, self.noise = shape, draws, tolerance, Noise()
         self.kinds: Kinds = np.full((*shape, draws), UNKNOWN, dtype=np.uint8)
         self.values: Float = np.full((*shape, draws), np.nan)
+        self.geometric = tolerance.relative
+        """Whether logarithms are interpolated: if the tolerance is a share, until a value is not above zero."""
         every = np.arange(draws)
         self.leaves = [Leaf(box, every, first=True) for box in first_boxes(shape)]
 
@@ -121,6 +122,25 @@ class Tree:
         place = tuple(cells.T)
         self.kinds[place] = kinds
         self.values[place] = np.where(kinds == USABLE, values, np.nan)
+        if self.geometric and (values[kinds == USABLE] <= 0.0).any():
+            self.geometric = False
+            for leaf in self.leaves:
+                leaf.known = -1  # what was settled is examined again
+
+    def forth(self, values: Float) -> Float:
+        """Return values as they are interpolated: their logarithms, or the values themselves."""
+        return np.log(values) if self.geometric else values
+
+    def back(self, interpolated: Float) -> Float:
+        """Return the values of what was interpolated."""
+        return np.exp(interpolated) if self.geometric else interpolated
+
+    def _shares(self, values: Float) -> Float:
+        """Return the weights [points, draws] with which residuals of the draws make that of the mean, in allowed errors."""
+        if self.geometric:
+            return values / values.sum(axis=1, keepdims=True) / np.log1p(self.tolerance.size)
+        allowed = self.tolerance.allowed(values.mean(axis=1, keepdims=True))
+        return np.divide(1.0 / values.shape[1], allowed, out=np.full(values.shape, np.inf), where=allowed > 0.0)
 
     def advance(self) -> None:
         """Split boxes as far as the known cells decide; afterwards each open leaf has the cells that it wants."""
@@ -215,13 +235,14 @@ class Tree:
         if not box.divisible:
             return None
         own = pattern(box.lengths)
-        inside = self.values[box.block].reshape(-1, self.draws)[:, draws].mean(axis=1)
+        inside = self.values[box.block].reshape(-1, self.draws)[:, draws]
         sampled = inside[own.inside]
         corners = own.corners
-        surplus = np.abs(own.surpluses[corners:] @ sampled)
+        residual = own.surpluses[corners:] @ self.forth(sampled)
+        surplus = _weighted(residual, self._shares(sampled[corners:]))
         gain = np.sqrt((own.surpluses[corners:] ** 2).sum(axis=1))
-        surplus[surplus <= self.noise.band(self.tolerance, sampled[corners:], len(draws), gain)] = 0.0
-        ratio = _over(self._errors(box, draws, surplus), self.tolerance.allowed(sampled[corners:]))
+        surplus[surplus <= self.noise.band(self.tolerance, len(draws), gain)] = 0.0
+        ratio = self._errors(box, draws, surplus)
         axes = own.axis[corners:]
         bends = {axis: float(ratio[axes == axis].max()) for axis in box.divisible}
         longest = {axis: box.lengths[axis] / (self.shape[axis] - 1) for axis in box.divisible}
@@ -229,11 +250,12 @@ class Tree:
         worst = sum(bends.values()) + float(ratio[axes == -2].max(initial=0.0))
         if worst <= 1.0:
             # A computed cell that is no sample tests the interpolant: a neighbour or a check asked for it.
-            known = np.isfinite(inside)
-            limit = self.tolerance.allowed(inside[known])
-            gains = np.sqrt(1.0 + (own.block[known] ** 2).sum(axis=1))
-            limit = np.maximum(limit, self.noise.band(self.tolerance, inside[known], len(draws), gains))
-            worst = float(_over(np.abs(own.block[known] @ sampled - inside[known]), limit).max())
+            known = np.isfinite(inside).all(axis=1)
+            now = inside[known].mean(axis=1)
+            error = np.abs(self.back(own.block[known] @ self.forth(sampled)).mean(axis=1) - now)
+            ratio = np.divide(error, self.tolerance.allowed(now), out=np.where(error > 0, np.inf, 0.0), where=now != 0.0)
+            gain = np.sqrt(1.0 + (own.block[known] ** 2).sum(axis=1))
+            worst = float((ratio / np.maximum(1.0, self.noise.band(self.tolerance, len(draws), gain))).max())
         return (most, worst) if worst > 1.0 else None
 
     def _errors(self, box: Box, draws: Whole, surplus: Float) -> Float:
@@ -268,12 +290,18 @@ class Tree:
             return np.full(len(middles), np.nan)
         at, outside = middles.copy(), middles.copy()
         at[:, axis], outside[:, axis] = end, beyond
-        around = 0.5 * (self._mean(outside, draws) + self._mean(middles, draws))
-        return np.abs(around - self._mean(at, draws))
+        found = np.full(len(middles), np.nan)
+        there = np.isfinite(self._of(outside, draws)).all(axis=1)
+        if there.any():
+            end_values = self._of(at[there], draws)
+            around = 0.5 * (self.forth(self._of(outside[there], draws)) + self.forth(self._of(middles[there], draws)))
+            found[there] = _weighted(around - self.forth(end_values), self._shares(end_values))
+        return found
 
-    def _mean(self, points: Whole, draws: Whole) -> Float:
-        """Return the mean over draws at points [points, axes]; NaN where a cell has no value."""
-        return self.values[tuple(points.T)][:, draws].mean(axis=1)
+    def _of(self, points: Whole, draws: Whole) -> Float:
+        """Return the values at points [points, axes], [points, draws]; NaN where a cell has none."""
+        found: Float = self.values[tuple(points.T)][:, draws]
+        return found
 
     def _lacking(self, leaf: Leaf, draws: Whole, samples: int) -> Whole:
         """Return the first ``samples`` samples of a box that are not known, as cells [cells, axes + 1]."""
@@ -296,7 +324,8 @@ class Tree:
             if kind == USABLE:
                 own = pattern(box.lengths)
                 sampled = self._sampled(box, draws)
-                inside_values[..., draws] = (own.block @ sampled).reshape(*(n + 1 for n in box.lengths), len(draws))
+                told = self.back(own.block @ self.forth(sampled))
+                inside_values[..., draws] = told.reshape(*(n + 1 for n in box.lengths), len(draws))
             kinds[place], values[place] = inside_kinds, inside_values
         known = self.kinds != UNKNOWN
         return np.where(known, self.values, values), np.where(known, self.kinds, kinds).astype(np.uint8)
@@ -315,7 +344,8 @@ class Tree:
                 cells = np.ix_(here, draws)
                 kinds[cells], values[cells] = kind, np.nan
                 if kind == USABLE:
-                    values[cells] = pattern(box.lengths).weights(positions[here] - low) @ self._sampled(box, draws)
+                    weights = pattern(box.lengths).weights(positions[here] - low)
+                    values[cells] = self.back(weights @ self.forth(self._sampled(box, draws)))
         whole = np.rint(positions).astype(np.int64)
         on = np.flatnonzero((whole == positions).all(axis=1))
         place = tuple(whole[on].T)
@@ -325,8 +355,7 @@ class Tree:
         return values, kinds
 
     def _sampled(self, box: Box, draws: Whole) -> Float:
-        points = pattern(box.lengths).offsets + np.array(box.low)
-        return self.values[tuple(points.T)][:, draws]
+        return self._of(pattern(box.lengths).offsets + np.array(box.low), draws)
 
     def _spoken(self) -> Iterator[tuple[Box, Whole, int]]:
         """Yield box, draws and kind of all leaves, the largest first; an open leaf speaks through the box that was split."""
@@ -345,11 +374,9 @@ def _part(leaf: Leaf, draws: Whole, **changed: object) -> Leaf:
     return Leaf(leaf.box, draws, **(same | changed))  # type: ignore[arg-type]
 
 
-def _over(error: Float, allowed: Float) -> Float:
-    """Return errors as multiples of what is allowed; where nothing is allowed, no error is 0 and any error infinite."""
-    found = np.where(error > 0.0, np.inf, 0.0)
-    np.divide(error, allowed, out=found, where=allowed > 0.0)
-    return found
+def _weighted(residual: Float, shares: Float) -> Float:
+    """Return the size of the weighted sum over draws, [points] of [points, draws]; no residual counts as none."""
+    return np.abs(np.where(residual == 0.0, 0.0, residual * shares).sum(axis=1))
 
 
 def first_boxes(shape: tuple[int, ...]) -> list[Box]:

@@ -30,6 +30,7 @@ EDGES = {
 }
 
 
+@pytest.mark.thinned(4)
 @pytest.mark.parametrize("edge", EDGES)
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_no_point_is_off_and_every_cell_of_the_edge_is_right(function: str, edge: str) -> None:
@@ -128,6 +129,15 @@ def test_an_absolute_tolerance_goes_through_zero() -> None:
     assert refined.cells < 0.15 * refined.lattice_cells
 
 
+def test_a_share_of_values_that_are_not_above_zero_is_kept_without_logarithms() -> None:
+    dense = lattice(lambda x, y: -1 - x * x - y, (65, 33))
+    refined = dense.refine(0.02)
+    assert judged(dense, refined).worst <= 0.02
+    late = lattice(lambda x, y: 1.0 - 1.0 * ((x > 0.3) & (x < 0.32) & (y == 0.5)), (65, 33))  # one cell is zero
+    assert judged(late, late.refine(0.02, budget=2145), relative=False).wrong == 0
+    assert not refined.trees[0].geometric
+
+
 def test_a_budget_ends_in_order_and_what_is_known_is_right() -> None:
     dense = lattice(FUNCTIONS["wave"], (65, 33), EDGES["slanting"])
     refined = dense.refine(0.02, budget=300)
@@ -187,10 +197,12 @@ def test_several_lattices_share_their_batches() -> None:
 
 
 def test_the_coarsest_dense_grid_is_found() -> None:
-    linear = lattice(lambda x, y: 1 + x + y, (65, 33)).refine()
-    grid = coarsest_dense(linear.trees)
-    assert grid is not None
-    assert (grid.labels, grid.cells) == ((2, 2), 4)
+    power_law = lattice(lambda x, y: np.exp(x - 2 * y), (65, 33)).refine()
+    plane = lattice(lambda x, y: 1 + x - 2 * y, (65, 33)).refine(0.02, relative=False)
+    for refined in (power_law, plane):
+        grid = coarsest_dense(refined.trees)
+        assert grid is not None
+        assert (grid.labels, grid.cells) == ((2, 2), 4)
     edge = coarsest_dense(lattice(lambda x, y: 1 + x, (65, 33), lambda x, y: x > 0.51).refine().trees)
     assert edge is not None
     assert edge.labels[0] == 65  # the edge lies between neighbours of the finest step
