@@ -148,11 +148,11 @@ def test_the_example_of_the_page_says_what_the_page_says(
     assert python
     assert told
     assert words
+    monkeypatch.setattr("flows.refining.publish_derived", lambda *_: "index.html")  # tested above
     monkeypatch.chdir(tmp_path)
     Path(words[1]).write_text(study[1], encoding="utf-8")
     code, said = command("refine", Path(words[1]), Path("results"), *words[2].split())
     assert code == 0, said
-    print(said)
     for line in told[1].splitlines():
         assert line in said
     exec(compile(python[1], "docs/refine.md", "exec"), {})

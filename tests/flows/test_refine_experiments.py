@@ -22,8 +22,8 @@ STUDIES = {
 study: tradeoff
 experiment: ofdm-tradeoff
 scenario:
-  arrays: {transmit_antennas: 3, receive_antennas: 3}
-  waveform: {subcarriers: 4}
+  arrays: {transmit_antennas: 2, receive_antennas: 2}
+  waveform: {subcarriers: 2}
   layout: {user_count: 2}
 options: {design: orthogonal}
 axes:
@@ -66,14 +66,16 @@ axes:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("experiment", "metric", "steps", "most"),
     [
         ("ofdm-tradeoff", "rcrb_m", {"sinr_db": Step(64), "bandwidth_hz": Step(32)}, 0.15),
         # Edges that slant, and values that fall to zero at the edge, cost more: see docs/refine.md.
-        ("robust-tradeoff", "kld", {"sinr_db": Step(64), "delta_rad": Step(32)}, 0.32),
-        ("cross-table", "rcrb_nc_m", {"sinr_db": Step(64), "total_power_w": Step(32)}, 0.23),
-        ("ofdm-echoes", "rmse_m", {"sinr_db": Step(16), "amplitude_db": Step(32)}, 0.65),  # 33 x 17 for the time it takes
+        ("robust-tradeoff", "kld", {"sinr_db": Step(64), "delta_rad": Step(32)}, 0.35),
+        # 33 x 17 for the time that the dense lattices take: the start and the checks alone are a tenth of it.
+        ("cross-table", "rcrb_nc_m", {"sinr_db": Step(32), "total_power_w": Step(16)}, 0.33),
+        ("ofdm-echoes", "rmse_m", {"sinr_db": Step(16), "amplitude_db": Step(32)}, 0.65),
     ],
 )
 def test_no_cell_of_the_dense_lattice_is_off(
@@ -102,3 +104,4 @@ def test_no_cell_of_the_dense_lattice_is_off(
     usable = true == USABLE
     error = np.abs(told.reshape(-1)[usable] / values[usable] - 1.0)
     assert error.max() <= 0.02
+    print(f"{experiment}: {found.refined.cells / found.refined.lattice_cells:.1%} of {kinds.size}, worst {error.max():.2%}")
