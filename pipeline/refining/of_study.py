@@ -136,8 +136,10 @@ class StudyLattice:
 
     def outcomes(self, plan: Plan, cells: Whole, metric: str) -> tuple[NDArray[np.uint8], Float]:
         """Return statuses and values of a metric of cells, from the ledger that a plan of these cells was compared with."""
-        own = any(variable.name == metric for variable in plan.study.experiment.variables)
-        arrays, _ = build_cube(replace(plan, keep=(metric,)) if own else plan)
+        if any(variable.name == metric for variable in plan.study.experiment.variables):
+            # Nothing else is read; a column needs the variables from which it follows.
+            plan = replace(plan, keep=(metric,), study=replace(plan.study, keep=(metric,)))
+        arrays, _ = build_cube(plan)
         flat = plan.cells.flat
         order = np.argsort(self._flat(self._dense_index_of(plan.cells)))
         rank = np.argsort(np.argsort(self._flat(self.dense_index(cells))))

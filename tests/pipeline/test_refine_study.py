@@ -137,6 +137,37 @@ def test_a_coupled_and_a_structured_axis_stay_as_they_are(store: Store) -> None:
     assert found.dataset()["kind"].values.tolist() == ["B", "A"]
 
 
+COLUMNS = """
+from toy import ToyVariable
+
+class Scaled:
+    variables = (ToyVariable("scaled_m", unit="m"),)
+    needs = ("error_m", "profile")
+
+    def compute(self, options, stored):
+        return {"scaled_m": 2.0 * stored["error_m"] + 0.0 * stored["profile"].sum(axis=1)}
+
+columns = Scaled()
+"""
+
+
+@pytest.mark.parametrize(("name", "factor"), [("error_m", 1.0), ("scaled_m", 2.0)])
+def test_a_variable_and_a_column_of_an_experiment_with_columns_are_refined(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, factor: float
+) -> None:
+    (tmp_path / "plugin" / "scaled-1.dist-info").mkdir(parents=True)
+    (tmp_path / "plugin" / "scaled-1.dist-info" / "METADATA").write_text("Name: scaled\nVersion: 1\n")
+    points = f"[disac.columns]\ntoy.scaled = refined_columns_{name}:columns\n"
+    (tmp_path / "plugin" / "scaled-1.dist-info" / "entry_points.txt").write_text(points)
+    (tmp_path / "plugin" / f"refined_columns_{name}.py").write_text(COLUMNS)
+    monkeypatch.syspath_prepend(str(tmp_path / "plugin"))
+    lattice = study_lattice(lambda more: load(more, TEXT.replace("[1, 2]", "[1]")), steps={"": Step(16)})
+    metric = metric_of(lattice.base.study, name)
+    found = refine_study(lattice, metric, Goal(Tolerance(0.02)), store, sweeper(store)).dataset()
+    random = 1 + 0.1 * np.random.default_rng([1, 0, 1]).standard_normal()
+    assert found[name].sel(level=0.0, shape="flat", count=1, realisation=0).item() == pytest.approx(factor * random)
+
+
 class EndedError(Exception):
     """The end of the process, for a test."""
 
