@@ -61,8 +61,8 @@ def test_it_publishes_a_study_of_its_own_and_has_nothing_to_do_again(study_file:
     assert "error_m within 20 % from" in said
     assert "fresh check points agree, so with 95 % confidence at least" in said
     assert "The coarsest dense grid of equal accuracy: level 33, 198 cells." in said
-    assert open_store(store).studies() == ["toy-study-refined"]
-    cube = open_store(store).cube("toy-study-refined")
+    assert open_store(store).disac.studies() == ["toy-study-refined"]
+    cube = open_store(store)["toy-study-refined/cube"].to_dataset()
     assert int((cube["status"] != 1).sum()) == cube.attrs["planned"] == cube.attrs["present"] < 198
     toy.COUNTED.clear()
     code, again = refine(file, store, "--tolerance", "20%", "--json")
