@@ -16,13 +16,15 @@ MOST_VALUES = 200
 MOST_POINTS = 12_000
 """Most points on a page: points make most of the page's bytes."""
 MOST_PANELS = 12
-"""Most plots or tables of one kind."""
+"""Most plots of one variable."""
+MOST_TABLES = 8
+"""Most tables side by side."""
 MOST_PLOTS = 20
 """Most trade-offs on a page."""
 MOST_ROWS = 40
 """Most rows of a table."""
 MOST_COLUMNS = 24
-"""Most columns of a table, and most names along an axis."""
+"""Most columns of a table, most rows of a table side by side, and most names along an axis."""
 MOST_LETTERS = 20
 """Most letters of a name along an axis."""
 
@@ -80,6 +82,10 @@ def choose(full: NDArray[np.bool_], most: int, limits: Sequence[int] | None = No
     kept = [min(len(values), limit, most) for values, limit in zip(met, limits, strict=True)]
     while math.prod(kept) > most:
         kept[max(range(full.ndim), key=lambda a: (kept[a], -limits[a], a))] -= 1
+    for a in sorted(range(full.ndim), key=lambda a: (limits[a], -a), reverse=True):
+        # One value less of the longest axis may have left room for more values of another axis.
+        while kept[a] < min(len(met[a]), limits[a]) and math.prod(kept) // kept[a] * (kept[a] + 1) <= most:
+            kept[a] += 1
     chosen = [values[evenly(len(values), n)] for values, n in zip(met, kept, strict=True)]
     mask = np.zeros(full.shape, dtype=bool)
     mask[np.ix_(*chosen)] = full[np.ix_(*chosen)]

@@ -1,17 +1,18 @@
-"""The curves of a trade-off: the choice of the curves that are drawn, and the looks of each curve."""
+"""The curves of a trade-off: the choice of the curves that are drawn, their looks, and their legend."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from flows.report.choice import EXPORT, MOST_CURVES, choose
-from flows.report.words import DASHES, axis_title, colours, label, lighter, unit_of_axis
-from pipeline.statistics import statistic
+from flows.report.legends import Entry, Group, by_axis, one_by_one
+from flows.report.measured import Measured, Place
+from flows.report.words import DASHES, colours, lighter
 
 _WAY = f"To see others, give an axis plots of its own by `report.panels`, or narrow the study by `where`; {EXPORT}"
 
@@ -21,55 +22,83 @@ _SHADES = 5
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve: the labels and the place that it stands for, its name, and its looks.
+    """A curve: the place on the axes of the curves that it stands for, its name, and its looks.
 
-    The name is the labels in words; it is empty if the plot has only one curve.
+    The name is the labels in words; it is empty if there is one curve only.
     """
 
-    chosen: dict[str, Any]
+    at: Place
     name: str
-    at: tuple[int, ...]
     colour: str
     dash: str
 
 
-def curve_axes(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> list[str]:
-    """Return the axes whose every combination of values has a curve."""
-    return [str(d) for d in statistic(surfaces, variable, "mean_feasible").dims if d != spec["x"]]
+@dataclass(frozen=True)
+class Series:
+    """The curves of a section, the axes of their places, their legend, and a sentence on the curves that are left out."""
+
+    axes: tuple[str, ...]
+    curves: list[Curve]
+    legend: list[Group]
+    left_out: str
 
 
-def curve_series(surfaces: xr.Dataset, spec: dict[str, Any], variable: str) -> tuple[list[Curve], str]:
-    """Return the curves of a plot, no two of which look alike, and a sentence on the curves that are left out.
+def curve_series(measured: Measured, spec: Mapping[str, Any], besides: Sequence[str]) -> Series:
+    """Return the curves of a section, no two of which look alike.
 
     A hue stands for a value of the axis ``colour``, a dash for a value of ``style``. Lighter shades stand for the values of
     all other axes, and for values of ``style`` beyond the number of dashes.
+
+    Parameters
+    ----------
+    measured
+        Variable that is drawn.
+    spec
+        The completed ``report`` section.
+    besides
+        Axes that have no curves of their own: the axis along the curves, and the axes of the panels.
     """
-    dims, hued, dashed = curve_axes(surfaces, spec, variable), spec.get("colour"), spec.get("style")
-    full = np.isfinite(along(surfaces, statistic(surfaces, variable, "mean_feasible"), dims, spec["x"])).any(axis=-1)
-    choice = choose(full, MOST_CURVES, [MOST_CURVES if d == hued else len(DASHES) if d == dashed else _SHADES for d in dims])
-    # If all curves are drawn, a value has the same looks in every panel, whichever other cells are feasible there.
+    axes, hued, dashed = tuple(a for a in measured.axes if a not in besides), spec.get("colour"), spec.get("style")
+    values = measured.ordered((*axes, *(a for a in measured.axes if a in besides))).mean
+    full = np.isfinite(values).any(axis=tuple(range(len(axes), values.ndim)))
+    choice = choose(full, MOST_CURVES, [MOST_CURVES if a == hued else len(DASHES) if a == dashed else _SHADES for a in axes])
+    # If all curves are drawn, a value has the same looks in every section, whichever other cells are feasible there.
     whole = len(choice.places) == choice.total and max(full.shape, default=1) <= MOST_CURVES
     rank = {
-        d: {i: n for n, i in enumerate(range(size) if whole else sorted({at[a] for at in choice.places}))}
-        for a, (d, size) in enumerate(zip(dims, full.shape, strict=True))
+        a: {i: n for n, i in enumerate(range(size) if whole else sorted({at[d] for at in choice.places}))}
+        for d, (a, size) in enumerate(zip(axes, full.shape, strict=True))
     }
-    ordered = hued in surfaces.coords and surfaces[hued].dtype.kind in "iuf"
-    palette = colours(len(rank.get(hued, [0])), ordered=ordered)
-    shaded = [d for d in dims if d not in (hued, dashed)]
-    sizes = (-(-len(rank.get(dashed, [0])) // len(DASHES)), *(len(rank[d]) for d in shaded))
+    palette = colours(len(rank.get(str(hued), [0])), ordered=is_ordered(measured, hued))
+    shaded = [a for a in axes if a not in (hued, dashed)]
+    sizes = (-(-len(rank.get(str(dashed), [0])) // len(DASHES)), *(len(rank[a]) for a in shaded))
     curves = []
     for at in choice.places:
-        number = {d: rank[d][i] for d, i in zip(dims, at, strict=True)}
-        more, dash = divmod(number.get(dashed, 0), len(DASHES))
-        shade = int(np.ravel_multi_index((more, *(number[d] for d in shaded)), sizes))
-        colour = lighter(palette[number.get(hued, 0)], shade / math.prod(sizes))
-        chosen = {d: np.asarray(surfaces[d].values[i]).item() for d, i in zip(dims, at, strict=True)}
-        name = ", ".join(label(axis, value, unit_of_axis(surfaces, axis)) for axis, value in chosen.items())
-        curves.append(Curve(chosen, name, at, colour, DASHES[dash]))
-    return curves, choice.left_out("curves", [axis_title(surfaces, d) for d in dims], _WAY)
+        number = {a: rank[a][i] for a, i in zip(axes, at, strict=True)}
+        more, dash = divmod(number.get(str(dashed), 0), len(DASHES))
+        shade = int(np.ravel_multi_index((more, *(number[a] for a in shaded)), sizes))
+        colour = lighter(palette[number.get(str(hued), 0)], shade / math.prod(sizes))
+        curves.append(Curve(at, ", ".join(measured.words(axes, at)), colour, DASHES[dash]))
+    legend = _legend(measured, spec, axes, curves, plain=math.prod(sizes) == 1)
+    return Series(axes, curves, legend, choice.left_out("curves", [measured.title_of(a) for a in axes], _WAY))
 
 
-def along(surfaces: xr.Dataset, values: xr.DataArray, dims: list[str], x: str) -> np.ndarray[Any, Any]:
-    """Return the values [*dims, x], repeated along the dimensions that they lack."""
-    missing = {d: surfaces.sizes[d] for d in (*dims, x) if d not in values.dims}
-    return np.asarray(values.expand_dims(missing).transpose(*dims, x).values)
+def is_ordered(measured: Measured, axis: str | None) -> bool:
+    """Return whether the labels of an axis are numbers."""
+    return axis in measured.labels and measured.labels[axis].dtype.kind in "iuf"
+
+
+def _legend(
+    measured: Measured, spec: Mapping[str, Any], axes: tuple[str, ...], curves: list[Curve], *, plain: bool
+) -> list[Group]:
+    """Return a group for the colours and one for the dashes where these two tell all curves apart, else an entry a curve."""
+    if len(curves) < 2:
+        return []
+    if not plain:
+        return one_by_one([c.name for c in curves], [Entry("", c.colour, dash=c.dash) for c in curves])
+    places, groups = [curve.at for curve in curves], []
+    for axis, is_hue in ((spec.get("colour"), True), (spec.get("style"), False)):
+        if axis in axes:
+            a = axes.index(axis)
+            signs = {c.at[a]: Entry("", c.colour) if is_hue else Entry("", "#444444", dash=c.dash) for c in curves}
+            groups += by_axis(measured, axes, places, axis, signs)
+    return groups

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import holoviews as hv
 import jinja2
 import markupsafe
 import numpy as np
@@ -18,14 +16,20 @@ from bokeh.embed import components
 from bokeh.resources import Resources
 
 from flows.papers import Paper, read_papers, split_at_papers
-from flows.report.choice import EXPORT, MOST_PANELS, MOST_PLOTS, MOST_POINTS, choose
-from flows.report.plots import certificates, tradeoff
+from flows.report.choice import EXPORT, MOST_PANELS, MOST_PLOTS, MOST_POINTS
+from flows.report.fronts import front_section
+from flows.report.legends import sign
+from flows.report.measured import is_measured
+from flows.report.panels import Section
+from flows.report.plots import certificates
+from flows.report.sections import Room, section
+from flows.report.spec import axis_of_cells, completed_spec
 from flows.report.status import status_map
 from flows.report.tables import failed_cells, tables
-from flows.report.words import STATUS_COLOURS, axis_title, field_words, label, short, unit_of_axis
-from flows.verdicts import counted
+from flows.report.words import STATUS_COLOURS, field_words, short
+from flows.verdicts import count_verdicts, counted
 from pipeline.experiment import STATUS_CODES
-from pipeline.statistics import CELLS, SECONDS, STATE, STATISTIC, edge_variable, has_statistic, only, statistic, summarised
+from pipeline.statistics import has_statistic, statistic
 
 
 def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, Any]], *, report_spec: dict[str, Any]) -> str:
@@ -50,16 +54,15 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
         # A study of one point gets an axis of one value, because all plots need an axis.
         cube, surfaces = (data.expand_dims({"place": ["all"]}) for data in (cube, surfaces))
     spec = completed_spec(cube, surfaces, report_spec)
-    status, folded = status_map(cube, _axis_of_cells(cube, surfaces, spec), surfaces.attrs.get("over"))
-    shown = [y for y in dict.fromkeys([spec["y"], *spec.get("also", [])]) if has_statistic(surfaces, y, "mean_feasible")]
-    most = max(1, min(MOST_PANELS, MOST_PLOTS // max(1, len(shown))))
-    sections = [_tradeoffs(cube, surfaces, spec, y, most, MOST_POINTS // len(shown)) for y in shown[:MOST_PLOTS]]
+    status, folded = status_map(cube, axis_of_cells(cube, surfaces, spec), surfaces.attrs.get("over"))
+    shown = [y for y in dict.fromkeys([spec["y"], *(spec.get("also") or ())]) if is_measured(surfaces, y)]
+    sections = _sections(cube, surfaces, spec, shown)
     drawn = {"status": status} | {panel.key: panel.plot for section in sections for panel in section.panels}
     if {"relative_gap", "worst_violation"} <= set(cube.variables) and np.isfinite(cube["relative_gap"].values).any():
         drawn["certificates"] = certificates(cube)
     script, divs = _embedded(drawn)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["code"] = _code
+    environment.filters |= {"code": _code, "sign": sign}
     papers = read_papers()
     environment.filters["cited"] = lambda text: _cited(text, papers)
     paper = papers.get(str(cube.attrs.get("paper", "")))
@@ -80,7 +83,7 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
         sections=sections,
         tables=tables(surfaces, spec),
         certificates_note=field_words().certificates,
-        claims=[row | {key: short(row[key], _EVIDENCE) for key in ("ours", "evidence")} for row in claims],
+        claims=_claims_by_author([row | {key: short(row[key], _EVIDENCE) for key in ("ours", "evidence")} for row in claims]),
         status_colours=_status_legend(cube),
         folded_cells=folded,
         failed=failed_cells(cube),
@@ -89,87 +92,25 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
     )
 
 
+def _sections(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], shown: list[str]) -> list[Section]:
+    """Draw the section of every variable: the first one has the most panels, the others have a linear scale; then the front."""
+    further = max(1, MOST_PLOTS // (len(shown) + 1))
+    found = []
+    for y in shown[:MOST_PLOTS]:
+        if not np.isfinite(statistic(surfaces, y, "mean_feasible").values).any():
+            continue
+        first = y == spec["y"]
+        panels = max(1, min(MOST_PANELS, MOST_PLOTS - further * (len(shown) - 1))) if first else further
+        own = spec if first else spec | {"log_y": False}
+        if own["x"] not in statistic(surfaces, y, "mean_feasible").dims:
+            own = own | {"x": axis_of_cells(cube, surfaces, own)}
+        found.append(section(surfaces, own, y, Room(panels, MOST_POINTS // len(shown))))
+    front = front_section(surfaces, spec) if shown else None
+    return found if front is None else [found[0], front, *found[1:]] if found else []
+
+
 _EVIDENCE = 1000
 """Most letters of a claim's evidence: some evidence lists a band for every point of the grid."""
-
-
-def drawn_variables(report_spec: dict[str, Any], edge: str | None) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the variables of a cube and of its surfaces that a report shows, beside their coordinates.
-
-    A large study has many more variables; reading them all would take longer than drawing the report.
-    """
-    shown = [report_spec["y"], *report_spec.get("also", []), *report_spec.get("table", [])]
-    always = (CELLS, SECONDS, STATISTIC, STATE, *([edge_variable(edge)] if edge else []))
-    drawn = (f"{word}{name}" for word in _beginnings() for name in shown)
-    return frozenset(("status", "message", "relative_gap", "worst_violation")), frozenset((*always, *drawn))
-
-
-def _beginnings() -> tuple[str, ...]:
-    """Return the prefixes of the names of a variable and of the variables that are drawn beside it."""
-    return ("", *(f"{word}_" for word in field_words().beside))
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A plot, with its heading and a sentence on the parts that it leaves out."""
-
-    key: str
-    heading: str
-    left_out: str
-    plot: Any
-
-
-@dataclass(frozen=True)
-class Section:
-    """The trade-offs of one variable, and a sentence on the parts that they leave out together."""
-
-    left_out: str
-    panels: list[Panel]
-
-
-def _tradeoffs(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], y: str, most: int, room: int) -> Section:
-    """Draw the plots of one variable. Plots of variables other than ``y`` of the report have a name and a linear scale."""
-    further = y != spec["y"]
-    spec = spec | {"y": y} | ({"log_y": False} if further else {})
-    if spec["x"] not in statistic(surfaces, y, "mean_feasible").dims:
-        spec |= {"x": _axis_of_cells(cube, surfaces, spec)}
-    title = axis_title(surfaces, y) if further else ""
-    parts, left_out = panels(surfaces, spec, most)
-    found = []
-    for number, (name, part) in enumerate(parts):
-        plot, missing = tradeoff(part, spec, room // max(1, len(parts)))
-        found.append(Panel(f"{y} {number}", ": ".join(filter(None, (title, name))), missing, plot))
-    return Section(left_out, found)
-
-
-def _axis_of_cells(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any]) -> str:
-    """Return the report's x if it is an axis of the cells, else the axis that would be chosen without it.
-
-    The report's x may be no axis of the cells, such as the bins of a density.
-    """
-    return str(spec["x"] if spec["x"] in cube["status"].dims else completed_spec(cube, surfaces, {})["x"])
-
-
-def panels(surfaces: xr.Dataset, spec: dict[str, Any], most: int | None = None) -> tuple[list[tuple[str, xr.Dataset]], str]:
-    """Return the panels: the combinations of values of the axes ``panels`` that have a feasible cell.
-
-    Each panel is its name in words and its part of the surfaces. If there are more than ``most`` panels, the function chooses
-    some of them and returns a sentence on those that are left out.
-    """
-    means = statistic(surfaces, spec["y"], "mean_feasible")
-    axes = [axis for axis in spec.get("panels", []) if axis in means.dims and axis != spec["x"]]
-    values = means.transpose(*axes, ...).values
-    full = np.isfinite(values).any(axis=tuple(range(len(axes), values.ndim)))
-    choice = choose(full, most or full.size)
-    part = only(surfaces, [f"{word}{spec['y']}" for word in _beginnings()])
-    found = []
-    for at in choice.places:
-        chosen = part.isel(dict(zip(axes, at, strict=True)))
-        values = {axis: np.asarray(chosen[axis].values).item() for axis in axes}
-        name = ", ".join(label(axis, value, unit_of_axis(chosen, axis)) for axis, value in values.items())
-        found.append((name, chosen.drop_vars(axes)))
-    way = f"Narrow the study by `where` to see others; {EXPORT}"
-    return found, choice.left_out("plots", [axis_title(surfaces, axis) for axis in axes], way)
 
 
 def _left_out_variables(shown: list[str]) -> str:
@@ -180,13 +121,12 @@ def _left_out_variables(shown: list[str]) -> str:
 
 def _embedded(drawn: dict[str, Any]) -> tuple[str, dict[str, str]]:
     """Return the script of several plots, and their places in a page."""
-    figures = {name: hv.render(plot, backend="bokeh") for name, plot in drawn.items()}
     document = Document()
     # Without the freeze bokeh goes through all models again for each plot that is added.
     with document.models.freeze():
-        for figure in figures.values():
-            document.add_root(figure)
-    script, divs = components(figures)
+        for root in drawn.values():
+            document.add_root(root)
+    script, divs = components(drawn)
     return script, dict(divs)
 
 
@@ -205,22 +145,6 @@ def _bokeh_script() -> markupsafe.Markup:
     """
     scripts = Resources(mode="inline", components=["bokeh"]).js_raw
     return markupsafe.Markup("".join(f"<script>\n{script}\n</script>\n" for script in scripts))
-
-
-def completed_spec(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any]) -> dict[str, Any]:
-    """Fill in the entries that the study leaves open: a numeric axis for x, the first variable with statistics for y."""
-    over = surfaces.attrs.get("over")
-    named = [spec.get("x"), spec.get("colour"), spec.get("style"), *spec.get("panels", [])]
-    axes = [str(d) for d in cube["status"].dims if d != over]
-    free = [a for a in axes if a not in named]
-    numeric = [a for a in free if cube[a].dtype.kind in "iuf"] or free or axes
-    completed = dict(spec)
-    completed["x"] = spec.get("x") or max(numeric, key=lambda a: cube.sizes[a])
-    completed["y"] = spec.get("y") or next(iter(summarised(surfaces)), None)
-    rest = [a for a in free if a != completed["x"]]
-    completed["colour"] = spec.get("colour") or (rest.pop(0) if rest else None)
-    completed["style"] = spec.get("style") or (rest.pop(0) if rest else None)
-    return completed
 
 
 def _kicker(cube: xr.Dataset, paper: Paper | None) -> str:
@@ -251,6 +175,23 @@ def _summary(cube: xr.Dataset, claims: list[dict[str, Any]]) -> str:
     planned, present = int(cube.attrs["planned"]), int(cube.attrs["present"])
     done = "All" if present == planned else f"{present} of"
     return f"{done} {planned} planned cells are computed. {counted(claims)}".rstrip()
+
+
+_AUTHORS = {"paper": "The paper's statements", "ours": "Our statements"}
+
+
+def _claims_by_author(claims: list[dict[str, Any]]) -> list[tuple[str, str, list[dict[str, Any]]]]:
+    """Return the claims of the paper and ours: a heading, the counts of their verdicts, and the rows."""
+    found, counts = [], count_verdicts(claims)
+    singular = {"holds": "holds", "fails": "fails", "undecided": "undecided"}
+    plural = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
+    for whose, heading in _AUTHORS.items():
+        rows = [row for row in claims if row["whose"] == whose]
+        if rows:
+            met = {verdict: count for verdict, count in counts[whose].items() if count}
+            words = (f"{n} {(singular if n == 1 else plural)[verdict]}" for verdict, n in met.items())
+            found.append((heading, ", ".join(words), rows))
+    return found
 
 
 def _tiles(cube: xr.Dataset, counts: dict[str, int]) -> list[tuple[str, str]]:

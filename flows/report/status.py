@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
-import holoviews as hv
 import numpy as np
 import xarray as xr
-from bokeh.models import HoverTool
+from bokeh.models import ColumnDataSource, HoverTool
+from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from flows.field_values import below_heading
+from flows.report.axes import Axis, new_figure
 from flows.report.choice import MOST_COLUMNS, MOST_LETTERS, evenly
 from flows.report.words import STATUS_COLOURS, axis_title, label, short, unit_of_axis
 from pipeline.experiment import STATUS_CODES
@@ -23,7 +23,7 @@ _WORDS = 36
 """Most letters of a row's name: longer names would leave no room for the map."""
 
 
-def status_map(cube: xr.Dataset, x: str, over: str | None) -> tuple[Any, str]:
+def status_map(cube: xr.Dataset, x: str, over: str | None) -> tuple[figure, str]:
     """Draw the status of every place on the grid: the axis ``x`` against the other axes, a row per combination.
 
     Realisations have no rows of their own, and if there are very many rows, the longest axes have none either. The cells that
@@ -32,7 +32,7 @@ def status_map(cube: xr.Dataset, x: str, over: str | None) -> tuple[Any, str]:
     Returns
     -------
     plot
-        A HoloViews element.
+        The map.
     folded
         A sentence on the cells that share a place; empty if every cell has a place of its own.
     """
@@ -52,24 +52,24 @@ def status_map(cube: xr.Dataset, x: str, over: str | None) -> tuple[Any, str]:
     rows, columns = np.nonzero(sum(counts.values()))
     counts = {name: count[rows, columns] for name, count in counts.items()}
     table = {
-        "x0": columns - 0.5, "y0": rows - 0.5, "x1": columns + 0.5, "y1": rows + 0.5, "code": gravest(counts),
+        "x0": columns - 0.5, "y0": rows - 0.5, "x1": columns + 0.5, "y1": rows + 0.5,
+        "colour": np.array(list(STATUS_COLOURS.values()), dtype=object)[gravest(counts).astype(int)],
         "at": np.array(at, dtype=object)[columns], "row": np.array([short(n) for n in names], dtype=object)[rows],
         "counts": _counted(counts),
     }  # fmt: skip
     tips = [(axis_title(cube, x), "@at"), ("", "@row"), ("", "@counts")]
     ticks = [(int(i), short(words[starts[i]], MOST_LETTERS)) for i in evenly(len(at), MOST_COLUMNS)]
-    # Rectangles at whole numbers are drawn, because a heat map of texts is sorted and grouped again for the page.
-    cells = hv.Rectangles(table, ["x0", "y0", "x1", "y1"], ["code", "at", "row", "counts"])
     # The labels of the x axis are inclined and need room below it.
     height = min(1400, 75 + 17 * len(names) + int(5.5 * max(8, *(len(word) for _, word in ticks))))
-    plot = cells.opts(
-        color="code", cmap=list(STATUS_COLOURS.values()), clim=(-0.5, len(STATUS_COLOURS) - 0.5),
-        tools=[HoverTool(tooltips=tips)], xlabel=axis_title(cube, x), ylabel="", responsive=True, height=height,
-        min_height=height, toolbar=None, default_tools=[], line_color="white", colorbar=False, invert_yaxis=True,
-        fontsize={"yticks": "8pt", "xticks": "10pt"}, xrotation=60, xticks=ticks,
-        yticks=[(i, short(name, _WORDS)) for i, name in enumerate(names)], xlim=(-0.5, len(at) - 0.5),
-        ylim=(-0.5, len(names) - 0.5), show_grid=False,
-    )  # fmt: skip
+    across = Axis(axis_title(cube, x), (-0.5, len(at) - 0.5), ticks=[n for n, _ in ticks], names=[word for _, word in ticks])
+    numbered = [float(i) for i in range(len(names))]
+    up = Axis("", (len(names) - 0.5, -0.5), ticks=numbered, names=[short(name, _WORDS) for name in names])
+    plot = new_figure(across, up, height)
+    plot.toolbar_location, plot.xaxis[0].major_label_orientation = None, np.pi / 3
+    plot.xgrid[0].visible = plot.ygrid[0].visible = False
+    plot.yaxis[0].major_label_text_font_size = "8pt"
+    cells = plot.quad("x0", "x1", "y0", "y1", fill_color="colour", line_color="white", source=ColumnDataSource(table))
+    plot.add_tools(HoverTool(tooltips=tips, renderers=[cells]))
     return plot, _sentence(cube, x, folded, size)
 
 

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from flows.report.choice import EXPORT, MOST_COLUMNS, MOST_PANELS, MOST_ROWS, Choice, choose, evenly
-from flows.report.words import axis_title, entry, field_words, label, number, place, seconds, short, unit_of_axis
+from flows.field_values import Scaled, scaled
+from flows.report.best import best_of
+from flows.report.choice import EXPORT, MOST_COLUMNS, MOST_ROWS, Choice, choose, evenly
+from flows.report.measured import best_is, is_measured, measured
+from flows.report.side_by_side import Cell, Table, side_by_side
+from flows.report.words import axis_title, entry, field_words, label, place, seconds, short, unit_of_axis, with_unit
 from pipeline.experiment import RAISED, STATUS_CODES
 from pipeline.statistics import SECONDS, cell_count, edge_variable, has_statistic, statistic
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table with its heading and a note for the reader."""
-
-    title: str
-    note: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Any]]
-
-
-def tables(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[Table]:
+def tables(surfaces: xr.Dataset, spec: Mapping[str, Any]) -> list[Table]:
     """Return all tables for which the surfaces have data."""
     found = [_edges(surfaces), _paired(surfaces, spec["y"]), _cost(surfaces)]
-    return [*_side_by_side(surfaces, spec), *(table for table in found if table is not None)]
+    return [*side_by_side(surfaces, spec), *(table for table in found if table is not None)]
 
 
 def failed_cells(cube: xr.Dataset) -> Table | None:
@@ -63,38 +56,6 @@ _LONG = 300
 """Most letters in one entry of a table."""
 
 
-def _side_by_side(surfaces: xr.Dataset, spec: dict[str, Any]) -> list[Table]:
-    """Return a table for each place of the other axes: each quantity is a row, each value of ``x`` a column."""
-    x, over = spec["x"], surfaces.attrs.get("over")
-    named = [v for v in spec.get("table", []) if has_statistic(surfaces, v, "mean_feasible")]
-    means = {v: mean for v in named if x in (mean := statistic(surfaces, v, "mean_feasible")).dims}
-    if not means:
-        return []
-    axes = [str(d) for d in next(iter(means.values())).dims if d != x]
-    means = {v: mean for v, mean in means.items() if set(mean.dims) == {x, *axes}}
-    kept = evenly(surfaces.sizes[x], MOST_COLUMNS)
-    values = {v: mean.isel({x: kept}).transpose(*axes, x).values for v, mean in means.items()}
-    highs = {v: statistic(surfaces, v, "ci_high").isel({x: kept}).transpose(*axes, x).values for v in means}
-    titles = {v: axis_title(surfaces, v) for v in means}
-    choice = choose(np.any([np.isfinite(value).any(axis=-1) for value in values.values()], axis=0), MOST_PANELS)
-    note = f"Mean over the {over}s that are feasible, ± half of its 95 % band." if over else "One value per cell."
-    if len(kept) < surfaces.sizes[x]:
-        note += f" {len(kept)} of {surfaces.sizes[x]:,} values of {axis_title(surfaces, x)} are shown, evenly spaced. {EXPORT}"
-    note = f"{note} {_left_out(surfaces, choice, 'tables', axes)}".rstrip()
-    columns = ["", *(short(entry(x, value, unit_of_axis(surfaces, x))) for value in surfaces[x].values[kept].tolist())]
-    found = []
-    for at in choice.places:
-        shown = [v for v in means if np.isfinite(values[v][at]).any()]
-        rows = [[titles[v], *(_with_band(m, h) for m, h in zip(values[v][at], highs[v][at], strict=True))] for v in shown]
-        found.append(Table(", ".join(["Side by side", *_words(surfaces, axes, at, label)]), note, columns, rows))
-    return found
-
-
-def _with_band(mean: float, high: float) -> str:
-    # A band that is too narrow for the shown digits is left out.
-    return number(mean) + (f" ± {high - mean:.2g}" if np.isfinite(high) and high - mean > 1e-4 * abs(mean) else "")
-
-
 def _edges(surfaces: xr.Dataset) -> Table | None:
     edge = surfaces.attrs.get("edge")
     if not edge or not has_statistic(surfaces, edge_variable(edge), "mean_feasible"):
@@ -103,13 +64,15 @@ def _edges(surfaces: xr.Dataset) -> Table | None:
     axes = [str(d) for d in found[0].dims]
     mean, low, high, count = (part.values for part in found)
     choice = choose(count > 0, MOST_ROWS)
+    scale = scaled([low, high], unit_of_axis(surfaces, edge))
+    text = scale.text
     rows = [
-        [*_words(surfaces, axes, at, label), number(mean[at]), f"{number(low[at])} to {number(high[at])}", int(count[at])]
+        [*_words(surfaces, axes, at, entry), text(mean[at]), _range(text(low[at]), text(high[at])), int(count[at])]
         for at in choice.places
     ]
     note = "Largest feasible value on the study's grid in each realisation; mean and range over realisations."
     return Table(
-        f"Largest feasible values: {axis_title(surfaces, edge)}",
+        f"Largest feasible values: {_titled(surfaces, edge, scale)}",
         f"{note} {_left_out(surfaces, choice, 'rows', axes)}".rstrip(),
         [*(axis_title(surfaces, d) for d in axes), "mean", "range", "realisations"], rows,
     )  # fmt: skip
@@ -118,26 +81,36 @@ def _edges(surfaces: xr.Dataset) -> Table | None:
 def _paired(surfaces: xr.Dataset, y: str | None) -> Table | None:
     """Return the table of the paired axis: its values side by side, on the realisations that are feasible for all of them."""
     paired = surfaces.attrs.get("paired")
-    if not paired or not y or not has_statistic(surfaces, y, "mean_paired"):
+    found = measured(surfaces, str(y)) if is_measured(surfaces, y) else None
+    if not paired or found is None or found.paired is None or paired not in found.axes or found.own:
         return None
-    means = statistic(surfaces, y, "mean_paired").transpose(..., paired)
-    counts = cell_count(surfaces, "paired").broadcast_like(means).transpose(*means.dims).values
-    axes, kept = [str(d) for d in means.dims[:-1]], evenly(means.sizes[paired], MOST_COLUMNS)
-    choice = choose(np.isfinite(means.values).sum(axis=-1) > 1, MOST_ROWS)
+    axes = [axis for axis in found.axes if axis != paired]
+    found = found.ordered((*axes, paired))
+    means = np.asarray(found.paired)
+    counts = cell_count(surfaces, "paired")
+    counts = counts.broadcast_like(surfaces[paired]).transpose(*found.axes).values
+    kept = evenly(found.sizes[paired], MOST_COLUMNS)
+    choice = choose(np.isfinite(means).sum(axis=-1) > 1, MOST_ROWS)
     if not choice.places:
         return None
-    rows = [
-        [*_words(surfaces, axes, at, entry), *(number(v) for v in means.values[at][kept]), int(counts[at].max())]
-        for at in choice.places
-    ]
-    note = f"{axis_title(surfaces, y)}: mean over the realisations that are feasible for every {paired} planned there."
-    if len(kept) < means.sizes[paired]:
-        note += f" {len(kept)} of {means.sizes[paired]:,} values of {axis_title(surfaces, paired)} are shown, evenly spaced."
-    titles = [axis_title(surfaces, d) for d in axes]
-    unit = unit_of_axis(surfaces, paired)
-    columns = [*titles, *(short(label(paired, v, unit)) for v in means[paired].values[kept].tolist()), "realisations"]
+    scale = scaled([means[at] for at in choice.places], found.unit)
+    rows = []
+    for at in choice.places:
+        best = best_of(found.name, means[at], means[at], means[at])
+        cells = [Cell(scale.text(v), bool(b)) for v, b in zip(means[at][kept], best[kept], strict=True)]
+        rows.append([*_words(surfaces, axes, at, entry), *cells, int(counts[at].max())])
+    note = (
+        f"{with_unit(found.title, scale.unit if scale.common else '')}: mean over the realisations that are feasible for every "
+        f"{paired} planned there.{_BEST if best_is(found.name) else ''}"
+    )
+    if len(kept) < found.sizes[paired]:
+        note += f" {len(kept)} of {found.sizes[paired]:,} values of {found.title_of(paired)} are shown, evenly spaced."
+    columns = [*(found.title_of(a) for a in axes), *(found.words([paired], (int(i),))[0] for i in kept), "realisations"]
     note = f"{note} {_left_out(surfaces, choice, 'rows', axes)}".rstrip()
     return Table(field_words().paired, note, columns, rows)
+
+
+_BEST = " The best of each row is bold."
 
 
 def _cost(surfaces: xr.Dataset) -> Table | None:
@@ -156,6 +129,16 @@ def _cost(surfaces: xr.Dataset) -> Table | None:
     note = "Wall time in the solver, summed over the cells."
     note = f"{note} {_left_out(surfaces, choice, 'rows', [axis])}".rstrip()
     return Table("Cost", note, ["", "cells", "total", "per cell"], rows)
+
+
+def _range(low: str, high: str) -> str:
+    return low if low == high else f"{low} to {high}"
+
+
+def _titled(surfaces: xr.Dataset, axis: str, scale: Scaled) -> str:
+    """Return the title of an axis with the unit in which its values are shown."""
+    title = axis_title(surfaces, axis).removesuffix(f" [{unit_of_axis(surfaces, axis)}]")
+    return with_unit(title, scale.unit if scale.common else "")
 
 
 def _left_out(surfaces: xr.Dataset, choice: Choice, what: str, axes: list[str]) -> str:

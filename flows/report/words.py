@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import xarray as xr
 from bokeh.colors import RGB
 from bokeh.palettes import viridis
@@ -28,6 +29,8 @@ class Words(BaseModel):
     names: dict[str, str]
     values: dict[str, dict[str, str]]
     beside: dict[str, str]
+    best: dict[Literal["smallest", "largest"], tuple[str, ...]]
+    rates: tuple[str, ...]
     paired: str
     certificates: str
 
@@ -97,11 +100,15 @@ def label(axis: str, value: Any, unit: str = "") -> str:
     words = axis.replace("_", " ")
     if isinstance(value, bool):
         return words if value else f"no {words}"
-    if isinstance(value, str):
-        return f"{words} {value}" if value.isdigit() else value
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        return value
     words, unit_of_name = _named(axis)
+    if isinstance(value, str):
+        return f"{words} {value}" if value.isdigit() else f"{words} {field_value(float(value), unit_of_name or unit)}"
     return f"{words} {field_value(value, unit_of_name or unit)}"
 
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 
 _UNITS = {"db": "dB", "hz": "Hz", "m": "m", "s": "s", "rad": "rad", "deg": "deg"}
 
@@ -136,20 +143,28 @@ def place(dataset: xr.Dataset, axis: str, value: Any) -> str:
 
 def axis_title(dataset: xr.Dataset, name: str) -> str:
     """Return the long name of a variable or axis with its unit."""
-    attributes = described(dataset, name)
+    text, unit = title_and_unit(described(dataset, name), name)
+    return with_unit(text, unit)
+
+
+def title_and_unit(attributes: Mapping[str, Any], name: str) -> tuple[str, str]:
+    """Return the long name, and the unit (``1`` if there is none), of a variable or axis with these attributes."""
     # Bins of a variable have no attributes: the name of the bins ends with the unit.
     words, unit_of_name = _named(name)
     text = str(attributes.get("long_name") or words)
     unit = str(attributes.get("units", attributes.get("unit", "1" if attributes.get("long_name") else unit_of_name)))
     text = text.removesuffix(f", {unit}")
-    return text[:1].upper() + text[1:] + (f" [{unit}]" if unit not in ("", "1") else "")
+    return text[:1].upper() + text[1:], re.sub(r"(?<=[a-zA-Z])2\b", "²", unit) or "1"
 
 
-def number(value: Any) -> str:
-    """Return a number as a text that is short enough to read."""
-    if isinstance(value, float | np.floating):
-        return "–" if not np.isfinite(value) else f"{value:.4g}"
-    return str(value)
+def within(title: str) -> str:
+    """Return a title within a sentence; abbreviations keep their capitals."""
+    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
+
+
+def with_unit(title: str, unit: str) -> str:
+    """Return a title with its unit in brackets."""
+    return title + (f" [{unit}]" if unit not in ("", "1") else "")
 
 
 def short(text: str, most: int = 72) -> str:

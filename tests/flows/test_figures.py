@@ -81,6 +81,6 @@ def test_a_figure_that_leaves_curves_out_says_so(published: tuple[xr.Dataset, xr
     said: list[str] = []
     write_figures(cube, surfaces, {"x": "x", "y": "v0"}, tmp_path / "many.svg", say=said.append)
     assert len(said) == 1
-    assert said[0].startswith("many.svg: 20 of 200 curves are shown")
+    assert said[0].startswith("many.svg: 24 of 200 curves are shown")
     write_figures(*published, SPEC, tmp_path / "few.svg", say=said.append)
     assert len(said) == 1

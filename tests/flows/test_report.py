@@ -10,7 +10,6 @@ from typing import Any
 
 import chromium
 import fake_cube
-import holoviews as hv
 import numpy as np
 import pytest
 import xarray as xr
@@ -23,12 +22,16 @@ import flows.report.page as page_module
 from flows.claims import evaluate_claims
 from flows.papers import read_papers
 from flows.report import build_report
+from flows.report.axes import log_ticks
 from flows.report.choice import MOST_PLOTS, MOST_POINTS, MOST_ROWS, choose
 from flows.report.curves import curve_series
-from flows.report.plots import _log_ticks, tradeoff
+from flows.report.fronts import MOST_FRONTS
+from flows.report.measured import measured
+from flows.report.panels import Section
+from flows.report.sections import Room, section
 from flows.report.status import MOST_MAP_COLUMNS, MOST_MAP_ROWS, status_map
 from flows.report.words import STATUS_COLOURS, label, short
-from flows.verdicts import counted
+from flows.verdicts import count_verdicts, counted
 from pipeline.experiment import STATUS_CODES
 from pipeline.statistics import statistic
 from pipeline.surfaces import compute_surfaces
@@ -80,7 +83,10 @@ def test_the_page_says_what_was_computed_in_words(page: str) -> None:
 def test_legends_name_the_curves_with_units_on_the_axes(page: str) -> None:
     for words in ("1 user, Orthogonal design (P.2)", "2 users, Beamforming design (P.3)", "SINR target [dB]"):
         assert words in page
-    assert "Root CRB of the design's objective [m]" in html.unescape(page)
+    # Each name stands once in the legend, whatever the number of curves.
+    for words in ("Orthogonal design (P.2)", "Beamforming design (P.3)", "1 user", "2 users"):
+        assert own_part(page).count(f"<span>{words}</span>") == 1
+    assert "Root CRB of the design's objective [mm]" in html.unescape(page).replace("\\n", " ")
 
 
 def test_failed_cells_are_listed_by_place_with_their_sentence_escaped(page: str) -> None:
@@ -103,8 +109,15 @@ def test_the_page_counts_the_papers_statements_apart_from_ours(page: str) -> Non
     ours = sum(row["whose"] == "ours" for row in rows)
     text = html.unescape(own_part(page))
     assert f"planned cells are computed. {counted(rows)}" in text
-    assert text.count("<b>Ours:</b>") == ours > 0
-    assert len(rows) > ours
+    parts = text.split('<details class="claims">')[1:]
+    assert [part.split(":")[0] for part in parts] == ["<summary>The paper's statements", "<summary>Our statements"]
+    assert [part.count('class="badge ') for part in parts] == [len(rows) - ours, ours]
+    for part, whose in zip(parts, ("paper", "ours"), strict=True):
+        found = {
+            word: int(count) for count, word in re.findall(r"(\d+) (hold|fail|undecided)", part[: part.index("</summary>")])
+        }
+        met = {verdict.removesuffix("s"): n for verdict, n in count_verdicts(rows)[whose].items() if n}
+        assert found == met
 
 
 def test_provenance_is_folded_in_the_page(page: str) -> None:
@@ -158,12 +171,13 @@ def test_a_script_end_in_a_message_does_not_end_the_script() -> None:
     assert "<script>alert(1)" not in report_of(cube)
 
 
-def test_a_logarithmic_axis_has_ticks_in_its_lower_part() -> None:
-    ticks = _log_ticks(np.array([[0.12, np.nan], [0.9, 4.8]]))
-    assert ticks is not None
-    assert [tick for tick in ticks if 0.12 <= tick <= 4.8] == [0.2, 0.5, 1.0, 2.0]
-    assert _log_ticks(np.array([1.0, 1.4])) is None
-    assert _log_ticks(np.array([np.nan, 0.0])) is None
+@pytest.mark.parametrize("low", [3e-4, 0.12, 1.0, 7.7e5])
+@pytest.mark.parametrize("ratio", [1.1, 1.4, 3.0, 40.0, 3e3, 1e7])
+def test_a_logarithmic_axis_has_a_few_round_ticks_whatever_its_range(low: float, ratio: float) -> None:
+    ticks = log_ticks(low, low * ratio)
+    inside = [tick for tick in ticks if low <= tick <= low * ratio]
+    assert 3 <= len(inside) <= 10
+    assert all(len(f"{tick:.5e}".partition("e")[0].replace(".", "").strip("0")) <= 3 for tick in inside)
 
 
 @pytest.mark.browser
@@ -188,11 +202,12 @@ def test_the_status_map_shows_each_place_by_its_gravest_cell() -> None:
     x, over = "sinr_db", "realisation"
     drawn, sentence = status_map(cube, x, over)
     assert sentence == "A place stands for all 4 values of Channel realisation."
-    options = drawn.opts.get("plot").kwargs
-    rows, columns = dict(options["yticks"]), dict(options["xticks"])
-    table = drawn.data
+    overrides = [axis.major_label_overrides for axis in (drawn.yaxis[0], drawn.xaxis[0])]
+    rows, columns = ({int(place): name for place, name in words.items()} for words in overrides)
+    (quads,) = drawn.renderers
+    table = quads.data_source.data
     seen = 0
-    for x0, y0, code, at, row in zip(*(table[k] for k in ("x0", "y0", "code", "at", "row")), strict=True):
+    for x0, y0, colour, at, row in zip(*(table[k] for k in ("x0", "y0", "colour", "at", "row")), strict=True):
         assert (columns[round(x0 + 0.5)], rows[round(y0 + 0.5)]) == (at, short(row, 36))
         place = {label(d, v): {d: v} for d in ("design", "user_count") for v in cube[d].values.tolist()}
         chosen = {
@@ -203,7 +218,7 @@ def test_the_status_map_shows_each_place_by_its_gravest_cell() -> None:
         here = {names[int(c)] for c in cells.ravel()} - {"not_planned"}
         order = ["failed", "missing", "inaccurate"]
         want = next((n for n in order if n in here), "partly infeasible" if {"ok", "infeasible"} <= here else None)
-        assert list(STATUS_COLOURS)[int(code)] == (want or here.pop())
+        assert colour == STATUS_COLOURS[want or here.pop()]
         seen += 1
     planned = (cube["status"] != STATUS_CODES["not_planned"]).any(over)
     assert seen == int(planned.sum())
@@ -232,7 +247,7 @@ def test_an_axis_of_frequencies_is_told_with_prefixes() -> None:
     cube = cube.assign_coords(bandwidth=("bandwidth", [5e6, 4e7], about))
     surfaces = compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design")
     page = own_part(build_report(cube, surfaces, [], report_spec=fake_cube.REPORT | {"panels": ["bandwidth"], "style": None}))
-    assert "<h3>bandwidth 5 MHz</h3>" in page
+    assert "<figcaption>bandwidth 5 MHz</figcaption>" in page
     assert "<td>40 MHz</td>" in page
     assert "e+0" not in page
 
@@ -241,7 +256,7 @@ def test_further_variables_are_drawn_below_in_words() -> None:
     cube = fake_cube.quick_cube()
     surfaces = compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design")
     page = build_report(cube, surfaces, [], report_spec=fake_cube.REPORT | {"also": ["extracted_min_sinr_db", "absent"]})
-    assert "<h3>Least SINR of the extracted beams [dB]</h3>" in own_part(page)
+    assert "<h3>Least SINR of the extracted beams</h3>" in own_part(page)
     assert own_part(page).count('class="plot"') == own_part(report_of(cube)).count('class="plot"') + 1
 
 
@@ -255,24 +270,32 @@ def test_panels_have_a_plot_each_without_what_they_stand_for() -> None:
     assert page.count('class="plot"') == plain - 1 + 2 * len(users)
     for count in users:
         word = f"{count} user" + ("s" if count > 1 else "")
-        assert f"<h3>{word}</h3>" in page
-        assert f"<h3>Least SINR of the extracted beams [dB]: {word}</h3>" in page
+        assert page.count(f"<figcaption>{word}</figcaption>") == 2
+
+
+def drawn_section(surfaces: xr.Dataset, y: str, spec: dict[str, Any], panels: int = 12) -> Section:
+    return section(surfaces, spec | {"y": y}, y, Room(panels, MOST_POINTS))
+
+
+def sources(plot: Any) -> list[dict[str, Any]]:
+    return [renderer.data_source.data for renderer in plot.renderers]
 
 
 def test_every_curve_is_named_in_the_legend() -> None:
     cube = fake_cube.quick_cube()
     one = compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design")
     surfaces = xr.concat([one, one], dim="kind").assign_coords(kind=["a", "b"])
-    spec = {"x": "sinr_db", "y": "rcrb_m", "colour": "design", "style": "user_count"}
-    figure = hv.render(tradeoff(surfaces, spec)[0], "bokeh")
-    mean = statistic(surfaces, "rcrb_m", "mean_feasible").transpose("sinr_db", ...)
-    curves = int(np.isfinite(mean.values).any(axis=0).sum())
-    assert curves > 6
-    (legend,) = figure.legend
-    assert (len(legend.items), legend.click_policy) == (curves, "mute")
-    lines = [item.renderers[0] for item in legend.items]
-    assert {(line.glyph.line_alpha, line.muted_glyph.line_alpha) for line in lines} == {(1.0, 0.2)}
-    assert len({line.glyph.y for line in lines}) == curves
+    spec = {"x": "sinr_db", "colour": "design", "style": "user_count"}
+    for data, groups in ((surfaces, 1), (one, 2)):
+        found = drawn_section(data, "rcrb_m", spec)
+        (panel,) = found.panels
+        lines = [r for r in panel.plot.renderers if r.tags]
+        mean = statistic(data, "rcrb_m", "mean_feasible").transpose("sinr_db", ...)
+        curves = int(np.isfinite(mean.values).any(axis=0).sum())
+        assert len(found.legend) == groups, "a curve by itself, or a hue and a dash"
+        for group in found.legend:
+            named = sorted(number for entry in group.entries for number in entry.numbers)
+            assert named == sorted(line.tags[1] for line in lines) == list(range(curves))
 
 
 def test_places_of_a_text_axis_stand_in_their_order() -> None:
@@ -288,37 +311,41 @@ def test_places_of_a_text_axis_stand_in_their_order() -> None:
     surfaces = compute_surfaces(cube, over="realisation", edge=None, paired=None)
     # The band of the second place reaches below zero and is left out on a logarithmic axis.
     surfaces["seconds"].loc[{"statistic": "ci_low"}] = [0.5, -1.0, 0.5, 0.5]
-    figure = hv.render(tradeoff(surfaces, {"x": "nodes", "y": "seconds", "log_y": True})[0], "bokeh")
-    assert [figure.xaxis[0].major_label_overrides[tick] for tick in figure.xaxis[0].ticker.ticks] == names
-    assert (figure.x_range.start, figure.x_range.end) == (-0.5, 3.5)
+    (panel,) = drawn_section(surfaces, "seconds", {"x": "nodes", "log_y": True}).panels
+    axis = panel.plot.xaxis[0]
+    assert [axis.major_label_overrides[tick] for tick in axis.ticker.ticks] == [f"nodes {name}" for name in names]
+    assert (panel.plot.x_range.start, panel.plot.x_range.end) == (-0.6, 3.6)
 
 
 def test_quantities_stand_side_by_side() -> None:
     cube = fake_cube.quick_cube()
+    cube["pinned_w"] = cube["rcrb_m"] * 0 + 0.025
+    cube["pinned_w"].attrs = {"units": "W", "long_name": "radiated power"}
     surfaces = compute_surfaces(cube, over="realisation", edge=None, paired=None)
-    page = build_report(cube, surfaces, [], report_spec=fake_cube.REPORT | {"table": ["rcrb_m", "worst_violation", "absent"]})
+    spec = fake_cube.REPORT | {"table": ["rcrb_m", "worst_violation", "pinned_w", "absent"]}
+    page = build_report(cube, surfaces, [], report_spec=spec)
     assert page.count("<h2>Side by side, ") == 2 * 2 + 1  # one place has no feasible cell
     table = page[page.index("<h2>Side by side, 2 users, Beamforming design (P.3)</h2>") :]
     table = table[: table.index("</table>")]
     assert "Mean over the realisations that are feasible" in table
-    assert table.count("<th>") == 1 + cube.sizes["sinr_db"]
-    assert table.count("<tr>") == 1 + 2
-    mean, high = (
-        float(statistic(surfaces, "rcrb_m", part).sel(sinr_db=10.0, user_count=2, design="beamforming"))
-        for part in ("mean_feasible", "ci_high")
-    )
-    assert f"<td>{mean:.4g} ± {high - mean:.2g}</td>" in table
+    assert "The same in every row, within the bands: radiated power: 25 mW." in table
+    assert table.count("<th>") == 1 + 2
+    at = {"user_count": 2, "design": "beamforming"}
+    means, highs = (statistic(surfaces, "rcrb_m", part).sel(at) for part in ("mean_feasible", "ci_high"))
+    assert table.count("<tr>") == 1 + int(np.isfinite(means).sum())
+    mean, high = (1e3 * float(part.sel(sinr_db=10.0)) for part in (means, highs))
+    assert f">{mean:.4g} ± {high - mean:.2g}</td>" in table
     without = build_report(cube, surfaces, [], report_spec=fake_cube.REPORT)
     assert "Side by side" not in without
 
 
 def test_no_two_curves_look_alike() -> None:
     cube = fake_cube.quick_cube()
-    surfaces = compute_surfaces(cube, over="realisation", edge=None, paired=None)
+    found = measured(compute_surfaces(cube, over="realisation", edge=None, paired=None), "rcrb_m")
     for spec in (fake_cube.REPORT, {"x": "sinr_db", "colour": "user_count"}, {"x": "sinr_db", "style": "design"}):
-        series, left_out = curve_series(surfaces, spec, "rcrb_m")
-        assert (len(series), left_out) == (5, "")
-        assert len({(curve.colour, curve.dash) for curve in series}) == 5
+        series = curve_series(found, spec, ("sinr_db",))
+        assert (len(series.curves), series.left_out) == (5, "")
+        assert len({(curve.colour, curve.dash) for curve in series.curves}) == 5
 
 
 def large(sizes: dict[str, int], **arguments: Any) -> tuple[xr.Dataset, xr.Dataset]:
@@ -327,24 +354,22 @@ def large(sizes: dict[str, int], **arguments: Any) -> tuple[xr.Dataset, xr.Datas
 
 
 def test_a_plot_of_many_curves_draws_some_of_them_and_says_which() -> None:
-    cube, surfaces = large({"x": 20, "nodes": 10, "draw": 20})
-    spec = {"x": "x", "y": "v0", "colour": "nodes", "style": "draw"}
-    plot, said = tradeoff(surfaces, spec)
-    figure = hv.render(plot, "bokeh")
+    cube, surfaces = large({"x": 20, "text": 10, "texts": 20})
+    spec = {"x": "x", "y": "v0", "colour": "text", "style": "texts"}
+    found = drawn_section(surfaces, "v0", spec)
+    said = " ".join(found.notes)
     assert said.startswith(
-        "20 of 200 curves are shown, the first, the last and evenly spaced ones between: 5 of 10 values of Nodes"
+        "24 of 200 curves are shown, the first, the last and evenly spaced ones between: 6 of 10 values of Text"
     )
     for way in ("`report.panels`", "`where`", "`disac export`"):
         assert way in said
-    assert [len(legend.items) for legend in figure.legend] == [20]
-    curves, _ = curve_series(surfaces, spec, "v0")
-    assert len({(curve.colour, curve.dash) for curve in curves}) == 20, "no two look alike"
-    for axis in ("nodes", "draw"):
-        drawn, labels = [curve.chosen[axis] for curve in curves], cube[axis].values
-        assert {labels[0], labels[-1]} <= set(drawn), "both ends"
-    assert "20 of 200 curves are shown" in own_part(build_report(cube, surfaces, [], report_spec=spec))
-    whole = surfaces.isel(nodes=slice(4), draw=slice(6))
-    assert tradeoff(whole, spec)[1] == "", "24 curves are drawn without a word"
+    series = curve_series(measured(surfaces, "v0"), spec, ("x",))
+    assert len({(curve.colour, curve.dash) for curve in series.curves}) == 24, "no two look alike"
+    for number, size in enumerate((10, 20)):
+        assert {0, size - 1} <= {curve.at[number] for curve in series.curves}, "both ends"
+    assert "24 of 200 curves are shown" in own_part(build_report(cube, surfaces, [], report_spec=spec))
+    whole = surfaces.isel(text=slice(4), texts=slice(6))
+    assert drawn_section(whole, "v0", spec).notes == [], "24 curves are drawn without a word"
 
 
 SHAPES: list[dict[str, int]] = [
@@ -366,7 +391,7 @@ def test_c5_a_page_is_bounded_whatever_the_cube(sizes: dict[str, int], monkeypat
     spec = {"panels": ["b", "d"], "also": ["v1", "v2", "v3"], "table": ["v0", "v1"], "log_y": True}
     cube, surfaces = large(sizes, variables=4, failed=60)
     page = build_report(cube, surfaces, [], report_spec=spec)
-    assert counts["plots"] <= MOST_PLOTS + 2
+    assert counts["plots"] <= MOST_PLOTS + MOST_FRONTS + 3
     assert counts["models"] <= 400 * (MOST_PLOTS + 2)
     assert counts["points"] <= 4 * MOST_POINTS + 4 * MOST_MAP_ROWS * MOST_MAP_COLUMNS
     assert len(page.encode()) < 4_500_000
@@ -390,23 +415,12 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return counts
 
 
-def test_options_of_holoviews_are_asked_once_for_each_plot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An element with options of its own for every curve took 16 s for two hundred of them."""
-    calls = []
-    opts = hv.core.accessors.Opts.__call__
-    monkeypatch.setattr(hv.core.accessors.Opts, "__call__", lambda *a, **k: (calls.append(1), opts(*a, **k))[1])
-    few, many = ({"x": 5, "nodes": n, "draw": n} for n in (2, 20))
-    for sizes in (few, many):
-        build_report(*large(sizes), [], report_spec={"x": "x", "y": "v0"})
-    assert len(calls) == 2 * 2
-
-
 def test_what_a_page_leaves_out_is_said_each_time() -> None:
-    cube, surfaces = large({"x": 500, "nodes": 30, "size": 20}, failed=100)
+    cube, surfaces = large({"x": 500, "nodes": 30, "text": 20}, failed=100)
     spec = {"x": "x", "y": "v0", "panels": ["nodes"], "table": ["v0"]}
     text = html.unescape(own_part(build_report(cube, surfaces, [], report_spec=spec)))
     for sentence in (
-        "12 of 30 plots are shown", "Of 500 values of X a curve shows", "12 of 600 tables are shown",
+        "12 of 30 plots are shown", "Of 500 values of X a curve shows", "8 of 600 tables are shown",
         "24 of 500 values of X are shown", "30 of 100 failed cells are shown", "A place stands for all 30 values of Nodes",
     ):  # fmt: skip
         assert sentence in re.sub(r"</?code>", "`", text), sentence

@@ -1,0 +1,270 @@
+"""Maps of a variable over two long numeric axes: colours, lines of equal value, the edge of feasibility, the best design."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import contourpy
+import numpy as np
+from bokeh.models import ColumnDataSource, HoverTool, LinearColorMapper, LogColorMapper
+from bokeh.palettes import Viridis256
+from bokeh.plotting import figure
+from numpy.typing import NDArray
+
+from flows.field_values import scaled
+from flows.report.axes import Axis, geometric, levels, new_figure, number_axis
+from flows.report.axes import amount as amount_of
+from flows.report.legends import Entry, Group
+from flows.report.measured import Float, Measured
+from flows.report.plots import label_below, texts
+from flows.report.words import colours, label, lighter, short, with_unit, within
+
+LONG = 8
+"""Fewest values of an axis that a map is drawn along."""
+_EDGE = "#D7263D"
+_NONE = "#E9ECF0"
+"""Colour of places without a feasible cell."""
+_MARGIN = 0.05
+"""Share of a map along its frame that has no labels of lines."""
+_PALETTE = tuple(Viridis256[40:])
+"""The darkest colours are left out: lines and labels must be read on all of them."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What all maps of a section share: axes, borders of the places along both axes, and the scale of the colours."""
+
+    x: Axis
+    y: Axis
+    borders: tuple[Float, Float]
+    names: tuple[list[str], list[str]]
+    span: tuple[float, float]
+    log: bool
+    lines: list[float]
+
+    def colour(self, value: float) -> str:
+        """Return the colour of a value."""
+        low, high, at = (np.log(v) if self.log else v for v in (*self.span, value))
+        share = 0.5 if high == low else (at - low) / (high - low)
+        return _PALETTE[int(np.clip(share, 0, 1) * (len(_PALETTE) - 1))]
+
+
+def ground(measured: Measured, x: str, y: str, *, log: bool) -> Ground:
+    """Return the axes and colours of maps over two numeric axes."""
+    drawn = measured.mean[np.isfinite(measured.mean) & ((measured.mean > 0) if log else True)]
+    span = (float(drawn.min()), float(drawn.max()))
+    # Few outliers must not take all colours.
+    if drawn.size > 50 and not log:
+        span = (float(np.quantile(drawn, 0.01)), float(np.quantile(drawn, 0.99)))
+    axes, borders, names = [], [], []
+    for axis in (x, y):
+        values, unit = np.asarray(measured.values_of(axis), dtype=float), measured.unit_of(axis)
+        on_log = geometric(values, unit)
+        edges = borders_of(values, log=on_log)
+        title = measured.title_of(axis).removesuffix(f" [{unit}]")
+        axes.append(number_axis(title, unit, edges, log=on_log, room=0.0))
+        borders.append(edges)
+        names.append([label_below(v, unit) for v in values.tolist()])
+    return Ground(
+        axes[0], axes[1], (borders[0], borders[1]), (names[0], names[1]), span, log, levels(*span, log=log)
+    )  # fmt: skip
+
+
+def borders_of(values: Float, *, log: bool) -> Float:
+    """Return the borders between neighbouring values, halfway on their scale, and one beyond either end."""
+    at = np.log(values) if log else values
+    between = 0.5 * (at[1:] + at[:-1])
+    found = np.concatenate([[2 * at[0] - between[0]], between, [2 * at[-1] - between[-1]]])
+    return np.exp(found) if log else found
+
+
+def map_plot(measured: Measured, shared: Ground) -> figure:
+    """Draw a variable [x, y] as a map with lines of equal value and the edge of what is feasible in every realisation."""
+    plot = new_figure(shared.x, shared.y, 360, narrow=True)
+    _quiet(plot)
+    mean = np.where(measured.mean > 0, measured.mean, np.nan) if shared.log else measured.mean
+    rows, columns = np.nonzero(np.isfinite(mean))
+    told = _places(shared, rows, columns) | {
+        "value": mean[rows, columns].astype(np.float32),
+        "words": texts(amount_of(v, measured.unit) for v in mean[rows, columns]),
+        "count": texts(
+            f"{f:.0f} of {p:.0f}"
+            for f, p in zip(measured.feasible[rows, columns], measured.planned[rows, columns], strict=True)
+        ),
+    }
+    if not measured.own:
+        empty = np.nonzero((measured.planned > 0) & (measured.feasible == 0))
+        corners = ColumnDataSource(_corners(shared, *empty))
+        plot.quad("left", "right", "bottom", "top", fill_color=_NONE, line_color=_NONE, line_width=0.5, source=corners)
+    low, high = shared.span
+    mapper = (LogColorMapper if shared.log else LinearColorMapper)(palette=_PALETTE, low=low, high=high)
+    fill = {"field": "value", "transform": mapper}
+    quads = plot.quad(
+        "left", "right", "bottom", "top", fill_color=fill, line_color=fill, line_width=0.5, source=ColumnDataSource(told)
+    )
+    tips = [*_tips(shared), (measured.title, "@words"), ("feasible", "@count")]
+    plot.add_tools(HoverTool(tooltips=tips, renderers=[quads]))
+    _draw_lines(plot, measured, mean, shared)
+    if not measured.own:
+        _draw_edge(plot, measured, shared)
+    return plot
+
+
+def best_plot(measured: Measured, axis: str, shared: Ground, best: str) -> tuple[figure, list[int]]:
+    """Draw which value of an unordered axis is the best at each place of a variable [x, y, axis].
+
+    Returns
+    -------
+    plot
+        The map.
+    found
+        The values of the axis that are the best somewhere, by number, in the order of the colours of :func:`best_legend`.
+    """
+    values = best_values(measured)
+    known = np.isfinite(values)
+    rows, columns = np.nonzero(known.any(axis=-1))
+    worst = np.inf if best == "smallest" else -np.inf
+    filled = np.where(known, values, worst)[rows, columns]
+    winner = filled.argmin(axis=-1) if best == "smallest" else filled.argmax(axis=-1)
+    found = sorted(set(winner.tolist()))
+    palette = np.array(best_colours(measured.sizes[axis]), dtype=object)
+    names = texts(short(label(axis, v, measured.unit_of(axis))) for v in measured.values_of(axis))
+    told = _places(shared, rows, columns) | {
+        "colour": palette[winner], "best": names[winner],
+        "words": texts(amount_of(v, measured.unit) for v in filled[np.arange(len(winner)), winner]),
+    }  # fmt: skip
+    plot = new_figure(shared.x, shared.y, 360, narrow=True)
+    _quiet(plot)
+    looks = {"fill_color": "colour", "line_color": "colour", "line_width": 0.5}
+    quads = plot.quad("left", "right", "bottom", "top", source=ColumnDataSource(told), **looks)
+    plot.add_tools(HoverTool(tooltips=[*_tips(shared), ("best", "@best"), (measured.title, "@words")], renderers=[quads]))
+    return plot, found
+
+
+def best_values(measured: Measured) -> Float:
+    """Return what is compared: means over common realisations where the surfaces have them, else means."""
+    paired = measured.paired
+    return paired if paired is not None and np.isfinite(paired).any() else measured.mean
+
+
+def best_colours(count: int) -> tuple[str, ...]:
+    """Return the colours of the values of an unordered axis."""
+    return tuple(lighter(colour, 0.35) for colour in colours(count, ordered=False))
+
+
+def map_legend(measured: Measured, shared: Ground) -> list[Group]:
+    """Return the scale of the colours by its lines of equal value, and the sign of the edge."""
+    scale = scaled(shared.lines or shared.span, measured.unit)
+    unit = scale.unit if scale.common else ""
+    entries = [Entry(scale.text(v), shared.colour(v), "area") for v in shared.lines or shared.span]
+    found = [Group(with_unit(measured.title, unit or "1"), entries)]
+    if not measured.own and (measured.feasible < measured.planned).any():
+        found.append(
+            Group(
+                "",
+                [
+                    Entry("Feasible in every realisation up to here", _EDGE, "edge"),
+                    Entry("No realisation is feasible", _NONE, "area"),
+                ],
+            )
+        )
+    return found
+
+
+def _quiet(plot: figure) -> None:
+    for grid in (plot.xgrid[0], plot.ygrid[0]):
+        grid.grid_line_color = None
+
+
+def _tips(shared: Ground) -> list[tuple[str, str]]:
+    return [(axis.title.partition(" [")[0], f"@{name}") for axis, name in ((shared.x, "across"), (shared.y, "up"))]
+
+
+def _corners(shared: Ground, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    xs, ys = shared.borders
+    corners = {"left": xs[rows], "right": xs[rows + 1], "bottom": ys[columns], "top": ys[columns + 1]}
+    return {name: values.astype(np.float32) for name, values in corners.items()}
+
+
+def _places(shared: Ground, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Return the corners of places, and their values in words."""
+    across, up = shared.names
+    return _corners(shared, rows, columns) | {
+        "across": texts(across[i] for i in rows), "up": texts(up[i] for i in columns),
+    }  # fmt: skip
+
+
+def _draw_lines(plot: figure, measured: Measured, mean: Float, shared: Ground) -> None:
+    """Draw lines of equal value with their values. Between cells they are interpolated: they are for the eye."""
+    if min(mean.shape) < 2 or not shared.lines:
+        return
+    x, y = (
+        _scaled(np.asarray(measured.values_of(a), dtype=float), axis)
+        for a, axis in zip(measured.axes, (shared.x, shared.y), strict=True)
+    )
+    heights = np.log(mean) if shared.log else mean
+    generator = contourpy.contour_generator(x, y, np.ma.masked_invalid(heights).T)
+    scale = scaled(shared.lines, measured.unit)
+    xs, ys, places = [], [], []
+    for level in shared.lines:
+        lines: Sequence[Any] = generator.lines(float(np.log(level) if shared.log else level))
+        for line in lines:
+            xs.append(_unscaled(line[:, 0], shared.x))
+            ys.append(_unscaled(line[:, 1], shared.y))
+        if lines:
+            at = _label_place(max(lines, key=len), x, y)
+            if at is not None:
+                places.append((_unscaled(at[0], shared.x), _unscaled(at[1], shared.y), scale.text(level, 3)))
+    if not xs:
+        return
+    plot.multi_line(xs, ys, line_color="white", line_width=1.3)
+    labels = dict(zip(("x", "y", "text"), map(list, zip(*places, strict=True)), strict=True))
+    if not places:
+        return
+    plot.text(
+        "x", "y", "text", text_font_size="8.5pt", text_align="center", text_baseline="middle", text_color="#10151C",
+        background_fill_color="white", background_fill_alpha=0.75, padding=1, source=ColumnDataSource(labels),
+    )  # fmt: skip
+
+
+def _label_place(line: Float, x: Float, y: Float) -> Float | None:
+    """Return the middle of the part of a line that is not close to the frame; None if there is no such part."""
+    ends = np.array([x[0], y[0]]), np.array([x[-1], y[-1]])
+    share = (line - ends[0]) / (ends[1] - ends[0])
+    inner = line[((share > _MARGIN) & (share < 1 - _MARGIN)).all(axis=1)]
+    return inner[len(inner) // 2] if len(inner) else None
+
+
+def _scaled(values: Any, axis: Axis) -> Any:
+    return np.log(values) if axis.log else values
+
+
+def _unscaled(values: Any, axis: Axis) -> Any:
+    return np.exp(values) if axis.log else values
+
+
+def _draw_edge(plot: figure, measured: Measured, shared: Ground) -> None:
+    """Draw the border between places where every planned realisation is feasible and places where some are not."""
+    planned = measured.planned > 0
+    whole = planned & (measured.feasible == measured.planned)
+    xs, ys = shared.borders
+    across = (whole[1:] != whole[:-1]) & planned[1:] & planned[:-1]
+    up = (whole[:, 1:] != whole[:, :-1]) & planned[:, 1:] & planned[:, :-1]
+    i, j = np.nonzero(across)
+    k, m = np.nonzero(up)
+    if not len(i) + len(k):
+        return
+    ends = {
+        "x0": np.concatenate([xs[i + 1], xs[k]]), "y0": np.concatenate([ys[j], ys[m + 1]]),
+        "x1": np.concatenate([xs[i + 1], xs[k + 1]]), "y1": np.concatenate([ys[j + 1], ys[m + 1]]),
+    }  # fmt: skip
+    plot.segment("x0", "y0", "x1", "y1", line_color=_EDGE, line_width=2.5, source=ColumnDataSource(ends))
+
+
+def best_legend(measured: Measured, axis: str, found: Sequence[int]) -> list[Group]:
+    """Return the colours of the values that are the best somewhere."""
+    palette = best_colours(measured.sizes[axis])
+    entries = [Entry(measured.entry(axis, i), palette[i], "area") for i in found]
+    return [Group(f"Best: {within(measured.heading_of(axis))}", entries)]
