@@ -48,6 +48,8 @@ def surface_axes(cells: Cells) -> SurfaceSpec:
 def report_axes(cells: Cells, over: str | None) -> dict[str, Any]:
     """Return the study's ``report`` with every axis under the name of its dimension, and a ``y`` if the study names none.
 
+    ``x`` may be a variable; it stays as it is.
+
     Raises
     ------
     UsageError
@@ -63,6 +65,8 @@ def report_axes(cells: Cells, over: str | None) -> dict[str, Any]:
     report["y"] = report.get("y") or _main_metric(cells)
     own = sorted({dim for variable in experiment.variables for dim in variable.dims})
     for key in ("x", "colour", "style"):
+        if key == "x" and report.get(key) in variables and not _is_axis(cells, report[key], own):
+            continue
         if report.get(key) is not None:
             report[key] = _dimension(cells, ("report", key), report[key], own)
             _refuse_averaged(cells, ("report", key), report[key], over)
@@ -128,6 +132,10 @@ def _dimension(cells: Cells, at: KeyPath, wanted: str, own: Iterable[str] = ()) 
     raise cells.study.source.error(
         at, f"no axis '{wanted}'{near_miss(wanted, names)}; there are {', '.join(names) or 'none'}{none}"
     )
+
+
+def _is_axis(cells: Cells, wanted: str, own: Iterable[str]) -> bool:
+    return wanted in own or any(axis.name == wanted or _sets(axis, wanted) for axis in cells.axes)
 
 
 def _sets(axis: Axis, wanted: str) -> bool:

@@ -95,13 +95,18 @@ class SurfaceSpec(_Part):
 class ReportSpec(_Part):
     """Choices for the report: its axes, its scale, and the variables in its plots and tables."""
 
-    x: str | None = Field(None, description="horizontal axis; null: the numeric axis with the most values")
+    x: str | None = Field(None, description="horizontal axis, or a variable; null: the numeric axis with the most values")
     y: str | None = Field(None, description="variable that is drawn; null: the main metric of the experiment")
     colour: str | None = Field(None, description="axis whose values have curves of different colours; null: chosen")
     style: str | None = Field(None, description="axis whose values have curves of different dashes; null: chosen")
     log_y: bool = Field(False, description="whether the vertical scale is logarithmic")
     panels: list[str] = Field(default_factory=list, description="axes; each combination of their values has its own plot")
     also: list[str] = Field(default_factory=list, description="further variables, drawn below the first one on a linear scale")
+    front: list[str] = Field(
+        default_factory=list,
+        max_length=2,
+        description="two variables that are drawn against each other; empty: a rate and the variable y, where both exist",
+    )
     table: list[str] = Field(
         default_factory=list, description="variables of the tables; a row for each variable, a column for each value of x"
     )
@@ -352,6 +357,7 @@ def _resolve(file: StudyFile, origin: Source, experiment_loader: Callable[[str],
     listed: dict[KeyPath, tuple[list[str], list[str]]] = {
         ("keep",): (file.keep or [], names), ("surfaces", "profiles"): (file.surfaces.profiles, names),
         ("report", "also"): (file.report.also, shown), ("report", "table"): (file.report.table, shown),
+        ("report", "front"): (file.report.front, shown),
     }  # fmt: skip
     for path, (chosen, known) in listed.items():
         for i, name in enumerate(chosen):
@@ -360,6 +366,8 @@ def _resolve(file: StudyFile, origin: Source, experiment_loader: Callable[[str],
                 raise origin.error((*path, i), told)
     grids = tuple(file.grids or [GridFile(axes=file.axes or {}, where=file.where, exclude=file.exclude)])
     axes = sorted({axis for grid in grids for axis in grid.axes})
+    if len(file.report.front) == 1:
+        raise origin.error(("report", "front"), "a front has two variables")
     for i, axis in enumerate(file.report.panels):
         if axis not in axes:
             raise origin.error(("report", "panels", i), f"no axis '{axis}'{near_miss(axis, axes)}; there are {', '.join(axes)}")

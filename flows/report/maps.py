@@ -23,7 +23,7 @@ from flows.report.words import colours, label, lighter, short, with_unit, within
 
 LONG = 8
 """Fewest values of an axis that a map is drawn along."""
-_EDGE = "#D7263D"
+EDGE = "#D7263D"
 _NONE = "#E9ECF0"
 """Colour of places without a feasible cell."""
 _MARGIN = 0.05
@@ -43,6 +43,11 @@ class Ground:
     span: tuple[float, float]
     log: bool
     lines: list[float]
+
+    @property
+    def palette(self) -> tuple[str, ...]:
+        """Return the colours from the least to the largest value."""
+        return _PALETTE
 
     def colour(self, value: float) -> str:
         """Return the colour of a value."""
@@ -165,7 +170,7 @@ def map_legend(measured: Measured, shared: Ground) -> list[Group]:
             Group(
                 "",
                 [
-                    Entry("Feasible in every realisation up to here", _EDGE, "edge"),
+                    Entry("Feasible in every realisation up to here", EDGE, "edge"),
                     Entry("No realisation is feasible", _NONE, "area"),
                 ],
             )
@@ -245,22 +250,28 @@ def _unscaled(values: Any, axis: Axis) -> Any:
     return np.exp(values) if axis.log else values
 
 
-def _draw_edge(plot: figure, measured: Measured, shared: Ground) -> None:
-    """Draw the border between places where every planned realisation is feasible and places where some are not."""
+def edge_segments(measured: Measured, shared: Ground) -> Float:
+    """Return the border between places where every planned realisation is feasible and places where some are not.
+
+    Returns
+    -------
+    Segments [segment, end, coordinate].
+    """
     planned = measured.planned > 0
     whole = planned & (measured.feasible == measured.planned)
     xs, ys = shared.borders
-    across = (whole[1:] != whole[:-1]) & planned[1:] & planned[:-1]
-    up = (whole[:, 1:] != whole[:, :-1]) & planned[:, 1:] & planned[:, :-1]
-    i, j = np.nonzero(across)
-    k, m = np.nonzero(up)
-    if not len(i) + len(k):
-        return
-    ends = {
-        "x0": np.concatenate([xs[i + 1], xs[k]]), "y0": np.concatenate([ys[j], ys[m + 1]]),
-        "x1": np.concatenate([xs[i + 1], xs[k + 1]]), "y1": np.concatenate([ys[j + 1], ys[m + 1]]),
-    }  # fmt: skip
-    plot.segment("x0", "y0", "x1", "y1", line_color=_EDGE, line_width=2.5, source=ColumnDataSource(ends))
+    i, j = np.nonzero((whole[1:] != whole[:-1]) & planned[1:] & planned[:-1])
+    k, m = np.nonzero((whole[:, 1:] != whole[:, :-1]) & planned[:, 1:] & planned[:, :-1])
+    upright = np.stack([xs[i + 1], ys[j], xs[i + 1], ys[j + 1]], axis=-1)
+    level = np.stack([xs[k], ys[m + 1], xs[k + 1], ys[m + 1]], axis=-1)
+    return np.concatenate([upright, level]).reshape(-1, 2, 2)
+
+
+def _draw_edge(plot: figure, measured: Measured, shared: Ground) -> None:
+    ends = edge_segments(measured, shared)
+    if len(ends):
+        columns = dict(zip(("x0", "y0", "x1", "y1"), ends.reshape(-1, 4).T, strict=True))
+        plot.segment("x0", "y0", "x1", "y1", line_color=EDGE, line_width=2.5, source=ColumnDataSource(columns))
 
 
 def best_legend(measured: Measured, axis: str, found: Sequence[int]) -> list[Group]:

@@ -141,7 +141,7 @@ def _code(text: str) -> markupsafe.Markup:
 def _bokeh_script() -> markupsafe.Markup:
     """Return the scripts of BokehJS, to be put into the page.
 
-    ``Resources.render()`` cannot be used: it adds addresses of scripts of Panel, which HoloViews loads.
+    ``Resources.render()`` is not used: where Panel is loaded it adds addresses of its scripts.
     """
     scripts = Resources(mode="inline", components=["bokeh"]).js_raw
     return markupsafe.Markup("".join(f"<script>\n{script}\n</script>\n" for script in scripts))

@@ -84,3 +84,27 @@ def test_a_figure_that_leaves_curves_out_says_so(published: tuple[xr.Dataset, xr
     assert said[0].startswith("many.svg: 24 of 200 curves are shown")
     write_figures(*published, SPEC, tmp_path / "few.svg", say=said.append)
     assert len(said) == 1
+
+
+def test_two_long_axes_give_a_map_for_each_place_and_labels_that_do_not_overlap(tmp_path: Path) -> None:
+    cube = grid_cube({"x": 12, "z": 9, "text": 2})
+    surfaces = compute_surfaces(cube, over=None, edge=None, paired=None)
+    files = write_figures(cube, surfaces, {"y": "v0", "log_y": True}, tmp_path / "map.svg")
+    assert [file.name for file in files] == ["map-text-number-0.svg", "map-text-number-1.svg"]
+    again = write_figures(cube, surfaces, {"y": "v0", "log_y": True}, tmp_path / "again.svg")
+    assert [file.read_bytes() for file in files] == [file.read_bytes() for file in again]
+    words = re.findall(r">([^<>]+)</text>", files[0].read_text())
+    assert {"X", "Z"} <= set(words)
+    assert any("Quantity [m" in word for word in words)
+
+
+@pytest.mark.parametrize("highest", [1.4, 4.8, 30.0, 3e4])
+def test_labels_along_a_logarithmic_axis_do_not_overlap(tmp_path: Path, highest: float) -> None:
+    cube = quick_cube()
+    cube["rcrb_m"] = 1e-3 * (cube["rcrb_m"] / cube["rcrb_m"].min()) ** (np.log(highest) / np.log(3.0))
+    cube["rcrb_m"].attrs = {"units": "m", "long_name": "error"}
+    surfaces = compute_surfaces(cube, over="realisation", edge=None, paired=None)
+    text = write_figures(cube, surfaces, SPEC, tmp_path / "f.svg")[0].read_text()
+    places = [float(y) for y in re.findall(r'<text [^>]*text-anchor: end[^>]* y="([\d.]+)"', text)]
+    assert len(places) >= 3
+    assert min(np.diff(sorted(places))) > 8, "the letters are 7 points high"

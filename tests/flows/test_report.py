@@ -180,6 +180,33 @@ def test_a_logarithmic_axis_has_a_few_round_ticks_whatever_its_range(low: float,
     assert all(len(f"{tick:.5e}".partition("e")[0].replace(".", "").strip("0")) <= 3 for tick in inside)
 
 
+_FADED = """(() => {
+  const models = Bokeh.documents.flatMap(d => d.roots()).flatMap(root => [...root.references()]).filter(m => m.tags.length);
+  const lines = models.filter(m => m.glyph && m.glyph.line_alpha < 1 || m.glyph && m.glyph.line_alpha.value < 1);
+  const points = models.filter(m => m.data && m.data.curve).map(m => Array.from(m.data.alpha).filter(a => a < 1).length);
+  return [new Set(lines).size, Math.max(...points)];
+})()"""
+"""Numbers of lines and of points that a legend has faded."""
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(chromium.find_chromium() is None, reason="no Chromium here: install the package `chromium`")
+def test_wide_tables_scroll_in_a_box_of_their_own_on_a_telephone(tmp_path: Path) -> None:
+    cube = fake_cube.quick_cube()
+    names = [str(n) for n, v in cube.data_vars.items() if v.dtype.kind == "f"]
+    surfaces = compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design")
+    spec = fake_cube.REPORT | {"x": "design", "colour": "user_count", "style": None, "panels": ["sinr_db"], "table": names}
+    file = tmp_path / "index.html"
+    file.write_text(build_report(cube, surfaces, [], report_spec=spec), encoding="utf-8")
+    with chromium.browse(tmp_path) as tab:
+        tab.open(file.as_uri(), width=480)
+        assert tab.errors == []
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 480
+        boxes = "[...document.querySelectorAll('.scroll')]"
+        assert tab.evaluate(f"Math.max(...{boxes}.map(box => box.getBoundingClientRect().right))") <= 480
+        assert tab.evaluate(f"{boxes}.some(box => box.scrollWidth > box.clientWidth + 100)"), "a table is wider than its box"
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(chromium.find_chromium() is None, reason="no Chromium here: install the package `chromium`")
 @pytest.mark.parametrize("width", [pytest.param(1280, marks=pytest.mark.slow), 480])
@@ -194,6 +221,13 @@ def test_in_a_browser_it_draws_and_asks_for_nothing(page: str, tmp_path: Path, w
         assert tab.evaluate("Bokeh.documents.reduce((n, d) => n + d.roots().length, 0)") == 3
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
         tab.screenshot(tmp_path / "page.png")
+        assert tab.evaluate(_FADED) == [0, 0]
+        cube = fake_cube.quick_cube(failed=3, missing=2)
+        means = statistic(compute_surfaces(cube, over="realisation", edge=None, paired="design"), "rcrb_m", "mean_feasible")
+        points = int(np.isfinite(means.sel(design="orthogonal")).sum())
+        assert tab.evaluate(f"document.querySelector('.key button').click(); {_FADED}") == [2, points]
+        assert tab.evaluate(f"document.querySelector('.key button').click(); {_FADED}") == [0, 0]
+        assert tab.errors == []
     assert (tmp_path / "page.png").stat().st_size > 50_000
 
 

@@ -80,6 +80,15 @@ def test_a_report_may_name_axes_by_path_and_bins_of_a_variable() -> None:
     assert (report["colour"], report["style"], report["panels"]) == ("count", "tap", ["count"])
 
 
+def test_a_curve_may_run_over_a_variable_and_a_front_has_two() -> None:
+    study = load_study(TOY_STUDY, overrides=["report.x=steps", "report.front=[error_m, steps]"])
+    found = report_axes(expand(study), "realisation")
+    assert (found["x"], found["front"]) == ("steps", ["error_m", "steps"])
+    for wrong, words in (("[error_m]", "a front has two variables"), ("[error_m, step]", "did you mean 'steps'")):
+        with pytest.raises(UsageError, match=words):
+            load_study(TOY_STUDY, overrides=[f"report.front={wrong}"])
+
+
 def test_a_report_shows_the_first_variable_that_is_one_real_number() -> None:
     for keep, y in (("", "error_m"), ("keep: [steps, note, solve_seconds]\n", None)):
         cells = cells_of(("y: error_m, ", ""), ("surfaces:", f"{keep}surfaces:"))
