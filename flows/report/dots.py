@@ -24,10 +24,10 @@ _LETTERS, _LINE = 44, 23
 """Letters of a row's name, and of one of its two lines: longer names would leave no room on a telephone."""
 
 
-def row_axis(measured: Measured, rows: str) -> tuple[Axis, list[int], str]:
-    """Return the axis of the rows, the values of the study that have rows, and a sentence on those that are left out."""
+def row_axis(measured: Measured, rows: str, most: int = MOST_ROWS) -> tuple[Axis, list[int], str]:
+    """Return the axis of at most ``most`` rows, the values that have rows, and a sentence on those that are left out."""
     values, unit = measured.values_of(rows), measured.unit_of(rows)
-    kept = [int(i) for i in evenly(len(values), MOST_ROWS)]
+    kept = [int(i) for i in evenly(len(values), max(2, min(most, MOST_ROWS)))]
     names = [fill(short(label(rows, values[i], unit), _LETTERS), _LINE) for i in kept]
     axis = text_axis("", names, letters=_LETTERS + 1, most=MOST_ROWS)
     left_out = ""

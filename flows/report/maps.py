@@ -212,19 +212,23 @@ def _draw_lines(plot: figure, measured: Measured, mean: Float, shared: Ground) -
     heights = np.log(mean) if shared.log else mean
     generator = contourpy.contour_generator(x, y, np.ma.masked_invalid(heights).T)
     scale = scaled(shared.lines, measured.unit)
-    xs, ys, places = [], [], []
+    parts: list[Float] = []
+    places = []
     for level in shared.lines:
         lines: Sequence[Any] = generator.lines(float(np.log(level) if shared.log else level))
         for line in lines:
-            xs.append(_unscaled(line[:, 0], shared.x))
-            ys.append(_unscaled(line[:, 1], shared.y))
+            # A row of NaN between them makes one line of all: many small ones would take many bytes.
+            parts += [line, np.full((1, 2), np.nan)]
         if lines:
             at = _label_place(max(lines, key=len), x, y)
             if at is not None:
                 places.append((_unscaled(at[0], shared.x), _unscaled(at[1], shared.y), scale.text(level, 3)))
-    if not xs:
+    if not parts:
         return
-    plot.multi_line(xs, ys, line_color="white", line_width=1.3)
+    joined = np.concatenate(parts)
+    ends = {"x": _unscaled(joined[:, 0], shared.x), "y": _unscaled(joined[:, 1], shared.y)}
+    source = ColumnDataSource({name: values.astype(np.float32) for name, values in ends.items()})
+    plot.line("x", "y", line_color="white", line_width=1.3, source=source)
     labels = dict(zip(("x", "y", "text"), map(list, zip(*places, strict=True)), strict=True))
     if not places:
         return

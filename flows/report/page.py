@@ -104,7 +104,9 @@ def _sections(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], show
         own = spec if first else spec | {"log_y": False}
         if own["x"] not in statistic(surfaces, y, "mean_feasible").dims:
             own = own | {"x": axis_of_cells(cube, surfaces, own)}
-        found.append(section(surfaces, own, y, Room(panels, MOST_POINTS // len(shown))))
+        # The first variable has half of the points.
+        points = MOST_POINTS if len(shown) == 1 else MOST_POINTS // 2 // (1 if first else len(shown) - 1)
+        found.append(section(surfaces, own, y, Room(panels, points)))
     front = front_section(surfaces, spec) if shown else None
     return found if front is None else [found[0], front, *found[1:]] if found else []
 

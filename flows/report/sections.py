@@ -20,6 +20,8 @@ from flows.report.words import COLOURS, field_words
 
 _FEW = 6
 """Most values of an axis that dots of several colours show in one row."""
+_CELLS, _MOST_CELLS = 2, 13_000
+"""Places of a map that take as many bytes as a point of a curve, and most places of the maps of one variable."""
 _HIGH, _LOW = 420, 300
 """Heights of a plot that stands alone, and of one among several."""
 
@@ -139,7 +141,7 @@ def _dots(found: Measured, spec: Mapping[str, Any], rows: str, room: Room) -> Se
     looks = dict(spec) if rows == x else dict(spec) | {"colour": x}
     series = curve_series(found, looks, (rows, *split))
     places = panel_places(found, split, room.panels)
-    axis, kept, fewer = row_axis(found, rows)
+    axis, kept, fewer = row_axis(found, rows, room.points // max(1, len(series.curves) * len(places.found)))
     values, panels = value_axis(found, log=log), []
     for number, (name, chosen) in enumerate(places.found):
         part = found.part(chosen).ordered((*series.axes, rows))
@@ -154,13 +156,14 @@ def _dots(found: Measured, spec: Mapping[str, Any], rows: str, room: Room) -> Se
 
 
 def _maps(found: Measured, spec: Mapping[str, Any], over: tuple[str, str], room: Room) -> Section:
-    found, fewer = _thinned(found, over, room.points)
+    points = min(_CELLS * room.points, _MOST_CELLS)
+    found, fewer = _thinned(found, over, points)
     log = bool(spec.get("log_y")) and bool((found.mean > 0).any())
     split = [a for a in found.axes if a not in over]
     cells = found.sizes[over[0]] * found.sizes[over[1]]
-    most = max(1, min(room.panels, room.points // cells))
+    most = max(1, min(room.panels, points // cells))
     compared = next((a for a in split if not _numeric(found, a) and found.sizes[a] > 1), None)
-    best = best_is(found.name) if compared is not None and not found.own else None
+    best = best_is(found.name) if compared is not None and not found.own and most > 1 else None
     places = panel_places(found, split, max(1, most - (best is not None)))
     shared = ground(found, *over, log=log)
     panels = [
@@ -182,9 +185,10 @@ def _maps(found: Measured, spec: Mapping[str, Any], over: tuple[str, str], room:
 
 def _thinned(found: Measured, over: tuple[str, str], points: int) -> tuple[Measured, str]:
     """Leave out values of the axes of a map if it would have too many places, and return the sentence that says so."""
-    said, most = [], int(min(MOST_VALUES, np.sqrt(points)))
+    said, share = [], min(1.0, np.sqrt(points / (found.sizes[over[0]] * found.sizes[over[1]])))
     for axis in over:
         count = found.sizes[axis]
+        most = min(MOST_VALUES, max(LONG, int(share * count)))
         if count > most:
             found = found.taken(axis, evenly(count, most))
             said.append(f"{most} of {count:,} values of {found.title_of(axis)}")
