@@ -6,13 +6,13 @@ Such a check names variables and receives their values at the feasible cells as 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError, near_miss
+from pipeline.installed import installed
 
 CHECK_GROUP = "disac.checks"
 
@@ -45,12 +45,12 @@ class CellCheck(Protocol):
 
 def check_modules() -> list[str]:
     """Return the modules of all installed checks: their code decides verdicts."""
-    return sorted({point.module for point in entry_points(group=CHECK_GROUP)})
+    return sorted({point.module for point in installed(CHECK_GROUP)})
 
 
 def installed_checks() -> list[str]:
     """Return the names of all installed checks."""
-    return sorted({point.name for point in entry_points(group=CHECK_GROUP)})
+    return sorted({point.name for point in installed(CHECK_GROUP)})
 
 
 def load_check(name: str, others: Iterable[str] = ()) -> CellCheck:
@@ -61,7 +61,7 @@ def load_check(name: str, others: Iterable[str] = ()) -> CellCheck:
     UsageError
         If no installed distribution offers the check.
     """
-    for point in entry_points(group=CHECK_GROUP, name=name):
+    for point in installed(CHECK_GROUP).select(name=name):
         check: CellCheck = point.load()
         return check
     known = sorted({*others, *installed_checks()})

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from hashlib import blake2b
-from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
 from pipeline.experiment import Experiment, Variable
+from pipeline.installed import installed
 
 if TYPE_CHECKING:
     from pipeline.grid import Cells
@@ -55,11 +54,6 @@ class Columns(Protocol):
         ...
 
 
-@lru_cache(maxsize=8)
-def _installed(path: tuple[str, ...]) -> EntryPoints:
-    return entry_points(group=COLUMN_GROUP)
-
-
 def columns_of(experiment: Experiment) -> dict[str, Columns]:
     """Return the installed columns for an experiment, by the names of their entry points.
 
@@ -68,7 +62,7 @@ def columns_of(experiment: Experiment) -> dict[str, Columns]:
     UsageError
         If a column has the name of a variable, or two columns have one name.
     """
-    found = {p.name: p for p in _installed(tuple(sys.path)) if p.name.partition(".")[0] == experiment.name}
+    found = {p.name: p for p in installed(COLUMN_GROUP) if p.name.partition(".")[0] == experiment.name}
     columns = {name: found[name].load() for name in sorted(found)}
     taken = {variable.name: f"the experiment '{experiment.name}'" for variable in experiment.variables}
     for name, each in columns.items():

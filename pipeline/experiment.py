@@ -6,16 +6,14 @@ the group ``disac.experiments``.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from importlib.metadata import EntryPoints, entry_points
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
 from pipeline.errors import UsageError, near_miss
+from pipeline.installed import installed
 
 STATUS_CODES: dict[str, int] = {
     "missing": 0,
@@ -150,15 +148,9 @@ def is_optional(variable: Variable) -> bool:
     return bool(getattr(variable, "optional", False))
 
 
-@lru_cache(maxsize=8)
-def _installed(path: tuple[str, ...]) -> EntryPoints:
-    """Return the experiments that are installed along a path. The search of all distributions takes about 10 ms."""
-    return entry_points(group=ENTRY_POINT_GROUP)
-
-
 def experiment_names() -> list[str]:
     """Return the names of all installed experiments."""
-    return sorted(_installed(tuple(sys.path)).names)
+    return sorted(installed(ENTRY_POINT_GROUP).names)
 
 
 def load_experiment(name: str) -> Experiment:
@@ -169,7 +161,7 @@ def load_experiment(name: str) -> Experiment:
     UsageError
         If no installed distribution offers the name.
     """
-    for point in _installed(tuple(sys.path)).select(name=name):
+    for point in installed(ENTRY_POINT_GROUP).select(name=name):
         experiment: Experiment = point.load()
         return experiment
     names = experiment_names()

@@ -52,12 +52,17 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     def add(name: str, group: str, offered: object) -> None:
         setattr(module, name, offered)
         points.append(EntryPoint(name, f"{module.__name__}:{name}", group))
+        forget()
+
+    def forget() -> None:
         cross_table._metrics.cache_clear()
+        cross_table._installed.cache_clear()
 
     monkeypatch.setattr(cross_table, "entry_points", lambda group: [point for point in points if point.group == group])
+    forget()
     yield add
     monkeypatch.undo()
-    cross_table._metrics.cache_clear()
+    forget()
 
 
 def test_a_design_enters_and_is_scored_and_shared_along_what_it_ignores(install: Install) -> None:
@@ -88,6 +93,17 @@ def test_a_measure_enters_and_is_stored_and_checked(install: Install) -> None:
 def test_without_plugins_the_table_is_as_it_is(install: Install) -> None:
     assert experiment.variables == cross_table.VARIABLES
     assert experiment.modules == ("disac.experiments.cross_table",)
+
+
+def test_plugins_are_searched_once_along_a_path(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[str] = []
+    monkeypatch.setattr(cross_table, "entry_points", lambda group: searched.append(group) or [])
+    for _ in range(3):
+        Options(design="robust-phase")
+    assert searched == [cross_table.PLUGINS]
+    monkeypatch.syspath_prepend("elsewhere")
+    Options(design="robust-phase")
+    assert searched == [cross_table.PLUGINS] * 2
 
 
 @pytest.mark.parametrize(
