@@ -68,7 +68,7 @@ def by_cvxpy(problem: RobustProblem, sinr: float, weights: np.ndarray | None = N
     return float(program.value)
 
 
-@pytest.mark.parametrize("number", [*range(12), *(pytest.param(n, marks=pytest.mark.slow) for n in range(12, 50))])
+@pytest.mark.parametrize("number", range(50))
 def test_the_most_light_is_that_of_a_conic_solver(number: int) -> None:
     """Value and bound within 1e-6; refusals where the users take more than the power."""
     problem, sinr, random = cases(number)
@@ -77,12 +77,11 @@ def test_the_most_light_is_that_of_a_conic_solver(number: int) -> None:
     programs = Illumination([problem], sinr)
     found = programs.furthest(weights[np.newaxis], np.array([0]), 1e-8)
     bound = programs.raised(0, weights, found.prices[0], found.multipliers[0]) - found.multipliers[0].sum()
-    least = by_cvxpy(problem, sinr)
-    assert found.refused[0] == (least > 1)
-    if least > 1:
+    if found.refused[0]:
+        assert by_cvxpy(problem, sinr) > 1
         assert bound < 0
         return
-    expected = by_cvxpy(problem, sinr, weights)
+    expected = by_cvxpy(problem, sinr, weights)  # it finds covariances: the users take no more than the power
     assert found.served[0]
     assert bound == pytest.approx(expected, rel=1e-6)
     assert weights @ found.lit[0] == pytest.approx(expected, rel=1e-6)
@@ -128,7 +127,7 @@ def test_pivots_tell_definite_matrices() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("number", [*range(10), *(pytest.param(n, marks=pytest.mark.slow) for n in range(10, 30))])
+@pytest.mark.parametrize("number", range(30))
 def test_designs_close_and_their_proofs_stand(number: int) -> None:
     problem, sinr, _ = cases(number + 100)
     design = solve_known_data([problem], sinr)[0]

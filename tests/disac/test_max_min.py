@@ -43,7 +43,7 @@ def structure_of(problem: DesignProblem) -> Structure:
     return (phase_agnostic if problem.sinr_type == "noncoherent" else unconstrained_tight).structure(problem)
 
 
-@pytest.mark.parametrize("first", [0, 8, 16, *(pytest.param(n, marks=pytest.mark.slow) for n in range(24, 80, 8))])
+@pytest.mark.parametrize("first", range(0, 80, 8))
 def test_both_ends_are_proven(first: int) -> None:
     for number in range(first, first + 8):
         problem = small(number)
@@ -57,7 +57,7 @@ def test_both_ends_are_proven(first: int) -> None:
         assert need.proves_infeasible
 
 
-@pytest.mark.parametrize("number", [*range(4), *(pytest.param(n, marks=pytest.mark.slow) for n in range(4, 8))])
+@pytest.mark.parametrize("number", range(8))
 def test_cvxpy_needs_all_the_power_there(number: int) -> None:
     problem = small(number + 100, N=2, U=2, L=2, M=2)
     found = max_min_sinr(problem)
