@@ -9,17 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 
+import dask
 import hostile
 import numpy as np
 import pytest
 import xarray as xr
+from kept_folder import KeptFolder
 from toy_study import TOY_STUDY
 from typer.testing import CliRunner
 
@@ -65,15 +66,21 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     computed(folder / "store", file)
     record = folder / "store" / "adoptions"
     record.mkdir()
+    (folder / "store" / "locks").mkdir(exist_ok=True)
     (record / "sound.json").write_text(f'{{"older": "{"0" * 32}", "newer": "{"1" * 32}"}}')
     return folder / "store", file
 
 
+@pytest.fixture(scope="module")
+def kept(sound: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> KeptFolder:
+    """A copy of the sound store, mended after each test: a whole copy for each takes as long as what most of them try."""
+    return KeptFolder(sound[0], tmp_path_factory.mktemp("kept") / "store")
+
+
 @pytest.fixture
-def store(sound: tuple[Path, Path], tmp_path: Path) -> Path:
-    shutil.copytree(sound[0], tmp_path / "store", symlinks=True)
-    (tmp_path / "store" / "locks").mkdir(exist_ok=True)
-    return tmp_path / "store"
+def store(kept: KeptFolder) -> Iterator[Path]:
+    yield kept.path
+    kept.mend()
 
 
 @contextlib.contextmanager
@@ -121,7 +128,8 @@ def looked(node: xr.DataTree) -> None:
 
 def opened(store: Path) -> None:
     """The store by the Python interface."""
-    with contextlib.suppress(UsageError, SurroundingsError):
+    # Threads for each of a few small chunks would take longer than to read them.
+    with dask.config.set(scheduler="synchronous"), contextlib.suppress(UsageError, SurroundingsError):
         tree = pipeline.open_store(store)
         for act in (tree.load, lambda: repr(tree.disac), lambda: [looked(node) for node in tree.subtree if node.data_vars]):
             with contextlib.suppress(UsageError, SurroundingsError):
@@ -154,7 +162,6 @@ def test_s7_the_sound_store_passes_all_commands(sound: tuple[Path, Path], store:
     assert "note:" not in said
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", [*hostile.ARCHIVES, *hostile.METADATA, *hostile.TYPES])
 def test_s7_what_is_no_segment_counts_as_absent_with_a_sentence(sound: tuple[Path, Path], store: Path, name: str) -> None:
     (hostile.ARCHIVES | hostile.METADATA | hostile.TYPES)[name](store)
@@ -182,7 +189,6 @@ def test_s7_values_that_lie_are_told_when_they_are_read(sound: tuple[Path, Path]
     assert len(hostile.segments(store)) > 0
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", [k if k in OFTEN else pytest.param(k, marks=pytest.mark.slow) for k in hostile.KINDS])
 @pytest.mark.parametrize("where", hostile.PLACES)
 def test_s7_only_plain_files_are_read(sound: tuple[Path, Path], store: Path, where: str, kind: str) -> None:
@@ -193,7 +199,6 @@ def test_s7_only_plain_files_are_read(sound: tuple[Path, Path], store: Path, whe
         opened(store)
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("kind", ["fifo", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("zero", "inside"))])
 @pytest.mark.parametrize("where", hostile.PLACES)
 def test_s7_a_run_goes_on_or_stops_with_a_sentence(sound: tuple[Path, Path], store: Path, where: str, kind: str) -> None:
@@ -205,7 +210,6 @@ def test_s7_a_run_goes_on_or_stops_with_a_sentence(sound: tuple[Path, Path], sto
         assert "segment" in where or path.read_bytes() == data
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", hostile.RECORDS)
 def test_s7_records_that_are_none_count_as_absent(sound: tuple[Path, Path], store: Path, name: str) -> None:
     data = hostile.RECORDS[name]
@@ -239,7 +243,6 @@ def test_s7_a_lock_of_a_terabyte_stops_nobody_for_ever(store: Path) -> None:
         pass
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", hostile.INDICES)
 def test_s7_an_index_that_lies_is_not_believed(sound: tuple[Path, Path], store: Path, name: str) -> None:
     hostile.INDICES[name](store)
@@ -253,7 +256,6 @@ def test_s7_an_index_that_lies_is_not_believed(sound: tuple[Path, Path], store: 
     assert (run.store.read_pointer("cubes/toy-study/latest") or "").endswith(run.plan.cube_key)
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", hostile.PUBLISHED | hostile.ATTRIBUTES)
 def test_s7_published_versions_that_lie_are_told(sound: tuple[Path, Path], store: Path, name: str) -> None:
     (hostile.PUBLISHED | hostile.ATTRIBUTES)[name](store)
@@ -263,7 +265,6 @@ def test_s7_published_versions_that_lie_are_told(sound: tuple[Path, Path], store
     assert "is damaged" in said
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("name", hostile.PUBLISHED | hostile.REPEATED)
 def test_s7_zarr_opens_no_version_that_lies(sound: tuple[Path, Path], store: Path, name: str) -> None:
     (hostile.PUBLISHED | hostile.REPEATED)[name](store)
