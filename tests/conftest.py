@@ -7,7 +7,6 @@ import functools
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
@@ -28,19 +27,6 @@ hypothesis.settings.register_profile("gate", max_examples=30, derandomize=True, 
 
 # Making the commands from the program takes 30 ms, each time that a test runs one of them in its own process.
 typer.testing._get_command = functools.cache(typer.main.get_command)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a thinned test only one in so many parameters is left for the gate: the others are slow tests."""
-    seen = Counter[str]()
-    for item in items:
-        mark = item.get_closest_marker("thinned")
-        if mark is not None and item.get_closest_marker("slow") is None:
-            name = item.nodeid.partition("[")[0]
-            if seen[name] % mark.args[0]:
-                item.add_marker(pytest.mark.slow)
-            seen[name] += 1
 
 
 PLUGIN = Path(__file__).parent / "plugin"

@@ -66,7 +66,6 @@ def _checked(problem: RobustProblem, name: str, sinr: float, design: RobustDesig
     assert value * (1.0 - 1e-9) <= bound <= value * (1.0 + CLOSED)
 
 
-@pytest.mark.thinned(2)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("nodes", "antennas", "users", "sinr"),

@@ -266,7 +266,6 @@ def test_covering_beams_attain_their_bound(margins: Margins) -> None:
         assert bound * (1 - 1e-5) <= reached <= bound * (1 + 1e-9)
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("margins", [UNGUARDED, LEMMA_1, NODE_BALLS, PHASES])
 @pytest.mark.parametrize("aspect", ["transmit", "bisector"])
 def test_no_design_has_a_least_divergence_above_the_proven_one(margins: Margins, aspect: str) -> None:

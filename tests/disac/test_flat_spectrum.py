@@ -13,7 +13,7 @@ from cases import array, load, sensing_model
 from disac.designs.location.baselines import communication_only, isotropic
 from disac.designs.location.design import METHODS, Design, Designer
 from disac.designs.location.feasibility import need_of_silence, proven_need
-from disac.designs.location.largest import largest_sinr
+from disac.designs.location.largest import LargestSinr, largest_sinr
 from disac.designs.location.problem import DesignProblem
 from disac.designs.location.reference import CrbProgram
 from disac.metrics.fisher import SensingModel
@@ -244,13 +244,20 @@ def test_one_price_per_antenna_proves_the_bound_of_a_free_spectrum_only() -> Non
     assert bound < 0.9 * designed("phase-agnostic")[1].certificate.dual_bound
 
 
+@cache
+def largest_of_both_spectra(limit: str) -> tuple[LargestSinr, LargestSinr]:
+    """The largest SINR of the flat and of the free spectrum. Both solvers are asked between them."""
+    given = problem("case_05", limit)
+    structure = METHODS["orthogonal"].structure(given)
+    return largest_sinr(given, structure), largest_sinr(free(given), structure)
+
+
 @pytest.mark.parametrize("solver", ["fast", "reference"])
 @pytest.mark.parametrize("limit", LIMITS)
 def test_what_only_a_free_spectrum_serves_is_proved_infeasible(limit: str, solver: Any) -> None:
     """Between the largest SINR of the two spectra: a design if free, a ray with a price per subcarrier if flat."""
     given = problem("case_05", limit)
-    structure = METHODS["orthogonal"].structure(given)
-    flat, freely = (largest_sinr(p, structure) for p in (given, free(given)))
+    flat, freely = largest_of_both_spectra(limit)
     assert flat.beyond_db + 0.1 < freely.reached_db
     sinr = db_to_linear(0.5 * (flat.beyond_db + freely.reached_db))
     assert Designer(free(given), "orthogonal").design(sinr).certificate.status == "ok"

@@ -318,7 +318,6 @@ def test_designs_stand_in_their_order(name: str) -> None:
             assert better.dual_bound <= worse.value * (1 + 1e-9)
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("method", METHODS)
 def test_power_limits_are_kept_and_wider_ones_never_locate_worse(method: str) -> None:
     """The same power in all, per antenna, per node or together: each a relaxation of the one before; both paths agree."""

@@ -83,7 +83,6 @@ def test_information_from_rank_one_factors_is_that_of_the_whole_derivatives(prio
     assert np.abs(ours[:kept, :kept] - expected[:kept, :kept]).max() < 1e-8 * np.abs(expected).max()
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("prior", PRIORS)
 def test_the_synchronised_design_is_certified_and_a_general_solver_agrees(prior: str) -> None:
     problem = given(prior)

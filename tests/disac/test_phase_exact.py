@@ -143,7 +143,6 @@ def _agrees_with_a_dense_search(nodes: int, seed: int, points: int) -> None:
     assert design.certificate.value == pytest.approx(best, rel=1e-3)
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize(("nodes", "seed", "points"), [(2, 0, 17), (2, 1, 17), (3, 2, 5)])
 def test_exact_phases_agree_with_a_dense_search(nodes: int, seed: int, points: int) -> None:
     _agrees_with_a_dense_search(nodes, seed, points)

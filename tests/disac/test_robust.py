@@ -300,7 +300,6 @@ def test_simplices_hold_all_that_can_be_reached_whatever_the_evidence(margins: M
             assert share + (point / reach).sum() <= 1.0 + 1e-9
 
 
-@pytest.mark.thinned(2)
 @pytest.mark.parametrize("margins", [NODE_BALLS, STACKED_BALL, PHASES])
 @pytest.mark.parametrize("nodes", [1, 2, 4])
 def test_no_error_of_the_declared_set_breaks_a_safe_design(margins: Margins, nodes: int) -> None:
@@ -319,7 +318,6 @@ def test_no_error_of_the_declared_set_breaks_a_safe_design(margins: Margins, nod
         assert 10 * np.log10(worst.min() / 100.0) >= -1e-3
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("nodes", [1, 2, 4])
 @pytest.mark.parametrize("stacked", [False, True])
 @pytest.mark.parametrize("delta", [0.0, 0.05, 0.2])

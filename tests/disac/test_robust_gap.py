@@ -53,7 +53,6 @@ def test_the_gap_is_closed_next_to_the_largest_sinr(margins: Margins, limit: str
     assert solve_with_outer_bound(mine, margins, top * (1.0 + 1e-4))[0].certificate.status == "infeasible"
 
 
-@pytest.mark.thinned(2)
 @pytest.mark.parametrize("margins", [UNGUARDED, STACKED_BALL, PHASES], ids=["none", "one ball", "phases"])
 @pytest.mark.parametrize("limit", ["per-node", "per-antenna"])
 def test_the_gap_is_closed_at_100_db(margins: Margins, limit: str) -> None:
@@ -170,7 +169,6 @@ def test_multipliers_that_prove_too_little_are_told(monkeypatch: pytest.MonkeyPa
     assert "exceeds 1e-03" in stored["message"]
 
 
-@pytest.mark.thinned(2)
 @pytest.mark.parametrize("seed", range(20))
 def test_simplices_without_a_program_change_no_design_beyond_the_gap(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against the search that solves a program for every simplex: each design is below the other one's bound."""

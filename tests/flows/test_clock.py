@@ -81,7 +81,6 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.thinned(2)
 @pytest.mark.parametrize(("steady", "arrived"), [("import pipeline.steady_clock", "first second"), ("", "first")])
 def test_w2_a_message_is_not_held_as_long_as_a_step_back(steady: str, arrived: str) -> None:
     """With the libraries' own clock it is, which is why ours is put in: should that change, it can go."""

@@ -418,7 +418,6 @@ SHAPES: list[dict[str, int]] = [
 ]
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("sizes", SHAPES, ids=str)
 def test_c5_a_page_is_bounded_whatever_the_cube(sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     """In place of a time: it is plots, their models and their bytes that cost."""

@@ -82,7 +82,6 @@ LINES = {
 """Of each experiment a study, and what makes it small."""
 
 
-@pytest.mark.thinned(3)
 @pytest.mark.parametrize("case", LINES)
 def test_r2_a_cell_does_not_depend_on_its_line(case: str) -> None:
     name, overrides = LINES[case]

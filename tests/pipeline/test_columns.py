@@ -135,7 +135,6 @@ def test_c8_cells_that_are_not_there_have_no_columns(study_file: Write, tmp_path
     assert (cube["whole"] == -1).all()
 
 
-@pytest.mark.thinned(2)
 @pytest.mark.parametrize(("changes", "sentence"), [
     ((('"scaled_m", unit="m"', '"steps"'),), "columns 'toy.scaled' declare 'steps', which the experiment 'toy' declares, too"),
     ((('"whole", "int64"', '"scaled_m"'),), "columns 'toy.scaled' declare 'scaled_m', which 'toy.scaled' declares, too"),

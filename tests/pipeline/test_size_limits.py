@@ -123,7 +123,6 @@ def test_g2_an_axis_beyond_a_million_values_is_refused_at_once(text: str) -> Non
     assert seconds(f"{HEAD}axes: {{signal.level_db: [0]}}\n", overrides=[f"axes.level_db={text}"]) < 0.5
 
 
-@pytest.mark.thinned(2)
 @pytest.mark.parametrize("values", ["'0:99999:1'", "{start: 0, stop: 40, points: 100000}"])
 def test_g2_an_axis_of_a_hundred_thousand_values_is_typed_in_a_second(values: str, tmp_path: Path) -> None:
     study = load_study(f"{HEAD}keep: [error_m]\naxes: {{level: {{path: signal.level_db, values: {values}}}}}\n")
