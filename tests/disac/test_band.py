@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import cvxpy as cp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,6 +29,9 @@ from disac.metrics.worst_sinr import coherent_beam_sinr
 from disac.power_limits import PER_ANTENNA, PER_NODE, TOTAL, PowerLimit
 from disac.scenarios.common import CommonScenario
 
+if TYPE_CHECKING:
+    import cvxpy as cp
+
 pytestmark = pytest.mark.filterwarnings("ignore:Solution may be inaccurate")
 """CVXPY's solver stops a little above its tolerance on some programs. Each comparison has a tolerance of its own."""
 
@@ -52,6 +55,8 @@ def random_band(seed: int, limit: PowerLimit, law: str = "interval", *, nodes: i
 
 def posed(band: BandProblem, sinr: float) -> tuple[cp.Parameter, cp.Problem, list[cp.Expression]]:
     """CVXPY's program of a direction of the amplitudes u [L N], channels known exactly."""
+    import cvxpy as cp
+
     nodes, users, tones, antennas = band.channels.shape
     h = band.channels * np.sqrt(band.power / band.noise_power)
     w = [[cp.Variable(nodes * antennas, complex=True) for _ in range(users)] for _ in range(tones)]
@@ -76,6 +81,8 @@ def posed(band: BandProblem, sinr: float) -> tuple[cp.Parameter, cp.Problem, lis
 
 
 def solved(weights: cp.Parameter, problem: cp.Problem, direction: np.ndarray) -> float:
+    import cvxpy as cp
+
     weights.value = direction.reshape(-1)
     return float(problem.solve(solver=cp.CLARABEL, tol_gap_rel=1e-10, tol_gap_abs=1e-10, tol_feas=1e-10))
 
@@ -181,6 +188,8 @@ def test_limits_of_nodes_are_closed_on_fifty_problems() -> None:
 @pytest.mark.parametrize("seed", [1, 4])
 def test_the_simplices_of_all_prices_hold_exactly_what_covariances_reach(seed: int) -> None:
     """The reachable t are convex: ``max sum_n c_n sum_l t_{l,n}`` over covariances is that of the best prices' simplex."""
+    import cvxpy as cp
+
     band, sinr = random_band(seed, PER_NODE, nodes=2), 3.0
     _, users, tones, antennas = band.channels.shape
     h = band.channels * np.sqrt(band.power / band.noise_power)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from rich.console import Console
 
-from flows import prefect_server, study_flow
+from flows import prefect_server
 from flows.prefect_server import RunServer
 from flows.steps import Steps
 from pipeline.errors import SurroundingsError
@@ -40,6 +40,8 @@ class FakeRun:
 
 
 def run_with(monkeypatch: pytest.MonkeyPatch, flow: Any, *, answers: bool) -> tuple[FakeRun, str]:
+    from flows import study_flow  # here, since a process that runs no test of this file need not import Prefect for 2 s
+
     run, said = FakeRun(), io.StringIO()
     monkeypatch.setattr(study_flow, "_flow", flow)
     monkeypatch.setattr(study_flow, "answers", lambda url, patience_s: answers)
@@ -116,6 +118,8 @@ def test_a_step_that_failed_is_not_tried_again() -> None:
 
 
 def test_a_call_that_hangs_for_ever_holds_up_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import study_flow
+
     monkeypatch.setattr(study_flow, "_LOOK_EVERY_S", 0.01)
     for asked in ([], ["plan"], ["plan", "sweep", "publish", "aggregate", "report"]):
 
