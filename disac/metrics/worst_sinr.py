@@ -142,9 +142,12 @@ def _withstood(form: Complex, h: Complex, radii: Float) -> float:
             return None
         inverse = root.conj().T @ root
         y = inverse @ linear
+        y = y + inverse @ (linear - loaded @ y)
+        missed = linear - loaded @ y
         barrier = float(np.log(multipliers).sum() - 2.0 * np.log(np.real(np.diagonal(root))).sum())
-        # Second order in the error of y, which is large where the matrix is nearly singular.
-        taken = 2.0 * float(np.real(linear.conj() @ y)) - float(np.real(y.conj() @ loaded @ y))
+        # Where the matrix is nearly singular y has an error. Without its last term the form would be too small, and the bound
+        # would claim too much.
+        taken = float(np.real(linear.conj() @ y + y.conj() @ missed + missed.conj() @ inverse @ missed))
         return -float(multipliers.sum()) - taken, barrier, y, inverse
 
     # To the right of the maximum, inside the domain. The bound's best multipliers may lie on its border, where F + Lambda is

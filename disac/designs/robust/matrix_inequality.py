@@ -89,9 +89,12 @@ class InequalityProgram(InBalls):
         self.weights.value = weights / np.abs(weights).max()
         for settings in TOLERANCES:
             outcome, _ = solve(self.program, settings)
-            if outcome in ("optimal", "optimal_inaccurate") and self.lit.value is not None:
-                return outcome, self.problem.power * np.maximum(np.asarray(self.lit.value), 0.0)
-        return outcome, None
+            # Multipliers of a solution that the solver calls inaccurate may prove little: the next tolerances prove more.
+            if outcome == "optimal":
+                break
+        if outcome not in ("optimal", "optimal_inaccurate") or self.lit.value is None:
+            return outcome, None
+        return outcome, self.problem.power * np.maximum(np.asarray(self.lit.value), 0.0)
 
     def beams(self) -> Beams:
         """Principal beams of the covariances of the last solution, in units of its power."""
