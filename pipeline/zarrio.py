@@ -278,6 +278,12 @@ def array_shape(files: Mapping[str, bytes], name: str) -> tuple[int, ...]:
     return _metadata(files, name).shape
 
 
+def array_about(files: Mapping[str, bytes], name: str) -> tuple[tuple[str, ...], str, dict[str, Any]]:
+    """Return the dimensions, the kind of dtype and the attributes of an array of a group, from the metadata alone."""
+    about = _metadata(files, name)
+    return about.dimension_names, about.dtype.kind, about.attributes
+
+
 def read_group(
     files: Mapping[str, bytes],
     names: frozenset[str] | None = None,
