@@ -18,13 +18,16 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import lifecycle
-from flows.commands import design, downstream, export, keep, look, refine, server
+from flows.commands import ask, design, downstream, export, keep, look, refine, server
 from flows.commands.common import (
     EXIT_INCOMPLETE,
     EXIT_USAGE,
     AsJson,
     CellWords,
     ClusterName,
+    CoreHours,
+    Deadline,
+    Force,
     Insecure,
     Overrides,
     StoreFolder,
@@ -43,17 +46,9 @@ from flows.terms import Terms
 from pipeline.errors import SurroundingsError, UsageError
 from pipeline.terminal_text import printable
 
-CoreHours = Annotated[
-    float | None,
-    typer.Option("--max-core-hours", min=0, help="Worker time that the run may spend. The same command goes on later."),
-]
-Deadline = Annotated[
-    str | None, typer.Option("--deadline", help="Latest end: a duration (90m, 2.5h), a time of day (18:30) or a moment (ISO).")
-]
 Notify = Annotated[
     str | None, typer.Option("--on-end", help="A command or a URL that receives the result as JSON when the run has ended.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Run although another run of the study holds its lock.")]
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown",
@@ -323,6 +318,7 @@ def schema() -> None:
 
 
 for command in (
+    ask.ask,
     design.design,
     export.export,
     refine.refine,

@@ -20,7 +20,20 @@ from numpy.typing import NDArray
 
 from pipeline.cube import GRACE_SECONDS, remove_old_versions
 from pipeline.key_index import SegmentInfo
-from pipeline.layout import CUBES, INDEX, KEYS, PLANS, REFINED, SURFACES, latest_of, plan_folder, study_of, versions_of
+from pipeline.layout import (
+    CUBES,
+    DECIDED,
+    INDEX,
+    KEYS,
+    PLANS,
+    REFINED,
+    SURFACES,
+    decided_folder,
+    latest_of,
+    plan_folder,
+    study_of,
+    versions_of,
+)
 from pipeline.ledger import Ledger, open_ledger, put_segment, read_segment, segment_file
 from pipeline.segment import ABOUT, Segment, SegmentError, encode_arrays
 from pipeline.store import LocalStore, Store
@@ -197,13 +210,15 @@ def _reads(store: Store, name: str) -> bool:
 
 
 def _unnamed(store: Store, limit: float) -> Iterator[Removal]:
-    """Yield key indices and plan records that no pointer names, and stored keys.
+    """Yield key indices and records that no pointer names, and stored keys.
 
     The next run of a study makes its stored keys again.
     """
     named = {store.read_pointer(latest_of(INDEX))}
     plans = store.list(PLANS)
     named |= {store.read_pointer(latest_of(plan_folder(study_of(entry.name)))) for entry in plans}
-    for entry in (*store.list(INDEX), *store.list(KEYS), *plans):
+    decided = store.list(DECIDED)
+    named |= {store.read_pointer(latest_of(decided_folder(study_of(entry.name)))) for entry in decided}
+    for entry in (*store.list(INDEX), *store.list(KEYS), *plans, *decided):
         if entry.name not in named and entry.mtime_ns / 1e9 < limit:
             yield Removal(entry.name, entry.size, "no pointer names it")

@@ -21,6 +21,8 @@ LOCKS = "locks/"
 """Locks of the runs that are under way."""
 PLANS = "plans/"
 """Records of the last run of each study."""
+DECIDED = "decided/"
+"""Records of how many realisations were computed to decide points of a study."""
 CUBES = "cubes/"
 SURFACES = "surfaces/"
 REPORTS = "reports/"
@@ -61,6 +63,11 @@ def refined_study(study: str) -> str:
 def plan_folder(study: str) -> str:
     """Return the folder of a study's plans."""
     return f"{PLANS}{study}/"
+
+
+def decided_folder(study: str) -> str:
+    """Return the folder of the records on a study's decided points."""
+    return f"{DECIDED}{study}/"
 
 
 def lock_name(study: str) -> str:

@@ -29,6 +29,21 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 CellWords = Annotated[
     list[str] | None, typer.Argument(metavar="CELL", help="Coordinates (sinr_db=30 user_count=2) or the beginning of a key.")
 ]
+ClusterName = Annotated[
+    str | None, typer.Option("--cluster", help="A profile of dask_config.yaml, or an address such as tls://10.0.0.1:8786.")
+]
+WorkerCount = Annotated[int | None, typer.Option("--workers", min=1, help="Local worker processes; default one per core.")]
+CoreHours = Annotated[
+    float | None,
+    typer.Option("--max-core-hours", min=0, help="Worker time that the run may spend. The same command goes on later."),
+]
+Deadline = Annotated[
+    str | None, typer.Option("--deadline", help="Latest end: a duration (90m, 2.5h), a time of day (18:30) or a moment (ISO).")
+]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Connect the workers without encryption: whoever reaches a port can run code as you.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Run although another run of the study holds its lock.")]
 
 
 def words(text: object) -> Text:
