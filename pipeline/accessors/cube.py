@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
@@ -12,6 +12,7 @@ from pipeline import analysis
 from pipeline.accessors.cells import Account, Cell, account_of, cell_of
 from pipeline.accessors.summary import Summary, cube_summary, status_counts
 from pipeline.analysis.cells import REALISATION
+from pipeline.asking import Answer, ask
 from pipeline.errors import UsageError, near_miss
 from pipeline.experiment import STATUS_CODES
 from pipeline.export import tables_of
@@ -160,6 +161,10 @@ class CubeAccessor:
     ) -> xr.Dataset:  # fmt: skip
         """Find the points that no other point beats in every metric: :func:`pipeline.analysis.nondominated`."""
         return analysis.nondominated(self._cube, metrics, over, scales=scales)
+
+    def ask(self, wish: str, *, minimise: str | Sequence[str] = (), over: str | None = None) -> Answer:
+        """Return which points meet a wish in so many of their realisations: :func:`pipeline.asking.ask`."""
+        return ask(self._cube, wish, minimise=minimise, over=over)
 
     @property
     def _cube(self) -> xr.Dataset:

@@ -18,6 +18,7 @@ import pipeline
 from pipeline import analysis
 from pipeline.account import account, account_lines
 from pipeline.address import find_cell
+from pipeline.asking import ask
 from pipeline.cube import publish_cube, publish_group
 from pipeline.errors import UsageError
 from pipeline.plan import Plan, make_plan, refreshed
@@ -244,6 +245,8 @@ def test_questions_are_those_of_the_analysis(cube: xr.Dataset, tree: xr.DataTree
     ]  # fmt: skip
     for ours, expected in pairs:
         xr.testing.assert_identical(ours, expected)
+    wish = "error_m <= 3 m in 50 % of realisations"
+    assert node.ask(wish, minimise="level").rows == ask(cube, wish, minimise="level").rows
 
 
 def test_the_study_of_a_cube_is_stored_without_its_report(cube: xr.Dataset) -> None:
