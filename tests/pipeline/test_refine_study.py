@@ -172,8 +172,7 @@ class EndedError(Exception):
     """The end of the process, for a test."""
 
 
-@pytest.mark.thinned(3)
-@pytest.mark.parametrize("after", [90, 1, 150])
+@pytest.mark.parametrize("after", [90, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 150))])
 def test_ended_anywhere_it_goes_on_and_computes_no_cell_twice(store: Store, after: int) -> None:
     whole = LocalStore(Path(store.location()).parent / "whole")
     expected = refined(whole, steps={"": Step(32)}).dataset()
