@@ -30,7 +30,7 @@ _NARROWEST, _WIDEST = 60, 160
 
 def ask(
     study: StudyName,
-    wish: Annotated[str, typer.Argument(help="Such as 'rcrb_m <= 5 cm and se_bps_hz >= 4 in 90 % of realisations'.")],
+    wish: Annotated[str, typer.Argument(help="Such as 'error_m <= 5 cm and rate_bps_hz >= 4 in 90 % of realisations'.")],
     minimise: Annotated[
         str, typer.Option("--minimise", help="What is to be small, the most important first: node_count,-se_bps_hz.")
     ] = "",
