@@ -14,7 +14,16 @@ import xarray as xr
 from pydantic import BaseModel, Json, ValidationError
 
 from flows.data_files import is_study
-from flows.derivation import Derivation, digest_of, report_code, report_key, surface_code, surface_key
+from flows.derivation import (
+    Derivation,
+    analysis_code,
+    analysis_key,
+    digest_of,
+    report_code,
+    report_key,
+    surface_code,
+    surface_key,
+)
 from flows.derive import labelled, publish_surfaces, read_version, write_report
 from pipeline.archive import StoredFiles
 from pipeline.cube import publish_group, published_version, published_whole
@@ -203,8 +212,9 @@ def comparison_of(store: Store, name: str) -> Derivation | None:
         return None
     about, report = found.comparison, found.comparison.report.model_dump()
     surfaces = surface_key(found.cube_key, about.surfaces, surface_code())
-    drawn = report_key(surfaces, report, report_code())
-    return Derivation(name, store.location(), about.surfaces, report, tuple(about.labels), surfaces, drawn)
+    answers = analysis_key(surfaces, report, analysis_code())
+    drawn = report_key(answers, report, report_code())
+    return Derivation(name, store.location(), about.surfaces, report, tuple(about.labels), surfaces, answers, drawn)
 
 
 def page_of(store: Store, name: str) -> Path:

@@ -31,7 +31,7 @@ class Derivation:
         The study's ``surfaces`` and ``report``, with the axes resolved.
     labels
         Names of the labels of the arrays: axes, their members, own dimensions.
-    surface_key, report_key
+    surface_key, analysis_key, report_key
         Names of the versions to publish.
     """
 
@@ -41,6 +41,7 @@ class Derivation:
     report: Mapping[str, Any]
     labels: tuple[str, ...]
     surface_key: str
+    analysis_key: str
     report_key: str
 
     @property
@@ -59,6 +60,11 @@ def surface_code() -> str:
     return code_digest(["pipeline.surfaces", "flows.claims", *check_modules()]).digest
 
 
+def analysis_code() -> str:
+    """Return the digest of the code that answers the standing questions."""
+    return code_digest(["flows.analyses"]).digest
+
+
 def report_code() -> str:
     """Return the digest of the code that draws a report."""
     return code_digest(["flows.report.page"]).digest
@@ -70,10 +76,16 @@ def surface_key(cube_key: str, surfaces: SurfaceSpec, code: str) -> str:
     return digest_of(cube_key, surfaces.model_dump_json(), code, *claims)
 
 
-def report_key(surface_key: str, report: Mapping[str, Any], code: str) -> str:
-    """Return the digest of all that a report depends on: the surfaces, the choices, the code, and the words."""
+def analysis_key(surface_key: str, report: Mapping[str, Any], code: str) -> str:
+    """Return the digest of all that the answers depend on: surfaces (and so cube and axes), variables, code and words."""
+    asked = json.dumps([report.get("y"), list(report.get("front") or ())])
+    return digest_of(surface_key, asked, code, words_file().read_text(encoding="utf-8"))
+
+
+def report_key(analysis_key: str, report: Mapping[str, Any], code: str) -> str:
+    """Return the digest of all that a report depends on: surfaces and answers, the choices, the code, and the words."""
     files = (file.read_text(encoding="utf-8") for file in (_TEMPLATE, papers_file(), words_file()))
-    return digest_of(surface_key, json.dumps(dict(report), sort_keys=True, default=str), code, *files)
+    return digest_of(analysis_key, json.dumps(dict(report), sort_keys=True, default=str), code, *files)
 
 
 def digest_of(*parts: str) -> str:

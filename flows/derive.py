@@ -13,6 +13,7 @@ import xarray as xr
 from psutil import virtual_memory
 from pydantic import BaseModel, Json, ValidationError
 
+from flows.analyses import MOST_CELLS, analyses_of
 from flows.claims import evaluate_claims
 from flows.derivation import Derivation
 from flows.report import build_report, drawn_variables
@@ -23,7 +24,18 @@ from pipeline.cube import MISSING_TEXT, publish_group, published_version, publis
 from pipeline.errors import SurroundingsError, UsageError, broken_field
 from pipeline.file_list import check_file_list
 from pipeline.files import check_plain
-from pipeline.layout import CUBES, cube_folder, latest_of, report_folder, report_page, surface_folder, versions_of
+from pipeline.layout import (
+    ANALYSES,
+    CUBES,
+    SURFACES,
+    analysis_folder,
+    cube_folder,
+    latest_of,
+    report_folder,
+    report_page,
+    surface_folder,
+    versions_of,
+)
 from pipeline.parts import open_cube
 from pipeline.store import Store
 from pipeline.surfaces import compute_surfaces
@@ -59,6 +71,13 @@ class _Claim(BaseModel):
     reason: str = ""
 
 
+class _AnalysisAttributes(BaseModel):
+    """The attributes of the answers to standing questions that this module reads."""
+
+    metric: str
+    refused: Json[dict[str, str]]
+
+
 class _SurfaceAttributes(BaseModel):
     """The attributes of surfaces that this module reads."""
 
@@ -68,13 +87,16 @@ class _SurfaceAttributes(BaseModel):
     claims: Json[list[_Claim]]
 
 
+_ATTRIBUTES: dict[str, type[BaseModel]] = {CUBES: _CubeAttributes, SURFACES: _SurfaceAttributes, ANALYSES: _AnalysisAttributes}
+
+
 def load_published(store: Store, folder: str, names: frozenset[str] | None = None) -> xr.Dataset:
-    """Read a published cube or surface. ``latest`` is resolved once, so all data are of one version (rule C4).
+    """Read a published cube, surfaces or answers. ``latest`` is resolved once, so all data are of one version (rule C4).
 
     Parameters
     ----------
     store, folder
-        Store, and folder of the cube or surface in it.
+        Store, and folder of what was published in it.
     names
         Variables and coordinates to read, as far as they exist; default all.
 
@@ -92,7 +114,7 @@ def load_published(store: Store, folder: str, names: frozenset[str] | None = Non
 
 
 def read_version(store: Store, version: str, names: frozenset[str] | None = None) -> xr.Dataset:
-    """Read one version of a cube or surface, or only its variables with the given names.
+    """Read one version of what was published, or only its variables with the given names.
 
     Raises
     ------
@@ -104,7 +126,7 @@ def read_version(store: Store, version: str, names: frozenset[str] | None = None
         check_file_list(files)
         arrays = read_group(files, names, most=virtual_memory().available // 2)
         found = as_dataset(arrays, group_attributes(files))
-        (_CubeAttributes if version.startswith(CUBES) else _SurfaceAttributes).model_validate(found.attrs)
+        _ATTRIBUTES[f"{version.partition('/')[0]}/"].model_validate(found.attrs)
     except ValidationError as error:
         raise _damaged(version, broken_field(error)) from error
     except ValueError as error:
@@ -165,20 +187,58 @@ def publish_surfaces(
         Receives a sentence on the blocks of a large cube.
     """
     store, folder, key = derivation.store, surface_folder(derivation.study), derivation.surface_key
-    if published_whole(store, folder, key):
-        return key
+    if not published_whole(store, folder, key):
+        _publish_statistics(derivation, executor, say)
+    publish_analyses(derivation)
+    return key
+
+
+def _publish_statistics(derivation: Derivation, executor: Executor | None, say: Callable[[str], None]) -> None:
+    store, folder, key = derivation.store, surface_folder(derivation.study), derivation.surface_key
     large = _large_cube(derivation)
     if large is None:
         surfaces = surfaces_of(derivation)
         publish_group(store, folder, key, labelled(surfaces), surfaces.attrs)
-        return key
+        return
     cube = open_cube(store, large)
     told = aggregate_blocks(
         store, large, folder, key, derivation.surfaces, executor=executor,
         attributes=lambda edge: _told_with(derivation, cube, edge),
     )  # fmt: skip
     say(told.summary)
-    return key
+
+
+def publish_analyses(derivation: Derivation) -> None:
+    """Answer the standing questions to the main variable of the report, and publish the answers."""
+    store, folder, key = derivation.store, analysis_folder(derivation.study), derivation.analysis_key
+    if not published_whole(store, folder, key):
+        answers = answers_of(derivation)
+        publish_group(store, folder, key, labelled(answers), answers.attrs)
+
+
+def answers_of(derivation: Derivation) -> xr.Dataset:
+    """Answer the standing questions of the latest cube, with the keys in the attributes.
+
+    A cube of more than :data:`flows.analyses.MOST_CELLS` cells is refused with a sentence in the attribute ``refused``.
+    """
+    store, metric = derivation.store, derivation.report.get("y")
+    front = [str(name) for name in derivation.report.get("front") or ()]
+    version = published_version(store, cube_folder(derivation.study))
+    if version is None:
+        raise KeyError(f"nothing is published under {cube_folder(derivation.study)}")
+    try:
+        cells = math.prod(array_shape(StoredFiles(store, version), "status"))
+    except ValueError as error:
+        raise _damaged(version, error) from error
+    why = "" if metric else "the study keeps no variable that a report draws"
+    if cells > MOST_CELLS:
+        why = f"the cube has {cells:,} cells, more than {MOST_CELLS:,}: call pipeline.analysis for parts of it"
+    if why:
+        answers = xr.Dataset(attrs={"metric": str(metric or ""), "refused": json.dumps({"all": why})})
+    else:
+        names = frozenset(("status", str(metric), *front, *derivation.labels))
+        answers = analyses_of(read_version(store, version, names), str(metric), derivation.surfaces, front)
+    return answers.assign_attrs(study=derivation.study, surface_key=derivation.surface_key)
 
 
 def _large_cube(derivation: Derivation) -> str | None:
@@ -225,7 +285,9 @@ def write_report(derivation: Derivation) -> str:
     cube = load_published(store, cube_folder(name), in_cube | labels)
     surfaces = load_published(store, surface_folder(name), in_surfaces | labels)
     claims = json.loads(surfaces.attrs["claims"])
-    html = build_report(cube, surfaces, claims, report_spec=dict(derivation.report))
+    publish_analyses(derivation)
+    answers = load_published(store, analysis_folder(name))
+    html = build_report(cube, surfaces, claims, report_spec=dict(derivation.report), answers=answers)
     store.put_if_absent(version, html.encode(), durable=False)
     store.publish_pointer(report_page(name), version)
     store.publish_pointer(latest_of(report_folder(name)), version)

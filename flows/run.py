@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from flows.data_files import study_path
-from flows.derivation import Derivation, report_code, report_key, surface_code, surface_key
+from flows.derivation import Derivation, analysis_code, analysis_key, report_code, report_key, surface_code, surface_key
 from flows.papers import check_paper
 from pipeline.address import find_cells
 from pipeline.cube import (
@@ -29,7 +29,7 @@ from pipeline.cube import (
 )
 from pipeline.inputs import put_inputs
 from pipeline.key_index import write_index
-from pipeline.layout import cube_folder, latest_of, report_folder, report_page, surface_folder, versions_of
+from pipeline.layout import analysis_folder, cube_folder, latest_of, report_folder, report_page, surface_folder, versions_of
 from pipeline.named_axes import report_axes, surface_axes
 from pipeline.plan import Plan, make_plan, refreshed, write_record
 from pipeline.store import Store, open_store_backend
@@ -76,6 +76,11 @@ class Run:
         return surface_code()
 
     @cached_property
+    def _analysis_code(self) -> str:
+        """Return the digest of the code that answers the standing questions, as it was when this process began."""
+        return analysis_code()
+
+    @cached_property
     def _report_code(self) -> str:
         """Return the digest of the code that draws a report, as it was when this process began."""
         return report_code()
@@ -86,9 +91,14 @@ class Run:
         return surface_key(self.plan.cube_key, self.surfaces, self._surface_code)
 
     @property
+    def analysis_key(self) -> str:
+        """Return the digest of all that the answers to the standing questions depend on."""
+        return analysis_key(self.surface_key, self.report_spec, self._analysis_code)
+
+    @property
     def report_key(self) -> str:
         """Return the digest of all that the report depends on."""
-        return report_key(self.surface_key, self.report_spec, self._report_code)
+        return report_key(self.analysis_key, self.report_spec, self._report_code)
 
     @property
     def report_file(self) -> Path:
@@ -105,15 +115,16 @@ class Run:
             return ["cube", "surfaces", "report"]  # surfaces and report belong to another cube
         checks = {
             "cube": published_whole(self.store, cube_folder(name), self.plan.cube_key),
-            "surfaces": published_whole(self.store, surface_folder(name), self.surface_key),
+            "surfaces": published_whole(self.store, surface_folder(name), self.surface_key)
+            and published_whole(self.store, analysis_folder(name), self.analysis_key),
             "report": self._report_stands(),
         }
         return [what for what, fresh in checks.items() if not fresh]
 
     def damage(self) -> list[str]:
-        """Return sentences on the published cube and surfaces if files of them are missing or incomplete (rule C6)."""
+        """Return sentences on published cube, surfaces and answers if files of them are missing or incomplete (rule C6)."""
         sentences = []
-        for folder in (cube_folder(self.study.name), surface_folder(self.study.name)):
+        for folder in (folder_of(self.study.name) for folder_of in (cube_folder, surface_folder, analysis_folder)):
             version = published_version(self.store, folder)
             if version is not None and (why := version_damage(self.store, version)):
                 sentences.append(f"'{version}' is damaged ({why}): `disac run` or `disac report` publishes it again")
@@ -150,7 +161,7 @@ class Run:
         labels |= {dim for variable in self.study.experiment.variables for dim in variable.dims}
         return Derivation(
             self.study.name, self.store.location(), self.surfaces, self.report_spec, tuple(sorted(labels)), self.surface_key,
-            self.report_key,
+            self.analysis_key, self.report_key,
         )  # fmt: skip
 
     def aggregate(self, executor: Executor | None = None) -> str:

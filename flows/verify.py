@@ -1,4 +1,4 @@
-"""Check the content of a store again: segments, cube, surfaces, certificates. No earlier check is trusted."""
+"""Check the content of a store again: segments, cube, surfaces, answers, certificates. No earlier check is trusted."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
-from flows.derive import labelled, load_published, surfaces_of
+from flows.derivation import Derivation
+from flows.derive import answers_of, labelled, load_published, surfaces_of
 from flows.run import Run
 from pipeline.cube import build_cube, nondeterminism, published_key, version_damage
 from pipeline.experiment import STATUS_CODES, STATUS_NAMES, Recheckable
-from pipeline.layout import cube_folder, parts_of, surface_folder, versions_of
+from pipeline.layout import analysis_folder, cube_folder, parts_of, surface_folder, versions_of
 from pipeline.ledger import read_segment
 from pipeline.plan import refreshed
 from pipeline.recompute import models_of
@@ -44,7 +46,9 @@ def verify(run: Run, *, sample: int, progress: Callable[[str], None] = lambda wh
     progress("cube")
     checks.append(_cube(run))
     progress("surfaces")
-    checks.append(_surfaces(run))
+    study = run.study.name
+    checks.append(_derived(run, "surfaces", surface_folder(study), run.surface_key, surfaces_of))
+    checks.append(_derived(run, "answers", analysis_folder(study), run.analysis_key, answers_of))
     progress("certificates")
     checks.append(_certificates(run, sample))
     return checks
@@ -64,21 +68,21 @@ def _cube(run: Run) -> Check:
     return Check("cube", f"{len(arrays)} arrays against the ledger", _told(folder, key, _differences(arrays, published)))
 
 
-def _surfaces(run: Run) -> Check:
-    folder = surface_folder(run.study.name)
+def _derived(run: Run, name: str, folder: str, expected: str, make: Callable[[Derivation], xr.Dataset]) -> Check:
+    """Make what follows from the cube again, and compare it with what is published."""
     key = published_key(run.store, folder)
     if key is None or published_key(run.store, cube_folder(run.study.name)) is None:
-        return Check("surfaces", "none are published", ())
-    if key != run.surface_key:
-        return Check("surfaces", "published", ("they are older than the cube or than the code that makes them",))
+        return Check(name, "none are published", ())
+    if key != expected:
+        return Check(name, "published", ("they are older than the cube or than the code that makes them",))
     if why := version_damage(run.store, f"{versions_of(folder)}{key}"):
-        return Check("surfaces", "published", (f"{why}: {_MENDED}",))
+        return Check(name, "published", (f"{why}: {_MENDED}",))
     if run.damage():
-        return Check("surfaces", "published", ("they cannot be compared with a damaged cube",))
-    again = labelled(surfaces_of(run.derivation))
+        return Check(name, "published", ("they cannot be compared with a damaged cube",))
+    again = labelled(make(run.derivation))
     published = labelled(load_published(run.store, folder))
     told = _told(folder, key, _differences(again, published), parts=bool(run.store.list(parts_of(folder))))
-    return Check("surfaces", f"{len(again)} arrays against the cube", told)
+    return Check(name, f"{len(again)} arrays against the cube", told)
 
 
 def _told(folder: str, key: str, differences: list[str], *, parts: bool = False) -> tuple[str, ...]:

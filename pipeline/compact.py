@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pipeline.cube import GRACE_SECONDS, remove_old_versions
 from pipeline.key_index import SegmentInfo
 from pipeline.layout import (
+    ANALYSES,
     CUBES,
     DECIDED,
     INDEX,
@@ -172,7 +173,7 @@ def collect_garbage(
     """
     now = time.time() if now is None else now
     removals = list(_old_segments(store, now - older_than_s))
-    for kind in (CUBES, SURFACES, REFINED):
+    for kind in (CUBES, SURFACES, ANALYSES, REFINED):
         for name in sorted({study_of(entry.name) for entry in store.list(kind)}):
             folder = f"{kind}{name}/"
             versions = remove_old_versions(store, folder, now=now, grace_s=older_than_s, dry_run=dry_run)

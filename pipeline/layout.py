@@ -25,6 +25,7 @@ DECIDED = "decided/"
 """Records of how many realisations were computed to decide points of a study."""
 CUBES = "cubes/"
 SURFACES = "surfaces/"
+ANALYSES = "analyses/"
 REPORTS = "reports/"
 REFINED = "refined/"
 """Refinements: the study of the cells that one asked for, and the lattice filled by interpolation."""
@@ -38,6 +39,11 @@ def cube_folder(study: str) -> str:
 def surface_folder(study: str) -> str:
     """Return the folder of a study's surfaces."""
     return f"{SURFACES}{study}/"
+
+
+def analysis_folder(study: str) -> str:
+    """Return the folder of the answers to the standing questions of a study."""
+    return f"{ANALYSES}{study}/"
 
 
 def report_folder(study: str) -> str:
@@ -94,9 +100,9 @@ def store_of(version: PurePath) -> PurePath | None:
     """Return the folder of the store to which the folder of a published version belongs; None if it is no such folder."""
     if len(version.parts) < 5 or f"{version.parent.name}/" != versions_of(""):
         return None
-    return version.parents[3] if f"{version.parts[-4]}/" in (CUBES, SURFACES) else None
+    return version.parents[3] if f"{version.parts[-4]}/" in (CUBES, SURFACES, ANALYSES) else None
 
 
 def study_of(name: str) -> str:
-    """Return the study that owns an object of the folders of cubes, surfaces, reports, refinements or plans."""
+    """Return the study that owns an object of the folders of cubes, surfaces, analyses, reports, refinements or plans."""
     return name.split("/")[1]

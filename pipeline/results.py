@@ -11,7 +11,7 @@ from pipeline.cube import published_version
 from pipeline.errors import UsageError, near_miss
 from pipeline.file_list import check_file_list
 from pipeline.files import check_plain, scan, told
-from pipeline.layout import CUBES, SURFACES, cube_folder, surface_folder
+from pipeline.layout import CUBES, SURFACES, analysis_folder, cube_folder, surface_folder
 from pipeline.store import Store, open_store_backend
 from pipeline.study import STUDY_NAME
 from pipeline.zarrio import check_group
@@ -40,7 +40,7 @@ def open_store(location: str | Path, *studies: str) -> xr.DataTree:
     Returns
     -------
     xarray.DataTree
-        For each study the nodes ``<study>/cube`` and ``<study>/surfaces``, as far as they are published.
+        For each study the nodes ``<study>/cube``, ``<study>/surfaces`` and ``<study>/answers``, as far as they are published.
 
     Raises
     ------
@@ -59,7 +59,11 @@ def open_store(location: str | Path, *studies: str) -> xr.DataTree:
     for study in studies or known:
         if study not in known:
             raise UsageError(f"no study '{study}' in {store.location()}{near_miss(study, known)}; there are {known}")
-        for kind, folder in (("cube", cube_folder(study)), ("surfaces", surface_folder(study))):
+        for kind, folder in (
+            ("cube", cube_folder(study)),
+            ("surfaces", surface_folder(study)),
+            ("answers", analysis_folder(study)),
+        ):
             if (version := published_version(store, folder)) is not None:
                 nodes[f"/{study}/{kind}"] = _open(store, version, study)
     return xr.DataTree.from_dict(nodes)

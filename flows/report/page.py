@@ -32,7 +32,10 @@ from pipeline.experiment import STATUS_CODES
 from pipeline.statistics import has_statistic, statistic
 
 
-def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, Any]], *, report_spec: dict[str, Any]) -> str:
+def build_report(
+    cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, Any]], *, report_spec: dict[str, Any],
+    answers: xr.Dataset | None = None,
+) -> str:  # fmt: skip
     """Draw a study's report.
 
     Parameters
@@ -44,6 +47,8 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
     report_spec
         ``x``, ``y``, ``colour``, ``style``, ``log_y``, ``panels``, ``also``, ``table``; an entry that is not given is chosen
         from the data.
+    answers
+        Answers to the standing questions (:func:`flows.analyses.analyses_of`); None: the page has none.
 
     Returns
     -------
@@ -81,7 +86,7 @@ def build_report(cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, 
         tradeoff_note=_tradeoff_note(surfaces, spec),
         more_variables=_left_out_variables(shown),
         sections=sections,
-        tables=tables(surfaces, spec),
+        tables=tables(surfaces, spec, answers),
         certificates_note=field_words().certificates,
         claims=_claims_by_author([row | {key: short(row[key], _EVIDENCE) for key in ("ours", "evidence")} for row in claims]),
         status_colours=_status_legend(cube),

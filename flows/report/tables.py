@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from flows.field_values import Scaled, scaled
+from flows.report.answers import answer_tables
 from flows.report.best import best_of
 from flows.report.choice import EXPORT, MOST_COLUMNS, MOST_ROWS, Choice, choose, evenly
 from flows.report.measured import best_is, is_measured, measured
@@ -18,9 +19,9 @@ from pipeline.experiment import RAISED, STATUS_CODES
 from pipeline.statistics import SECONDS, cell_count, edge_variable, has_statistic, statistic
 
 
-def tables(surfaces: xr.Dataset, spec: Mapping[str, Any]) -> list[Table]:
-    """Return all tables for which the surfaces have data."""
-    found = [_edges(surfaces), _paired(surfaces, spec["y"]), _cost(surfaces)]
+def tables(surfaces: xr.Dataset, spec: Mapping[str, Any], answers: xr.Dataset | None = None) -> list[Table]:
+    """Return all tables for which the surfaces, and the answers to standing questions, have data."""
+    found = [_edges(surfaces), _paired(surfaces, spec["y"]), *answer_tables(answers, surfaces), _cost(surfaces)]
     return [*side_by_side(surfaces, spec), *(table for table in found if table is not None)]
 
 

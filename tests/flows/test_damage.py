@@ -17,7 +17,7 @@ from flows.derive import load_published
 from flows.run import Run
 from pipeline.errors import SurroundingsError, UsageError
 
-CHUNKS = {"cubes": "error_m/c/0/0/0", "surfaces": "error_m/c/0/0/0"}
+CHUNKS = {"cubes": "error_m/c/0/0/0", "surfaces": "error_m/c/0/0/0", "analyses": "variance_share/c/0"}
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "missing": lambda chunk: chunk.unlink(),
     "truncated": lambda chunk: os.truncate(chunk, chunk.stat().st_size - 3),
@@ -50,7 +50,7 @@ def test_c6_damage_is_told_by_every_reader_and_a_run_mends_it(
 ) -> None:
     carried_out = WithoutPrefect(monkeypatch)
     file, store = study
-    folder, node = f"{kind}/toy-study/", {"cubes": "toy-study/cube", "surfaces": "toy-study/surfaces"}[kind]
+    folder, node = f"{kind}/toy-study/", "toy-study/" + {"cubes": "cube", "surfaces": "surfaces", "analyses": "answers"}[kind]
     sound = pipeline.open_store(store)[node].to_dataset().load()
     version = (store / folder / "latest").resolve()
     DAMAGES[how](version / CHUNKS[kind])
