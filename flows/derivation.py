@@ -13,6 +13,7 @@ from flows.data_files import data_dir, papers_file, words_file
 from flows.installed_checks import check_modules
 from pipeline.digest import code_digest
 from pipeline.layout import report_folder, versions_of
+from pipeline.scenes import scene_modules
 from pipeline.store import Store, open_store_backend
 from pipeline.study import SurfaceSpec
 
@@ -33,6 +34,9 @@ class Derivation:
         Names of the labels of the arrays: axes, their members, own dimensions.
     surface_key, analysis_key, report_key
         Names of the versions to publish.
+    network
+        The place whose network the report draws, as :class:`pipeline.scene_cells.DrawnPlace` in JSON types; None if the
+        experiment has no scenes.
     """
 
     study: str
@@ -43,6 +47,7 @@ class Derivation:
     surface_key: str
     analysis_key: str
     report_key: str
+    network: Mapping[str, Any] | None = None
 
     @property
     def store(self) -> Store:
@@ -65,9 +70,9 @@ def analysis_code() -> str:
     return code_digest(["flows.analyses"]).digest
 
 
-def report_code() -> str:
-    """Return the digest of the code that draws a report."""
-    return code_digest(["flows.report.page"]).digest
+def report_code(experiment: str = "") -> str:
+    """Return the digest of the code that draws a report; the scenes of an experiment are a part of it."""
+    return code_digest(["flows.report.page", *scene_modules(experiment)]).digest
 
 
 def surface_key(cube_key: str, surfaces: SurfaceSpec, code: str) -> str:

@@ -37,6 +37,7 @@ from pipeline.layout import (
     versions_of,
 )
 from pipeline.parts import open_cube
+from pipeline.scene_cells import DrawnPlace, drawn_scenes
 from pipeline.store import Store
 from pipeline.surfaces import compute_surfaces
 from pipeline.zarrio import Labelled, array_shape, check_group, group_attributes, read_group
@@ -287,7 +288,11 @@ def write_report(derivation: Derivation) -> str:
     claims = json.loads(surfaces.attrs["claims"])
     publish_analyses(derivation)
     answers = load_published(store, analysis_folder(name))
-    html = build_report(cube, surfaces, claims, report_spec=dict(derivation.report), answers=answers)
+    place = None if derivation.network is None else DrawnPlace.model_validate(derivation.network)
+    network = None if place is None else (place, drawn_scenes(store, place))
+    html = build_report(
+        cube, surfaces, claims, report_spec=dict(derivation.report), answers=answers, network=network
+    )  # fmt: skip
     store.put_if_absent(version, html.encode(), durable=False)
     store.publish_pointer(report_page(name), version)
     store.publish_pointer(latest_of(report_folder(name)), version)

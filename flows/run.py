@@ -32,6 +32,7 @@ from pipeline.key_index import write_index
 from pipeline.layout import analysis_folder, cube_folder, latest_of, report_folder, report_page, surface_folder, versions_of
 from pipeline.named_axes import report_axes, surface_axes
 from pipeline.plan import Plan, make_plan, refreshed, write_record
+from pipeline.scene_cells import drawn_place
 from pipeline.store import Store, open_store_backend
 from pipeline.study import load_study
 
@@ -83,7 +84,7 @@ class Run:
     @cached_property
     def _report_code(self) -> str:
         """Return the digest of the code that draws a report, as it was when this process began."""
-        return report_code()
+        return report_code(self.study.experiment.name)
 
     @property
     def surface_key(self) -> str:
@@ -164,6 +165,12 @@ class Run:
             self.analysis_key, self.report_key,
         )  # fmt: skip
 
+    @property
+    def report_derivation(self) -> Derivation:
+        """Return the inputs of the report: those of the surfaces, and the place whose network is drawn."""
+        place = drawn_place(self.plan, self.surfaces.over)
+        return replace(self.derivation, network=None if place is None else place.model_dump(mode="json"))
+
     def aggregate(self, executor: Executor | None = None) -> str:
         """Compute and publish the surfaces and claims of the latest cube; return their key.
 
@@ -180,7 +187,7 @@ class Run:
         """Write the report of the latest surfaces."""
         from flows.derive import write_report
 
-        return write_report(self.derivation)
+        return write_report(self.report_derivation)
 
     def words(self) -> str:
         """Return a sentence on the cells and the report."""

@@ -83,7 +83,7 @@ def run_study(
                 "sweep": lambda: compute_missing(run, terms, connect, console, absence.notice),
                 "publish": run.publish,
                 "aggregate": lambda: beside.make("aggregate", run.derivation),
-                "report": lambda: beside.make("report", run.derivation),
+                "report": lambda: beside.make("report", run.report_derivation),
             }
         )
         carry_out(steps, partial(_flow, run), absence)

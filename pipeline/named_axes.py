@@ -9,6 +9,7 @@ from pipeline.columns import column_names
 from pipeline.errors import near_miss
 from pipeline.experiment import Headlined
 from pipeline.grid import Axis, Cells
+from pipeline.scene_cells import cells_named
 from pipeline.statistics import STATE, STATISTIC, TAKEN_NAMES
 from pipeline.study import SurfaceSpec
 from pipeline.values import KeyPath
@@ -53,7 +54,7 @@ def report_axes(cells: Cells, over: str | None) -> dict[str, Any]:
     Raises
     ------
     UsageError
-        If a named axis or variable does not exist, or the surfaces average over the axis.
+        If a named axis or variable does not exist, the surfaces average over the axis, or ``cell`` names no planned cell.
     """
     report = dict(cells.study.report)
     experiment = cells.study.experiment
@@ -74,6 +75,7 @@ def report_axes(cells: Cells, over: str | None) -> dict[str, Any]:
     report["panels"] = [_dimension(cells, ("report", "panels", i), name) for i, name in panels]
     for i, name in enumerate(report["panels"]):
         _refuse_averaged(cells, ("report", "panels", i), name, over)
+    cells_named(cells)
     return report
 
 

@@ -110,6 +110,10 @@ class ReportSpec(_Part):
     table: list[str] = Field(
         default_factory=list, description="variables of the tables; a row for each variable, a column for each value of x"
     )
+    cell: Condition = Field(
+        default_factory=dict,
+        description="axis -> value, list of values, or {min, max}; the cell whose network is drawn; empty: chosen",
+    )
 
 
 class StudyFile(_Part):

@@ -18,6 +18,7 @@ from bokeh.resources import Resources
 from flows.papers import Paper, read_papers, split_at_papers
 from flows.report.choice import EXPORT, MOST_PANELS, MOST_PLOTS, MOST_POINTS
 from flows.report.fronts import front_section
+from flows.report.geometry import network_section
 from flows.report.legends import sign
 from flows.report.measured import is_measured
 from flows.report.panels import Section
@@ -29,12 +30,14 @@ from flows.report.tables import failed_cells, tables
 from flows.report.words import STATUS_COLOURS, field_words, short
 from flows.verdicts import count_verdicts, counted
 from pipeline.experiment import STATUS_CODES
+from pipeline.scene_cells import DrawnPlace, DrawnScene
 from pipeline.statistics import has_statistic, statistic
 
 
 def build_report(
     cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, Any]], *, report_spec: dict[str, Any],
     answers: xr.Dataset | None = None,
+    network: tuple[DrawnPlace, list[DrawnScene]] | None = None,
 ) -> str:  # fmt: skip
     """Draw a study's report.
 
@@ -49,6 +52,8 @@ def build_report(
         from the data.
     answers
         Answers to the standing questions (:func:`flows.analyses.analyses_of`); None: the page has none.
+    network
+        The place whose network is drawn, and the scenes of its designs; None if the experiment has none.
 
     Returns
     -------
@@ -62,7 +67,9 @@ def build_report(
     status, folded = status_map(cube, axis_of_cells(cube, surfaces, spec), surfaces.attrs.get("over"))
     shown = [y for y in dict.fromkeys([spec["y"], *(spec.get("also") or ())]) if is_measured(surfaces, y)]
     sections = _sections(cube, surfaces, spec, shown)
-    drawn = {"status": status} | {panel.key: panel.plot for section in sections for panel in section.panels}
+    at_one_cell = None if network is None else network_section(cube, spec, *network)
+    every = [*sections, *([at_one_cell] if at_one_cell else [])]
+    drawn = {"status": status} | {panel.key: panel.plot for section in every for panel in section.panels}
     if {"relative_gap", "worst_violation"} <= set(cube.variables) and np.isfinite(cube["relative_gap"].values).any():
         drawn["certificates"] = certificates(cube)
     script, divs = _embedded(drawn)
@@ -86,6 +93,7 @@ def build_report(
         tradeoff_note=_tradeoff_note(surfaces, spec),
         more_variables=_left_out_variables(shown),
         sections=sections,
+        network=at_one_cell,
         tables=tables(surfaces, spec, answers),
         certificates_note=field_words().certificates,
         claims=_claims_by_author([row | {key: short(row[key], _EVIDENCE) for key in ("ours", "evidence")} for row in claims]),

@@ -15,12 +15,13 @@ from flows.report.measured import Measured
 
 @dataclass(frozen=True)
 class Panel:
-    """A plot with its heading; ``legend`` is what this plot alone needs."""
+    """A plot with its heading; ``legend`` is what this plot alone needs. A ``new_row`` begins at the left."""
 
     key: str
     heading: str
     plot: Any
     legend: Sequence[Group] = ()
+    new_row: bool = False
 
 
 @dataclass(frozen=True)
