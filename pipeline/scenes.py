@@ -7,16 +7,14 @@ scenes is drawn without a network.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from importlib.metadata import EntryPoints, entry_points
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UsageError
+from pipeline.installed import installed
 
 SCENE_GROUP = "disac.scenes"
 
@@ -117,11 +115,6 @@ class Scenes(Protocol):
         ...
 
 
-@lru_cache(maxsize=8)
-def _installed(path: tuple[str, ...]) -> EntryPoints:
-    return entry_points(group=SCENE_GROUP)
-
-
 def scenes_of(experiment: str) -> Scenes | None:
     """Return the installed scenes of an experiment, by its name; None if it has none.
 
@@ -130,7 +123,7 @@ def scenes_of(experiment: str) -> Scenes | None:
     UsageError
         If several are installed.
     """
-    found = list(_installed(tuple(sys.path)).select(name=experiment))
+    found = list(installed(SCENE_GROUP).select(name=experiment))
     if len(found) > 1:
         raise UsageError(f"several scenes of the experiment '{experiment}' are installed: {', '.join(p.value for p in found)}")
     scenes: Scenes | None = found[0].load() if found else None
@@ -139,4 +132,4 @@ def scenes_of(experiment: str) -> Scenes | None:
 
 def scene_modules(experiment: str) -> list[str]:
     """Return the modules of an experiment's scenes: their code decides what a report draws."""
-    return sorted({point.module for point in _installed(tuple(sys.path)).select(name=experiment)})
+    return sorted({point.module for point in installed(SCENE_GROUP).select(name=experiment)})

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from flows.field_values import Scaled, prefixed, scaled
 from flows.report.legends import Entry, one_by_one
 from flows.report.panels import Panel, Section
-from flows.report.polar import Pattern, polar_plot, rim_db
+from flows.report.polar import Pattern, line_width, polar_plot, rim_db
 from flows.report.words import colours, label, place, short, unit_of_axis, within
 from pipeline.scene_cells import DrawnCell, DrawnPlace, DrawnScene
 from pipeline.scenes import Ellipse, Scene
@@ -114,8 +114,8 @@ def _notes(there: DrawnPlace, designs: Sequence[_Drawn], drawn: Sequence[_Drawn]
     """Return the paragraphs above the plots: the cell and its designs, the ellipses, the beams."""
     first = [_chosen(there), "`report.cell` in the study names another cell."]
     if len(there.cells) < there.planned:
-        count = f"{len(there.cells)} of {there.planned} designs"
-        first.append(f"{count} are drawn, evenly spaced ones: `report.cell` may name others.")
+        which = "those that are feasible" if len(there.cells) == there.feasible else "evenly spaced ones"
+        first.append(f"{len(there.cells)} of {there.planned} designs are drawn, {which}: `report.cell` may name others.")
     for sentence in dict.fromkeys(d.missing for d in designs if d.missing):
         names = [d.words for d in designs if d.missing == sentence]
         first.append(sentence if len(names) == len(designs) else f"{'; '.join(names)}: {within(sentence)}")
@@ -206,23 +206,27 @@ def map_plot(scene: Scene) -> figure:
         away = (0.03 if align != "center" else 0.07) * size * behind
         _words_at(plot, (at + away)[np.newaxis], [f"node {number}{roles[number]}"], _INK, align=align)
     plot.scatter(places[:, 0], places[:, 1], size=1, alpha=0.0)
-    groups = [("target", scene.targets_m, {"marker": "star", "size": 15, "fill_color": _INK, "line_color": _INK})]
-    if len(scene.users_m):
-        groups.append(("user", scene.users_m, {"marker": "circle", "size": 9, "fill_color": "#FFFFFF", "line_color": _SOFT}))
-    for kind, at, looks in groups:
+    star = {"marker": "star", "size": 15, "fill_color": _INK, "line_color": _INK}
+    circle = {"marker": "circle", "size": 9, "fill_color": "#FFFFFF", "line_color": _SOFT}
+    for kind, at, looks in (("user", scene.users_m, circle), ("target", scene.targets_m, star)):
         names = [f"{kind} {number}" if len(at) > 1 else kind for number in range(len(at))]
         told = [f"({x:.4g} m, {y:.4g} m)" for x, y in at]
         source = {"x": at[:, 0], "y": at[:, 1], "name": names, "at": told}
         drawn = plot.scatter("x", "y", source=source, **looks)
         plot.add_tools(HoverTool(tooltips=[("", "@name"), ("at", "@at")], renderers=[drawn]))
-        _words_at(plot, at, names, str(looks["line_color"]), x_offset=11)
+        if kind == "user":
+            _words_at(plot, at, names, _SOFT, align="center", y_offset=13)
+        else:
+            _words_at(plot, at, names, _INK, x_offset=11)
     return plot
 
 
-def _words_at(plot: figure, at: Float, words: Sequence[str], colour: str, *, align: str = "left", x_offset: int = 0) -> None:
+def _words_at(
+    plot: figure, at: Float, words: Sequence[str], colour: str, *, align: str = "left", x_offset: int = 0, y_offset: int = 0
+) -> None:  # fmt: skip
     plot.text(
         at[:, 0], at[:, 1], list(words), text_font_size="9pt", text_color=colour, text_align=align, text_baseline="middle",
-        x_offset=x_offset,
+        x_offset=x_offset, y_offset=y_offset,
     )  # fmt: skip
 
 
@@ -253,11 +257,10 @@ def ellipse_plot(designs: Sequence[_Drawn], target: int) -> figure:
     for design in designs:
         ellipse = design.scene.ellipses[target]
         x, y = outline(ellipse)
-        lines.append(
-            plot.line(
-                x, y, line_color=design.colour, line_width=2, tags=[KEY, design.number], name=_told(design, ellipse, scale)
-            )
-        )
+        told = _told(design, ellipse, scale)
+        looks = {"line_color": design.colour, "line_width": line_width(len(lines), len(designs))}
+        lines.append(plot.line(x, y, name=told, **looks))
+        lines[-1].tags = [KEY, design.number]
     plot.scatter([0.0], [0.0], marker="star", size=12, fill_color=_INK, line_color=_INK)
     plot.add_tools(HoverTool(tooltips="$name", renderers=lines))
     edge = plot.scatter([-most, most, 0.0, 0.0], [0.0, 0.0, -most, most], size=1, alpha=0.0)

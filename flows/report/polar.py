@@ -64,7 +64,7 @@ def polar_plot(patterns: Sequence[Pattern], marks: Sequence[Mark], rim: int, ste
     )  # fmt: skip
     plot.axis.visible, plot.grid.visible = False, False
     _rings(plot, rim)
-    for mark in marks:
+    for mark in sorted(marks, key=lambda mark: mark.kind == "target"):
         marker, colour, dash = _MARKS[mark.kind]
         (x,), (y,) = _at(np.array([mark.angle_rad]), np.array([1.0]))
         plot.line([0.0, x], [0.0, y], line_color=colour, line_dash=dash, line_width=1)
@@ -78,15 +78,18 @@ def polar_plot(patterns: Sequence[Pattern], marks: Sequence[Mark], rim: int, ste
     for pattern in patterns:
         kept = slice(None, None, step)
         x, y = _at(pattern.beam.angles_rad[kept], radius(pattern.beam.gain[kept], rim))
-        lines.append(
-            plot.line(
-                x.astype(np.float32), y.astype(np.float32), line_color=pattern.colour, line_width=2, tags=[key, pattern.number],
-                name=told(pattern),
-            )
-        )  # fmt: skip
+        looks = {"line_color": pattern.colour, "line_width": line_width(len(lines), len(patterns))}
+        places = x.astype(np.float32), y.astype(np.float32)
+        lines.append(plot.line(*places, name=told(pattern), **looks))
+        lines[-1].tags = [key, pattern.number]
     if lines:
         plot.add_tools(HoverTool(tooltips="$name", renderers=lines))
     return plot
+
+
+def line_width(number: int, count: int) -> float:
+    """Return the width of one of several lines, drawn one above the other: each shows at both sides of the next."""
+    return 2.0 if count < 2 else 3.6 - 2.2 * number / (count - 1)
 
 
 def radius(gain: Float, rim: float) -> Float:

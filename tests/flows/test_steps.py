@@ -26,7 +26,7 @@ class FakeRun:
 
     def __init__(self) -> None:
         self.done: list[str] = []
-        self.plan, self.derivation = SimpleNamespace(todo=[]), None
+        self.plan, self.derivation, self.report_derivation = SimpleNamespace(todo=[]), None, None
 
     def begin(self) -> None:
         self.done.append("plan")
