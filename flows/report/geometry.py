@@ -157,8 +157,8 @@ def _chosen(there: DrawnPlace) -> str:
     good = f"{there.feasible} of {there.planned} designs are feasible here" if there.planned > 1 else ""
     if there.named:
         return f"The study names this cell{f'; {good}' if good else ''}."
-    why = "The cell nearest to the middle of the axes"
-    return f"{why} of those where most designs are feasible{f' ({good})' if good else ''}."
+    told = f" ({there.feasible} of {there.planned})" if there.planned > 1 else ""
+    return f"Of the cells where most designs are feasible{told}, this one is the nearest to the middle of the axes."
 
 
 def _error(drawn: _Drawn) -> str:
@@ -188,7 +188,7 @@ def map_plot(scene: Scene) -> figure:
     places = np.array([node.position_m for node in scene.nodes])
     everything = np.concatenate([places, scene.users_m, scene.targets_m])
     size = float(max(np.ptp(everything, axis=0).max(), 1e-9))
-    plot = _equal_figure(360, 0.16)
+    plot = _equal_figure(360, 0.08)
     plot.xaxis.axis_label, plot.yaxis.axis_label = "x [m]", "y [m]"
     for node, (x, y) in zip(scene.nodes, places, strict=True):
         along = np.array([np.cos(node.boresight_rad), np.sin(node.boresight_rad)])
@@ -205,7 +205,9 @@ def map_plot(scene: Scene) -> figure:
         align = "center" if abs(behind[0]) < 0.5 else "left" if behind[0] > 0 else "right"
         away = (0.03 if align != "center" else 0.07) * size * behind
         _words_at(plot, (at + away)[np.newaxis], [f"node {number}{roles[number]}"], _INK, align=align)
-    plot.scatter(places[:, 0], places[:, 1], size=1, alpha=0.0)
+    facing = np.array([(np.cos(node.boresight_rad), np.sin(node.boresight_rad)) for node in scene.nodes])
+    for reach in (0.0, 0.18):  # words take no part in the range: points behind the nodes make room for them
+        plot.scatter(*(places - reach * size * facing).T, size=1, alpha=0.0)
     star = {"marker": "star", "size": 15, "fill_color": _INK, "line_color": _INK}
     circle = {"marker": "circle", "size": 9, "fill_color": "#FFFFFF", "line_color": _SOFT}
     for kind, at, looks in (("user", scene.users_m, circle), ("target", scene.targets_m, star)):

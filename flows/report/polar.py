@@ -89,7 +89,7 @@ def polar_plot(patterns: Sequence[Pattern], marks: Sequence[Mark], rim: int, ste
 
 def line_width(number: int, count: int) -> float:
     """Return the width of one of several lines, drawn one above the other: each shows at both sides of the next."""
-    return 2.0 if count < 2 else 3.6 - 2.2 * number / (count - 1)
+    return 2.0 if count < 2 else 3.2 - 1.6 * number / (count - 1)
 
 
 def radius(gain: Float, rim: float) -> Float:
