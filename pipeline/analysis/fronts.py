@@ -24,8 +24,8 @@ from pipeline.analysis.cells import (
     units_of,
     worded,
 )
-from pipeline.analysis.dominance import Margins, is_nondominated, margins
 from pipeline.analysis.intervals import CONFIDENCE, STATISTIC_AXIS, check_confidence, student
+from pipeline.dominance import Margins, is_nondominated, margins
 from pipeline.errors import UsageError
 
 POINTS = {

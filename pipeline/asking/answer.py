@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from pipeline.asking.asked import Asked
 from pipeline.asking.columns import Columns, of_dataset
 from pipeline.asking.conflicts import Conflict
-from pipeline.asking.costs import in_order, nondominated, point_costs
+from pipeline.asking.costs import in_order, point_costs
 from pipeline.asking.expression import DEFAULT_SHARE, Compare, Constant, Number, Wish, read_numbers, read_wish
 from pipeline.asking.rows import Points, Row, make_rows
 from pipeline.asking.thin import thin
 from pipeline.asking.units import Unit
 from pipeline.asking.verdict import VERDICTS, WORDS, together
+from pipeline.dominance import is_nondominated
 from pipeline.errors import UsageError
 from pipeline.experiment import STATUS_CODES
 
@@ -204,7 +205,7 @@ def ask(
     met = np.flatnonzero(verdicts.code == VERDICTS["met"])
     front = np.zeros(len(costs), dtype=bool)
     if numbers:
-        front[met] = nondominated(costs[met])
+        front[met] = is_nondominated(costs[met])
     order = in_order(costs if numbers else np.stack([-verdicts.low, -hits / np.maximum(1, counted)], axis=1))
     judged_together = np.zeros(len(costs), dtype=bool)
     judged_together[asked.planned] = together(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.asking.columns import Columns
 from pipeline.asking.evaluate import Evaluation
 from pipeline.asking.expression import Number
+from pipeline.dominance import is_nondominated
 
 Float = NDArray[np.float64]
 
@@ -73,37 +74,10 @@ def in_order(costs: Float) -> NDArray[np.int64]:
     return np.lexsort(tuple(costs[:, n] for n in reversed(range(costs.shape[1]))))
 
 
-def distinct(costs: Float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return a point of each different row of costs (the first one), in the order of the rows, and each point's row."""
-    code = np.zeros(len(costs), dtype=np.int64)
-    first = np.arange(min(1, len(costs)))
-    for column in costs.T:
-        _, place = np.unique(column, return_inverse=True)
-        _, first, code = np.unique(code * (place.max(initial=0) + 1) + place, return_index=True, return_inverse=True)
-    return first, code
-
-
-def nondominated(costs: Float) -> NDArray[np.bool_]:
-    """Return the points that no other point dominates: none is at most as large in every cost and smaller in one."""
-    first, code = distinct(costs)
-    rows = costs[first]  # in lexicographic order: a row is dominated by earlier ones alone
-    kept = np.zeros(len(rows), dtype=bool)
-    if rows.shape[1] == 2:
-        least = np.minimum.accumulate(rows[:, 1])
-        kept[:1] = True
-        kept[1:] = rows[1:, 1] < least[:-1]
-        return kept[code]
-    left = np.arange(len(rows))
-    while len(left):
-        kept[left[0]] = True
-        left = left[(rows[left] < rows[left[0]]).any(axis=1)]
-    return kept[code]
-
-
 def dominated_by_any(costs: Float, others: Float) -> NDArray[np.bool_]:
     """Return the points that a point of ``others`` dominates or equals."""
     found = np.zeros(len(costs), dtype=bool)
-    front = others[nondominated(others)] if len(others) else others
+    front = others[is_nondominated(others)] if len(others) else others
     for other in np.unique(front, axis=0) if costs.shape[1] else front[:1]:
         found |= (other <= costs).all(axis=1)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.asking.costs import distinct
+from pipeline.dominance import distinct
 
 
 def thin(costs: NDArray[np.float64], most: int) -> tuple[NDArray[np.int64], float, NDArray[np.int64]]:

@@ -18,10 +18,10 @@ from scipy.stats import binom
 
 from pipeline.asking import ask
 from pipeline.asking.answer import MOST_ROWS
-from pipeline.asking.costs import nondominated
 from pipeline.asking.shown import as_data
 from pipeline.asking.thin import thin
 from pipeline.asking.verdict import WORDS
+from pipeline.dominance import is_nondominated
 from pipeline.errors import UsageError
 from pipeline.experiment import STATUS_CODES
 
@@ -173,7 +173,7 @@ def test_verdicts_on_random_wishes_are_those_of_brute_force(
 def test_nondominated_points_are_those_of_brute_force(rows: list[tuple[float, ...]]) -> None:
     costs = np.array(rows).reshape(len(rows), -1) if rows else np.zeros((0, 2))
     expected = [not any((b <= a).all() and (b < a).any() for b in costs) for a in costs]
-    assert nondominated(costs).tolist() == expected
+    assert is_nondominated(costs).tolist() == expected
 
 
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 1000)), min_size=1, max_size=120), st.integers(1, 20))

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
 
-import pipeline.analysis.dominance
+import pipeline.dominance
 from pipeline.analysis import nondominated
-from pipeline.analysis.dominance import is_nondominated, margins
+from pipeline.dominance import is_nondominated, margins
 from pipeline.errors import UsageError
 
 costs_of_points = st.integers(1, 4).flatmap(
@@ -74,7 +74,7 @@ def test_blocks_change_no_margin(monkeypatch: pytest.MonkeyPatch) -> None:
     costs = np.random.default_rng(1).normal(size=(200, 3))
     front, scale = is_nondominated(costs), np.ones(3)
     whole = margins(costs, front, scale)
-    monkeypatch.setattr(pipeline.analysis.dominance, "_BLOCK", 1)
+    monkeypatch.setattr(pipeline.dominance, "_BLOCK", 1)
     single = margins(costs, front, scale)
     for name in ("joint", "alone", "rival", "metric"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(single, name))
@@ -148,9 +148,6 @@ def test_what_is_no_metric_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for scales in ({}, {"error_m": 0.0}, {"error_m": np.inf}):
         with pytest.raises(UsageError, match="one positive number for each metric"):
             nondominated(cube, {"error_m": "min"}, scales=scales)
-    monkeypatch.setitem(sys.modules, "moocore", None)
-    with pytest.raises(UsageError, match=r"a front of 6,000 points needs .* pip install 'disac\[pareto\]'"):
-        is_nondominated(np.ones((6000, 2)))
 
 
 def test_intervals_of_margins_hold_the_truth_as_often_as_they_say() -> None:

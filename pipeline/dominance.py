@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis.cells import Bool, Float
-from pipeline.errors import UsageError
+Bool = NDArray[np.bool_]
+Float = NDArray[np.float64]
 
-MOST_WITHOUT_LIBRARY = 5_000
-"""Points that are compared one by one when moocore is not installed."""
 _BLOCK = 200_000
 
 
@@ -29,41 +27,46 @@ class Margins:
     """[F]: the cost in which it does."""
 
 
+def distinct(costs: Float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return a point of each different row of costs (the first one), in the order of the rows, and each point's row."""
+    code = np.zeros(len(costs), dtype=np.int64)
+    first = np.arange(min(1, len(costs)))
+    for column in costs.T:
+        _, place = np.unique(column, return_inverse=True)
+        _, first, code = np.unique(code * (place.max(initial=0) + 1) + place, return_index=True, return_inverse=True)
+    return first, code
+
+
 def is_nondominated(costs: Float) -> Bool:
     """Return which points no other point dominates: none is at most as costly in every cost and less so in one.
 
-    Equal points do not dominate each other.
+    Equal points do not dominate each other. Of three costs or more the library moocore, if it is installed, is faster.
 
     Parameters
     ----------
     costs
-        Array [n, M] of finite numbers; less is better.
-
-    Raises
-    ------
-    UsageError
-        If there are many points and moocore is not installed.
+        Array [n, M] of numbers; less is better.
     """
-    try:
-        import moocore
-    except ImportError as error:
-        if len(costs) > MOST_WITHOUT_LIBRARY:
-            raise UsageError(
-                f"a front of {len(costs):,} points needs a library that is not installed: pip install 'disac[pareto]'; "
-                f"up to {MOST_WITHOUT_LIBRARY:,} points are compared without it"
-            ) from error
-        return _one_by_one(costs)
-    if not len(costs):
-        return np.zeros(0, dtype=np.bool_)
-    return np.asarray(moocore.is_nondominated(np.ascontiguousarray(costs), keep_weakly=True), dtype=np.bool_)
-
-
-def _one_by_one(costs: Float) -> Bool:
-    found = np.ones(len(costs), dtype=np.bool_)
-    for i, cost in enumerate(costs):
-        as_good = (costs <= cost).all(-1)
-        found[i] = not (as_good & (costs < cost).any(-1)).any()
-    return found
+    if costs.shape[1] > 2 and len(costs) and np.isfinite(costs).all():
+        try:
+            import moocore
+        except ImportError:
+            pass
+        else:
+            return np.asarray(moocore.is_nondominated(np.ascontiguousarray(costs), keep_weakly=True), dtype=np.bool_)
+    first, code = distinct(costs)
+    rows = costs[first]  # in lexicographic order: a row is dominated by earlier ones alone
+    kept = np.zeros(len(rows), dtype=np.bool_)
+    if rows.shape[1] == 2:
+        least = np.minimum.accumulate(rows[:, 1])
+        kept[:1] = True
+        kept[1:] = rows[1:, 1] < least[:-1]
+        return kept[code]
+    left = np.arange(len(rows))
+    while len(left):
+        kept[left[0]] = True
+        left = left[(rows[left] < rows[left[0]]).any(axis=1)]
+    return kept[code]
 
 
 def margins(costs: Float, front: Bool, scale: Float) -> Margins:
