@@ -83,7 +83,7 @@ def cells_named(cells: Cells) -> NDArray[np.bool_]:
         If it names an axis or a value that does not exist, or no planned cell.
     """
     study, kept = cells.study, np.ones(len(cells.index), dtype=bool)
-    wanted = study.report.get("cell") or {}
+    wanted = _left_of(study.report.get("cell") or {}, cells)
     if not wanted:
         return kept
     names = [(axis.name, *axis.paths) for axis in cells.axes]
@@ -96,6 +96,23 @@ def cells_named(cells: Cells) -> NDArray[np.bool_]:
     if not kept.any():
         raise study.source.error(_CELL, "no planned cell has these values together")
     return kept
+
+
+def _left_of(wanted: Mapping[str, Any], cells: Cells) -> dict[str, Any]:
+    """Return what is left of ``report.cell`` where ``--set`` gave an axis other values than the file names."""
+    overridden, left = cells.study.source.overridden, dict(wanted)
+    if any(path[:2] == _CELL for path in overridden):
+        return left
+    changed = {path[-1] for path in overridden if "axes" in path}
+    for axis in cells.axes:
+        names, labels = {axis.name, *axis.paths}, {as_text(label) for label in axis.labels}
+        for name in names & set(left) if names & changed else ():
+            options = left[name] if isinstance(left[name], list) else [left[name]]
+            present = [option for option in options if as_text(option) in labels]
+            left[name] = present
+            if not present:
+                del left[name]
+    return left
 
 
 def drawn_place(plan: Plan, over: str | None) -> DrawnPlace | None:

@@ -108,6 +108,22 @@ def test_a_place_that_does_not_exist_is_refused(study_file: Write, tmp_path: Pat
     assert "report.cell" in str(error.value)
 
 
+def test_an_axis_that_is_set_otherwise_leaves_what_is_left_of_the_named_cell(
+    study_file: Write, tmp_path: Path, install: Callable[[], None]
+) -> None:  # fmt: skip
+    install()
+    file, store = study_file(report_with("{count: [1, 2], level: 20}")), LocalStore(tmp_path / "results")
+    plan = make_plan(load_study(file, overrides=["axes.level=[0, 10]", "axes.size.count=[2]"]), store)
+    place = drawn_place(plan, "realisation")
+    assert place is not None
+    assert place.at["count"] == 2
+    assert place.at["level"] in (0.0, 10.0)
+    with pytest.raises(UsageError, match="names no value"):
+        drawn_place(
+            make_plan(load_study(file, overrides=["axes.level=[0, 10]", "report.cell={level: 20}"]), store), "realisation"
+        )
+
+
 def test_a_scene_is_made_of_what_is_stored(study_file: Write, tmp_path: Path, install: Callable[[], None]) -> None:
     install()
     store = LocalStore(tmp_path / "store")
