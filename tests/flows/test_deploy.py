@@ -84,7 +84,7 @@ def test_a_deployed_sweep_publishes_its_cube_and_the_automation_its_surfaces(
     assert code == 0, out + err
     assert (published(store)["status"] >= 2).all()
     _wait("the automation", lambda: (store / "surfaces" / "toy-study" / "latest").exists(), worker)
-    assert pipeline.open_store(store).surfaces("toy-study").attrs["over"] == "realisation"
+    assert pipeline.open_store(store)["toy-study/surfaces"].attrs["over"] == "realisation"
     assert ips == {"127.0.0.1"}
     assert _listening(*(p.pid for p in psutil.process_iter() if _serves(p, server))) == {"127.0.0.1"}
     worker.terminate()
@@ -130,11 +130,11 @@ def test_flows_run_alone_from_python_and_leave_nothing_behind(
     assert done.returncode == 0, done.stdout + done.stderr
     said = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
     results = pipeline.open_store(store)
-    assert results.cube("toy-study").attrs["cube_key"] == said["cube"]
-    assert results.surfaces("toy-study").attrs["surface_key"] == said["surfaces"]
+    assert results["toy-study/cube"].attrs["cube_key"] == said["cube"]
+    assert results["toy-study/surfaces"].attrs["surface_key"] == said["surfaces"]
     assert (store / said["report"]).is_file()
     assert said["both"] == "both"
-    assert results.cube("both")["source"].values.tolist() == ["toy-study", "fewer"]
+    assert results["both/cube"]["source"].values.tolist() == ["toy-study", "fewer"]
     assert said["UsageError"].startswith("no study 'quik' (did you mean 'quick'?)")
     assert not (tmp_path / "lookups").exists(), (tmp_path / "lookups").read_text()
     assert not [p for p in psutil.process_iter() if str(tmp_path) in " ".join(_command(p))]
@@ -143,8 +143,9 @@ def test_flows_run_alone_from_python_and_leave_nothing_behind(
     for words in (("aggregate", str(file), "--workers", "1"), ("compare", "fewer", "toy-study", "--name", "both")):
         code, out, err = finished(disac(*words, "--store", str(store)))
         assert code == 0, out + err
-    assert results.surfaces("toy-study").attrs["surface_key"] == said["surfaces"]
-    assert results.cube("both")["source"].values.tolist() == ["fewer", "toy-study"]
+    results = pipeline.open_store(store)
+    assert results["toy-study/surfaces"].attrs["surface_key"] == said["surfaces"]
+    assert results["both/cube"]["source"].values.tolist() == ["fewer", "toy-study"]
     assert aggregate.name == "disac-aggregate"
 
 
