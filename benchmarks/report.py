@@ -59,13 +59,13 @@ def surfaces_and_report() -> Iterator[Row]:
 
 
 def imports() -> Iterator[Row]:
-    """Measure the import of a report's libraries in a new process, beside that of HoloViews with its Bokeh back end alone."""
-    ours, theirs = (_importing(module) for module in ("flows.report", "holoviews.plotting.bokeh"))
-    yield Row("report imports", ours, theirs, "s", "HoloViews on Bokeh alone, CPU, interpreter included")
+    """Measure the import of a report's libraries in a new process, beside that of HoloViews on Bokeh and xarray alone."""
+    ours, theirs = (_importing(modules) for modules in ("flows.report", "holoviews.plotting.bokeh, xarray"))
+    yield Row("report imports", ours, theirs, "s", "HoloViews on Bokeh and xarray alone, CPU, interpreter included")
 
 
-def _importing(module: str) -> float:
-    code = f"import {module}, time; print(time.process_time())"
+def _importing(modules: str) -> float:
+    code = f"import {modules}, time; print(time.process_time())"
     return min(float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(3))
 
 

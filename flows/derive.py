@@ -16,7 +16,6 @@ from pydantic import BaseModel, Json, ValidationError
 from flows.analyses import MOST_CELLS, analyses_of
 from flows.claims import evaluate_claims
 from flows.derivation import Derivation
-from flows.report import build_report, drawn_variables
 from flows.verdicts import Whose
 from pipeline.aggregate import WHOLE_BYTES, aggregate_blocks, statistics_bytes
 from pipeline.archive import StoredFiles
@@ -280,6 +279,9 @@ def _told_with(derivation: Derivation, cube: xr.Dataset, surfaces: xr.Dataset) -
 
 def write_report(derivation: Derivation) -> str:
     """Draw the report of the latest cube and surfaces and let ``index.html`` point to it; return the version's name."""
+    # Only this function draws: what reads surfaces and claims does without HoloViews.
+    from flows.report import build_report, drawn_variables
+
     store, name, version = derivation.store, derivation.study, derivation.report_version
     labels = frozenset(derivation.labels)
     in_cube, in_surfaces = drawn_variables(dict(derivation.report), derivation.surfaces.edge)

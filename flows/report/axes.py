@@ -1,15 +1,12 @@
-"""The axes of plots: their scale, limits, ticks and titles, and the empty figure that has them."""
+"""The axes of plots: their scale, limits, ticks and titles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from textwrap import fill
 from typing import Any
 
 import numpy as np
-from bokeh.models import CustomJSTickFormatter, FixedTicker
-from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from flows.field_values import plain_digits, prefixed, scaled
@@ -18,30 +15,8 @@ from flows.report.words import short, with_unit
 
 Float = NDArray[np.float64]
 
-TITLE = 48
-"""Letters that fit along an axis."""
-_NARROW = 34
-"""Letters along an axis of one of several plots side by side."""
-_ROOM = 70
-"""Letters that fit side by side below an axis."""
 _MOST_OWN_TICKS = 8
 """Most values of an axis that all have a tick."""
-
-_TICK = """
-const v = tick / factor, size = Math.abs(v);
-if (unit !== null) {
-  const power = size === 0 ? 0 : Math.max(-15, Math.min(12, 3 * Math.floor(Math.log10(size) / 3 + 1e-9)));
-  const plain = size >= 0.1 && size < 1e4 ? 0 : power;
-  const symbol =
-    {'-15': 'f', '-12': 'p', '-9': 'n', '-6': 'µ', '-3': 'm', '0': '', '3': 'k', '6': 'M', '9': 'G', '12': 'T'}[plain];
-  return parseFloat((v / 10 ** plain).toPrecision(6)) + ' ' + symbol + unit;
-}
-if (size === 0 || (size >= 1e-4 && size < 1e6)) return String(parseFloat(v.toPrecision(6)));
-const power = Math.floor(Math.log10(size) + 1e-9), front = parseFloat((v / 10 ** power).toPrecision(3));
-const raised = String(power).split('').map(c => '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'['-0123456789'.indexOf(c)]).join('');
-return (front === 1 ? '' : front + '×') + '10' + raised;
-"""
-"""How a page writes a tick: in the unit of the title, else with a unit and prefix of its own, never with an ``e``."""
 
 
 @dataclass(frozen=True)
@@ -154,41 +129,17 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def levels(low: float, high: float, *, log: bool, most: int = 7) -> list[float]:
-    """Return round levels between two values, for lines of equal value."""
+    """Return round levels between two values, for lines of equal value; none between equal values."""
+    if low == high:
+        return []
     if log:
         found = [tick for tick in log_ticks(low, high) if low < tick < high]
     else:
-        raw = (high - low) / most or 1.0
+        raw = (high - low) / most
         size = 10.0 ** np.floor(np.log10(raw))
         step = next(m * size for m in (1.0, 2.0, 5.0, 10.0) if m * size >= raw)
         found = [float(f"{t:.9g}") for t in np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step if low < t < high]
     return [found[int(i)] for i in evenly(len(found), most)] if found else []
-
-
-def new_figure(x: Axis, y: Axis, height: int, *, narrow: bool = False) -> figure:
-    """Return an empty figure that takes the width of its place in the page; a narrow one has fewer ticks and shorter lines."""
-    plot = figure(
-        sizing_mode="stretch_width", height=height, x_axis_type=x.positions, y_axis_type=y.positions, x_range=x.limits,
-        y_range=y.limits, tools="pan,box_zoom,save,reset", toolbar_location="above", min_border_right=12,
-    )  # fmt: skip
-    plot.toolbar.logo, plot.toolbar.autohide = None, True
-    for drawn, axis in ((plot.xaxis[0], x), (plot.yaxis[0], y)):
-        drawn.axis_label = fill(axis.title, _NARROW if narrow else TITLE)
-        drawn.axis_label_text_font_size, drawn.major_label_text_font_size = "10pt", "9pt"
-        drawn.axis_label_text_font_style = "normal"
-        if axis.ticks is None and narrow:
-            drawn.ticker.desired_num_ticks = 4
-        if axis.ticks is not None:
-            drawn.ticker = FixedTicker(ticks=list(axis.ticks), minor_ticks=[])
-        if axis.names is not None:
-            drawn.major_label_overrides = dict(zip(axis.ticks or [], axis.names, strict=True))
-        else:
-            drawn.formatter = CustomJSTickFormatter(code=_TICK, args={"factor": axis.factor, "unit": axis.unit})
-    if x.names is not None and sum(map(len, x.names)) > _ROOM:
-        plot.xaxis[0].major_label_orientation = np.pi / 4
-    for grid in (plot.xgrid[0], plot.ygrid[0]):
-        grid.grid_line_color = "#E7EAEE"
-    return plot
 
 
 def amount(value: float, unit: str) -> str:

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from textwrap import fill
 
+import holoviews as hv
 import numpy as np
-from bokeh.models import ColumnDataSource, HoverTool
-from bokeh.plotting import figure
 
-from flows.report.axes import Axis, new_figure, text_axis
+from flows.report.axes import Axis, text_axis
 from flows.report.choice import EXPORT, MOST_ROWS, evenly
 from flows.report.curves import Series
+from flows.report.drawing import GRID, SIZES, layer, panel
 from flows.report.legends import Group
 from flows.report.measured import Measured
-from flows.report.plots import texts, told_of
+from flows.report.plots import points, stacked, texts, told_of
 from flows.report.words import DASHES, label, short
 
 MARKERS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "plus")
@@ -51,7 +51,7 @@ def dotted(legend: Sequence[Group]) -> list[Group]:
 
 def dots_plot(
     measured: Measured, series: Series, rows: Axis, kept: Sequence[int], values: Axis, key: str, *, narrow: bool
-) -> figure:
+) -> hv.Overlay:
     """Draw the mean of every row's combinations of the other axes as a dot, and its 95 % band as a line.
 
     Parameters
@@ -70,9 +70,6 @@ def dots_plot(
         Whether several such plots stand side by side.
     """
     wrapped = any("\n" in name for name in rows.names or ())
-    plot = new_figure(values, rows, _height(len(kept), len(series.curves), wrapped=wrapped), narrow=narrow)
-    plot.yaxis[0].major_label_text_font_size = "8pt"
-    plot.ygrid[0].grid_line_color = None
     numbers = np.array(kept, dtype=np.int64)
     names = texts(short(label(measured.axes[-1], v, "")) for v in measured.values_of(measured.axes[-1]))
     step = min(0.16, 0.8 / max(1, len(series.curves)))
@@ -89,19 +86,27 @@ def dots_plot(
             {
                 "x": mean[shown], "y": shown + step * (n - 0.5 * (len(series.curves) - 1)), "low": low,
                 "high": np.where(np.isfinite(high), high, mean[shown]), "row": names[numbers[shown]],
-                "curve": texts([curve.name] * len(shown)), "colour": texts([curve.colour] * len(shown)),
+                "curve": texts([curve.name] * len(shown)), "color": texts([curve.colour] * len(shown)),
                 "marker": texts([marker_of(curve.dash)] * len(shown)), **told_of(measured, curve.at, numbers[shown]),
-                "number": np.full(len(shown), n, dtype=np.int32), "alpha": np.ones(len(shown), dtype=np.float32),
+                "number": np.full(len(shown), n),
             }
         )  # fmt: skip
+    layers = []
     if columns:
-        source = ColumnDataSource({c: np.concatenate([part[c] for part in columns]) for c in columns[0]}, tags=[key])
-        plot.segment("low", "y", "high", "y", color="colour", line_alpha="alpha", line_width=2, source=source)
-        drawn = plot.scatter("x", "y", marker="marker", size=8, color="colour", fill_alpha="alpha", line_alpha=0, source=source)
+        table = stacked(columns)
+        ends = {name: table[name] for name in ("low", "y", "high", "color")} | {"level": table["y"]}
+        bands = hv.Segments(ends, ["low", "y", "high", "level"], ["color"])
         title = values.title.partition(" [")[0]
         tips = [("", "@row"), ("", "@curve"), (title, "@value"), ("95 % band", "@band"), ("feasible", "@count")]
-        plot.add_tools(HoverTool(tooltips=tips, renderers=[drawn]))
-    return plot
+        looks = {"marker": hv.dim("marker"), "size": 8, "color": hv.dim("color"), "line_alpha": 0}
+        layers = [
+            layer(bands, numbers=table["number"], color=hv.dim("color"), line_width=2),
+            layer(points(table), tips, numbers=table["number"], **looks),
+        ]
+    return panel(
+        layers, values, rows, _height(len(kept), len(series.curves), wrapped=wrapped), key=key, narrow=narrow,
+        fontsize=SIZES | {"yticks": "8pt"}, gridstyle=GRID | {"ygrid_line_color": None},
+    )  # fmt: skip
 
 
 def _height(rows: int, dots: int, *, wrapped: bool) -> int:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import holoviews as hv
 import numpy as np
 import xarray as xr
-from bokeh.models import ColumnDataSource, HoverTool
-from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from flows.report.axes import Axis, amount, new_figure
+from flows.report.axes import Axis, amount
 from flows.report.choice import evenly
 from flows.report.curves import is_ordered
+from flows.report.drawing import layer, panel
 from flows.report.legends import Entry, Group
 from flows.report.measured import Float, Measured, best_is, is_measured, measured
 from flows.report.panels import Panel, Section, panel_places
-from flows.report.plots import texts, value_axis
+from flows.report.plots import points, texts, value_axis
 from flows.report.words import colours, field_words, within
 
 MOST_FRONTS = 4
@@ -93,22 +93,23 @@ def nondominated(first: Float, second: Float, best: tuple[str, str]) -> NDArray[
 
 def _front_plot(
     across: Measured, up: Measured, axes: tuple[Axis, Axis], hued: str | None, palette: Sequence[str], *, narrow: bool
-) -> tuple[figure, set[int]]:
+) -> tuple[hv.Overlay, set[int]]:
     """Draw one panel; return it and the values of the hue that are on the front."""
     ways = (str(best_is(across.name)), str(best_is(up.name)))
     known = np.isfinite(across.mean) & np.isfinite(up.mean) & ((up.mean > 0) if axes[1].log else True)
     places = np.argwhere(known)
     x, y = across.mean[known], up.mean[known]
     free = nondominated(x, y, ways)
-    plot = new_figure(*axes, 360, narrow=narrow)
     grey = np.flatnonzero(~free)
     grey = grey[evenly(len(grey), _MOST_GREY)] if len(grey) else grey
     on = np.flatnonzero(free)
     on = on[np.argsort(x[on], kind="stable")]
-    plot.step(x[on], y[on], mode="after" if ways[0] == "smallest" else "before", line_color="#9AA3AE", line_width=1)
+    steps = "steps-post" if ways[0] == "smallest" else "steps-pre"
+    layers = [layer(hv.Curve((x[on], y[on]), "x", "y"), interpolation=steps, color="#9AA3AE", line_width=1)]
+    tips = [("", "@words"), (across.title, "@first"), (up.title, "@second")]
     shade = up.axes.index(hued) if hued else None
     met: set[int] = set()
-    for chosen, looks in ((grey, {"size": 5, "alpha": 0.8}), (on, {"size": 9, "alpha": "alpha"})):
+    for chosen, looks in ((grey, {"size": 5, "fill_alpha": 0.8}), (on, {"size": 9})):
         if not len(chosen):
             continue
         hue = places[chosen, shade] if shade is not None else np.zeros(len(chosen), dtype=np.int64)
@@ -116,13 +117,10 @@ def _front_plot(
         met |= set(hue.tolist()) if front else set()
         table = {
             "x": x[chosen], "y": y[chosen],
-            "colour": texts(palette[int(h)] for h in hue) if front else texts([_GREY] * len(chosen)),
+            "color": texts(palette[int(h)] for h in hue) if front else texts([_GREY] * len(chosen)),
             "words": texts(", ".join(up.words(up.axes, tuple(places[i]))) for i in chosen),
             "first": texts(amount(v, across.unit) for v in x[chosen]), "second": texts(amount(v, up.unit) for v in y[chosen]),
         }  # fmt: skip
-        if front:
-            table |= {"number": hue.astype(np.int32), "alpha": np.ones(len(chosen), dtype=np.float32)}
-        drawn = plot.scatter("x", "y", color="colour", line_alpha=0, source=ColumnDataSource(table, tags=["front"]), **looks)
-        tips = [("", "@words"), (across.title, "@first"), (up.title, "@second")]
-        plot.add_tools(HoverTool(tooltips=tips, renderers=[drawn]))
-    return plot, met
+        numbers = hue if front else ()
+        layers.append(layer(points(table), tips, numbers=numbers, color=hv.dim("color"), line_alpha=0, **looks))
+    return panel(layers, *axes, 360, key="front", narrow=narrow), met

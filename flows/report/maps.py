@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import contourpy
+import holoviews as hv
 import numpy as np
-from bokeh.models import ColumnDataSource, HoverTool, LinearColorMapper, LogColorMapper
 from bokeh.palettes import Viridis256
-from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from flows.field_values import scaled
-from flows.report.axes import Axis, geometric, levels, new_figure, number_axis
+from flows.report.axes import Axis, geometric, levels, number_axis
 from flows.report.axes import amount as amount_of
+from flows.report.drawing import layer, panel
 from flows.report.legends import Entry, Group
 from flows.report.measured import Float, Measured
 from flows.report.plots import label_below, texts
@@ -85,39 +85,24 @@ def borders_of(values: Float, *, log: bool) -> Float:
     return np.exp(found) if log else found
 
 
-def map_plot(measured: Measured, shared: Ground) -> figure:
+def map_plot(measured: Measured, shared: Ground) -> hv.Overlay:
     """Draw a variable [x, y] as a map with lines of equal value and the edge of what is feasible in every realisation."""
-    plot = new_figure(shared.x, shared.y, 360, narrow=True)
-    _quiet(plot)
     mean = np.where(measured.mean > 0, measured.mean, np.nan) if shared.log else measured.mean
-    rows, columns = np.nonzero(np.isfinite(mean))
-    told = _places(shared, rows, columns) | {
-        "value": mean[rows, columns].astype(np.float32),
-        "words": texts(amount_of(v, measured.unit) for v in mean[rows, columns]),
-        "count": texts(
-            f"{f:.0f} of {p:.0f}"
-            for f, p in zip(measured.feasible[rows, columns], measured.planned[rows, columns], strict=True)
-        ),
+    told = {
+        "words": [amount_of(v, measured.unit) for v in mean.ravel()],
+        "count": [f"{f:.0f} of {p:.0f}" for f, p in zip(measured.feasible.ravel(), measured.planned.ravel(), strict=True)],
     }
+    tips = [(measured.title, "@words"), ("feasible", "@count")]
+    layers = [_mesh(shared, mean.astype(np.float32), told, tips, cmap=list(_PALETTE), clim=shared.span, logz=shared.log)]
     if not measured.own:
-        empty = np.nonzero((measured.planned > 0) & (measured.feasible == 0))
-        corners = ColumnDataSource(_corners(shared, *empty))
-        plot.quad("left", "right", "bottom", "top", fill_color=_NONE, line_color=_NONE, line_width=0.5, source=corners)
-    low, high = shared.span
-    mapper = (LogColorMapper if shared.log else LinearColorMapper)(palette=_PALETTE, low=low, high=high)
-    fill = {"field": "value", "transform": mapper}
-    quads = plot.quad(
-        "left", "right", "bottom", "top", fill_color=fill, line_color=fill, line_width=0.5, source=ColumnDataSource(told)
-    )
-    tips = [*_tips(shared), (measured.title, "@words"), ("feasible", "@count")]
-    plot.add_tools(HoverTool(tooltips=tips, renderers=[quads]))
-    _draw_lines(plot, measured, mean, shared)
+        layers.insert(0, _empty(measured, shared))
+    layers += _lines(measured, mean, shared)
     if not measured.own:
-        _draw_edge(plot, measured, shared)
-    return plot
+        layers += _edge(measured, shared)
+    return panel(layers, shared.x, shared.y, 360, narrow=True, show_grid=False)
 
 
-def best_plot(measured: Measured, axis: str, shared: Ground, best: str) -> tuple[figure, list[int]]:
+def best_plot(measured: Measured, axis: str, shared: Ground, best: str) -> tuple[hv.Overlay, list[int]]:
     """Draw which value of an unordered axis is the best at each place of a variable [x, y, axis].
 
     Returns
@@ -129,23 +114,22 @@ def best_plot(measured: Measured, axis: str, shared: Ground, best: str) -> tuple
     """
     values = best_values(measured)
     known = np.isfinite(values)
-    rows, columns = np.nonzero(known.any(axis=-1))
     worst = np.inf if best == "smallest" else -np.inf
-    filled = np.where(known, values, worst)[rows, columns]
+    filled = np.where(known, values, worst)
     winner = filled.argmin(axis=-1) if best == "smallest" else filled.argmax(axis=-1)
-    found = sorted(set(winner.tolist()))
-    palette = np.array(best_colours(measured.sizes[axis]), dtype=object)
-    names = texts(short(label(axis, v, measured.unit_of(axis))) for v in measured.values_of(axis))
-    told = _places(shared, rows, columns) | {
-        "colour": palette[winner], "best": names[winner],
-        "words": texts(amount_of(v, measured.unit) for v in filled[np.arange(len(winner)), winner]),
-    }  # fmt: skip
-    plot = new_figure(shared.x, shared.y, 360, narrow=True)
-    _quiet(plot)
-    looks = {"fill_color": "colour", "line_color": "colour", "line_width": 0.5}
-    quads = plot.quad("left", "right", "bottom", "top", source=ColumnDataSource(told), **looks)
-    plot.add_tools(HoverTool(tooltips=[*_tips(shared), ("best", "@best"), (measured.title, "@words")], renderers=[quads]))
-    return plot, found
+    met = known.any(axis=-1)
+    found = sorted(set(winner[met].tolist()))
+    palette = best_colours(measured.sizes[axis])
+    names = [short(label(axis, v, measured.unit_of(axis))) for v in measured.values_of(axis)]
+    reached = np.take_along_axis(values, winner[..., np.newaxis], axis=-1)[..., 0]
+    told = {
+        "best": [names[i] if m else "–" for i, m in zip(winner.ravel(), met.ravel(), strict=True)],
+        "words": [amount_of(v, measured.unit) for v in reached.ravel()],
+    }
+    tips = [("best", "@best"), (measured.title, "@words")]
+    numbers = np.where(met, winner, np.nan).astype(np.float32)
+    mesh = _mesh(shared, numbers, told, tips, cmap=list(palette), clim=(-0.5, len(palette) - 0.5))
+    return panel([mesh], shared.x, shared.y, 360, narrow=True, show_grid=False), found
 
 
 def best_values(measured: Measured) -> Float:
@@ -178,33 +162,40 @@ def map_legend(measured: Measured, shared: Ground) -> list[Group]:
     return found
 
 
-def _quiet(plot: figure) -> None:
-    for grid in (plot.xgrid[0], plot.ygrid[0]):
-        grid.grid_line_color = None
-
-
-def _tips(shared: Ground) -> list[tuple[str, str]]:
-    return [(axis.title.partition(" [")[0], f"@{name}") for axis, name in ((shared.x, "across"), (shared.y, "up"))]
-
-
-def _corners(shared: Ground, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    xs, ys = shared.borders
-    corners = {"left": xs[rows], "right": xs[rows + 1], "bottom": ys[columns], "top": ys[columns + 1]}
-    return {name: values.astype(np.float32) for name, values in corners.items()}
-
-
-def _places(shared: Ground, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Return the corners of places, and their values in words."""
+def _mesh(
+    shared: Ground,
+    values: NDArray[np.float32],
+    told: Mapping[str, Sequence[str]],
+    tips: Sequence[tuple[str, str]],
+    **looks: Any,
+) -> Any:
+    """Return numbers [x, y] as a mesh of colours, with tooltips that name the place first."""
     across, up = shared.names
-    return _corners(shared, rows, columns) | {
-        "across": texts(across[i] for i in rows), "up": texts(up[i] for i in columns),
-    }  # fmt: skip
+    words = {"across": np.repeat(across, len(up)).tolist(), "up": up * len(across)} | dict(told)
+    grids = [texts(column).reshape(values.shape).T for column in words.values()]
+    corners = (borders.astype(np.float32) for borders in shared.borders)
+    mesh = hv.QuadMesh((*corners, values.T, *grids), ["x", "y"], ["value", *words])
+    place = [(axis.title.partition(" [")[0], f"@{name}") for axis, name in ((shared.x, "across"), (shared.y, "up"))]
+    # A line of the same colour closes the gaps that browsers leave between the places.
+    return layer(mesh, [*place, *tips], hooks=[_closed], **looks)
 
 
-def _draw_lines(plot: figure, measured: Measured, mean: Float, shared: Ground) -> None:
-    """Draw lines of equal value with their values. Between cells they are interpolated: they are for the eye."""
+def _closed(plot: Any, _: Any) -> None:
+    plot.handles["glyph"].update(line_color=plot.handles["glyph"].fill_color, line_alpha=1.0, line_width=0.5)
+
+
+def _empty(measured: Measured, shared: Ground) -> Any:
+    """Return the places where no planned realisation is feasible."""
+    rows, columns = np.nonzero((measured.planned > 0) & (measured.feasible == 0))
+    xs, ys = (borders.astype(np.float32) for borders in shared.borders)
+    corners = {"x0": xs[rows], "y0": ys[columns], "x1": xs[rows + 1], "y1": ys[columns + 1]}
+    return layer(hv.Rectangles(corners, list(corners)), color=_NONE, line_color=_NONE, line_width=0.5)
+
+
+def _lines(measured: Measured, mean: Float, shared: Ground) -> list[Any]:
+    """Return lines of equal value with their values. Between cells they are interpolated: they are for the eye."""
     if min(mean.shape) < 2 or not shared.lines:
-        return
+        return []
     x, y = (
         _scaled(np.asarray(measured.values_of(a), dtype=float), axis)
         for a, axis in zip(measured.axes, (shared.x, shared.y), strict=True)
@@ -224,18 +215,16 @@ def _draw_lines(plot: figure, measured: Measured, mean: Float, shared: Ground) -
             if at is not None:
                 places.append((_unscaled(at[0], shared.x), _unscaled(at[1], shared.y), scale.text(level, 3)))
     if not parts:
-        return
-    joined = np.concatenate(parts)
-    ends = {"x": _unscaled(joined[:, 0], shared.x), "y": _unscaled(joined[:, 1], shared.y)}
-    source = ColumnDataSource({name: values.astype(np.float32) for name, values in ends.items()})
-    plot.line("x", "y", line_color="white", line_width=1.3, source=source)
-    labels = dict(zip(("x", "y", "text"), map(list, zip(*places, strict=True)), strict=True))
-    if not places:
-        return
-    plot.text(
-        "x", "y", "text", text_font_size="8.5pt", text_align="center", text_baseline="middle", text_color="#10151C",
-        background_fill_color="white", background_fill_alpha=0.75, padding=1, source=ColumnDataSource(labels),
-    )  # fmt: skip
+        return []
+    whole = np.concatenate(parts)
+    ends = {"x": _unscaled(whole[:, 0], shared.x), "y": _unscaled(whole[:, 1], shared.y)}
+    ends = {name: values.astype(np.float32) for name, values in ends.items()}
+    drawn = [layer(hv.Contours([ends], ["x", "y"]), color="white", line_width=1.3)]
+    if places:
+        looks = {"text_font_size": "8.5pt", "text_align": "center", "text_baseline": "middle", "text_color": "#10151C"}
+        ground = {"background_fill_color": "white", "background_fill_alpha": 0.75, "backend_opts": {"glyph.padding": 1}}
+        drawn.append(layer(hv.Labels(places, ["x", "y"], "text"), **looks, **ground))
+    return drawn
 
 
 def _label_place(line: Float, x: Float, y: Float) -> Float | None:
@@ -271,11 +260,11 @@ def edge_segments(measured: Measured, shared: Ground) -> Float:
     return np.concatenate([upright, level]).reshape(-1, 2, 2)
 
 
-def _draw_edge(plot: figure, measured: Measured, shared: Ground) -> None:
+def _edge(measured: Measured, shared: Ground) -> list[Any]:
     ends = edge_segments(measured, shared)
-    if len(ends):
-        columns = dict(zip(("x0", "y0", "x1", "y1"), ends.reshape(-1, 4).T, strict=True))
-        plot.segment("x0", "y0", "x1", "y1", line_color=EDGE, line_width=2.5, source=ColumnDataSource(columns))
+    if not len(ends):
+        return []
+    return [layer(hv.Segments(ends.reshape(-1, 4), ["x0", "y0", "x1", "y1"]), color=EDGE, line_width=2.5)]
 
 
 def best_legend(measured: Measured, axis: str, found: Sequence[int]) -> list[Group]:

@@ -17,6 +17,7 @@ from bokeh.resources import Resources
 
 from flows.papers import Paper, read_papers, split_at_papers
 from flows.report.choice import EXPORT, MOST_PANELS, MOST_PLOTS, MOST_POINTS
+from flows.report.drawing import rendered
 from flows.report.fronts import front_section
 from flows.report.geometry import network_section
 from flows.report.legends import sign
@@ -136,12 +137,12 @@ def _left_out_variables(shown: list[str]) -> str:
 
 def _embedded(drawn: dict[str, Any]) -> tuple[str, dict[str, str]]:
     """Return the script of several plots, and their places in a page."""
-    document = Document()
+    document, figures = Document(), {name: rendered(plot) for name, plot in drawn.items()}
     # Without the freeze bokeh goes through all models again for each plot that is added.
     with document.models.freeze():
-        for root in drawn.values():
+        for root in figures.values():
             document.add_root(root)
-    script, divs = components(drawn)
+    script, divs = components(figures)
     return script, dict(divs)
 
 

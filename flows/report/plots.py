@@ -1,20 +1,20 @@
-"""Curves with their confidence bands, drawn by Bokeh from what surfaces and cube hold; nothing is computed here."""
+"""Curves with their confidence bands, drawn from what surfaces and cube hold; nothing is computed here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import holoviews as hv
 import numpy as np
 import xarray as xr
-from bokeh.models import CDSView, ColumnDataSource, HoverTool, Line
-from bokeh.plotting import figure
 from numpy.typing import NDArray
 
-from flows.report.axes import Axis, amount, geometric, new_figure, number_axis, text_axis
+from flows.report.axes import Axis, amount, geometric, number_axis, text_axis
 from flows.report.choice import EXPORT, MOST_VALUES, evenly
 from flows.report.curves import Curve, Series
+from flows.report.drawing import layer, panel
 from flows.report.measured import Float, Measured, Place
 from flows.report.words import COLOURS, label, short
 from pipeline.experiment import STATUS_CODES
@@ -82,7 +82,7 @@ def value_axis(measured: Measured, *, log: bool) -> Axis:
 def curves_plot(
     measured: Measured, series: Series, shared: Plane, beside: Mapping[str, Measured], most: int, height: int, key: str,
     across: Measured | None = None,
-) -> figure:  # fmt: skip
+) -> hv.Overlay:  # fmt: skip
     """Draw the mean over feasible realisations with its band, a curve for each combination of the other axes.
 
     Parameters
@@ -103,7 +103,9 @@ def curves_plot(
         Variable that gives the places along ``x`` where a variable, not an axis, is drawn there.
     """
     log, joined = shared.y.log, shared.x.names is None
-    bands, lines, points, squares = [], [], [], []
+    bands, lines, dots, squares = [], [], [], []
+    numbers: list[int] = []
+    banded_numbers: list[int] = []
     for n, curve in enumerate(series.curves):
         places = shared.at if across is None else across.mean[curve.at]
         kept = _drawn(np.where(np.isfinite(places), measured.mean[curve.at], np.nan), most, log=log)
@@ -113,33 +115,40 @@ def curves_plot(
         banded = np.isfinite(low) & (low > 0 if log else True)
         if banded.sum() > 1 and joined:
             outline = np.append(here[banded], here[banded][::-1]), np.append(low[banded], high[banded][::-1])
-            bands.append((*outline, curve.colour, n, 0.12))
-        lines.append((here, height_of, curve, n))
-        points.append(_points(measured, shared, curve, n, kept, places))
+            bands.append({"x": outline[0], "y": outline[1], "color": curve.colour})
+            banded_numbers.append(n)
+        lines.append({"x": here, "y": height_of, "color": curve.colour, "line_dash": curve.dash})
+        numbers.append(n)
+        dots.append(_points(measured, shared, curve, n, kept, places))
         for word, other in beside.items():
             also = _drawn(other.mean[curve.at], most, log=log)
             if len(also):
                 squares.append(_points(other, shared, curve, n, also, places, f"{word}: "))
-    plot = new_figure(shared.x, shared.y, height, narrow=height < 400)
+    layers = []
     if bands:
-        columns = dict(zip(("xs", "ys", "colour", "number", "alpha"), map(list, zip(*bands, strict=True)), strict=True))
-        source = ColumnDataSource(columns, tags=[key])
-        plot.patches("xs", "ys", fill_color="colour", fill_alpha="alpha", line_width=0, source=source)
-    if joined:
-        # All lines share one table: a table for each line would cost more than the lines.
-        source, view = ColumnDataSource(_columns(lines)), CDSView()
-        for _, _, curve, n in lines:
-            looks = {"line_color": curve.colour, "line_dash": curve.dash, "line_width": 2}
-            plot.add_glyph(source, Line(x=f"x{n}", y=f"y{n}", **looks), view=view, tags=[key, n])
-    size = 7 if sum(len(p["x"]) for p in points) <= _DOTS * len(lines) else 4
-    dots = {"color": "colour", "alpha": "alpha", "size": size, "line_alpha": 0}
-    hollow = {"marker": "square", "size": 11, "fill_alpha": 0, "line_color": "colour", "line_alpha": "alpha", "line_width": 1.5}
-    for parts, looks in ((points, dots), (squares, hollow)):
+        outlines = hv.Polygons(bands, ["x", "y"], ["color"])
+        layers.append(layer(outlines, numbers=banded_numbers, whole=0.12, color=hv.dim("color"), line_width=0))
+    if joined and lines:
+        looks = {"color": hv.dim("color"), "line_dash": hv.dim("line_dash"), "line_width": 2}
+        layers.append(layer(hv.Contours(lines, ["x", "y"], ["color", "line_dash"]), numbers=numbers, **looks))
+    size = 7 if sum(len(p["x"]) for p in dots) <= _DOTS * len(lines) else 4
+    full = {"color": hv.dim("color"), "size": size, "line_alpha": 0}
+    hollow = {"marker": "square", "size": 11, "fill_alpha": 0, "line_color": hv.dim("color"), "line_width": 1.5}
+    for parts, looks in ((dots, full), (squares, hollow)):
         if parts:
-            source = ColumnDataSource({c: np.concatenate([p[c] for p in parts]) for c in parts[0]}, tags=[key])
-            drawn = plot.scatter("x", "y", source=source, **looks)
-            plot.add_tools(HoverTool(tooltips=_tips(shared), renderers=[drawn]))
-    return plot
+            table = stacked(parts)
+            layers.append(layer(points(table), _tips(shared), numbers=table["number"], **looks))
+    return panel(layers, shared.x, shared.y, height, key=key, narrow=height < 400)
+
+
+def stacked(parts: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Return tables with the same columns as one, one below the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def points(table: Mapping[str, NDArray[Any]]) -> hv.Points:
+    """Return points at the columns ``x`` and ``y``; all others but their numbers are value dimensions."""
+    return hv.Points(table, ["x", "y"], [name for name in table if name not in ("x", "y", "number")])
 
 
 def _tips(shared: Plane) -> list[tuple[str, str]]:
@@ -153,11 +162,11 @@ def _points(
     """Return the columns of the points of a curve."""
     name = short(f"{before}{curve.name or measured.title}")
     told = told_of(measured, curve.at, kept)
-    fixed = {"curve": name, "colour": curve.colour}
+    fixed = {"curve": name, "color": curve.colour}
     return {
         "x": places[kept], "y": measured.mean[curve.at][kept], "at": texts(shared.names[i] for i in kept),
         **{c: texts([v] * len(kept)) for c, v in fixed.items()}, **told,
-        "number": np.full(len(kept), n, dtype=np.int32), "alpha": np.ones(len(kept), dtype=np.float32),
+        "number": np.full(len(kept), n),
     }  # fmt: skip
 
 
@@ -199,19 +208,12 @@ def most_points(curves: int, room: int) -> int:
     return min(MOST_VALUES, max(2, room // max(1, curves)))
 
 
-def _columns(lines: list[tuple[Float, Float, Curve, int]]) -> dict[str, Float]:
-    """Return the places of every line as two columns; shorter lines end with NaN, which is not drawn."""
-    longest = max((len(xs) for xs, *_ in lines), default=0)
-    numbered = ((f"{axis}{n}", values) for xs, ys, _, n in lines for axis, values in (("x", xs), ("y", ys)))
-    return {name: np.append(values, np.full(longest - len(values), np.nan)) for name, values in numbered}
-
-
 def texts(words: Iterable[str]) -> NDArray[Any]:
     """Return texts as a column."""
     return np.array(list(words), dtype=object)
 
 
-def certificates(cube: xr.Dataset) -> figure:
+def certificates(cube: xr.Dataset) -> hv.Overlay:
     """Draw the relative gap of every delivered cell against its worst violation, as the certificates state them."""
     feasible = np.isin(cube["status"].values, (STATUS_CODES["ok"], STATUS_CODES["inaccurate"]))
     gap, violation = (np.abs(cube[n].values[feasible]) for n in ("relative_gap", "worst_violation"))
@@ -229,6 +231,5 @@ def certificates(cube: xr.Dataset) -> figure:
             ("Relative gap to the dual bound", "Worst relative violation (1e-16: none)"), table.values(), strict=True
         )
     )
-    plot = new_figure(across, up, 380)
-    plot.scatter("gap", "violation", color=COLOURS[0], alpha=0.5, size=6, line_alpha=0, source=ColumnDataSource(table))
-    return plot
+    points = layer(hv.Points(table, ["gap", "violation"]), color=COLOURS[0], alpha=0.5, size=6, line_alpha=0)
+    return panel([points], across, up, 380)

@@ -59,7 +59,7 @@ def section(surfaces: xr.Dataset, spec: Mapping[str, Any], name: str, room: Room
 def map_axes(found: Measured, spec: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the two axes of a map: two of the variable's own, or two long numeric axes of the cells; None for no map."""
     named = {spec.get(word) for word in ("x", "colour", "style")} | set(spec.get("panels") or ())
-    own = [axis for axis in found.own if axis not in named and _numeric(found, axis)]
+    own = [axis for axis in found.own if axis not in named and _numeric(found, axis) and found.sizes[axis] > 1]
     if len(own) >= 2:
         return own[0], own[1]
     if spec.get("across"):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 
+import holoviews as hv
 import numpy as np
 import xarray as xr
-from bokeh.models import ColumnDataSource, HoverTool
-from bokeh.plotting import figure
 from numpy.typing import NDArray
 
 from flows.field_values import below_heading
-from flows.report.axes import Axis, new_figure
+from flows.report.axes import Axis
 from flows.report.choice import MOST_COLUMNS, MOST_LETTERS, evenly
+from flows.report.drawing import SIZES, layer, panel
 from flows.report.words import STATUS_COLOURS, axis_title, label, short, unit_of_axis
 from pipeline.experiment import STATUS_CODES
 
@@ -23,7 +23,7 @@ _WORDS = 36
 """Most letters of a row's name: longer names would leave no room for the map."""
 
 
-def status_map(cube: xr.Dataset, x: str, over: str | None) -> tuple[figure, str]:
+def status_map(cube: xr.Dataset, x: str, over: str | None) -> tuple[hv.Overlay, str]:
     """Draw the status of every place on the grid: the axis ``x`` against the other axes, a row per combination.
 
     Realisations have no rows of their own, and if there are very many rows, the longest axes have none either. The cells that
@@ -53,7 +53,7 @@ def status_map(cube: xr.Dataset, x: str, over: str | None) -> tuple[figure, str]
     counts = {name: count[rows, columns] for name, count in counts.items()}
     table = {
         "x0": columns - 0.5, "y0": rows - 0.5, "x1": columns + 0.5, "y1": rows + 0.5,
-        "colour": np.array(list(STATUS_COLOURS.values()), dtype=object)[gravest(counts).astype(int)],
+        "color": np.array(list(STATUS_COLOURS.values()), dtype=object)[gravest(counts).astype(int)],
         "at": np.array(at, dtype=object)[columns], "row": np.array([short(n) for n in names], dtype=object)[rows],
         "counts": _counted(counts),
     }  # fmt: skip
@@ -64,13 +64,10 @@ def status_map(cube: xr.Dataset, x: str, over: str | None) -> tuple[figure, str]
     across = Axis(axis_title(cube, x), (-0.5, len(at) - 0.5), ticks=[n for n, _ in ticks], names=[word for _, word in ticks])
     numbered = [float(i) for i in range(len(names))]
     up = Axis("", (len(names) - 0.5, -0.5), ticks=numbered, names=[short(name, _WORDS) for name in names])
-    plot = new_figure(across, up, height)
-    plot.toolbar_location, plot.xaxis[0].major_label_orientation = None, np.pi / 3
-    plot.xgrid[0].visible = plot.ygrid[0].visible = False
-    plot.yaxis[0].major_label_text_font_size = "8pt"
-    cells = plot.quad("x0", "x1", "y0", "y1", fill_color="colour", line_color="white", source=ColumnDataSource(table))
-    plot.add_tools(HoverTool(tooltips=tips, renderers=[cells]))
-    return plot, _sentence(cube, x, folded, size)
+    places = hv.Rectangles(table, ["x0", "y0", "x1", "y1"], ["color", "at", "row", "counts"])
+    cells = layer(places, tips, color=hv.dim("color"), line_color="white")
+    looks = {"toolbar": None, "show_grid": False, "xrotation": 60, "fontsize": SIZES | {"yticks": "8pt"}}
+    return panel([cells], across, up, height, **looks), _sentence(cube, x, folded, size)
 
 
 def _folded(status: xr.DataArray, x: str, over: str | None) -> tuple[list[str], list[str]]:

@@ -13,7 +13,7 @@ import fake_cube
 import numpy as np
 import pytest
 import xarray as xr
-from bokeh.models import ColumnDataSource
+from bokeh.models import ColumnDataSource, MultiLine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -25,6 +25,7 @@ from flows.report import build_report
 from flows.report.axes import log_ticks
 from flows.report.choice import MOST_PLOTS, MOST_POINTS, MOST_ROWS, choose
 from flows.report.curves import curve_series
+from flows.report.drawing import rendered
 from flows.report.fronts import MOST_FRONTS
 from flows.report.measured import measured
 from flows.report.panels import Section
@@ -181,12 +182,12 @@ def test_a_logarithmic_axis_has_a_few_round_ticks_whatever_its_range(low: float,
 
 
 _FADED = """(() => {
-  const models = Bokeh.documents.flatMap(d => d.roots()).flatMap(root => [...root.references()]).filter(m => m.tags.length);
-  const lines = models.filter(m => m.glyph && m.glyph.line_alpha < 1 || m.glyph && m.glyph.line_alpha.value < 1);
-  const points = models.filter(m => m.data && m.data.curve).map(m => Array.from(m.data.alpha).filter(a => a < 1).length);
-  return [new Set(lines).size, Math.max(...points)];
+  const renderers = Bokeh.documents.flatMap(d => d.roots()).flatMap(root => [...root.references()]).filter(m => m.glyph);
+  const faded = kind => renderers.filter(r => r.glyph.type === kind && r.data_source.tags.length)
+    .map(r => Array.from(r.data_source.data.alpha).filter(a => a < (kind === 'MultiPolygons' ? 0.1 : 1)).length);
+  return ['MultiLine', 'MultiPolygons', 'Scatter'].map(kind => Math.max(...faded(kind)));
 })()"""
-"""Numbers of lines and of points that a legend has faded."""
+"""Numbers of lines, bands and points that a legend has faded."""
 
 
 @pytest.mark.browser
@@ -221,12 +222,12 @@ def test_in_a_browser_it_draws_and_asks_for_nothing(page: str, tmp_path: Path, w
         assert tab.evaluate("Bokeh.documents.reduce((n, d) => n + d.roots().length, 0)") == 3
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
         tab.screenshot(tmp_path / "page.png")
-        assert tab.evaluate(_FADED) == [0, 0]
+        assert tab.evaluate(_FADED) == [0, 0, 0]
         cube = fake_cube.quick_cube(failed=3, missing=2)
         means = statistic(compute_surfaces(cube, over="realisation", edge=None, paired="design"), "rcrb_m", "mean_feasible")
         points = int(np.isfinite(means.sel(design="orthogonal")).sum())
-        assert tab.evaluate(f"document.querySelector('.key button').click(); {_FADED}") == [2, points]
-        assert tab.evaluate(f"document.querySelector('.key button').click(); {_FADED}") == [0, 0]
+        assert tab.evaluate(f"document.querySelector('.key button').click(); {_FADED}") == [2, 2, points]
+        assert tab.evaluate(f"document.querySelector('.key button').click(); {_FADED}") == [0, 0, 0]
         assert tab.errors == []
     assert (tmp_path / "page.png").stat().st_size > 50_000
 
@@ -234,14 +235,15 @@ def test_in_a_browser_it_draws_and_asks_for_nothing(page: str, tmp_path: Path, w
 def test_the_status_map_shows_each_place_by_its_gravest_cell() -> None:
     cube = fake_cube.quick_cube(failed=3, missing=2)
     x, over = "sinr_db", "realisation"
-    drawn, sentence = status_map(cube, x, over)
+    plot, sentence = status_map(cube, x, over)
+    drawn = rendered(plot)
     assert sentence == "A place stands for all 4 values of Channel realisation."
     overrides = [axis.major_label_overrides for axis in (drawn.yaxis[0], drawn.xaxis[0])]
     rows, columns = ({int(place): name for place, name in words.items()} for words in overrides)
     (quads,) = drawn.renderers
     table = quads.data_source.data
     seen = 0
-    for x0, y0, colour, at, row in zip(*(table[k] for k in ("x0", "y0", "colour", "at", "row")), strict=True):
+    for x0, y0, colour, at, row in zip(*(table[k] for k in ("left", "bottom", "color", "at", "row")), strict=True):
         assert (columns[round(x0 + 0.5)], rows[round(y0 + 0.5)]) == (at, short(row, 36))
         place = {label(d, v): {d: v} for d in ("design", "user_count") for v in cube[d].values.tolist()}
         chosen = {
@@ -311,10 +313,6 @@ def drawn_section(surfaces: xr.Dataset, y: str, spec: dict[str, Any], panels: in
     return section(surfaces, spec | {"y": y}, y, Room(panels, MOST_POINTS))
 
 
-def sources(plot: Any) -> list[dict[str, Any]]:
-    return [renderer.data_source.data for renderer in plot.renderers]
-
-
 def test_every_curve_is_named_in_the_legend() -> None:
     cube = fake_cube.quick_cube()
     one = compute_surfaces(cube, over="realisation", edge="sinr_db", paired="design")
@@ -323,13 +321,15 @@ def test_every_curve_is_named_in_the_legend() -> None:
     for data, groups in ((surfaces, 1), (one, 2)):
         found = drawn_section(data, "rcrb_m", spec)
         (panel,) = found.panels
-        lines = [r for r in panel.plot.renderers if r.tags]
+        (lines,) = [r for r in rendered(panel.plot).renderers if isinstance(r.glyph, MultiLine)]
+        assert lines.data_source.tags == [found.key]
+        assert lines.glyph.line_alpha == "alpha"
         mean = statistic(data, "rcrb_m", "mean_feasible").transpose("sinr_db", ...)
         curves = int(np.isfinite(mean.values).any(axis=0).sum())
         assert len(found.legend) == groups, "a curve by itself, or a hue and a dash"
         for group in found.legend:
             named = sorted(number for entry in group.entries for number in entry.numbers)
-            assert named == sorted(line.tags[1] for line in lines) == list(range(curves))
+            assert named == sorted(lines.data_source.data["number"]) == list(range(curves))
 
 
 def test_places_of_a_text_axis_stand_in_their_order() -> None:
@@ -346,9 +346,10 @@ def test_places_of_a_text_axis_stand_in_their_order() -> None:
     # The band of the second place reaches below zero and is left out on a logarithmic axis.
     surfaces["seconds"].loc[{"statistic": "ci_low"}] = [0.5, -1.0, 0.5, 0.5]
     (panel,) = drawn_section(surfaces, "seconds", {"x": "nodes", "log_y": True}).panels
-    axis = panel.plot.xaxis[0]
+    plot = rendered(panel.plot)
+    axis = plot.xaxis[0]
     assert [axis.major_label_overrides[tick] for tick in axis.ticker.ticks] == [f"nodes {name}" for name in names]
-    assert (panel.plot.x_range.start, panel.plot.x_range.end) == (-0.6, 3.6)
+    assert (plot.x_range.start, plot.x_range.end) == (-0.6, 3.6)
 
 
 def test_quantities_stand_side_by_side() -> None:

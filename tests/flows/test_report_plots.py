@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import html
 import re
+import subprocess
+import sys
 from typing import Any
 
 import fake_cube
 import numpy as np
 import pytest
 import xarray as xr
-from bokeh.models import Line, Quad, Scatter, Segment, Step
+from bokeh.models import HoverTool, Line, MultiLine, Quad, Scatter, Segment
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -19,11 +21,14 @@ from flows.field_values import prefixed, scaled
 from flows.report import build_report
 from flows.report.axes import geometric, levels, number_axis
 from flows.report.best import best_of, same
+from flows.report.drawing import rendered
 from flows.report.fronts import front_section, nondominated
 from flows.report.measured import best_is, measured
 from flows.report.panels import Section
+from flows.report.plots import label_below
 from flows.report.sections import Room, map_axes, row_of, section
 from flows.report.spec import completed_spec
+from flows.report.status import status_map
 from pipeline.experiment import STATUS_CODES
 from pipeline.statistics import statistic
 from pipeline.surfaces import compute_surfaces
@@ -67,6 +72,7 @@ def drawn(cube: xr.Dataset, surfaces: xr.Dataset, y: str, **spec: Any) -> Sectio
 
 
 def glyphs(plot: Any, kind: type) -> list[dict[str, Any]]:
+    """The tables of the glyphs of a kind in a Bokeh figure."""
     return [r.data_source.data for r in plot.renderers if isinstance(r.glyph, kind)]
 
 
@@ -85,18 +91,89 @@ def test_two_long_axes_make_a_map_for_each_design_and_one_of_the_best(cube: xr.D
     assert [panel.heading for panel in found.panels[:-1]] == [
         "Orthogonal design (P.2)", "Beamforming design (P.3)", "Unconstrained (P.1T): a bound, needs node phases",
     ]  # fmt: skip
-    plot = found.panels[0].plot
+    plot = rendered(found.panels[0].plot)
     means = statistic(surfaces, "rcrb_m", "mean_feasible").isel(design=0)
     _, filled = glyphs(plot, Quad)
-    assert sorted(filled["value"]) == pytest.approx(sorted(means.values[np.isfinite(means.values)]), rel=1e-6)
-    assert len(glyphs(plot, Line)) == 1
+    assert filled["value"] == pytest.approx(means.transpose("sinr_db", "bandwidth_hz").values.ravel(), rel=1e-6, nan_ok=True)
+    sinr, band = cube["sinr_db"].values, cube["bandwidth_hz"].values
+    assert list(filled["across"]) == [label_below(v, "dB") for v in sinr for _ in band]
+    assert list(filled["up"]) == [label_below(v, "Hz") for _ in sinr for v in band]
+    inside = (filled["left"] < np.repeat(sinr, len(band))) & (np.repeat(sinr, len(band)) < filled["right"])
+    assert (inside & (filled["bottom"] < np.tile(band, len(sinr))) & (np.tile(band, len(sinr)) < filled["top"])).all()
+    assert len(glyphs(plot, MultiLine)) == 1
     assert type(plot.y_scale).__name__ == "LogScale", "an axis in equal ratios"
     assert type(plot.x_scale).__name__ == "LinearScale", "levels in dB"
     assert (plot.yaxis[0].axis_label, plot.yaxis[0].formatter.args["factor"]) == ("Bandwidth [MHz]", 1e6)
 
 
+def test_every_tooltip_finds_its_columns_and_every_drawn_value_has_one(
+    cube: xr.Dataset, surfaces: xr.Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    quick = fake_cube.quick_cube()
+    curves = drawn(quick, surfaces_of(quick), "rcrb_m", x="sinr_db", colour="design", style="user_count", log_y=True)
+    dots = drawn(quick, surfaces_of(quick), "rcrb_m", x="design", colour="user_count", panels=["sinr_db"])
+    front = front_section(surfaces, completed_spec(cube, surfaces, {"y": "rcrb_m"}))
+    assert front is not None
+    maps = drawn(cube, surfaces, "rcrb_m", log_y=True)
+    found = [panel.plot for part in (curves, front, maps) for panel in part.panels] + [dots.panels[0].plot]
+    told = 0
+    for plot in map(rendered, [*found, status_map(quick, "sinr_db", "realisation")[0]]):
+        tools = [tool for tool in plot.tools if isinstance(tool, HoverTool)]
+        for renderer, tips in ((renderer, tool.tooltips) for tool in tools for renderer in tool.renderers):
+            named = {name for _, words in tips for name in re.findall(r"@\{?(\w+)", words)}
+            assert named <= set(renderer.data_source.data)
+            assert len(named) == len(tips)
+        covered = {renderer.id for tool in tools for renderer in tool.renderers}
+        values = [r.id for r in plot.renderers if isinstance(r.glyph, Scatter | Quad) and len(r.data_source.data) > 4]
+        assert covered == set(values)
+        told += len(covered)
+    assert told == 2 + 2 + 4 + 1 + 1, "curves and squares, front, maps, dots, statuses"
+    assert caplog.records == [], "HoloViews logs options and hooks that fail"
+
+
+def test_what_a_legend_fades_has_its_number_and_opacity() -> None:
+    quick = fake_cube.quick_cube()
+    spec = {"x": "sinr_db", "colour": "design", "style": "user_count", "log_y": True}
+    (panel,) = drawn(quick, surfaces_of(quick), "rcrb_m", **spec).panels
+    both = {"fill_alpha", "line_alpha"}
+    expected = {"MultiPolygons": (0.12, both), "MultiLine": (1.0, {"line_alpha"}), "Scatter": (1.0, {"fill_alpha"})}
+    met = set()
+    for renderer in rendered(panel.plot).renderers:
+        kind, table = type(renderer.glyph).__name__, renderer.data_source.data
+        whole, parts = expected[kind] if getattr(renderer.glyph, "marker", "") != "square" else (1.0, {"line_alpha"})
+        assert renderer.data_source.tags == ["rcrb_m"]
+        assert set(table["number"]) <= set(range(5))
+        assert len(table["number"]) == len(table["alpha"]) == len(next(iter(table.values())))
+        assert table["alpha"] == pytest.approx(whole)
+        assert {part for part in both if getattr(renderer.glyph, part, 0) == "alpha"} == parts
+        met.add(kind)
+    assert met == set(expected)
+
+
+def test_the_tools_of_a_panel_are_those_of_its_frame_and_tooltips(cube: xr.Dataset, surfaces: xr.Dataset) -> None:
+    plot = rendered(drawn(cube, surfaces, "rcrb_m", log_y=True).panels[0].plot)
+    assert {type(tool).__name__ for tool in plot.tools} == {"PanTool", "BoxZoomTool", "SaveTool", "ResetTool", "HoverTool"}
+    assert (plot.sizing_mode, plot.height, plot.toolbar.logo, plot.toolbar.autohide) == ("stretch_width", 360, None, True)
+    assert plot.xaxis[0].axis_label_text_font_style == "normal"
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_map_of_equal_values_has_no_lines_of_equal_value(log: bool) -> None:
+    cube = lattice(12, 9)
+    cube["rcrb_m"] = cube["rcrb_m"].where(cube["rcrb_m"].isnull(), 0.3)
+    found = drawn(cube, surfaces_of(cube), "rcrb_m", log_y=log)
+    filled = glyphs(rendered(found.panels[0].plot), Quad)[-1]["value"]
+    assert np.unique(filled[np.isfinite(filled)]).tolist() == [np.float32(0.3)]
+    assert not glyphs(rendered(found.panels[0].plot), MultiLine)
+
+
+def test_reading_claims_and_surfaces_does_without_the_library_that_draws() -> None:
+    code = "import sys, flows.derive; sys.exit('holoviews' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_the_edge_of_a_map_lies_where_the_first_realisation_becomes_infeasible(cube: xr.Dataset, surfaces: xr.Dataset) -> None:
-    plot = drawn(cube, surfaces, "rcrb_m", log_y=True).panels[0].plot
+    plot = rendered(drawn(cube, surfaces, "rcrb_m", log_y=True).panels[0].plot)
     (edge,) = glyphs(plot, Segment)
     sinr, whole = cube["sinr_db"].values, (cube["status"].isel(design=0) == STATUS_CODES["ok"]).all("realisation").values
     step = sinr[1] - sinr[0]
@@ -108,12 +185,14 @@ def test_the_edge_of_a_map_lies_where_the_first_realisation_becomes_infeasible(c
 
 def test_the_best_design_of_a_map_is_that_of_the_paired_means(cube: xr.Dataset, surfaces: xr.Dataset) -> None:
     found = drawn(cube, surfaces, "rcrb_m", log_y=True)
-    (table,) = glyphs(found.panels[-1].plot, Quad)
+    (table,) = glyphs(rendered(found.panels[-1].plot), Quad)
     means = statistic(surfaces, "rcrb_m", "mean_paired").transpose("sinr_db", "bandwidth_hz", "design")
     known = np.isfinite(means.values).any(axis=-1)
     best = np.where(np.isfinite(means.values), means.values, np.inf).argmin(axis=-1)[known]
     names = {"orthogonal": "Orthogonal", "beamforming": "Beamforming", "unconstrained-tight": "Unconstrained"}
-    assert [word.split()[0] for word in table["best"]] == [names[fake_cube.DESIGNS[i]] for i in best]
+    assert [word.split()[0] for word in np.array(table["best"])[known.ravel()]] == [names[fake_cube.DESIGNS[i]] for i in best]
+    assert table["value"][known.ravel()].tolist() == best.tolist()
+    assert np.isnan(table["value"][~known.ravel()]).all()
     assert len(set(best.tolist())) > 1
     assert [len(group.entries) for group in found.panels[-1].legend] == [len(set(best.tolist()))]
 
@@ -122,7 +201,7 @@ def test_a_map_of_many_values_shows_some_of_them_and_says_so() -> None:
     cube = fake_cube.grid_cube({"x": 300, "z": 250})
     found = drawn(cube, compute_surfaces(cube, over=None, edge=None, paired=None), "v0")
     assert "124 of 300 values of X and 104 of 250 values of Z are shown" in " ".join(found.notes)
-    assert sum(len(t["left"]) for t in glyphs(found.panels[0].plot, Quad)) == 124 * 104
+    assert [len(t["left"]) for t in glyphs(rendered(found.panels[0].plot), Quad)][-1] == 124 * 104
 
 
 def test_a_variable_with_two_dimensions_of_its_own_is_a_map_over_them() -> None:
@@ -133,11 +212,12 @@ def test_a_variable_with_two_dimensions_of_its_own_is_a_map_over_them() -> None:
     surfaces = compute_surfaces(cube, over="realisation", edge=None, paired="design", profiles=["pattern"])
     found = drawn(cube, surfaces, "pattern", x="sinr_db")
     assert map_axes(measured(surfaces, "pattern"), {"x": "sinr_db"}) == ("lag", "shift")
-    (table,) = glyphs(found.panels[0].plot, Quad)
+    (table,) = glyphs(rendered(found.panels[0].plot), Quad)
     assert sorted(table["value"]) == sorted(np.add.outer(np.arange(5.0), np.arange(7.0)).ravel())
     assert len(found.panels) <= ROOM.panels
     assert "plots are shown" in found.notes[0]
     assert "pattern" in build_report(cube, surfaces, [], report_spec=fake_cube.REPORT | {"also": ["pattern"]})
+    assert map_axes(measured(surfaces.isel(lag=[0]), "pattern"), {"x": "sinr_db"}) != ("lag", "shift"), "one lag is no axis"
 
 
 def test_no_line_joins_values_without_an_order() -> None:
@@ -145,13 +225,15 @@ def test_no_line_joins_values_without_an_order() -> None:
     surfaces = surfaces_of(cube)
     found = drawn(cube, surfaces, "rcrb_m", x="design", colour="user_count", log_y=True, panels=["sinr_db"])
     assert row_of(measured(surfaces, "rcrb_m"), {"x": "design"}) == "design"
-    assert all({type(r.glyph) for r in panel.plot.renderers} == {Segment, Scatter} for panel in found.panels)
+    assert all({type(r.glyph) for r in rendered(panel.plot).renderers} == {Segment, Scatter} for panel in found.panels)
     assert found.panels[0].heading == "SINR 0 dB"
-    table = glyphs(found.panels[0].plot, Scatter)[0]
+    plot = rendered(found.panels[0].plot)
+    (table,), (bands,) = glyphs(plot, Scatter), glyphs(plot, Segment)
     means = statistic(surfaces, "rcrb_m", "mean_feasible").sel(sinr_db=0.0).values
     assert sorted(table["x"]) == pytest.approx(sorted(means[np.isfinite(means)]))
-    assert (table["low"] <= table["x"]).all()
-    assert (table["x"] <= table["high"]).all()
+    assert bands["y"].tolist() == bands["level"].tolist() == table["y"].tolist()
+    assert (bands["low"] <= table["x"]).all()
+    assert (table["x"] <= bands["high"]).all()
     (group,) = found.legend
     assert [entry.words for entry in group.entries] == ["1 user", "2 users"]
 
@@ -163,8 +245,9 @@ def test_many_designs_over_few_numbers_get_rows() -> None:
     assert row_of(measured(surfaces, "v0"), spec) == "text"
     assert row_of(measured(surfaces.isel(text=slice(5)), "v0"), spec) is None
     (panel,) = drawn(cube, surfaces, "v0", **spec).panels
-    assert len(panel.plot.yaxis[0].ticker.ticks) == 19
-    assert panel.plot.y_range.start > panel.plot.y_range.end, "the first one at the top"
+    plot = rendered(panel.plot)
+    assert len(plot.yaxis[0].ticker.ticks) == 19
+    assert plot.y_range.start > plot.y_range.end, "the first one at the top"
 
 
 @given(arrays(float, st.integers(1, 40), elements=st.integers(0, 6).map(float)), st.data())
@@ -179,15 +262,17 @@ def test_nondominated_points_are_those_that_brute_force_finds(first: Any, data: 
 def test_a_front_greys_what_is_dominated(cube: xr.Dataset, surfaces: xr.Dataset) -> None:
     found = front_section(surfaces, completed_spec(cube, surfaces, {"y": "rcrb_m"}))
     assert found is not None
-    plot = found.panels[0].plot
+    plot = rendered(found.panels[0].plot)
     grey, front = glyphs(plot, Scatter)
-    assert set(grey["colour"]) == {"#C3C9D1"}
-    assert set(front["colour"]) & {"#C3C9D1"} == set()
+    assert set(grey["color"]) == {"#C3C9D1"}
+    assert set(front["color"]) & {"#C3C9D1"} == set()
     x, y = (statistic(surfaces, n, "mean_feasible").values.ravel() for n in ("se_bps_hz", "rcrb_m"))
     known = np.isfinite(x) & np.isfinite(y)
     free = nondominated(x[known], y[known], ("largest", "smallest"))
     assert sorted(front["y"]) == pytest.approx(sorted(y[known][free]))
-    assert glyphs(plot, Step)
+    (steps,) = glyphs(plot, Line)
+    assert set(front["y"]) <= set(steps["y"])
+    assert all(np.diff(steps["x"])[i] == 0 or np.diff(steps["y"])[i] == 0 for i in range(len(steps["x"]) - 1)), "steps"
     only = surfaces.drop_vars("se_bps_hz")
     assert front_section(only, completed_spec(cube, only, {"y": "rcrb_m"})) is None
     spec = {"y": "rcrb_m", "front": ["rcrb_m", "se_bps_hz"]}
@@ -200,11 +285,12 @@ def test_a_curve_may_run_over_a_variable() -> None:
     cube = fake_cube.quick_cube()
     surfaces = surfaces_of(cube)
     found = drawn(cube, surfaces, "rcrb_m", x="extracted_min_sinr_db", colour="design", style="user_count")
-    table = glyphs(found.panels[0].plot, Scatter)[0]
+    plot = rendered(found.panels[0].plot)
+    table = glyphs(plot, Scatter)[0]
     x, y = (statistic(surfaces, n, "mean_feasible").values for n in ("extracted_min_sinr_db", "rcrb_m"))
     known = np.isfinite(x) & np.isfinite(y)
     assert sorted(zip(table["x"], table["y"], strict=True)) == sorted(zip(x[known], y[known], strict=True))
-    assert found.panels[0].plot.xaxis[0].axis_label == "Least SINR of the extracted beams [dB]"
+    assert plot.xaxis[0].axis_label == "Least SINR of the extracted beams [dB]"
     spec = fake_cube.REPORT | {"x": "extracted_min_sinr_db"}
     assert "Every cell" in build_report(cube, surfaces, [], report_spec=spec)
 
