@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from benchmarks.registry import Row
-from flows.report import build_report
+from flows.report.page import build_report
 from pipeline.experiment import STATUS_CODES
 from pipeline.surfaces import compute_surfaces
 
@@ -60,7 +60,7 @@ def surfaces_and_report() -> Iterator[Row]:
 
 def imports() -> Iterator[Row]:
     """Measure the import of a report's libraries in a new process, beside that of HoloViews on Bokeh and xarray alone."""
-    ours, theirs = (_importing(modules) for modules in ("flows.report", "holoviews.plotting.bokeh, xarray"))
+    ours, theirs = (_importing(modules) for modules in ("flows.report.page", "holoviews.plotting.bokeh, xarray"))
     yield Row("report imports", ours, theirs, "s", "HoloViews on Bokeh and xarray alone, CPU, interpreter included")
 
 

@@ -75,7 +75,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     # The library that draws is imported now, while the run computes the cells, and not when the report is asked for.
-    import flows.report  # noqa: F401
+    import flows.report.page  # noqa: F401
     from flows.derive import publish_surfaces, write_report
 
     acts = {"aggregate": publish_surfaces, "report": write_report}

@@ -280,7 +280,8 @@ def _told_with(derivation: Derivation, cube: xr.Dataset, surfaces: xr.Dataset) -
 def write_report(derivation: Derivation) -> str:
     """Draw the report of the latest cube and surfaces and let ``index.html`` point to it; return the version's name."""
     # Only this function draws: what reads surfaces and claims does without HoloViews.
-    from flows.report import build_report, drawn_variables
+    from flows.report.page import build_report
+    from flows.report.spec import drawn_variables
 
     store, name, version = derivation.store, derivation.study, derivation.report_version
     labels = frozenset(derivation.labels)

@@ -1,6 +1,4 @@
-"""Reports: one self-contained page per study, drawn from surfaces and cubes."""
+"""Reports: one self-contained page per study, drawn from surfaces and cubes.
 
-from flows.report.page import build_report
-from flows.report.spec import drawn_variables
-
-__all__ = ["build_report", "drawn_variables"]
+``page`` builds it. The package imports nothing: who reads the best direction of a metric does without the library that draws.
+"""

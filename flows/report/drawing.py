@@ -17,7 +17,7 @@ from typing import Any
 import holoviews as hv
 import holoviews.plotting.bokeh
 import numpy as np
-from bokeh.models import CustomJSTickFormatter
+from bokeh.models import CustomJSTickFormatter, DataRange1d
 from bokeh.plotting import figure
 from numpy.typing import NDArray
 
@@ -27,11 +27,7 @@ GRID = {"grid_line_color": "#E7EAEE"}
 SIZES = {"labels": "10pt", "xticks": "9pt", "yticks": "9pt"}
 """Looks of the grid and sizes of the letters of all panels."""
 
-_LAYER = {
-    "apply_ranges": False, "normalize": False, "show_legend": False, "default_tools": ["pan", "box_zoom", "save", "reset"],
-}  # fmt: skip
-"""Options of all elements. An overlay has the tools of its elements."""
-
+_TOOLS = ("pan", "box_zoom", "save", "reset")
 _TITLE = 48
 """Letters that fit along an axis."""
 _NARROW = 34
@@ -57,7 +53,7 @@ return (front === 1 ? '' : front + '×') + '10' + raised;
 
 
 def layer(
-    element: Any, tips: Sequence[tuple[str, str]] = (), *, numbers: Sequence[int] | NDArray[Any] = (), whole: float = 1.0,
+    element: Any, tips: Sequence[tuple[str, str]] | str = (), *, numbers: Sequence[int] | NDArray[Any] = (), whole: float = 1.0,
     **looks: Any,
 ) -> Any:  # fmt: skip
     """Return a HoloViews element with its looks and, if there are any, its tooltips.
@@ -67,7 +63,7 @@ def layer(
     element
         What is drawn; the tooltips show its value dimensions.
     tips
-        Words and columns of the tooltip: ``("", "@curve")``.
+        Words and columns of the tooltip: ``("", "@curve")``; or one text with columns.
     numbers
         The number of each drawn thing, by which entries of legends name it; none: no legend fades it.
     whole
@@ -75,10 +71,12 @@ def layer(
     looks
         Options of the element. A look that differs between the drawn things is ``hv.dim(name of a value dimension)``.
     """
-    more: dict[str, Any] = {"tools": ["hover"], "hover_tooltips": list(tips)} if tips else {}
+    more: dict[str, Any] = {"apply_ranges": False, "normalize": False, "show_legend": False, "default_tools": []}
+    if tips:
+        more |= {"tools": ["hover"], "hover_tooltips": tips if isinstance(tips, str) else list(tips)}
     if len(numbers):
         more["hooks"] = [lambda plot, _: _number(plot, np.asarray(numbers, dtype=np.int32), whole)]
-    return element.opts(backend="bokeh", **_LAYER, **more, **looks)
+    return element.opts(backend="bokeh", **more | looks)
 
 
 def panel(
@@ -102,20 +100,58 @@ def panel(
         Options of HoloViews that replace those of all panels.
     """
     inclined = x.names is not None and sum(map(len, x.names)) > _ROOM
-    fixed: dict[str, Any] = {
-        "responsive": True, "height": height, "border": 5, "toolbar": "above", "autohide_toolbar": True,
-        "active_tools": ["pan"], "show_legend": False, "show_grid": True, "normalize": False, "gridstyle": GRID,
-        "fontsize": SIZES, "xrotation": 45 if inclined else 0, "hooks": [lambda plot, _: _finish(plot, key)],
-    }  # fmt: skip
+    axes: dict[str, Any] = {"xrotation": 45 if inclined else 0}
     for name, axis in (("x", x), ("y", y)):
         low, high = sorted(axis.limits)
-        fixed |= {
+        axes |= {
             f"{name}lim": (low, high), f"log{name}": axis.log, f"invert_{name}axis": axis.limits[0] > axis.limits[1],
             f"{name}label": fill(axis.title, _NARROW if narrow else _TITLE), f"{name}ticks": _ticks(axis, narrow=narrow),
         }  # fmt: skip
         if axis.names is None:
-            fixed[f"{name}formatter"] = CustomJSTickFormatter(code=_TICK, args={"factor": axis.factor, "unit": axis.unit})
-    return hv.Overlay(list(layers) or [layer(hv.Points([]))]).opts(backend="bokeh", **fixed | options)
+            axes[f"{name}formatter"] = CustomJSTickFormatter(code=_TICK, args={"factor": axis.factor, "unit": axis.unit})
+    return _framed(layers, height, _TOOLS, lambda plot, _: _finish(plot, key), axes | options)
+
+
+def to_scale(
+    layers: Sequence[Any], height: int, *, key: str = "", room: float, over: Sequence[int] = (), tools: Sequence[str],
+    **options: Any,
+) -> hv.Overlay:  # fmt: skip
+    """Return the layers in a frame in which a unit is as long along both axes, at every width of the page.
+
+    Parameters
+    ----------
+    layers, height, key, options
+        As for :func:`panel`.
+    room
+        Share of the range that is left free.
+    over
+        Numbers of the layers that set the range; none: all do.
+    tools
+        Names of the tools.
+    """
+
+    def finish(plot: Any, _: Any) -> None:
+        _finish(plot, key)
+        parts = [subplot.handles["glyph_renderer"] for subplot in plot.subplots.values()]
+        ranges = {"range_padding": room, "renderers": [parts[number] for number in over] or "auto"}
+        border = options.get("border", plot.state.min_border_right)
+        plot.state.update(
+            match_aspect=True, x_range=DataRange1d(**ranges), y_range=DataRange1d(**ranges), min_border_right=border
+        )
+
+    return _framed(layers, height, tools, finish, options)
+
+
+def _framed(layers: Sequence[Any], height: int, tools: Sequence[str], hook: Any, options: dict[str, Any]) -> hv.Overlay:
+    first, *others = list(layers) or [layer(hv.Points([]))]
+    common: dict[str, Any] = {
+        "responsive": True, "height": height, "border": 5, "toolbar": "above", "autohide_toolbar": True, "show_legend": False,
+        "active_tools": ["pan"] if "pan" in tools else [], "show_grid": True, "normalize": False, "gridstyle": GRID,
+        "fontsize": SIZES, "hooks": [hook],
+    }  # fmt: skip
+    # An overlay has the tools of its elements, and none of its own.
+    first = first.opts(backend="bokeh", default_tools=list(tools))
+    return hv.Overlay([first, *others]).opts(backend="bokeh", **common | options)
 
 
 def rendered(drawn: hv.Overlay) -> figure:

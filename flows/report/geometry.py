@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import holoviews as hv
 import numpy as np
 import xarray as xr
-from bokeh.models import Arrow, CustomJSTickFormatter, DataRange1d, HoverTool, VeeHead
-from bokeh.plotting import figure
+from bokeh.models import Arrow, CustomJSTickFormatter, VeeHead
 from numpy.typing import NDArray
 
 from flows.field_values import Scaled, prefixed, scaled
+from flows.report.drawing import layer, to_scale
 from flows.report.legends import Entry, one_by_one
 from flows.report.panels import Panel, Section
 from flows.report.polar import Pattern, line_width, polar_plot, rim_db
@@ -167,68 +168,58 @@ def _error(drawn: _Drawn) -> str:
     return prefixed(float(np.sqrt(squares)), "m", 3) if drawn.scene.ellipses else ""
 
 
-def _equal_figure(height: int, room: float) -> figure:
-    """Return a figure in which a metre is as long along both axes, at every width of the page."""
-    plot = figure(
-        sizing_mode="stretch_width", height=height, match_aspect=True, tools="pan,wheel_zoom,save,reset",
-        toolbar_location="above", min_border_right=12,
-        x_range=DataRange1d(range_padding=room), y_range=DataRange1d(range_padding=room),
-    )  # fmt: skip
-    plot.toolbar.logo, plot.toolbar.autohide = None, True
-    for axis in plot.axis:
-        axis.axis_label_text_font_size, axis.major_label_text_font_size = "10pt", "9pt"
-        axis.axis_label_text_font_style, axis.ticker.desired_num_ticks = "normal", 5
-    for grid in plot.grid:
-        grid.grid_line_color = "#E7EAEE"
-    return plot
+_FRAME: dict[str, Any] = {"tools": ["pan", "wheel_zoom", "save", "reset"], "xticks": 5, "yticks": 5}
 
 
-def map_plot(scene: Scene) -> figure:
+def map_plot(scene: Scene) -> hv.Overlay:
     """Draw nodes with their arrays and boresights, users and targets, to scale."""
     places = np.array([node.position_m for node in scene.nodes])
+    facing = np.array([(np.cos(node.boresight_rad), np.sin(node.boresight_rad)) for node in scene.nodes])
     everything = np.concatenate([places, scene.users_m, scene.targets_m])
     size = float(max(np.ptp(everything, axis=0).max(), 1e-9))
-    plot = _equal_figure(360, 0.08)
-    plot.xaxis.axis_label, plot.yaxis.axis_label = "x [m]", "y [m]"
-    for node, (x, y) in zip(scene.nodes, places, strict=True):
-        along = np.array([np.cos(node.boresight_rad), np.sin(node.boresight_rad)])
-        across = 0.035 * size * np.array([-along[1], along[0]])
-        plot.line([x - across[0], x + across[0]], [y - across[1], y + across[1]], line_color=_INK, line_width=5)
-        tip = 0.14 * size * along
-        head = VeeHead(size=9, fill_color=_INK, line_color=_INK)
-        plot.add_layout(
-            Arrow(x_start=x, y_start=y, x_end=x + tip[0], y_end=y + tip[1], end=head, line_color=_INK, line_width=1.5)
-        )
+    across = 0.035 * size * np.stack([-facing[:, 1], facing[:, 0]], axis=-1)
+    arrays = hv.Segments(np.concatenate([places - across, places + across], axis=-1), ["x0", "y0", "x1", "y1"])
+    tips = places + 0.14 * size * facing
     roles = ["" if n.transmits and n.receives else ", sends" if n.transmits else ", receives" for n in scene.nodes]
-    for number, (node, at) in enumerate(zip(scene.nodes, places, strict=True)):
-        behind = -np.array([np.cos(node.boresight_rad), np.sin(node.boresight_rad)])
-        align = "center" if abs(behind[0]) < 0.5 else "left" if behind[0] > 0 else "right"
-        away = (0.03 if align != "center" else 0.07) * size * behind
-        _words_at(plot, (at + away)[np.newaxis], [f"node {number}{roles[number]}"], _INK, align=align)
-    facing = np.array([(np.cos(node.boresight_rad), np.sin(node.boresight_rad)) for node in scene.nodes])
-    for reach in (0.0, 0.18):  # words take no part in the range: points behind the nodes make room for them
-        plot.scatter(*(places - reach * size * facing).T, size=1, alpha=0.0)
+    names = [f"node {number}{role}" for number, role in enumerate(roles)]
+    aligns = ["center" if abs(x) < 0.5 else "left" if x < 0 else "right" for x in facing[:, 0]]
+    away = np.where(np.array(aligns) == "center", 0.07, 0.03)[:, np.newaxis] * size * facing
+    # Words take no part in the range: points behind the nodes make room for them.
+    room = np.concatenate([places, places - 0.18 * size * facing])
+    layers = [
+        # HoloViews has no arrow whose length is one of the map: a hook draws it.
+        layer(arrays, color=_INK, line_width=5, hooks=[lambda plot, _: _draw_arrows(plot, places, tips)]),
+        _words_at(places - away, names, _INK, aligns),
+        layer(hv.Points(room), size=1, alpha=0.0),
+    ]
     star = {"marker": "star", "size": 15, "fill_color": _INK, "line_color": _INK}
     circle = {"marker": "circle", "size": 9, "fill_color": "#FFFFFF", "line_color": _SOFT}
+    below, beside = {"glyph.y_offset": 13}, {"glyph.x_offset": 11}
     for kind, at, looks in (("user", scene.users_m, circle), ("target", scene.targets_m, star)):
+        if not len(at):
+            continue
         names = [f"{kind} {number}" if len(at) > 1 else kind for number in range(len(at))]
         told = [f"({x:.4g} m, {y:.4g} m)" for x, y in at]
-        source = {"x": at[:, 0], "y": at[:, 1], "name": names, "at": told}
-        drawn = plot.scatter("x", "y", source=source, **looks)
-        plot.add_tools(HoverTool(tooltips=[("", "@name"), ("at", "@at")], renderers=[drawn]))
-        if kind == "user":
-            _words_at(plot, at, names, _SOFT, align="center", y_offset=13)
-        else:
-            _words_at(plot, at, names, _INK, x_offset=11)
-    return plot
+        table = {"x": at[:, 0], "y": at[:, 1], "name": np.array(names, dtype=object), "at": np.array(told, dtype=object)}
+        layers.append(layer(hv.Points(table, ["x", "y"], ["name", "at"]), [("", "@name"), ("at", "@at")], **looks))
+        user = kind == "user"
+        aligns = ["center" if user else "left"] * len(at)
+        layers.append(_words_at(at, names, _SOFT if user else _INK, aligns, backend_opts=below if user else beside))
+    return to_scale(layers, 360, room=0.08, xlabel="x [m]", ylabel="y [m]", **_FRAME)
 
 
-def _words_at(
-    plot: figure, at: Float, words: Sequence[str], colour: str, *, align: str = "left", x_offset: int = 0, y_offset: int = 0
-) -> None:  # fmt: skip
-    plot.text(
-        at[:, 0], at[:, 1], list(words), text_font_size="9pt", text_color=colour, text_align=align, text_baseline="middle",
-        x_offset=x_offset, y_offset=y_offset,
+def _draw_arrows(plot: Any, tails: Float, tips: Float) -> None:
+    for (x, y), (x_end, y_end) in zip(tails.tolist(), tips.tolist(), strict=True):
+        head = VeeHead(size=9, fill_color=_INK, line_color=_INK)
+        ends = {"x_start": x, "y_start": y, "x_end": x_end, "y_end": y_end}
+        plot.state.add_layout(Arrow(**ends, end=head, line_color=_INK, line_width=1.5))
+
+
+def _words_at(at: Float, words: Sequence[str], colour: str, aligns: Sequence[str], **looks: Any) -> Any:
+    table = {"x": at[:, 0], "y": at[:, 1], "text": np.array(words, dtype=object), "align": np.array(aligns, dtype=object)}
+    return layer(
+        hv.Labels(table, ["x", "y"], ["text", "align"]), text_font_size="9pt", text_color=colour,
+        text_align=hv.dim("align"), text_baseline="middle", **looks,
     )  # fmt: skip
 
 
@@ -249,31 +240,31 @@ def _stretched(designs: Sequence[_Drawn], target: int) -> bool:
     return bool(longest.max() > _MOST_STRETCH * np.median(longest))
 
 
-def ellipse_plot(designs: Sequence[_Drawn], target: int) -> figure:
+def ellipse_plot(designs: Sequence[_Drawn], target: int) -> hv.Overlay:
     """Draw the ellipses of all designs about one target."""
     longest = _longest(designs, target)
     most = min(float(longest.max()), _MOST_STRETCH * float(np.median(longest)))
     scale = scaled([most], "m")
-    plot = _equal_figure(360, 0.06)
     lines = []
-    for design in designs:
+    for number, design in enumerate(designs):
         ellipse = design.scene.ellipses[target]
         x, y = outline(ellipse)
-        told = _told(design, ellipse, scale)
-        looks = {"line_color": design.colour, "line_width": line_width(len(lines), len(designs))}
-        lines.append(plot.line(x, y, name=told, **looks))
-        lines[-1].tags = [KEY, design.number]
-    plot.scatter([0.0], [0.0], marker="star", size=12, fill_color=_INK, line_color=_INK)
-    plot.add_tools(HoverTool(tooltips="$name", renderers=lines))
-    edge = plot.scatter([-most, most, 0.0, 0.0], [0.0, 0.0, -most, most], size=1, alpha=0.0)
-    for drawn in (plot.x_range, plot.y_range):
-        drawn.renderers = [edge] if _stretched(designs, target) else [*lines]
-    for axis, name in zip(plot.axis, ("x", "y"), strict=True):
-        axis.axis_label = f"{name} from the target [{scale.unit}]"
-        axis.formatter = CustomJSTickFormatter(
-            code="return String(parseFloat((tick / factor).toPrecision(6))).replace('-', '−')", args={"factor": scale.factor}
-        )
-    return plot
+        looks = {"color": design.colour, "line_width": line_width(number, len(designs))}
+        lines.append({"x": x, "y": y, "words": _told(design, ellipse, scale)} | looks)
+    mapped = {"color": hv.dim("color"), "line_width": hv.dim("line_width")}
+    outlines = hv.Contours(lines, ["x", "y"], ["color", "line_width", "words"])
+    layers = [
+        layer(outlines, "@words", numbers=[design.number for design in designs], **mapped),
+        layer(hv.Points([(0.0, 0.0)]), marker="star", size=12, fill_color=_INK, line_color=_INK),
+        layer(hv.Points([(-most, 0.0), (most, 0.0), (0.0, -most), (0.0, most)]), size=1, alpha=0.0),
+    ]
+    code = "return String(parseFloat((tick / factor).toPrecision(6))).replace('-', '−')"
+    axes: dict[str, Any] = {}
+    for name in ("x", "y"):
+        axes[f"{name}label"] = f"{name} from the target [{scale.unit}]"
+        axes[f"{name}formatter"] = CustomJSTickFormatter(code=code, args={"factor": scale.factor})
+    over = [2] if _stretched(designs, target) else [0]
+    return to_scale(layers, 360, key=KEY, room=0.06, over=over, **axes, **_FRAME)
 
 
 def _told(design: _Drawn, ellipse: Ellipse, scale: Scaled) -> str:

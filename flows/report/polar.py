@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import holoviews as hv
 import numpy as np
-from bokeh.models import DataRange1d, HoverTool
-from bokeh.plotting import figure
 from numpy.typing import NDArray
 
+from flows.report.drawing import layer, to_scale
 from flows.report.words import short
 from pipeline.scenes import Beam, Mark
 
@@ -21,8 +22,8 @@ FLOOR_DB = -20
 """Level at the centre; lower levels are drawn there."""
 _SPOKES_DEG = (-60, -30, 0, 30, 60)
 _INK, _SOFT, _GRID = "#1c2430", "#5b6675", "#D5DAE1"
-_MARKS = {"target": ("star", _INK, "dashed"), "user": ("circle", _SOFT, "dotted")}
-"""Marker, colour and dash of each kind of marked direction."""
+_MARKS = {"target": ("star", _INK, "6"), "user": ("circle", _SOFT, "2 4")}
+"""Marker, colour, and lengths of dashes and gaps, of each kind of marked direction."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def rim_db(beams: Sequence[Beam]) -> int:
     return RING_DB * max(1, int(np.ceil(10.0 * np.log10(most) / RING_DB)))
 
 
-def polar_plot(patterns: Sequence[Pattern], marks: Sequence[Mark], rim: int, step: int, key: str) -> figure:
+def polar_plot(patterns: Sequence[Pattern], marks: Sequence[Mark], rim: int, step: int, key: str) -> hv.Overlay:
     """Draw what one node radiates over angle.
 
     Parameters
@@ -57,34 +58,46 @@ def polar_plot(patterns: Sequence[Pattern], marks: Sequence[Mark], rim: int, ste
     key
         Name of the section: its legend fades what stands in it.
     """
-    # The data range leaves room for the words outside the rim; matching keeps circles round at every width.
-    plot = figure(
-        sizing_mode="stretch_width", height=270, match_aspect=True, tools="save", toolbar_location=None,
-        outline_line_color=None, x_range=DataRange1d(range_padding=0.02), y_range=DataRange1d(range_padding=0.02), min_border=2,
-    )  # fmt: skip
-    plot.axis.visible, plot.grid.visible = False, False
-    _rings(plot, rim)
-    for mark in sorted(marks, key=lambda mark: mark.kind == "target"):
-        marker, colour, dash = _MARKS[mark.kind]
-        (x,), (y,) = _at(np.array([mark.angle_rad]), np.array([1.0]))
-        plot.line([0.0, x], [0.0, y], line_color=colour, line_dash=dash, line_width=1)
-        place = f"{mark.kind} {mark.number} at {np.rad2deg(mark.angle_rad):.1f}°{', behind the array' if mark.behind else ''}"
-        fill = colour if mark.kind == "target" else "#FFFFFF"
-        drawn = plot.scatter(
-            [x], [y], marker=marker, size=13 if mark.kind == "target" else 8, fill_color=fill, line_color=colour, name=place
-        )
-        plot.add_tools(HoverTool(tooltips="$name", renderers=[drawn]))
+    layers = _rings(rim)
+    if marks:
+        layers += _marked(sorted(marks, key=lambda mark: mark.kind == "target"))
     lines = []
-    for pattern in patterns:
+    for number, pattern in enumerate(patterns):
         kept = slice(None, None, step)
         x, y = _at(pattern.beam.angles_rad[kept], radius(pattern.beam.gain[kept], rim))
-        looks = {"line_color": pattern.colour, "line_width": line_width(len(lines), len(patterns))}
-        places = x.astype(np.float32), y.astype(np.float32)
-        lines.append(plot.line(*places, name=told(pattern), **looks))
-        lines[-1].tags = [key, pattern.number]
+        looks = {"color": pattern.colour, "line_width": line_width(number, len(patterns)), "words": told(pattern)}
+        lines.append({"x": x.astype(np.float32), "y": y.astype(np.float32)} | looks)
     if lines:
-        plot.add_tools(HoverTool(tooltips="$name", renderers=lines))
-    return plot
+        beams = hv.Contours(lines, ["x", "y"], ["color", "line_width", "words"])
+        looks = {"color": hv.dim("color"), "line_width": hv.dim("line_width")}
+        layers.append(layer(beams, "@words", numbers=[pattern.number for pattern in patterns], **looks))
+    # The range leaves room for the words outside the rim.
+    bare = {"xaxis": None, "yaxis": None, "show_grid": False, "show_frame": False, "toolbar": None, "border": 2}
+    return to_scale(layers, 270, key=key, room=0.02, tools=["save"], **bare)
+
+
+def _marked(marks: Sequence[Mark]) -> list[Any]:
+    """Return the marked directions: a line from the node and a sign at the rim."""
+    x, y = _at(np.array([mark.angle_rad for mark in marks]), np.ones(len(marks)))
+    kinds = [mark.kind for mark in marks]
+    markers, inks, dashes = (np.array([_MARKS[kind][i] for kind in kinds], dtype=object) for i in range(3))
+    ends = {"x0": np.zeros(len(x)), "y0": np.zeros(len(x)), "x1": x, "y1": y, "color": inks, "line_dash": dashes}
+    spokes = hv.Segments(ends, ["x0", "y0", "x1", "y1"], ["color", "line_dash"])
+    places = [
+        f"{mark.kind} {mark.number} at {np.rad2deg(mark.angle_rad):.1f}°{', behind the array' if mark.behind else ''}"
+        for mark in marks
+    ]
+    table = {
+        "x": x, "y": y, "words": np.array(places, dtype=object), "marker": markers, "line_color": inks,
+        "size": np.where(np.array(kinds) == "target", 13, 8),
+        "fill_color": np.where(np.array(kinds) == "target", inks, "#FFFFFF"),
+    }  # fmt: skip
+    mapped = ("marker", "line_color", "size", "fill_color")
+    signs = hv.Points(table, ["x", "y"], ["words", *mapped])
+    return [
+        layer(spokes, color=hv.dim("color"), line_dash=hv.dim("line_dash"), line_width=1),
+        layer(signs, "@words", **{name: hv.dim(name) for name in mapped}),
+    ]
 
 
 def line_width(number: int, count: int) -> float:
@@ -113,22 +126,27 @@ def _at(angles_rad: Float, distance: Float) -> tuple[Float, Float]:
     return -distance * np.sin(angles_rad), distance * np.cos(angles_rad)
 
 
-def _rings(plot: figure, rim: int) -> None:
-    half, names = np.linspace(-np.pi / 2, np.pi / 2, 91), []
+def _rings(rim: int) -> list[Any]:
+    half, rings, names = np.linspace(-np.pi / 2, np.pi / 2, 91), [], []
     for level in range(FLOOR_DB + RING_DB, rim + 1, RING_DB):
         distance = (level - FLOOR_DB) / (rim - FLOOR_DB)
-        own = level == 0
-        plot.line(*_at(half, np.full(91, distance)), line_color=_SOFT if own else _GRID, line_width=1.2 if own else 1)
-        names.append((distance, f"{level:d} dB" if level == rim else f"{level:d}".replace("-", "−")))
-    plot.line([-1.0, 1.0], [0.0, 0.0], line_color=_GRID)
-    looks = {"text_font_size": "8pt", "text_color": _SOFT}
-    places, words = zip(*names, strict=True)
-    plot.text(list(places), [-0.02] * len(places), list(words), text_align="center", text_baseline="top", **looks)
+        x, y = _at(half, np.full(91, distance))
+        looks = {"color": _SOFT, "line_width": 1.2} if level == 0 else {"color": _GRID, "line_width": 1.0}
+        rings.append({"x": x, "y": y} | looks)
+        names.append((distance, -0.02, f"{level:d} dB" if level == rim else f"{level:d}".replace("-", "−")))
     spokes = np.deg2rad(np.array(_SPOKES_DEG, dtype=float))
-    ends = _at(spokes, np.ones(len(spokes)))
-    plot.segment(np.zeros(len(spokes)), np.zeros(len(spokes)), *ends, line_color=_GRID)
-    outside = _at(spokes, np.full(len(spokes), 1.1))
-    words = [f"{angle:d}°".replace("-", "−") for angle in _SPOKES_DEG]
-    plot.text(*outside, words, text_align="center", text_baseline="middle", **looks)
-    # Words take no part in the range: this point makes room for them.
-    plot.scatter([0.0, 0.0, -1.08, 1.08], [-0.1, 1.18, 0.0, 0.0], size=1, alpha=0.0)
+    x, y = _at(spokes, np.ones(len(spokes)))
+    straight = [(-1.0, 0.0, 1.0, 0.0), *((0.0, 0.0, *end) for end in zip(x.tolist(), y.tolist(), strict=True))]
+    outside = zip(*(part.tolist() for part in _at(spokes, np.full(len(spokes), 1.1))), strict=True)
+    angles = [(*place, f"{angle:d}°".replace("-", "−")) for place, angle in zip(outside, _SPOKES_DEG, strict=True)]
+    looks = {"text_font_size": "8pt", "text_color": _SOFT, "text_align": "center"}
+    circles = hv.Contours(rings, ["x", "y"], ["color", "line_width"])
+    # Words take no part in the range: these points make room for them.
+    room = hv.Points([(0.0, -0.1), (0.0, 1.18), (-1.08, 0.0), (1.08, 0.0)])
+    return [
+        layer(circles, color=hv.dim("color"), line_width=hv.dim("line_width")),
+        layer(hv.Segments(straight, ["x0", "y0", "x1", "y1"]), color=_GRID, line_width=1),
+        layer(hv.Labels(names, ["x", "y"], "text"), text_baseline="top", **looks),
+        layer(hv.Labels(angles, ["x", "y"], "text"), text_baseline="middle", **looks),
+        layer(room, size=1, alpha=0.0),
+    ]

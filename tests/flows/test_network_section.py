@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import fake_cube
 import numpy as np
 import pytest
 import xarray as xr
-from bokeh.models import GlyphRenderer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +23,7 @@ from disac.metrics.location_error import error_ellipses
 from disac.scenarios.noncoherent import Layout, Scenario
 from disac.scenes.base import beams_of
 from disac.scenes.noncoherent import tradeoff
+from flows.report.drawing import rendered
 from flows.report.geometry import HELD, KEY, SCALE, network_section, outline
 from flows.report.page import build_report
 from flows.report.polar import FLOOR_DB, Pattern, polar_plot, radius, rim_db
@@ -72,9 +73,21 @@ def drawn(*powers: float) -> tuple[DrawnPlace, list[DrawnScene]]:
     return place, scenes
 
 
-def lines(plot: Any) -> list[GlyphRenderer]:
-    """The lines that the legend fades."""
-    return [r for r in plot.renderers if r.tags[:1] == [KEY]]
+@dataclass(frozen=True)
+class Faded:
+    """A line that the legend fades."""
+
+    number: int
+    words: str
+    places: np.ndarray[Any, Any]
+
+
+def lines(plot: Any) -> list[Faded]:
+    """The lines of a panel that the legend fades."""
+    (table,) = [r.data_source.data for r in rendered(plot).renderers if r.data_source.tags == [KEY]]
+    assert set(table["alpha"]) == {1.0}
+    columns = (table[name] for name in ("number", "words", "xs", "ys"))
+    return [Faded(number, words, np.array([x, y])) for number, words, x, y in zip(*columns, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +121,12 @@ def test_a_matched_beam_points_at_its_angle() -> None:
     beams = beams_of(np.outer(beam, beam.conj())[np.newaxis], (0,))
     plot = polar_plot([Pattern(beams[0], 0, "Matched", "#000000")], [], rim_db(beams), 1, KEY)
     (line,) = lines(plot)
-    x, y = line.data_source.data["x"], line.data_source.data["y"]
+    x, y = line.places
     far = int(np.argmax(np.hypot(x, y)))
     # The boresight points upwards, and angles count anticlockwise.
     assert np.arctan2(-x[far], y[far]) == pytest.approx(at, abs=0.01)
     assert np.hypot(x, y)[far] == pytest.approx((10 * np.log10(8) - FLOOR_DB) / (10 - FLOOR_DB), abs=1e-3)
-    assert line.name == "Matched: up to 9.0 dB at 23.0°, 100 % of the power"
+    assert line.words == "Matched: up to 9.0 dB at 23.0°, 100 % of the power"
 
 
 def test_the_section_has_a_map_ellipses_and_a_pattern_for_each_node(cube: xr.Dataset) -> None:
@@ -132,13 +145,13 @@ def test_the_section_has_a_map_ellipses_and_a_pattern_for_each_node(cube: xr.Dat
     assert "most designs are feasible (3 of 3), this one" in text
     assert "Unconstrained (P.1T): a bound, needs node phases: the cell is infeasible: no signal is sent." in text
     for panel in section.panels[1:]:
-        assert [line.tags for line in lines(panel.plot)] == [[KEY, 0], [KEY, 1]]
+        assert [line.number for line in lines(panel.plot)] == [0, 1]
 
 
 def test_even_power_is_the_circle_of_0_db(cube: xr.Dataset) -> None:
     section = network_section(cube, SPEC, *drawn(1.0))
     (line,) = lines(section.panels[-1].plot)
-    distance = np.hypot(line.data_source.data["x"], line.data_source.data["y"])
+    distance = np.hypot(*line.places)
     np.testing.assert_allclose(distance, -FLOOR_DB / (10 - FLOOR_DB), rtol=1e-6)
     assert section.legend == []
 
@@ -160,8 +173,8 @@ def test_an_ellipse_far_longer_than_the_others_does_not_hide_them(cube: xr.Datas
     section = network_section(cube, SPEC, *drawn(1.0, 1.0, 1e-8))
     assert any("runs out of its plot" in note for note in section.notes)
     plot = section.panels[1].plot
-    (edge,) = plot.x_range.renderers
-    longest = max(float(np.max(line.data_source.data["x"])) for line in lines(plot)[:2])
+    (edge,) = rendered(plot).x_range.renderers
+    longest = max(float(np.max(line.places[0])) for line in lines(plot)[:2])
     assert longest < np.max(edge.data_source.data["x"]) < 10 * longest
 
 
@@ -207,10 +220,10 @@ def test_in_a_browser_it_is_to_scale_and_the_legend_fades_a_design(cube: xr.Data
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
         tab.evaluate(f"document.querySelector('.key[data-section={KEY}] button').click()")
         faded = tab.evaluate(
-            "Bokeh.documents.flatMap(d => d.roots()).flatMap(r => r.renderers ?? []).filter(r => r.tags[0] === 'network')"
-            ".map(r => [r.tags[1], r.glyph.line_alpha.value ?? r.glyph.line_alpha])"
+            "Bokeh.documents.flatMap(d => d.roots()).flatMap(r => r.renderers ?? []).map(r => r.data_source)"
+            ".filter(s => s.tags[0] === 'network').flatMap(s => Array.from(s.data.number, (n, i) => [n, s.data.alpha[i]]))"
         )
-    assert sorted(faded) == [[0, 0.08]] * 4 + [[1, 1]] * 4
+    assert sorted(faded) == [[0, pytest.approx(0.08)]] * 4 + [[1, 1]] * 4
     assert len(scales) == 5
     for across, up in scales:
         assert across == pytest.approx(up, rel=0.01)

@@ -21,13 +21,13 @@ from hypothesis.extra.numpy import array_shapes, arrays
 import flows.report.page as page_module
 from flows.claims import evaluate_claims
 from flows.papers import read_papers
-from flows.report import build_report
 from flows.report.axes import log_ticks
 from flows.report.choice import MOST_PLOTS, MOST_POINTS, MOST_ROWS, choose
 from flows.report.curves import curve_series
 from flows.report.drawing import rendered
 from flows.report.fronts import MOST_FRONTS
 from flows.report.measured import measured
+from flows.report.page import build_report
 from flows.report.panels import Section
 from flows.report.sections import Room, section
 from flows.report.status import MOST_MAP_COLUMNS, MOST_MAP_ROWS, status_map

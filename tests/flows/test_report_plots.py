@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from flows.field_values import prefixed, scaled
-from flows.report import build_report
 from flows.report.axes import geometric, levels, number_axis
 from flows.report.best import best_of, same
 from flows.report.drawing import rendered
 from flows.report.fronts import front_section, nondominated
 from flows.report.measured import best_is, measured
+from flows.report.page import build_report
 from flows.report.panels import Section
 from flows.report.plots import label_below
 from flows.report.sections import Room, map_axes, row_of, section
