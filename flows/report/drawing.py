@@ -3,7 +3,7 @@
 HoloViews computes the range of every dimension of every element in order to choose limits and colours. All panels state both,
 so `normalize` and `apply_ranges` are off: an overlay of 12 curves took 69 ms of CPU time with ranges and takes 29 ms without.
 An element costs about 10 ms and the frame 15 ms. Elements are vectorised: 24 curves as 24 elements took 167 ms. A page with all
-that it may show (20 panels of 20 curves, 30 variables) takes 2.2 s.
+that it may show (20 panels of 20 curves, 30 variables) takes 2.3 s.
 
 HoloViews only logs what goes wrong in a hook: tests look at what the hooks of this module leave in the figures.
 """
