@@ -8,17 +8,17 @@ from typing import Any
 import holoviews as hv
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from flows.report.axes import Axis, amount
 from flows.report.choice import evenly
 from flows.report.curves import is_ordered
 from flows.report.drawing import layer, panel
 from flows.report.legends import Entry, Group
-from flows.report.measured import Float, Measured, best_is, is_measured, measured
+from flows.report.measured import Measured, best_is, is_measured, measured
 from flows.report.panels import Panel, Section, panel_places
 from flows.report.plots import points, texts, value_axis
 from flows.report.words import colours, field_words, within
+from pipeline.dominance import is_nondominated
 
 MOST_FRONTS = 4
 """Most panels of a front."""
@@ -76,21 +76,6 @@ def front_section(surfaces: xr.Dataset, spec: Mapping[str, Any]) -> Section | No
     return Section("front", title, [n for n in (note, places.left_out) if n], panels, legend)
 
 
-def nondominated(first: Float, second: Float, best: tuple[str, str]) -> NDArray[np.bool_]:
-    """Return which points no other point beats: at least as good in both and better in one."""
-    a, b = (values if way == "smallest" else -values for values, way in zip((first, second), best, strict=True))
-    order = np.lexsort((b, a))
-    found = np.zeros(len(a), dtype=bool)
-    b_sorted, a_sorted = b[order], a[order]
-    # Of the points with one value of the first variable only those with its best second value can stay.
-    least = np.minimum.accumulate(b_sorted)
-    before = np.concatenate([[np.inf], least[:-1]])
-    start = np.searchsorted(a_sorted, a_sorted, side="left")
-    earlier = np.where(start > 0, least[np.maximum(start - 1, 0)], np.inf)
-    found[order] = (b_sorted < earlier) & (b_sorted <= before)
-    return found
-
-
 def _front_plot(
     across: Measured, up: Measured, axes: tuple[Axis, Axis], hued: str | None, palette: Sequence[str], *, narrow: bool
 ) -> tuple[hv.Overlay, set[int]]:
@@ -99,7 +84,7 @@ def _front_plot(
     known = np.isfinite(across.mean) & np.isfinite(up.mean) & ((up.mean > 0) if axes[1].log else True)
     places = np.argwhere(known)
     x, y = across.mean[known], up.mean[known]
-    free = nondominated(x, y, ways)
+    free = is_nondominated(np.stack([v if way == "smallest" else -v for v, way in zip((x, y), ways, strict=True)], axis=1))
     grey = np.flatnonzero(~free)
     grey = grey[evenly(len(grey), _MOST_GREY)] if len(grey) else grey
     on = np.flatnonzero(free)

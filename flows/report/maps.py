@@ -9,6 +9,7 @@ from typing import Any
 import contourpy
 import holoviews as hv
 import numpy as np
+import xarray as xr
 from bokeh.palettes import Viridis256
 from numpy.typing import NDArray
 
@@ -102,8 +103,45 @@ def map_plot(measured: Measured, shared: Ground) -> hv.Overlay:
     return panel(layers, shared.x, shared.y, 360, narrow=True, show_grid=False)
 
 
-def best_plot(measured: Measured, axis: str, shared: Ground, best: str) -> tuple[hv.Overlay, list[int]]:
+@dataclass(frozen=True)
+class Verdict:
+    """Which value of an axis is the best at each place [x, y], by number (-1: none), and where it is told from all others."""
+
+    winner: NDArray[np.int64]
+    told_apart: NDArray[np.bool_]
+
+
+def verdict_of(answers: xr.Dataset | None, measured: Measured, axis: str, chosen: Mapping[str, int]) -> Verdict | None:
+    """Return the stored verdict on the best value of an axis for the part [x, y, axis] of a variable; None without one.
+
+    Parameters
+    ----------
+    answers
+        Answers to standing questions.
+    measured
+        The part, whose labels are those of the map.
+    chosen
+        The place (by number) of the axes that the part lacks.
+    """
+    if answers is None or "best_winner" not in answers or answers.attrs.get("metric") != measured.name:
+        return None
+    over = [a for a in measured.axes if a != axis]
+    if set(answers["best_winner"].dims) != {*over, *chosen} or axis not in answers.coords:
+        return None
+    part = answers[["best_winner", "best_status"]].isel(dict(chosen)).sel({a: measured.values_of(a) for a in over})
+    number = {value: i for i, value in enumerate(measured.values_of(axis))}
+    winner = part["best_winner"].transpose(*over).values
+    status = part["best_status"].transpose(*over).values
+    places = np.array([number.get(w, -1) for w in winner.ravel().tolist()], dtype=np.int64).reshape(winner.shape)
+    return Verdict(places, np.isin(status, ("best", "equal", "only_one")))
+
+
+def best_plot(
+    measured: Measured, axis: str, shared: Ground, best: str, verdict: Verdict | None = None
+) -> tuple[hv.Overlay, list[int]]:  # fmt: skip
     """Draw which value of an unordered axis is the best at each place of a variable [x, y, axis].
+
+    With a verdict its winners are drawn, pale where they are not told from all others.
 
     Returns
     -------
@@ -118,18 +156,28 @@ def best_plot(measured: Measured, axis: str, shared: Ground, best: str) -> tuple
     filled = np.where(known, values, worst)
     winner = filled.argmin(axis=-1) if best == "smallest" else filled.argmax(axis=-1)
     met = known.any(axis=-1)
+    sure = met
+    if verdict is not None:
+        winner, met = np.maximum(verdict.winner, 0), verdict.winner >= 0
+        sure = verdict.told_apart
     found = sorted(set(winner[met].tolist()))
     palette = best_colours(measured.sizes[axis])
     names = [short(label(axis, v, measured.unit_of(axis))) for v in measured.values_of(axis)]
     reached = np.take_along_axis(values, winner[..., np.newaxis], axis=-1)[..., 0]
+    doubt = ["" if s else ", not told from another" for s in sure.ravel()]
     told = {
-        "best": [names[i] if m else "–" for i, m in zip(winner.ravel(), met.ravel(), strict=True)],
+        "best": [names[i] + d if m else "–" for i, m, d in zip(winner.ravel(), met.ravel(), doubt, strict=True)],
         "words": [amount_of(v, measured.unit) for v in reached.ravel()],
     }
     tips = [("best", "@best"), (measured.title, "@words")]
-    numbers = np.where(met, winner, np.nan).astype(np.float32)
-    mesh = _mesh(shared, numbers, told, tips, cmap=list(palette), clim=(-0.5, len(palette) - 0.5))
+    both = [*palette, *(lighter(colour, _PALE) for colour in palette)]
+    numbers = np.where(met, winner + np.where(sure, 0, len(palette)), np.nan).astype(np.float32)
+    mesh = _mesh(shared, numbers, told, tips, cmap=both, clim=(-0.5, len(both) - 0.5))
     return panel([mesh], shared.x, shared.y, 360, narrow=True, show_grid=False), found
+
+
+_PALE = 0.65
+"""How much lighter a winner is that is not told from all others."""
 
 
 def best_values(measured: Measured) -> Float:

@@ -67,7 +67,7 @@ def build_report(
     spec = completed_spec(cube, surfaces, report_spec)
     status, folded = status_map(cube, axis_of_cells(cube, surfaces, spec), surfaces.attrs.get("over"))
     shown = [y for y in dict.fromkeys([spec["y"], *(spec.get("also") or ())]) if is_measured(surfaces, y)]
-    sections = _sections(cube, surfaces, spec, shown)
+    sections = _sections(cube, surfaces, spec, shown, answers)
     at_one_cell = None if network is None else network_section(cube, spec, *network)
     every = [*sections, *([at_one_cell] if at_one_cell else [])]
     drawn = {"status": status} | {panel.key: panel.plot for section in every for panel in section.panels}
@@ -106,7 +106,9 @@ def build_report(
     )
 
 
-def _sections(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], shown: list[str]) -> list[Section]:
+def _sections(
+    cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], shown: list[str], answers: xr.Dataset | None
+) -> list[Section]:  # fmt: skip
     """Draw the section of every variable: the first one has the most panels, the others have a linear scale; then the front."""
     further = max(1, MOST_PLOTS // (len(shown) + 1))
     found = []
@@ -120,7 +122,7 @@ def _sections(cube: xr.Dataset, surfaces: xr.Dataset, spec: dict[str, Any], show
             own = own | {"x": axis_of_cells(cube, surfaces, own)}
         # The first variable has half of the points.
         points = MOST_POINTS if len(shown) == 1 else MOST_POINTS // 2 // (1 if first else len(shown) - 1)
-        found.append(section(surfaces, own, y, Room(panels, points)))
+        found.append(section(surfaces, own, y, Room(panels, points), answers))
     front = front_section(surfaces, spec) if shown else None
     return found if front is None else [found[0], front, *found[1:]] if found else []
 

@@ -12,7 +12,7 @@ import xarray as xr
 from flows.report.choice import EXPORT, MOST_VALUES, evenly
 from flows.report.curves import curve_series
 from flows.report.dots import dots_plot, dotted, row_axis
-from flows.report.maps import LONG, best_legend, best_plot, best_values, ground, map_legend, map_plot
+from flows.report.maps import LONG, best_legend, best_plot, best_values, ground, map_legend, map_plot, verdict_of
 from flows.report.measured import Measured, best_is, is_measured, measured
 from flows.report.panels import Panel, Section, panel_places
 from flows.report.plots import curves_plot, longest_sentence, most_points, plane, value_axis
@@ -34,7 +34,9 @@ class Room:
     points: int
 
 
-def section(surfaces: xr.Dataset, spec: Mapping[str, Any], name: str, room: Room) -> Section:
+def section(
+    surfaces: xr.Dataset, spec: Mapping[str, Any], name: str, room: Room, answers: xr.Dataset | None = None
+) -> Section:  # fmt: skip
     """Draw one variable of the surfaces as a map, as dots, or as curves.
 
     Parameters
@@ -47,11 +49,13 @@ def section(surfaces: xr.Dataset, spec: Mapping[str, Any], name: str, room: Room
         The variable.
     room
         What may be drawn at most.
+    answers
+        Answers to standing questions: they say where the best is told from the others.
     """
     found = measured(surfaces, name)
     over = map_axes(found, spec)
     if over is not None:
-        return _maps(found, spec, over, room)
+        return _maps(found, spec, over, room, answers)
     rows = row_of(found, spec)
     return _dots(found, spec, rows, room) if rows is not None else _curves(surfaces, found, spec, room)
 
@@ -155,7 +159,9 @@ def _dots(found: Measured, spec: Mapping[str, Any], rows: str, room: Room) -> Se
     return Section(found.name, found.title, _said([places.left_out, series.left_out, fewer]), panels, dotted(series.legend))
 
 
-def _maps(found: Measured, spec: Mapping[str, Any], over: tuple[str, str], room: Room) -> Section:
+def _maps(
+    found: Measured, spec: Mapping[str, Any], over: tuple[str, str], room: Room, answers: xr.Dataset | None
+) -> Section:  # fmt: skip
     points = min(_CELLS * room.points, _MOST_CELLS)
     found, fewer = _thinned(found, over, points)
     log = bool(spec.get("log_y")) and bool((found.mean > 0).any())
@@ -175,11 +181,14 @@ def _maps(found: Measured, spec: Mapping[str, Any], over: tuple[str, str], room:
         rest = [a for a in split if a != compared]
         name, chosen = panel_places(found, rest, 1).found[0]
         part = found.part(chosen).ordered((*over, compared))
-        plot, winners = best_plot(part, compared, shared, best)
+        verdict = verdict_of(answers, part, compared, chosen)
+        plot, winners = best_plot(part, compared, shared, best, verdict)
         heading = ", ".join(filter(None, (f"Best {found.title_of(compared).lower()}", name)))
         panels.append(Panel(f"{found.name} best", heading, plot, best_legend(found, compared, winners)))
         means = "means over the realisations that are feasible for all" if best_values(part) is part.paired else "means"
-        notes.append(f"The best has the {best} value by {means}; how sure that is, the map does not say.")
+        sure = "pale where paired realisations do not tell it from another one with 95 % confidence"
+        by = f"by paired realisations; it is {sure}" if verdict else f"by {means}; how sure that is, the map does not say"
+        notes.append(f"The best has the {best} value {by}.")
     return Section(found.name, found.title, _said(notes), panels, map_legend(found, shared))
 
 

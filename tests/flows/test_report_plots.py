@@ -15,13 +15,13 @@ import xarray as xr
 from bokeh.models import HoverTool, Line, MultiLine, Quad, Scatter, Segment
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
+from flows.analyses import analyses_of
 from flows.field_values import prefixed, scaled
 from flows.report.axes import geometric, levels, number_axis
 from flows.report.best import best_of, same
 from flows.report.drawing import rendered
-from flows.report.fronts import front_section, nondominated
+from flows.report.fronts import front_section
 from flows.report.measured import best_is, measured
 from flows.report.page import build_report
 from flows.report.panels import Section
@@ -29,8 +29,10 @@ from flows.report.plots import label_below
 from flows.report.sections import Room, map_axes, row_of, section
 from flows.report.spec import completed_spec
 from flows.report.status import status_map
+from pipeline.dominance import is_nondominated
 from pipeline.experiment import STATUS_CODES
 from pipeline.statistics import statistic
+from pipeline.study import SurfaceSpec
 from pipeline.surfaces import compute_surfaces
 
 ROOM = Room(6, 12_000)
@@ -197,6 +199,22 @@ def test_the_best_design_of_a_map_is_that_of_the_paired_means(cube: xr.Dataset, 
     assert [len(group.entries) for group in found.panels[-1].legend] == [len(set(best.tolist()))]
 
 
+def test_a_winner_that_is_not_told_apart_is_pale(cube: xr.Dataset, surfaces: xr.Dataset) -> None:
+    answers = analyses_of(cube, "rcrb_m", SurfaceSpec(over="realisation", paired="design"))
+    spec = completed_spec(cube, surfaces, {"y": "rcrb_m", "log_y": True})
+    found = section(surfaces, spec, "rcrb_m", ROOM, answers)
+    (table,) = glyphs(rendered(found.panels[-1].plot), Quad)
+    over = ("sinr_db", "bandwidth_hz")
+    winner, status = (answers[f"best_{name}"].transpose(*over).values.ravel() for name in ("winner", "status"))
+    number = [fake_cube.DESIGNS.index(name) if name else np.nan for name in winner]
+    sure = np.isin(status, ("best", "equal", "only_one"))
+    np.testing.assert_array_equal(table["value"], np.where(sure, number, np.add(number, 3)).astype(np.float32))
+    assert 0 < sure.sum() < len(sure)
+    told = [word.endswith(", not told from another") for word in table["best"]]
+    assert told == [bool(name) and not s for name, s in zip(winner, sure, strict=True)]
+    assert "it is pale where" in " ".join(found.notes)
+
+
 def test_a_map_of_many_values_shows_some_of_them_and_says_so() -> None:
     cube = fake_cube.grid_cube({"x": 300, "z": 250})
     found = drawn(cube, compute_surfaces(cube, over=None, edge=None, paired=None), "v0")
@@ -250,15 +268,6 @@ def test_many_designs_over_few_numbers_get_rows() -> None:
     assert plot.y_range.start > plot.y_range.end, "the first one at the top"
 
 
-@given(arrays(float, st.integers(1, 40), elements=st.integers(0, 6).map(float)), st.data())
-def test_nondominated_points_are_those_that_brute_force_finds(first: Any, data: Any) -> None:
-    second = data.draw(arrays(float, len(first), elements=st.integers(0, 6).map(float)))
-    ways = data.draw(st.tuples(*[st.sampled_from(["smallest", "largest"])] * 2))
-    a, b = (v if way == "smallest" else -v for v, way in zip((first, second), ways, strict=True))
-    beaten = [bool(((a <= a[i]) & (b <= b[i]) & ((a < a[i]) | (b < b[i]))).any()) for i in range(len(a))]
-    assert nondominated(first, second, ways).tolist() == [not dominated for dominated in beaten]
-
-
 def test_a_front_greys_what_is_dominated(cube: xr.Dataset, surfaces: xr.Dataset) -> None:
     found = front_section(surfaces, completed_spec(cube, surfaces, {"y": "rcrb_m"}))
     assert found is not None
@@ -268,7 +277,7 @@ def test_a_front_greys_what_is_dominated(cube: xr.Dataset, surfaces: xr.Dataset)
     assert set(front["color"]) & {"#C3C9D1"} == set()
     x, y = (statistic(surfaces, n, "mean_feasible").values.ravel() for n in ("se_bps_hz", "rcrb_m"))
     known = np.isfinite(x) & np.isfinite(y)
-    free = nondominated(x[known], y[known], ("largest", "smallest"))
+    free = is_nondominated(np.stack([-x[known], y[known]], axis=1))
     assert sorted(front["y"]) == pytest.approx(sorted(y[known][free]))
     (steps,) = glyphs(plot, Line)
     assert set(front["y"]) <= set(steps["y"])
