@@ -1,0 +1,1 @@
+"""Designs of phase-coherent distributed MIMO (004): which access points transmit and which receive."""
