@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from disac.designs.dmimo.link_strength import LargeScaleRate
-from disac.designs.dmimo.pair_information import PairInformation, Slots, coherent_pairs
+from disac.metrics.pair_information import PairInformation, Slots, coherent_pairs
 
 NOISE_W = 1.380649e-23 * 290.0 * 1e5
 CARRIER_HZ = 3.5e9

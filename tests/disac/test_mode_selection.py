@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from disac.designs.dmimo import selection_bound
 from disac.designs.dmimo.link_strength import LargeScaleRate, PrintedRate
-from disac.designs.dmimo.pair_information import all_splits
 from disac.designs.dmimo.selection_bound import bounded_split, proven
 from disac.designs.dmimo.selection_rules import (
     backward_joint,
@@ -25,6 +24,7 @@ from disac.designs.dmimo.selection_rules import (
 )
 from disac.designs.dmimo.sensing_score import Coverage, MeanLog, mean_score
 from disac.designs.dmimo.split_front import not_dominated, split_table
+from disac.metrics.pair_information import all_splits
 
 
 def slow_printed(strengths: np.ndarray, chosen: list[int], noise: float) -> float:

@@ -11,14 +11,14 @@ from dmimo_cases import CARRIER_HZ, deployment, energy_over_noise, grid, informa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from disac.designs.dmimo.pair_information import (
+from disac.designs.dmimo.sensing_score import Coverage, MeanLog, mean_score, score_all_splits
+from disac.metrics.pair_information import (
     PairInformation,
     all_splits,
     coherent_pairs,
     squared_bound,
     totals_of_all_splits,
 )
-from disac.designs.dmimo.sensing_score import Coverage, MeanLog, mean_score, score_all_splits
 
 CASE = Path(__file__).parents[1] / "data" / "dmimo" / "peb_1.json"
 

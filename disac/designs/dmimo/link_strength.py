@@ -36,8 +36,8 @@ class LargeScaleRate:
     """A surrogate that has the interference that user k hears; ours, in place of (19).
 
     ``SINR_k = (sum_t sqrt(rho p_tk beta_tk N))^2 / (sum_t sum_{i != k} rho p_ti beta_tk |a_tk^H a_ti|^2 / N
-    + (1 - rho) P_t mean_t beta_tk + sigma^2)`` with the powers ``p_tk = P_t beta_tk / sum_j beta_tj`` of maximum-ratio beams: they
-    add in phase at their own user, and their powers add at the others. ``strengths`` [A, K]; ``responses`` [A, K, N], of unit
+    + (1 - rho) P_t mean_t beta_tk + sigma^2)`` with the powers ``p_tk = P_t beta_tk / sum_j beta_tj`` of maximum-ratio beams.
+    Beams add in phase at their own user and in power at the others. ``strengths`` [A, K]; ``responses`` [A, K, N], of unit
     modulus: the array's response towards each user; powers in W.
     """
 

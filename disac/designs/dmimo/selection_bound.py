@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.dmimo.pair_information import PACKED, PairInformation
 from disac.designs.dmimo.selection_rules import greedy, swapped
 from disac.designs.dmimo.sensing_score import Coverage, MeanLog, Score, mean_score
+from disac.metrics.pair_information import PACKED, PairInformation
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.dmimo.pair_information import PairInformation, squared_bound
 from disac.designs.dmimo.sensing_score import MeanLog, Score
+from disac.metrics.pair_information import PairInformation, squared_bound
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]

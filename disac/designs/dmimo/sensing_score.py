@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.dmimo.pair_information import PairInformation, squared_bound, totals_of_all_splits
+from disac.metrics.pair_information import PairInformation, squared_bound, totals_of_all_splits
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -72,7 +72,7 @@ def mean_score(score: Score, information: PairInformation, transmitters: Bool) -
 
 @dataclass(frozen=True)
 class AllSplits:
-    """Scores of all 2^A splits, in the order of :func:`disac.designs.dmimo.pair_information.all_splits`.
+    """Scores of all 2^A splits, in the order of :func:`disac.metrics.pair_information.all_splits`.
 
     ``mean_log_bound`` is the mean of ln(PEB / 1 m) and infinite where a point has no bound; ``coverage`` a share of the points.
     """

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.dmimo.pair_information import PairInformation, all_splits
 from disac.designs.dmimo.sensing_score import score_all_splits
+from disac.metrics.pair_information import PairInformation, all_splits
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
