@@ -23,7 +23,7 @@ from disac.designs.dmimo.selection_rules import (
     swapped,
 )
 from disac.designs.dmimo.sensing_score import Coverage, MeanLog, mean_score
-from disac.designs.dmimo.split_front import not_dominated, split_table
+from disac.designs.dmimo.split_front import best_of_size, not_dominated, split_table
 from disac.metrics.pair_information import all_splits
 
 
@@ -215,7 +215,7 @@ def test_no_split_exceeds_the_bound(kind: str) -> None:
         values = mean_score(score, pairs, sets)
         for receivers in (1, 2, 4, 7):
             best = values[(~sets).sum(axis=1) == receivers].max()
-            found = bounded_split(pairs, receivers, score, rounds=20)
+            found = bounded_split(pairs, receivers, score, rounds=20, few=0)
             assert (~found.transmitters).sum() == receivers
             assert found.value == pytest.approx(float(mean_score(score, pairs, found.transmitters)), rel=1e-12)
             assert best <= found.upper_bound + 1e-9
@@ -243,8 +243,9 @@ def test_any_numbers_in_a_certificate_prove_a_bound(seed: int, receivers: int) -
 def test_the_proof_is_that_of_a_direct_computation() -> None:
     """The certificate's three inequalities written out split by split: none is exceeded, and one bound is the largest."""
     pairs, score = information(12, 8, 4), MeanLog()
-    found = bounded_split(pairs, 3, score)
+    found = bounded_split(pairs, 3, score, few=0)
     numbers = found.certificate
+    assert numbers is not None
     sets = all_splits(8)
     sets = sets[(~sets).sum(axis=1) == 3]
     totals = pairs.totals(sets)
@@ -259,12 +260,29 @@ def test_the_proof_is_that_of_a_direct_computation() -> None:
 
 def test_numbers_of_another_form_prove_nothing() -> None:
     pairs = information(12, 6, 3)
-    good = bounded_split(pairs, 3).certificate
+    good = bounded_split(pairs, 3, few=0).certificate
+    assert good is not None
     with pytest.raises(ValueError, match="trace one"):
         proven(dataclasses.replace(good, directions=2 * good.directions), pairs, MeanLog())
     with pytest.raises(ValueError, match="not negative"):
         proven(dataclasses.replace(good, slopes=-good.slopes), pairs, MeanLog())
     assert isinstance(rate(1, 3), LargeScaleRate)
+
+
+@pytest.mark.parametrize("slots", ["per-transmitter", "in-total"])
+@pytest.mark.parametrize("receivers", [1, 3, 5, 7])
+def test_the_best_of_a_size_is_that_of_all_splits(slots: str, receivers: int) -> None:
+    """Also with unequal roles, and where the transmitters are the smaller side."""
+    pairs = information(14, 8, 4, slots=slots)  # type: ignore[arg-type]
+    pairs = dataclasses.replace(pairs, entries=pairs.entries * np.linspace(0.5, 2.0, 8)[:, np.newaxis])
+    table = split_table(pairs, lambda sets: sets.sum(axis=-1).astype(float), LIMIT_M)
+    expected = table.transmitters[table.best(-table.mean_log_bound, receivers)]
+    found = bounded_split(pairs, receivers)
+    assert np.array_equal(found.transmitters, expected)
+    assert found.gap == 0.0
+    assert found.certificate is None
+    with pytest.raises(ValueError, match="too many splits"):
+        best_of_size(information(1, 24, 1), 12, MeanLog())
 
 
 def test_a_hundred_access_points_have_a_bound_within_one_per_cent() -> None:

@@ -15,12 +15,14 @@ matrices ``z z^T``, relaxed to a semidefinite set whose linear programs are solv
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
 from disac.designs.dmimo.selection_rules import greedy, swapped
 from disac.designs.dmimo.sensing_score import Coverage, MeanLog, Score, mean_score
+from disac.designs.dmimo.split_front import FEW_SPLITS, best_of_size
 from disac.metrics.pair_information import PACKED, PairInformation
 
 Float = NDArray[np.float64]
@@ -57,12 +59,15 @@ class SplitCertificate:
 
 @dataclass(frozen=True)
 class BoundedSplit:
-    """A split, its mean score, and what no split of its size exceeds."""
+    """A split, its mean score, and what no split of its size exceeds.
+
+    ``certificate`` is None where every split of the size was computed: the bound is then the value.
+    """
 
     transmitters: Bool
     value: float
     upper_bound: float
-    certificate: SplitCertificate
+    certificate: SplitCertificate | None
     rounds: int
 
     @property
@@ -93,7 +98,13 @@ def proven(certificate: SplitCertificate, information: PairInformation, score: S
 
 
 def bounded_split(
-    information: PairInformation, receivers: int, score: Score | None = None, *, rounds: int = ROUNDS, close: float = CLOSE
+    information: PairInformation,
+    receivers: int,
+    score: Score | None = None,
+    *,
+    rounds: int = ROUNDS,
+    close: float = CLOSE,
+    few: int = FEW_SPLITS,
 ) -> BoundedSplit:
     """The rule for many access points: greedy choice with exchanges, and from the relaxed optimum, beside the bound.
 
@@ -103,8 +114,14 @@ def bounded_split(
         Number of receivers, from 1 to A - 1.
     rounds, close
         Where the search for the bound ends. A bound is valid wherever it ends.
+    few
+        Splits of the size up to which each is computed instead; zero for a certificate in any case.
     """
     score = MeanLog() if score is None else score
+    if comb(information.access_points, receivers) <= few:
+        sends = best_of_size(information, receivers, score)
+        value = float(mean_score(score, information, sends))
+        return BoundedSplit(sends, value, value, None, 0)
     starts = [swapped(information, greedy(information, receivers))]
     if isinstance(score, Coverage):
         starts.append(swapped(information, starts[0], score))

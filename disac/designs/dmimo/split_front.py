@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.designs.dmimo.sensing_score import score_all_splits
-from disac.metrics.pair_information import PairInformation, all_splits
+from disac.designs.dmimo.sensing_score import Score, score_all_splits
+from disac.metrics.pair_information import PairInformation, all_splits, squared_bound
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -18,6 +20,9 @@ Rate = Callable[[Bool], Float]
 
 LARGEST_EXHAUSTIVE = 16
 """Access points up to which all splits are computed."""
+
+FEW_SPLITS = 200_000
+"""Splits of one size up to which each is computed, whatever the number of access points."""
 
 _BATCH = 4096
 
@@ -74,6 +79,34 @@ def split_table(information: PairInformation, rate: Rate, limit_m: float) -> Spl
     transmitters = all_splits(count)[kept]
     rates = [rate(transmitters[first : first + _BATCH]) for first in range(0, len(transmitters), _BATCH)]
     return SplitTable(transmitters, np.concatenate(rates), scores.mean_log_bound[kept], scores.coverage[kept])
+
+
+def best_of_size(information: PairInformation, receivers: int, score: Score) -> Bool:
+    """The split with the largest mean score among all with so many receivers, by computing each: transmitters, [A].
+
+    The smaller side is enumerated. With ``S`` on it the sum over pairs is that of all pairs from S to any AP, or to S from any,
+    less the pairs within S.
+
+    Raises
+    ------
+    ValueError
+        There are more than 200000 such splits.
+    """
+    count = information.access_points
+    few = min(receivers, count - receivers)
+    if few < 1 or comb(count, few) > FEW_SPLITS:
+        raise ValueError(f"{receivers} receivers of {count} access points make too many splits, or none, to compute each")
+    sets = np.array(list(combinations(range(count), few)))
+    receives = few == receivers
+    values, share = np.zeros(len(sets)), information.share(count - receivers)
+    for weight, table in zip(information.weights, information.entries, strict=True):
+        sums = table.sum(axis=1 if receives else 2)
+        summed = sums[:, sets].sum(axis=2)
+        for first, second in combinations(range(few), 2):
+            summed -= table[:, sets[:, first], sets[:, second]] + table[:, sets[:, second], sets[:, first]]
+        values += weight * score.of(squared_bound(summed * share))
+    chosen = np.isin(np.arange(count), sets[int(np.argmax(values))])
+    return ~chosen if receives else chosen
 
 
 def not_dominated(values: Float) -> Bool:
