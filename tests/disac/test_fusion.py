@@ -8,7 +8,7 @@ from dmimo_cases import CARRIER_HZ, deployment, energy_over_noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ive, ndtr
-from scipy.stats import ncx2
+from scipy.stats import gamma, ncx2
 
 from disac.metrics.fusion_bits import FusionLoad, bits_for
 from disac.metrics.fusion_bounds import (
@@ -344,3 +344,24 @@ def test_wrong_lobes_win_as_often_as_in_trials(network: bool) -> None:
     best = ((score(turn[0]) <= right) & (score(turn[1]) <= right)).mean()
     assert best >= right_lobe_bound(chances) - 5 / np.sqrt(trials)
     assert wrong_lobe_chance(np.array([5.0]), np.array([1.0])) == 0.5
+
+
+@pytest.mark.parametrize("bits", [1, 2])
+def test_detection_from_few_bits_is_that_of_the_information_left(bits: int) -> None:
+    """An SNR scaled by the share that is kept predicts detection from quantised statistics within four points."""
+    case, rng, trials, alarm = scene(7, 3, 3, 8, power_w=0.02), np.random.default_rng(6), 1500, 1e-3
+    echo: WhitenedEcho = case["echo"]  # type: ignore[assignment]
+    step = np.sqrt(0.5) * best_step(bits)
+
+    def statistics(mean: np.ndarray | float) -> np.ndarray:
+        data = mean + noise(rng, (trials, *echo.phase[0].shape))
+        sent = quantised(data.real, step, bits) + 1j * quantised(data.imag, step, bits)
+        return (np.abs((sent * np.exp(-1j * echo.phase[0])).sum(axis=(3, 4)) / 8) ** 2).sum(axis=(1, 2))
+
+    empty = statistics(0.0)
+    share = (statistics(echo.mean(0.4)[0]) * 9 / empty.mean() > gamma.isf(alarm, 9)).mean()
+    kept = quantised_bound(echo, bits, step=step).information_kept[0]
+    predicted = sum_of_squares(kept * echo.snr[0].sum(), 9, alarm)
+    assert 0.2 < predicted < 0.95
+    assert abs(share - predicted) < 0.04 + 5 * np.sqrt(predicted * (1 - predicted) / trials)
+    assert predicted < sum_of_squares(echo.snr[0].sum(), 9, alarm) - 0.02

@@ -288,3 +288,24 @@ def test_the_best_of_a_size_is_that_of_all_splits(slots: str, receivers: int) ->
 def test_a_hundred_access_points_have_a_bound_within_one_per_cent() -> None:
     found = bounded_split(information(13, 100, 8), 50)
     assert found.gap < 0.01
+
+
+@pytest.mark.parametrize("receivers", [2, 5])
+def test_the_relaxation_is_solved_as_cvxpy_solves_it(receivers: int) -> None:
+    """The semidefinite program of one round, its matrix from the tables, by another solver."""
+    import cvxpy as cp
+
+    pairs, count = information(15, 9, 3), 9
+    directions, inverse = selection_bound._directions(pairs.totals(np.arange(count) >= receivers))
+    priced = selection_bound._prices(pairs, directions, MeanLog().slope(inverse), receivers)
+    form, _ = selection_bound._form(priced)
+    found, diagonal = selection_bound._largest_form(form, selection_bound._span(count, receivers), np.zeros(count + 1))
+    signs = cp.Variable((count + 1, count + 1), PSD=True)
+    normal = np.ones(count + 1)
+    normal[0] = 2.0 * receivers - count
+    problem = cp.Problem(cp.Maximize(cp.trace(form @ signs)), [cp.diag(signs) == 1, signs @ normal == 0])
+    problem.solve(solver="CLARABEL")
+    scale = np.abs(np.linalg.eigvalsh(form)).max()
+    assert np.diag(found) == pytest.approx(1.0, abs=1e-3)
+    assert (form * found).sum() == pytest.approx(problem.value, abs=5e-3 * scale)
+    assert problem.value - 1e-6 * scale <= diagonal.sum() <= problem.value + 5e-3 * scale
