@@ -18,6 +18,7 @@ from disac.designs.dmimo.selection_rules import (
     backward_joint,
     communication_centric,
     greedy,
+    joint_with_exchanges,
     random_split,
     sensing_centric,
     swapped,
@@ -152,6 +153,28 @@ def test_the_joint_rule_weighs_both_services() -> None:
     assert rates[0] >= rates[1] >= rates[2]
     assert scores[0] <= scores[1] <= scores[2]
     assert np.array_equal(backward_joint(se, pairs, 4, sensing_weight=1e6), greedy(pairs, 4))
+
+
+def test_exchanges_of_both_services_come_near_the_best_of_all_splits() -> None:
+    """The joint rule with exchanges against the exhaustive optimum of its objective, five drops: mostly equal, never above."""
+    short = []
+    for seed in range(20, 25):
+        pairs, se = information(seed, 10, 5), rate(seed, 10)
+        table = split_table(pairs, se, LIMIT_M)
+        worth = table.rate_bit_s_hz / float(se(np.ones(10, dtype=bool))) - table.mean_log_bound
+        start = backward_joint(se, pairs, 4)
+        found = joint_with_exchanges(se, pairs, 4)
+        values = [worth[int(2 ** np.arange(10) @ sends) - 1] for sends in (start, found)]
+        assert values[1] >= values[0] - 1e-12
+        short.append(worth[table.best(worth, 4)] - values[1])
+        if seed == 20:
+            for t, r in itertools.product(np.flatnonzero(found), np.flatnonzero(~found)):
+                tried = found.copy()
+                tried[[t, r]] = False, True
+                assert worth[int(2 ** np.arange(10) @ tried) - 1] <= values[1] + 1e-9
+    assert min(short) >= -1e-12
+    assert np.median(short) < 1e-9
+    assert max(short) < 0.05
 
 
 @settings(max_examples=40, deadline=None)

@@ -84,13 +84,30 @@ def greedy(information: PairInformation, receivers: int, score: Score | None = N
     return state.sends
 
 
-def swapped(information: PairInformation, transmitters: Bool, score: Score | None = None, *, most: int = 1000) -> Bool:
-    """The split improved by the best exchange of a transmitter and a receiver until none improves the mean score."""
+def swapped(
+    information: PairInformation,
+    transmitters: Bool,
+    score: Score | None = None,
+    *,
+    rate: Rate | None = None,
+    sensing_weight: float = 1.0,
+    most: int = 1000,
+) -> Bool:
+    """The split improved by the best exchange of a transmitter and a receiver until none improves the mean score.
+
+    Parameters
+    ----------
+    rate
+        With a spectral efficiency, exchanges improve ``SE(T) / SE(all) + sensing_weight * mean score`` instead.
+    most
+        Exchanges at most.
+    """
     score = MeanLog() if score is None else score
     state = _State(information, np.array(transmitters, dtype=bool))
-    current = state.score(score)
+    worth = _worth(rate, sensing_weight, information.access_points)
+    current = float(worth(state.sends[np.newaxis], np.array([state.score(score)]))[0])
     for _ in range(most):
-        out, into, value = state.best_exchange(score)
+        out, into, value = state.best_exchange(score, worth)
         # Minus infinity stays: an exchange between splits that locate nothing gains nothing.
         if not value > current + _GAIN:
             break
@@ -119,14 +136,43 @@ def backward_joint(
     _checked(count, receivers)
     score = MeanLog() if score is None else score
     state = _State(information, np.ones(count, dtype=bool))
-    whole = float(rate(state.sends))
+    worth = _worth(rate, sensing_weight, count)
     for _ in range(receivers):
         candidates, sets = _each(state.sends, wanted=False)
-        worth = rate(sets) / whole
-        if sensing_weight:
-            worth = worth + sensing_weight * state.scores_of_flips(candidates, score)
-        state.flip(int(candidates[np.argmax(worth)]))
+        state.flip(int(candidates[np.argmax(worth(sets, state.scores_of_flips(candidates, score)))]))
     return state.sends
+
+
+def joint_with_exchanges(
+    rate: Rate, information: PairInformation, receivers: int, *, sensing_weight: float = 1.0, score: Score | None = None
+) -> Bool:  # fmt: skip
+    """The best split for both services that exchanges find from three starts; ours.
+
+    The starts are the greedy choices for both services, for spectral efficiency alone and for sensing alone.
+    """
+    score = MeanLog() if score is None else score
+    weights = (sensing_weight, 0.0)
+    starts = [backward_joint(rate, information, receivers, sensing_weight=weight, score=score) for weight in weights]
+    starts.append(greedy(information, receivers, score))
+    found = np.stack([swapped(information, s, score, rate=rate, sensing_weight=sensing_weight) for s in starts])
+    scores = np.array([_State(information, sends).score(score) for sends in found])
+    return found[int(np.argmax(_worth(rate, sensing_weight, information.access_points)(found, scores)))]
+
+
+Worth = Callable[[Bool, Float], Float]
+"""What sets of transmitters [C, A] with these mean scores [C] are worth, [C]."""
+
+
+def _worth(rate: Rate | None, sensing_weight: float, access_points: int) -> Worth:
+    if rate is None:
+        return lambda _, scores: scores
+    whole = float(rate(np.ones(access_points, dtype=bool)))
+
+    def joint(sets: Bool, scores: Float) -> Float:
+        # Without a weight, scores of minus infinity count nothing.
+        return rate(sets) / whole + (sensing_weight * scores if sensing_weight else 0.0)
+
+    return joint
 
 
 class _State:
@@ -161,16 +207,19 @@ class _State:
         count = int(self.sends.sum()) + signs
         return self._means(summed, count, score)
 
-    def best_exchange(self, score: Score) -> tuple[int, int, float]:
-        """The transmitter and the receiver whose exchange leaves the best mean score, and that score."""
+    def best_exchange(self, score: Score, worth: Worth) -> tuple[int, int, float]:
+        """The transmitter and the receiver whose exchange leaves the split of most worth, and that worth."""
         senders, receivers = np.flatnonzero(self.sends), np.flatnonzero(~self.sends)
         entries, best = self.information.entries, (-1, -1, -np.inf)
         count = np.full(len(receivers), float(len(senders)))
         for out in senders:
             crossed = entries[..., out, :][..., receivers] + entries[..., out][..., receivers]
             summed = (self.total - self.gradient[..., out])[..., np.newaxis] + self.gradient[..., receivers] + crossed
-            values = self._means(summed, count, score)
-            if values.size and values.max() > best[2]:
+            sets = np.repeat(self.sends[np.newaxis], len(receivers), axis=0)
+            sets[:, out] = False
+            sets[np.arange(len(receivers)), receivers] = True
+            values = worth(sets, self._means(summed, count, score))
+            if values.max() > best[2]:
                 best = (int(out), int(receivers[np.argmax(values)]), float(values.max()))
         return best
 
