@@ -15,7 +15,8 @@ pytestmark = pytest.mark.no_cover  # counting lines doubles its time, and finds 
 
 OFDM = {"ofdm_tradeoff", "ofdm_echoes", "ofdm_theory"}
 COHERENT = {"robust_tradeoff", "cross_section"}
-EXPERIMENTS = OFDM | COHERENT | {"cross_table"}
+DMIMO = {"dmimo_tradeoff"}
+EXPERIMENTS = OFDM | COHERENT | DMIMO | {"cross_table"}
 
 
 def _digests() -> dict[str, str]:
@@ -46,6 +47,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[
         ("designs/robust/angle_boxes.py", {"robust_tradeoff"}),
         ("designs/cross.py", {"cross_table"}),
         ("designs/cross_evidence.py", {"cross_table"}),
+        ("scenarios/dmimo.py", DMIMO),
+        ("drops/dmimo.py", DMIMO),
+        ("metrics/dmimo_rate.py", DMIMO),
         ("waveforms.py", {"ofdm_echoes"}),
         *((f"experiments/{name}.py", {name}) for name in sorted(EXPERIMENTS)),
         ("experiments/base.py", EXPERIMENTS),
