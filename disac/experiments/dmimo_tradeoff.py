@@ -121,42 +121,51 @@ class _Line:
                 f"The rule '{self._options.rule}' and layout.receivers {scenario.layout.receivers} do not go together: "
                 "receivers are given where the rule is 'given', and nowhere else."
             )
-        drop, (transmitters, receivers) = dmimo_drop(scenario), self._roles
+        transmitters, receivers = self._roles
         budget = _budget(scenario, len(transmitters))
         if self._options.symbols == "drawn" and budget.slots != round(budget.slots):
             return failed(f"Symbols are drawn for whole slots; each transmitter has {budget.slots:g} of them.")
         channels, strengths = self._heard
-        beams = maximum_ratio(channels)
-        powers = budget.users_w * power_split(strengths, 1.0)
-        heard = (channels, beams, powers, budget.sensing_w, drop.noise_w)
+        powers = power_split(strengths, budget.users_w)
+        heard = (channels, maximum_ratio(channels), powers, budget.sensing_w, scenario.noise_w)
         users = spectral_efficiency(user_sinr(*heard)).mean(axis=(0, 1))
         printed = spectral_efficiency(printed_sinr(*heard)).mean(axis=(0, 1))
-        model = dmimo_sensing_model(drop, transmitters, receivers)
-        sent = self._sent(scenario, budget, beams[0], powers)
-        targets = PositionBounds(model).peb_m(sent * attenuation(model))
+        bounds, sent = self.echoes(scenario)
+        targets = bounds.peb_m(sent * attenuation(bounds.model))
         return {
             "status": "ok", "message": "", "peb_m": float(np.sqrt(np.mean(targets**2))), "target_peb_m": targets,
             "sum_se_bps_hz": float(users.sum()), "least_se_bps_hz": float(users.min()), "user_se_bps_hz": users,
             "printed_sum_se_bps_hz": float(printed.sum()),
-            "least_integrated_snr_db": linear_to_db(float(integrated_snr(model, sent).min())),
+            "least_integrated_snr_db": linear_to_db(float(integrated_snr(bounds.model, sent).min())),
             "radiated_w": len(transmitters) * budget.users_w + budget.sensing_w,
             "busiest_ap_w": budget.users_w + budget.sensing_w,
             "receivers": np.array(receivers), "solve_seconds": time.perf_counter() - started,
         }  # fmt: skip
 
-    def _sent(self, scenario: DmimoScenario, budget: _Budget, beams: Complex, powers_w: Float) -> Complex:
-        """Covariance of the signals that sense, summed over slots, of each subcarrier, [L, M_t N, M_t N]."""
-        subcarriers, transmitters, _, antennas = beams.shape
+    def echoes(self, scenario: DmimoScenario) -> tuple[PositionBounds, Complex]:
+        """Bounds of a cell's targets, and the covariance [L, M_t N, M_t N] of the signals that sense, summed over slots."""
+        transmitters, receivers = self._roles
+        bounds = PositionBounds(dmimo_sensing_model(dmimo_drop(scenario), transmitters, receivers))
+        budget, subcarriers = _budget(scenario, len(transmitters)), scenario.signal.subcarriers
         # Both parts of the power spread evenly over the subcarriers.
-        sensing_w, powers_w, slots = budget.sensing_w / subcarriers, powers_w / subcarriers, budget.slots
-        if self._options.echoes_of == "all" and self._options.symbols == "drawn":
-            count = transmitters * round(slots)
-            return sent_signals(beams, powers_w, sensing_w, _symbols(scenario, count)).covariance()
-        sensing = sensing_covariance(transmitters, antennas, slots * sensing_w)
+        slots, sensing_w = budget.slots, budget.sensing_w / subcarriers
+        sensing = sensing_covariance(len(transmitters), scenario.arrays.antennas, slots * sensing_w)
         sent = np.broadcast_to(sensing, (subcarriers, *sensing.shape))
         if self._options.echoes_of == "sensing":
-            return sent
-        return sent + data_covariance(np.moveaxis(beams, 0, 2), powers_w, transmitters * slots)
+            return bounds, sent
+        # Beams [L, M_t, K, N] of the first draw of the channels.
+        channels, strengths = self._heard
+        beams, powers_w = maximum_ratio(channels[0]), power_split(strengths, budget.users_w / subcarriers)
+        if self._options.symbols == "drawn":
+            symbols = _symbols(scenario, len(transmitters) * round(slots))
+            return bounds, sent_signals(beams, powers_w, sensing_w, symbols).covariance()
+        return bounds, sent + data_covariance(np.moveaxis(beams, 0, 2), powers_w, len(transmitters) * slots)
+
+
+def sensing_echoes(scenario: DmimoScenario, options: Options) -> tuple[PositionBounds, Complex]:
+    """Bounds of a cell's targets, and the covariance [L, M_t N, M_t N] of the signals that sense, as its information has it."""
+    bounds, sent = _Line(scenario, options).echoes(scenario)
+    return bounds, sent * attenuation(bounds.model)
 
 
 def _symbols(scenario: DmimoScenario, slots: int) -> Complex:

@@ -19,13 +19,11 @@ from disac.metrics.fisher import (
     location_prior,
     receiver_derivatives,
 )
+from disac.metrics.location_error import location_covariance
 from disac.metrics.synchronisation import Synchronisation
 
 Complex = NDArray[np.complex128]
 Float = NDArray[np.float64]
-
-_SINGULAR = 1e-13
-"""Relative eigenvalue, in units of each parameter's own information, below which there is none."""
 
 
 def dmimo_sensing_model(drop: DmimoDrop, transmitters: tuple[int, ...], receivers: tuple[int, ...]) -> SensingModel:
@@ -53,7 +51,7 @@ class PositionBounds:
     """Position error bounds of one model of echoes, for any signal: its derivatives are computed once."""
 
     def __init__(self, model: SensingModel) -> None:
-        self._model, self._pieces = model, list(receiver_derivatives(model))
+        self.model, self._pieces = model, list(receiver_derivatives(model))
         self._prior = location_prior(model)
 
     def information(self, covariances: Complex) -> Float:
@@ -64,12 +62,12 @@ class PositionBounds:
         covariances
             Of what is sent, summed over slots, [L, M_t N, M_t N], W.
         """
-        noise = self._model.noise_power
+        noise = self.model.noise_power
         return information_by_receiver(self._pieces, len(self._prior), covariances, noise) + self._prior
 
     def peb_m(self, covariances: Complex) -> Float:
         """Position error bound of each target, [S], m: infinite where echoes do not tell all positions."""
-        return position_error_bounds(self.information(covariances), len(self._model.targets_m))
+        return position_error_bounds(self.information(covariances), len(self.model.targets_m))
 
 
 def position_error_bounds(information: Float, targets: int) -> Float:
@@ -78,17 +76,12 @@ def position_error_bounds(information: Float, targets: int) -> Float:
     Parameters
     ----------
     information
-        [P, P]; the first 2S parameters are the positions, all x, then all y, in m. Parameters without information are left out.
+        [P, P]; the first 2S parameters are the positions, all x, then all y, in m.
     """
-    scale = np.sqrt(np.maximum(np.diag(information), 0.0))
-    if np.any(scale[: 2 * targets] <= 0):
+    covariance = location_covariance(information, targets)
+    if covariance is None:
         return np.full(targets, np.inf)
-    kept = np.flatnonzero(scale > 0)
-    values, vectors = np.linalg.eigh(information[np.ix_(kept, kept)] / np.outer(scale[kept], scale[kept]))
-    if values[0] <= _SINGULAR * values[-1]:
-        return np.full(targets, np.inf)
-    variances = ((vectors[: 2 * targets] / scale[: 2 * targets, np.newaxis]) ** 2 / values).sum(axis=1)
-    return np.sqrt(variances.reshape(2, targets).sum(axis=0))
+    return np.sqrt(np.diag(covariance).reshape(2, targets).sum(axis=0))
 
 
 def integrated_snr(model: SensingModel, covariances: Complex) -> Float:

@@ -1,7 +1,4 @@
-"""The error ellipse of each target: its part of the location bound as half axes and a direction.
-
-No experiment reaches this module: an edit here runs no cell again.
-"""
+"""The error ellipse of each target: its part of the location bound as half axes and a direction."""
 
 from __future__ import annotations
 

@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 from dmimo_network_cases import FIRST_TARGET_M, SECOND_TARGET_M, b0
 
+from disac.arrays import steering_vector
 from disac.drops.dmimo import dmimo_drop, user_channels
-from disac.experiments.dmimo_tradeoff import Options, experiment
+from disac.experiments.dmimo_tradeoff import Options, experiment, sensing_echoes
+from disac.geometry import angles_rad
+from disac.metrics.beam_pattern import array_gain
 from disac.scenarios.dmimo import DmimoScenario
+from disac.scenes.base import node_blocks
+from disac.scenes.dmimo import scenes
 
 NONCOHERENT = {"link_phase_std_rad": None}
 
@@ -109,3 +114,31 @@ def test_residual_phases_lie_between_known_and_unknown_ones() -> None:
     ]
     assert (np.diff(found[:4]) > 0).all()
     assert (np.diff(found[4:]) > 0).all()
+
+
+@pytest.mark.parametrize("echoes_of", ["sensing", "all"])
+def test_the_ellipses_of_a_scene_have_the_stored_bounds(echoes_of: str) -> None:
+    scenario = b0(FIRST_TARGET_M, SECOND_TARGET_M, synchronisation={"link_phase_std_rad": 0.1})
+    stored, options = cell(scenario, echoes_of=echoes_of), Options(echoes_of=echoes_of, channel_draws=2)
+    scene = scenes.scene(scenario, options, {"receivers": stored["receivers"]})
+    squares = [a**2 + b**2 for ellipse in scene.ellipses for a, b in [ellipse.semi_axes_m]]
+    np.testing.assert_allclose(np.sqrt(squares), stored["target_peb_m"], rtol=1e-9)
+    assert [(node.transmits, node.receives) for node in scene.nodes] == [(n < 6, n >= 6) for n in range(12)]
+    assert [beam.node for beam in scene.beams] == list(range(6))
+    bare = scenes.scene(scenario, options, None)
+    assert not bare.ellipses
+    assert all(node.transmits and node.receives for node in bare.nodes)
+
+
+@pytest.mark.parametrize("response", ["same-array", "printed"])
+def test_marks_of_users_stand_where_the_pattern_shows_what_they_hear(response: str) -> None:
+    scenario = b0(channel={"user_response": response})
+    options = Options(echoes_of="all", channel_draws=1)
+    drop, scene = dmimo_drop(scenario), scenes.scene(scenario, options, {"receivers": list(range(6, 12))})
+    block = node_blocks(sensing_echoes(scenario, options)[1], 6)[2]
+    for user in range(3):
+        angle = angles_rad(drop.access_points_m, drop.users_m, drop.orientation)[2, user]
+        direct = steering_vector(angle, 8) if response == "printed" else steering_vector(angle, 8).conj()
+        heard = np.real(direct.conj() @ block @ direct) / np.real(np.trace(block))
+        (mark,) = (mark for mark in scene.marks[2] if (mark.kind, mark.number) == ("user", user))
+        assert array_gain(block, np.array([mark.angle_rad]))[0] == pytest.approx(heard)

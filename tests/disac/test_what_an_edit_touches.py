@@ -56,7 +56,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[
         ("stream_names.py", set()),
         ("checks.py", set()),
         ("scenes/noncoherent.py", set()),
-        ("metrics/location_error.py", set()),
+        ("metrics/location_error.py", DMIMO),
+        ("scenes/dmimo.py", set()),
         ("metrics/beam_pattern.py", set()),
     ],
 )

@@ -78,8 +78,8 @@ LINES = {
     )),
     "cross-section": ("robust-fig2", ("axes.realisation=[0, 1]",)),
     "dmimo-tradeoff": ("dmimo-fig3c", (
-        "options.channel_draws=2", "axes.realisation=[0, 1]", "axes.echoes_of=[all]", "axes.antennas=[2]", "axes.user_count=[4]",
-        "axes.communication_share=[0.1, 0.9]",
+        "options.channel_draws=2", "axes.realisation=[0, 1]", "axes.echoes_of=[all]", "axes.antennas=[2]",
+        "axes.user_count=[4]", "axes.communication_share=[0.1, 0.9]",
     )),
     "cross-table": ("cross-x0", (*FIRST, "axes.sinr_db=[10]", "axes.design=[robust-zero-forcing, ofdm-orthogonal]")),
 }  # fmt: skip
