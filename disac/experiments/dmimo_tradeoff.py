@@ -51,6 +51,11 @@ class Options(ExperimentOptions):
     )
     channel_draws: int = Field(30, ge=1, le=10_000, description="draws of the scattered paths over which rates are averaged")
 
+    @property
+    def draws_symbols(self) -> bool:
+        """Whether symbols of every slot are part of the signals that sense."""
+        return self.echoes_of == "all" and self.symbols == "drawn"
+
 
 VARIABLES = (
     Variable("peb_m", "position error bound, root mean square over targets", "m"),
@@ -123,7 +128,7 @@ class _Line:
             )
         transmitters, receivers = self._roles
         budget = _budget(scenario, len(transmitters))
-        if self._options.symbols == "drawn" and budget.slots != round(budget.slots):
+        if self._options.draws_symbols and budget.slots != round(budget.slots):
             return failed(f"Symbols are drawn for whole slots; each transmitter has {budget.slots:g} of them.")
         channels, strengths = self._heard
         powers = power_split(strengths, budget.users_w)
@@ -156,7 +161,7 @@ class _Line:
         # Beams [L, M_t, K, N] of the first draw of the channels.
         channels, strengths = self._heard
         beams, powers_w = maximum_ratio(channels[0]), power_split(strengths, budget.users_w / subcarriers)
-        if self._options.symbols == "drawn":
+        if self._options.draws_symbols:
             symbols = _symbols(scenario, len(transmitters) * round(slots))
             return bounds, sent_signals(beams, powers_w, sensing_w, symbols).covariance()
         return bounds, sent + data_covariance(np.moveaxis(beams, 0, 2), powers_w, len(transmitters) * slots)

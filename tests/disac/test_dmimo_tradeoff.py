@@ -72,7 +72,8 @@ def test_mean_symbols_stand_for_many_drawn_ones() -> None:
     # With eight antennas and a multiple of eight slots the drawn sensing signal is isotropic: sensing alone is unchanged.
     usual, drawn = (cell(b0(), symbols=symbols)["peb_m"] for symbols in ("mean", "drawn"))
     assert drawn == usual
-    refused = cell(b0(signal={"slots_per_transmitter": 0.25}), symbols="drawn")
+    assert cell(b0(signal={"slots_per_transmitter": 0.25}), symbols="drawn")["status"] == "ok"
+    refused = cell(b0(signal={"slots_per_transmitter": 0.25}), symbols="drawn", echoes_of="all")
     assert refused["status"] == "failed"
     assert "each transmitter has 0.25 of them" in refused["message"]
 
