@@ -46,10 +46,12 @@ class Options(ExperimentOptions):
     )
     symbols: Literal["mean", "drawn"] = Field(
         "mean",
-        description="users' symbols if all signals locate the targets; mean: the Fisher information is averaged over them; "
+        description="users' symbols where all signals sense; mean: the Fisher information is averaged over them; "
         "drawn: QPSK symbols of every slot",
     )
-    channel_draws: int = Field(30, ge=1, le=10_000, description="draws of the scattered paths over which rates are averaged")
+    channel_draws: int = Field(
+        30, ge=1, le=10_000, description="number of draws of the scattered paths; rates are averaged over them"
+    )
 
     @property
     def draws_symbols(self) -> bool:

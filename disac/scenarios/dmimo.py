@@ -104,16 +104,15 @@ class AccessSignal(Section):
     bandwidth_hz: float = Field(100e3, gt=0, description="signal bandwidth, Hz")
     subcarriers: int = Field(1, ge=1, le=1024, description="number of subcarriers; 1: the narrowband signal of 004")
     communication_share: float = Field(
-        0.5, ge=0, le=1, description="share of an access point's power for the users; rho of 004, the same everywhere"
+        0.5, ge=0, le=1, description="users' share of an access point's power; rho of 004, the same everywhere"
     )
     slots_per_transmitter: float = Field(
         8.0,
         gt=0,
-        description="slots in which each transmitter sends the sensing signal; L0; only their energy counts, so fractions are "
-        "allowed",
+        description="slots in which each transmitter senses; L0; only their energy counts, so fractions are allowed",
     )
     slots: float | None = Field(
-        None, gt=0, description="slots of all transmitters together, in equal shares; null: slots_per_transmitter for each"
+        None, gt=0, description="slots of all transmitters together; in equal shares; null: slots_per_transmitter for each"
     )
     sensing_power: Literal["whole", "each-antenna"] = Field(
         "whole",
@@ -122,7 +121,7 @@ class AccessSignal(Section):
     )
     power_split: Literal["once", "printed"] = Field(
         "once",
-        description="how often the share rho counts in the users' power; once: their coefficients add up to the power limit; "
+        description="how often rho counts in the users' power; once: their coefficients add up to the power limit; "
         "printed: to rho times it, as 004 prints, so that rho squared is sent",
     )
 
@@ -154,7 +153,7 @@ class AccessChannel(Draw):
         "its conjugate; rates are the same, beams point elsewhere",
     )
     paths_over_targets: bool = Field(
-        False, description="paths from access point over target to user, (5); true: they are part of the channels"
+        False, description="paths from access point over target to user; (5) of 004; true: they are part of the channels"
     )
 
 
@@ -174,7 +173,7 @@ class AccessSynchronisation(Section):
         "unknown, noncoherent",
     )
     phase_std_rad: float | None = Field(
-        0.0, ge=0, description="standard deviation of the oscillators' phases, rad; of each access point; null: unknown"
+        0.0, ge=0, description="standard deviation of oscillator phases, rad; of each access point; null: unknown"
     )
     clock_std_s: float | None = Field(
         0.0, ge=0, description="standard deviation of the clock offsets, s; of each access point; null: unknown"
