@@ -20,9 +20,8 @@ from disac.designs.dmimo.precoding import data_covariance, maximum_ratio, power_
 from disac.designs.dmimo.signals import sent_signals
 from disac.drops.dmimo import dmimo_drop, user_channels
 from disac.experiments.base import ExperimentOptions, RoughCosts, Variable, cell_by_cell, failed
-from disac.metrics.dmimo_position import PositionBounds, dmimo_sensing_model, integrated_snr
+from disac.metrics.dmimo_position import PositionBounds, dmimo_sensing_model, integrated_snr, phase_weights
 from disac.metrics.dmimo_rate import printed_sinr, spectral_efficiency, user_sinr
-from disac.metrics.fisher import attenuation
 from disac.scenarios.dmimo import AccessSynchronisation, DmimoScenario
 from disac.streams import stream
 from disac.units import linear_to_db
@@ -138,7 +137,7 @@ class _Line:
         users = spectral_efficiency(user_sinr(*heard)).mean(axis=(0, 1))
         printed = spectral_efficiency(printed_sinr(*heard)).mean(axis=(0, 1))
         bounds, sent = self.echoes(scenario)
-        targets = bounds.peb_m(sent * attenuation(bounds.model))
+        targets = bounds.peb_m(sent * phase_weights(bounds.model))
         return {
             "status": "ok", "message": "", "peb_m": float(np.sqrt(np.mean(targets**2))), "target_peb_m": targets,
             "sum_se_bps_hz": float(users.sum()), "least_se_bps_hz": float(users.min()), "user_se_bps_hz": users,
@@ -172,7 +171,7 @@ class _Line:
 def sensing_echoes(scenario: DmimoScenario, options: Options) -> tuple[PositionBounds, Complex]:
     """Bounds of a cell's targets, and the covariance [L, M_t N, M_t N] of the signals that sense, as its information has it."""
     bounds, sent = _Line(scenario, options).echoes(scenario)
-    return bounds, sent * attenuation(bounds.model)
+    return bounds, sent * phase_weights(bounds.model)
 
 
 def _symbols(scenario: DmimoScenario, slots: int) -> Complex:

@@ -15,6 +15,7 @@ from disac.drops.dmimo import DmimoDrop, echo_amplitudes
 from disac.geometry import angles_rad
 from disac.metrics.fisher import (
     SensingModel,
+    attenuation,
     information_by_receiver,
     location_prior,
     receiver_derivatives,
@@ -82,6 +83,18 @@ def position_error_bounds(information: Float, targets: int) -> Float:
     if covariance is None:
         return np.full(targets, np.inf)
     return np.sqrt(np.diag(covariance).reshape(2, targets).sum(axis=0))
+
+
+def phase_weights(model: SensingModel) -> Float:
+    """Factor of each entry of a covariance in the information, [L, M_t N, M_t N].
+
+    Phases with a law are averaged over, so that signals of two transmitters count less together
+    (:func:`disac.metrics.fisher.attenuation`). Unknown phases have no law: they are parameters, and the information is that at
+    the drop's phases. An average over them would take transmitters that send the same symbols as ones that can be told apart.
+    """
+    known = model.synchronisation
+    weights = attenuation(model)
+    return np.ones_like(weights) if known is not None and np.isinf(known.link_phase_std_rad) else weights
 
 
 def integrated_snr(model: SensingModel, covariances: Complex) -> Float:

@@ -11,7 +11,13 @@ from scipy.optimize import approx_fprime
 
 from disac.designs.dmimo.precoding import sensing_covariance
 from disac.drops.dmimo import DmimoDrop, dmimo_drop, echo_amplitudes
-from disac.metrics.dmimo_position import PositionBounds, dmimo_sensing_model, integrated_snr, position_error_bounds
+from disac.metrics.dmimo_position import (
+    PositionBounds,
+    dmimo_sensing_model,
+    integrated_snr,
+    phase_weights,
+    position_error_bounds,
+)
 from disac.metrics.fisher import localization_crb
 from disac.scenarios.dmimo import DmimoScenario
 from disac.units import SPEED_OF_LIGHT_M_S
@@ -159,6 +165,14 @@ def test_bounds_of_targets_add_up_to_the_common_one() -> None:
     assert np.isinf(position_error_bounds(blind, 2)).all()
     doubled = np.block([[information, information], [information, information]])
     assert np.isinf(position_error_bounds(doubled, 2)).all()
+
+
+def test_phases_with_a_law_weaken_what_transmitters_send_together() -> None:
+    same = np.kron(np.eye(6), np.ones((8, 8)))
+    for std, weight in ((0.0, 1.0), (0.3, np.exp(-0.09)), (None, 1.0)):
+        drop = dmimo_drop(b0(synchronisation={"link_phase_std_rad": std}))
+        found = phase_weights(dmimo_sensing_model(drop, FIRST, LAST))
+        np.testing.assert_allclose(found[0], np.where(same > 0, 1.0, weight))
 
 
 def test_one_pair_of_access_points_locates_by_angles_alone() -> None:
