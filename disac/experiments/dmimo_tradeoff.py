@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from disac.designs.dmimo.precoding import data_covariance, maximum_ratio, power_split, sensing_covariance
+from disac.designs.dmimo.selection_rules import sensing_centric
 from disac.designs.dmimo.signals import sent_signals
 from disac.drops.dmimo import dmimo_drop, user_channels
 from disac.experiments.base import ExperimentOptions, RoughCosts, Variable, cell_by_cell, failed
@@ -33,10 +34,10 @@ Float = NDArray[np.float64]
 class Options(ExperimentOptions):
     """Options: who receives, which signals sense, and how many channels are drawn."""
 
-    rule: Literal["in-order", "given"] = Field(
+    rule: Literal["in-order", "farthest-point", "given"] = Field(
         "in-order",
         description="rule that chooses the receiving access points; in-order: the last receiver_count of them, an even choice "
-        "where positions are random; given: layout.receivers",
+        "where positions are random; farthest-point: (21) of 004; given: layout.receivers",
     )
     echoes_of: Literal["sensing", "all"] = Field(
         "sensing",
@@ -115,9 +116,13 @@ class _Line:
     def _roles(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Transmitting and receiving access points."""
         layout = self._first.layout
+        if layout.receivers is not None:
+            return layout.roles(layout.receivers)
+        if self._options.rule == "farthest-point":
+            sends = sensing_centric(dmimo_drop(self._first).access_points_m, layout.receiver_count)
+            return layout.roles(tuple(int(number) for number in np.flatnonzero(~sends)))
         count = layout.access_point_count
-        last = tuple(range(count - layout.receiver_count, count))
-        return layout.roles(last if layout.receivers is None else layout.receivers)
+        return layout.roles(tuple(range(count - layout.receiver_count, count)))
 
     def cell(self, scenario: DmimoScenario) -> dict[str, Any]:
         """Return the result of one cell."""

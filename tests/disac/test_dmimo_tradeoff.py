@@ -50,6 +50,17 @@ def test_given_receivers_and_the_rule_agree() -> None:
         assert "receivers are given where the rule is 'given'" in refused["message"]
 
 
+def test_the_farthest_points_receive() -> None:
+    """(21) written out: the first is farthest from the centre of all, each next one farthest from those before."""
+    points = dmimo_drop(b0()).access_points_m
+    chosen = [int(np.argmax(np.linalg.norm(points - points.mean(axis=0), axis=1)))]
+    while len(chosen) < 4:
+        apart = [min(np.linalg.norm(point - points[other]) for other in chosen) for point in points]
+        chosen.append(int(np.argmax(apart)))
+    found = cell(b0(layout={"receiver_count": 4}), rule="farthest-point")
+    assert found["receivers"].tolist() == sorted(chosen)
+
+
 @pytest.mark.parametrize("known", [{}, NONCOHERENT], ids=["coherent", "noncoherent"])
 def test_all_signals_sense_at_least_as_well_as_one_of_them(known: dict[str, Any]) -> None:
     """Without sensing power nothing but data is left; without users' power both readings are the same."""
