@@ -81,7 +81,7 @@ def summary_of(asked: Asked, refinement: Refinement) -> dict[str, Any]:
     """Return the outcome of a refinement as plain data."""
     from pipeline.layout import refined_study
     from pipeline.refining import coarsest_dense
-    from pipeline.refining.tree import FAILED
+    from pipeline.refining.known import FAILED
 
     refined, tolerance = refinement.refined, asked.goal.tolerance
     dense = coarsest_dense(refined.trees)

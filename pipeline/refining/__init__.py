@@ -2,11 +2,11 @@
 
 from pipeline.refining.dense import DenseGrid, coarsest_dense
 from pipeline.refining.filled import Refinement, open_refined
+from pipeline.refining.known import Tolerance
 from pipeline.refining.lattice import LatticeAxis, Step, lattice_axis, parse_step
 from pipeline.refining.of_study import StudyLattice, derived_name, derived_study, metric_of, study_lattice
 from pipeline.refining.refine import Goal, NoisyError, Refined, Round, refine
 from pipeline.refining.study import refine_study
-from pipeline.refining.tree import Tolerance
 
 __all__ = [
     "DenseGrid",

@@ -1,8 +1,8 @@
 """Boxes of a lattice, the points at which they are sampled, and the interpolation between these points.
 
 A box is sampled at its corners, at the middles of its edges and at its centre. Its interpolant is hierarchical: the multilinear
-function of the corners, plus for each edge what its middle is off (a hat along the edge, linear across it), plus what the
-centre is off (a product of hats). In two dimensions this is the bilinear interpolant of the four quarters of the box.
+function of the corners, plus for each edge what its middle is off (a parabola along the edge, linear across it), plus what the
+centre is off (a product of parabolas). In two dimensions this is the biquadratic interpolant of nine samples.
 What the middle of an edge is off is the error that multilinear interpolation makes along the edge's axis.
 """
 
@@ -114,13 +114,13 @@ def pattern(lengths: tuple[int, ...]) -> Pattern:
 def _basis(lengths: tuple[int, ...], axis: Whole, offsets: Whole, points: Float) -> Float:
     """Return the basis functions of the samples at points, [points, samples].
 
-    Along an axis on which the sample is a middle the function is a hat, on the other axes it is linear.
+    Along an axis on which the sample is a middle the function is a parabola, on the other axes it is linear.
     """
     found = np.ones((len(points), len(offsets)))
     for a, length in enumerate(lengths):
         share, middle = points[:, a, np.newaxis] / length, (length // 2) / length
         at = offsets[:, a]
         linear = np.where(at == 0, 1.0 - share, share)
-        hat = np.minimum(share / middle, (1.0 - share) / (1.0 - middle)) if length > 1 else share
-        found *= np.where((axis == a) | ((axis == -2) & (length > 1)), hat, linear)
+        parabola = share * (1.0 - share) / (middle * (1.0 - middle)) if length > 1 else share
+        found *= np.where((axis == a) | ((axis == -2) & (length > 1)), parabola, linear)
     return found

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.refining.boxes import Float, Whole
+from pipeline.refining.known import UNKNOWN, USABLE, Kinds
 from pipeline.refining.noise import statistic
-from pipeline.refining.tree import UNKNOWN, USABLE, Kinds, Tree
+from pipeline.refining.tree import Tree
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from pipeline.errors import UsageError, near_miss
 from pipeline.experiment import STATUS_CODES, Variable
 from pipeline.layout import REFINED, refined_folder, refined_study, study_of
 from pipeline.refining.boxes import Float, Whole
+from pipeline.refining.known import FAILED, INFEASIBLE, UNKNOWN, USABLE, VALUELESS
 from pipeline.refining.noise import statistic
 from pipeline.refining.of_study import StudyLattice, derived_name, derived_study
 from pipeline.refining.refine import Refined, with_slice
-from pipeline.refining.tree import FAILED, INFEASIBLE, UNKNOWN, USABLE, VALUELESS
 from pipeline.store import Store, content_name
 from pipeline.values import as_text
 from pipeline.zarrio import Labelled, numpy_dtype

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv, stdtrit
 
 from pipeline.refining.boxes import Float, Whole
-from pipeline.refining.tree import USABLE, Kinds, Noise, Tolerance
+from pipeline.refining.known import USABLE, Kinds, Noise, Tolerance
 
 POINTS = 5
 FEW_PROBES, MORE_PROBES = (1, 2), 4

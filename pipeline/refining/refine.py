@@ -15,11 +15,15 @@ from numpy.typing import NDArray
 
 from pipeline.experiment import STATUS_CODES
 from pipeline.refining.boxes import Float, Whole
+from pipeline.refining.known import FAILED, INFEASIBLE, UNKNOWN, USABLE, VALUELESS, Kinds, Noise, Tolerance
 from pipeline.refining.noise import MORE_PROBES, Probes, draws_needed, estimate_noise, few_probes, place_probes, statistic
-from pipeline.refining.tree import FAILED, INFEASIBLE, UNKNOWN, USABLE, VALUELESS, Kinds, Noise, Tolerance, Tree
+from pipeline.refining.tree import Tree
 
 LEAST_CHECKS, MOST_CHECKS, CHECK_SHARE = 8, 59, 0.02
 """Fresh check points of a round: a share of the lattice; 59 that agree prove 95 % of the points."""
+
+QUIET = 0.05
+"""Noise of a mean, as its interval in allowed errors, below which few probes are enough."""
 
 Compute = Callable[[Whole], None]
 Read = Callable[[Whole], tuple[NDArray[np.uint8], Float]]
@@ -254,7 +258,10 @@ def refine(
 
 @dataclass
 class _NoiseJudge:
-    """Estimates the noise of each slice from few probes; before it refuses a tolerance it asks for more."""
+    """Estimates the noise of each slice from few probes; before noise has a say, or refuses a tolerance, it asks for more.
+
+    A kink at most of the few would be taken for noise.
+    """
 
     shape: tuple[int, ...]
     slices: int
@@ -280,17 +287,18 @@ class _NoiseJudge:
         NoisyError
             If the tolerance is too small for the noisiest slice.
         """
-        worst, needed = Noise(), self.draws
+        worst, needed, heard = Noise(), self.draws, False
         for tree, probe in zip(trees, self.probes, strict=True):
             place = tuple(np.moveaxis(probe.points, -1, 0))
             tree.noise = estimate_noise(tree.kinds[place], tree.values[place], tree.tolerance)
+            heard |= bool(tree.noise.band(tree.tolerance, self.draws, np.ones(1))[0] > QUIET)
             if tree.noise.deviation > worst.deviation:
                 worst, needed = tree.noise, draws_needed(tree.noise, tree.tolerance, self.draws)
-        if needed <= self.draws:
-            return []
-        if not self.final:
+        if heard and not self.final:
             self.final = True
             return self.wanted()
+        if needed <= self.draws:
+            return []
         raise NoisyError(worst.deviation / float(np.sqrt(self.draws)), self.draws, needed)
 
 

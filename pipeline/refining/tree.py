@@ -17,47 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.refining.boxes import Box, Float, Whole, pattern
-
-UNKNOWN, USABLE, INFEASIBLE, FAILED, VALUELESS = range(5)
-"""Kinds of cells: not computed; feasible with a value; infeasible; failed; feasible without a value."""
-
-Kinds = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far an interpolated statistic may be from the computed one.
-
-    Parameters
-    ----------
-    size
-        A share of the value if ``relative``, else a number in the unit of the variable.
-    """
-
-    size: float
-    relative: bool = True
-
-    def allowed(self, values: Float) -> Float:
-        """Return the allowed error at points where the statistic has these values."""
-        return self.size * np.abs(values) if self.relative else np.full(values.shape, self.size)
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Noise of one cell's value: its standard deviation, as a share of the value or absolute as the tolerance is.
-
-    ``quantile`` is Student's 97.5 % quantile for the number of differences from which it was estimated.
-    """
-
-    deviation: float = 0.0
-    quantile: float = 0.0
-
-    def band(self, tolerance: Tolerance, draws: int, gain: Float) -> Float:
-        """Return the half width of the 95 % interval of a residual in allowed errors: of a mean over draws, with its gain."""
-        return self.quantile * self.deviation * gain / (tolerance.size * np.sqrt(draws))
+from pipeline.refining.estimate import bends, centre_error
+from pipeline.refining.known import FAILED, INFEASIBLE, UNKNOWN, USABLE, VALUELESS, Kinds, Known, Tolerance
 
 
 @dataclass
@@ -95,52 +58,21 @@ class Leaf:
     wanted: Whole = field(default_factory=lambda: np.empty((0, 0), dtype=np.int64))
 
 
-class Tree:
-    """All boxes of one lattice.
-
-    Parameters
-    ----------
-    shape
-        Number of labels of each axis, each at least 2.
-    draws
-        Number of draws at each point.
-    tolerance
-        Allowed error of the mean over the usable draws.
-    """
+class Tree(Known):
+    """All boxes of one lattice; parameters as of :class:`pipeline.refining.known.Known`."""
 
     def __init__(self, shape: tuple[int, ...], draws: int, tolerance: Tolerance) -> None:
-        self.shape, self.draws, self.tolerance, self.noise = shape, draws, tolerance, Noise()
-        self.kinds: Kinds = np.full((*shape, draws), UNKNOWN, dtype=np.uint8)
-        self.values: Float = np.full((*shape, draws), np.nan)
-        self.geometric = tolerance.relative
-        """Whether logarithms are interpolated: if the tolerance is a share, until a value is not above zero."""
+        super().__init__(shape, draws, tolerance)
         every = np.arange(draws)
         self.leaves = [Leaf(box, every, first=True) for box in first_boxes(shape)]
 
     def put(self, cells: Whole, kinds: Kinds, values: Float) -> None:
         """Take the outcome of computed cells [cells, axes + 1]."""
-        place = tuple(cells.T)
-        self.kinds[place] = kinds
-        self.values[place] = np.where(kinds == USABLE, values, np.nan)
-        if self.geometric and (values[kinds == USABLE] <= 0.0).any():
-            self.geometric = False
+        before = self.geometric
+        super().put(cells, kinds, values)
+        if before != self.geometric:
             for leaf in self.leaves:
                 leaf.known = -1  # what was settled is examined again
-
-    def forth(self, values: Float) -> Float:
-        """Return values as they are interpolated: their logarithms, or the values themselves."""
-        return np.log(values) if self.geometric else values
-
-    def back(self, interpolated: Float) -> Float:
-        """Return the values of what was interpolated."""
-        return np.exp(interpolated) if self.geometric else interpolated
-
-    def _shares(self, values: Float) -> Float:
-        """Return the weights [points, draws] with which residuals of the draws make that of the mean, in allowed errors."""
-        if self.geometric:
-            return values / values.sum(axis=1, keepdims=True) / np.log1p(self.tolerance.size)
-        allowed = self.tolerance.allowed(values.mean(axis=1, keepdims=True))
-        return np.divide(1.0 / values.shape[1], allowed, out=np.full(values.shape, np.inf), where=allowed > 0.0)
 
     def advance(self) -> None:
         """Split boxes as far as the known cells decide; afterwards each open leaf has the cells that it wants."""
@@ -223,85 +155,36 @@ class Tree:
         if len(lacks):
             return [_part(leaf, draws, wanted=lacks)]
         off = self._off(box, draws)
-        if off is None:
-            done = _part(leaf, draws, kind=USABLE, settled=True, wanted=lacks)
-            done.known = self._count(done)
-            return [done]
-        axis, urgency = off
-        return [Leaf(half, draws, behind=box, urgency=urgency) for half in box.halves(axis)]
+        if off is not None:
+            axis, urgency = off
+            return [Leaf(half, draws, behind=box, urgency=urgency) for half in box.halves(axis)]
+        done = _part(leaf, draws, kind=USABLE, settled=True, wanted=lacks)
+        done.known = self._count(done)
+        return [done]
 
     def _off(self, box: Box, draws: Whole) -> tuple[int, float] | None:
         """Return the axis along which the mean over draws bends too much, and by how many allowed errors; None if none does."""
         if not box.divisible:
             return None
-        own = pattern(box.lengths)
-        inside = self.values[box.block].reshape(-1, self.draws)[:, draws]
-        sampled = inside[own.inside]
-        corners = own.corners
-        residual = own.surpluses[corners:] @ self.forth(sampled)
-        surplus = _weighted(residual, self._shares(sampled[corners:]))
-        gain = np.sqrt((own.surpluses[corners:] ** 2).sum(axis=1))
-        surplus[surplus <= self.noise.band(self.tolerance, len(draws), gain)] = 0.0
-        ratio = self._errors(box, draws, surplus)
-        axes = own.axis[corners:]
-        bends = {axis: float(ratio[axes == axis].max()) for axis in box.divisible}
+        sampled = self._sampled(box, draws)
+        bent = bends(self, box, draws)
         longest = {axis: box.lengths[axis] / (self.shape[axis] - 1) for axis in box.divisible}
-        most = max(box.divisible, key=lambda axis: (bends[axis], longest[axis]))
-        worst = sum(bends.values()) + float(ratio[axes == -2].max(initial=0.0))
+        most = max(box.divisible, key=lambda axis: (bent[axis], longest[axis]))
+        worst = sum(bent.values()) + centre_error(self, box, sampled)
         if worst <= 1.0:
-            # A computed cell that is no sample tests the interpolant: a neighbour or a check asked for it.
-            known = np.isfinite(inside).all(axis=1)
-            now = inside[known].mean(axis=1)
-            error = np.abs(self.back(own.block[known] @ self.forth(sampled)).mean(axis=1) - now)
-            ratio = np.divide(error, self.tolerance.allowed(now), out=np.where(error > 0, np.inf, 0.0), where=now != 0.0)
-            gain = np.sqrt(1.0 + (own.block[known] ** 2).sum(axis=1))
-            worst = float((ratio / np.maximum(1.0, self.noise.band(self.tolerance, len(draws), gain))).max())
+            worst = self._test(box, draws, sampled)
         return (most, worst) if worst > 1.0 else None
 
-    def _errors(self, box: Box, draws: Whole, surplus: Float) -> Float:
-        """Return estimates of the interpolation error beside the middle of each edge; the surplus of a centre as it is.
-
-        A is the surplus at the middle of an edge; B is the surplus at an end, over the same distance, if cells are known on
-        both sides of the end. A smooth function has about A = B at both ends and makes an error of A / 4; half of A is
-        counted. What A has more than the B of one end is taken for a kink towards the other end. A kink between two points
-        with surpluses K and L makes an error of 2 K L / (K + L), which is at most 2 K.
-        """
-        own, low = pattern(box.lengths), np.array(box.low)
-        axes, middles = own.axis[own.corners :], own.offsets[own.corners :] + low
-        error = surplus.copy()
-        for axis in box.divisible:
-            edges = np.flatnonzero(axes == axis)
-            middle = surplus[edges]
-            ends = [self._at_end(middles[edges], axis, end, draws) for end in (box.low[axis], box.high[axis])]
-            found = []
-            for near, far in (ends, ends[::-1]):
-                smooth = np.fmin(np.nan_to_num(far, nan=0.0), np.fmin(near, middle))
-                kink, other = middle - smooth, near - smooth
-                both = kink + other
-                between = np.divide(2.0 * kink * other, both, out=np.zeros(len(edges)), where=both > 0.0)
-                found.append(0.5 * smooth + np.where(np.isfinite(near), between, 2.0 * kink))
-            error[edges] = np.max(found, axis=0)
-        return error
-
-    def _at_end(self, middles: Whole, axis: int, end: int, draws: Whole) -> Float:
-        """Return the surpluses at an end of edges, over the distance from the middles; NaN where a cell beyond is not known."""
-        beyond = 2 * end - int(middles[0, axis])
-        if not 0 <= beyond < self.shape[axis]:
-            return np.full(len(middles), np.nan)
-        at, outside = middles.copy(), middles.copy()
-        at[:, axis], outside[:, axis] = end, beyond
-        found = np.full(len(middles), np.nan)
-        there = np.isfinite(self._of(outside, draws)).all(axis=1)
-        if there.any():
-            end_values = self._of(at[there], draws)
-            around = 0.5 * (self.forth(self._of(outside[there], draws)) + self.forth(self._of(middles[there], draws)))
-            found[there] = _weighted(around - self.forth(end_values), self._shares(end_values))
-        return found
-
-    def _of(self, points: Whole, draws: Whole) -> Float:
-        """Return the values at points [points, axes], [points, draws]; NaN where a cell has none."""
-        found: Float = self.values[tuple(points.T)][:, draws]
-        return found
+    def _test(self, box: Box, draws: Whole, sampled: Float) -> float:
+        """Return by how many allowed errors the interpolant misses a computed cell: a neighbour or a check asked for it."""
+        own = pattern(box.lengths)
+        inside = self.values[box.block].reshape(-1, self.draws)[:, draws]
+        known = np.isfinite(inside).all(axis=1)
+        now = inside[known].mean(axis=1)
+        error = np.abs(self.back(own.block[known] @ self.forth(sampled)).mean(axis=1) - now)
+        ratio = np.divide(error, self.tolerance.allowed(now), out=np.where(error > 0, np.inf, 0.0), where=now != 0.0)
+        gain = np.sqrt(1.0 + (own.block[known] ** 2).sum(axis=1))
+        return float((ratio / np.maximum(1.0, self.band(draws, gain))).max())
 
     def _lacking(self, leaf: Leaf, draws: Whole, samples: int) -> Whole:
         """Return the first ``samples`` samples of a box that are not known, as cells [cells, axes + 1]."""
@@ -322,9 +205,7 @@ class Tree:
             inside_kinds[..., draws] = kind
             inside_values[..., draws] = np.nan
             if kind == USABLE:
-                own = pattern(box.lengths)
-                sampled = self._sampled(box, draws)
-                told = self.back(own.block @ self.forth(sampled))
+                told = self.back(pattern(box.lengths).block @ self.forth(self._sampled(box, draws)))
                 inside_values[..., draws] = told.reshape(*(n + 1 for n in box.lengths), len(draws))
             kinds[place], values[place] = inside_kinds, inside_values
         known = self.kinds != UNKNOWN
@@ -355,7 +236,7 @@ class Tree:
         return values, kinds
 
     def _sampled(self, box: Box, draws: Whole) -> Float:
-        return self._of(pattern(box.lengths).offsets + np.array(box.low), draws)
+        return self.at(pattern(box.lengths).offsets + np.array(box.low), draws)
 
     def _spoken(self) -> Iterator[tuple[Box, Whole, int]]:
         """Yield box, draws and kind of all leaves, the largest first; an open leaf speaks through the box that was split."""
@@ -372,11 +253,6 @@ def _part(leaf: Leaf, draws: Whole, **changed: object) -> Leaf:
     """Return a leaf for some draws of another leaf, with other parts."""
     same = {"first": leaf.first, "behind": leaf.behind, "urgency": leaf.urgency}
     return Leaf(leaf.box, draws, **(same | changed))  # type: ignore[arg-type]
-
-
-def _weighted(residual: Float, shares: Float) -> Float:
-    """Return the size of the weighted sum over draws, [points] of [points, draws]; no residual counts as none."""
-    return np.abs(np.where(residual == 0.0, 0.0, residual * shares).sum(axis=1))
 
 
 def first_boxes(shape: tuple[int, ...]) -> list[Box]:

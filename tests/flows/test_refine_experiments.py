@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.plan import Plan, refreshed
 from pipeline.refining import Goal, Step, Tolerance, metric_of, refine_study, study_lattice
+from pipeline.refining.known import USABLE
 from pipeline.refining.refine import kinds_of
-from pipeline.refining.tree import USABLE
 from pipeline.store import LocalStore
 from pipeline.study import Study, load_study
 from pipeline.sweep import Sweep

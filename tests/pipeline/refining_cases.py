@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pipeline.experiment import STATUS_CODES
 from pipeline.refining import Goal, Refined, Tolerance, refine
+from pipeline.refining.known import INFEASIBLE, USABLE
 from pipeline.refining.noise import statistic
-from pipeline.refining.tree import INFEASIBLE, USABLE
 
 Array = NDArray[np.float64]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,21 +35,15 @@ def test_a_multilinear_function_has_no_surplus_and_is_repeated_everywhere(length
     np.testing.assert_allclose(own.weights(points) @ values, function(points), atol=1e-9)
 
 
-def test_in_two_dimensions_it_is_bilinear_in_each_quarter() -> None:
-    own = pattern((4, 6))
-    values = np.random.default_rng(3).normal(size=9)
-    nine = np.full((3, 3), np.nan)
-    nine[own.offsets[:, 0] // 2, own.offsets[:, 1] // 3] = values
-    for x, y in itertools.product(np.linspace(0, 4, 13), np.linspace(0, 6, 13)):
-        i, j = min(int(x // 2), 1), min(int(y // 3), 1)
-        u, v = x / 2 - i, y / 3 - j
-        expected = (
-            nine[i, j] * (1 - u) * (1 - v)
-            + nine[i + 1, j] * u * (1 - v)
-            + nine[i, j + 1] * (1 - u) * v
-            + nine[i + 1, j + 1] * u * v
-        )
-        assert (own.weights(np.array([[x, y]])) @ values).item() == pytest.approx(expected, abs=1e-12)
+@given(st.tuples(st.integers(2, 9), st.integers(2, 9)))
+def test_in_two_dimensions_it_repeats_every_biquadratic_function(lengths: tuple[int, int]) -> None:
+    own = pattern(lengths)
+    random = np.random.default_rng(3)
+    factors = random.normal(size=(3, 3))
+    values = np.polynomial.polynomial.polyval2d(*own.offsets.T.astype(float), factors)
+    points = random.uniform(0, lengths, size=(20, 2))
+    expected = np.polynomial.polynomial.polyval2d(*points.T, factors)
+    np.testing.assert_allclose(own.weights(points) @ values, expected, rtol=1e-9, atol=1e-9 * np.abs(values).max())
 
 
 def test_the_surplus_of_an_edge_is_the_error_of_linear_interpolation_at_its_middle() -> None:
