@@ -1,4 +1,4 @@
-"""Prefect's flows: ``sweep``, ``aggregate``, ``report``, ``compare``, and ``study``, which is the first three in this order.
+"""Prefect's flows: ``sweep``, ``aggregate``, ``report``, ``study`` (these three in this order), ``compare`` and ``refine``.
 
 Each flow has a handful of tasks, never a task per cell. Its parameters are plain data that Prefect checks before it starts. So
 each flow runs when it is called from Python, and as a deployment that ``prefect.yaml`` describes. The commands ``disac run``,
@@ -27,15 +27,19 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import standalone
 from flows.callable_flow import callable_flow
+from flows.refining import Wish
 from flows.steps import Work
 
 # Prefect checks these types, and shows the words on each parameter; it reads docstrings with `Args` only.
 StudySource = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1)]
 StoreFolder = Annotated[str, Field(min_length=1)]
 Overrides = list[Annotated[str, Field(pattern=r"^[^=\s]+=")]]
 Workers = Annotated[int, Field(ge=1)]
 CoreHours = Annotated[float, Field(ge=0)]
-Sources = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=2)]
+Sources = Annotated[list[Text], Field(min_length=2)]
+Texts = list[Text]
+Cells = Annotated[int, Field(ge=1)]
 ComparisonName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 _given: ContextVar[Work | None] = ContextVar("work whose steps the caller of a flow does", default=None)
@@ -177,3 +181,36 @@ def compare(
         _tasks(work, "join", "aggregate", "report")
         create_markdown_artifact(work.words(), key=f"comparison-{work.name}")
         return work.name
+
+
+@callable_flow("disac-refine")
+def refine(
+    study: StudySource, on: Text, tolerance: Text = "2%", axes: Texts = [], step: Texts = [], budget: Cells | None = None,
+    store: StoreFolder = "results", overrides: Overrides = [], cluster: str | None = None, workers: Workers | None = None,
+    max_core_hours: CoreHours | None = None, deadline: str | None = None,
+) -> str:  # fmt: skip
+    """Compute few cells of a dense lattice so that interpolation keeps a tolerance; return the file of the derived study.
+
+    Cube, surfaces and report of the derived study are published, and the filled lattice.
+
+    Args:
+        study: A study of data/studies by name, or the path of a study file.
+        on: Variable or column that is refined.
+        tolerance: Largest error of its mean: a share such as 2%, or a number in its unit.
+        axes: Axes to refine; an empty list means all numeric axes with points between their ends.
+        step: Finest steps: 1/64 of each axis, NAME=1/32 or NAME=0.5.
+        budget: Most cells, stored ones included; null: no limit.
+        store: Folder that holds ledger, cubes, surfaces and reports.
+        overrides: Changed values of the study, such as axes.sinr_db=0:40:10.
+        cluster: A profile of dask_config.yaml, or the address of a Dask scheduler; null: the configuration's profile.
+        workers: Local worker processes; null: the profile's number.
+        max_core_hours: Worker time that the refinement may spend; null: no limit.
+        deadline: Latest end of the refinement: a duration, a time of day or a moment; null: no limit.
+    """
+    wish = Wish(study, on, tolerance, axes, step, budget, overrides)
+    limits = (max_core_hours, deadline)
+    with _work(lambda: standalone.refining(wish, store, cluster, workers, *limits)) as work:
+        file = _tasks(work, "refine")
+        _tasks(work, "report")
+        create_markdown_artifact(work.words(), key=f"refinement-{work.name}")
+        return file

@@ -1,26 +1,21 @@
-"""Refine a study on a cluster: all rounds share one open cluster, and the derived study is published as any other."""
+"""Refine a study by the ordinary sweep: what a person asks for, checked, and the rounds that answer it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from flows import lifecycle
 from flows.data_files import study_path
 from flows.papers import check_paper
-from flows.profiles import choose_profile
-from flows.progress import Display
-from flows.terms import Terms
-from pipeline.errors import UsageError
+from flows.rounds import SweepRound
+from pipeline.budget import Budget
+from pipeline.errors import SurroundingsError, UsageError
 from pipeline.experiment import Variable
-from pipeline.lock import study_lock
+from pipeline.layout import refined_study
 from pipeline.plan import Plan
 from pipeline.refining import (
     Goal,
@@ -38,10 +33,6 @@ from pipeline.refining import (
 )
 from pipeline.store import Store
 from pipeline.study import Study, load_study
-
-if TYPE_CHECKING:
-    from flows.connected import Cluster
-    from flows.worker_ends import WorkerEnds
 
 
 @dataclass(frozen=True)
@@ -145,32 +136,37 @@ def _steps(texts: Sequence[str]) -> dict[str, Step]:
     return found
 
 
-def refine_on_cluster(asked: Asked, store: Store, terms: Terms, console: Console) -> Refinement:
+def refined(asked: Asked, store: Store, sweep: SweepRound, budget: Budget, console: Console) -> Refinement:
     """Refine a study, and publish the filled lattice and the file of the derived study.
+
+    Parameters
+    ----------
+    sweep
+        Computes the missing cells of a plan, as :mod:`flows.rounds` gives it.
+    budget
+        Worker time and end of all rounds together.
 
     Raises
     ------
     UsageError
         If the tolerance is below three times the noise, or a point of the lattice or the cluster cannot be used.
     SurroundingsError
-        If disk, network or scheduler failed, or another refinement of the study holds the lock.
+        If disk, network or scheduler failed, or the limits left no time for a single cell.
     """
-    choose_profile(terms.cluster)  # a wrong name raises before anything starts
-    with study_lock(store, asked.derived, force=terms.force) as release, lifecycle.at_the_end(release):
-        lifecycle.end_on_signals(_FAREWELL)
-        try:
-            with _sweeps(store, terms, console) as sweep:
-                told = partial(_tell, console)
-                refinement = refine_study(asked.lattice, asked.metric, asked.goal, store, sweep, told)
-        except NoisyError as error:
-            raise UsageError(_too_noisy(asked, error)) from error
-        finally:
-            lifecycle.end_children()
-        refinement.publish(store)
+    left = budget
+
+    def one(plan: Plan) -> None:
+        nonlocal left
+        left = replace(left, core_seconds=left.core_seconds - sweep(plan, left))
+
+    try:
+        refinement = refine_study(asked.lattice, asked.metric, asked.goal, store, one, partial(_tell, console))
+    except NoisyError as error:
+        raise UsageError(_too_noisy(asked, error)) from error
+    if not refinement.refined.cells:
+        raise SurroundingsError("no cell was computed within the limits: give more worker time, or a later deadline")
+    refinement.publish(store)
     return refinement
-
-
-_FAREWELL = "Stopping. Finished cells are kept; the same command goes on where it stopped."
 
 
 def _tell(console: Console, one: Round) -> None:
@@ -196,66 +192,6 @@ def _too_noisy(asked: Asked, error: NoisyError) -> str:
     )
 
 
-@contextmanager
-def _sweeps(store: Store, terms: Terms, console: Console) -> Iterator[Callable[[Plan], None]]:
-    """Give a function that computes the missing cells of a plan; its first call opens the cluster for all later ones."""
-    opened: list[tuple[Cluster, WorkerEnds]] = []
-    spent = 0.0
-
-    def sweep(plan: Plan) -> None:
-        nonlocal spent
-        if not opened:
-            opened.append(_open(terms, console, stack))
-        spent += _sweep(plan, store, *opened[0], terms, spent, console)
-
-    with ExitStack() as stack:
-        yield sweep
-
-
-def _open(terms: Terms, console: Console, stack: ExitStack) -> tuple[Cluster, WorkerEnds]:
-    console.print("Starting Dask ...", highlight=False)
-    from flows.cluster import connect
-    from flows.worker_ends import WorkerEnds
-
-    cluster = stack.enter_context(connect(terms.cluster, terms.workers, insecure=terms.insecure))
-    lifecycle.end_on_signals(_FAREWELL)  # a library of a cluster may have set handlers of its own
-    ends = stack.enter_context(WorkerEnds(cluster.client))
-    console.print(f"Dask dashboard: {cluster.dashboard}", highlight=False, soft_wrap=True)
-    return cluster, ends
-
-
-def _sweep(
-    plan: Plan, store: Store, cluster: Cluster, ends: WorkerEnds, terms: Terms, spent: float, console: Console
-) -> float:  # fmt: skip
-    """Compute the missing cells of a plan; return the worker seconds that this took."""
-    from pipeline.sweep import Sweep
-
-    resources = cluster.granted(plan.study.experiment)
-
-    def elsewhere(hosts: frozenset[str]) -> Executor:
-        return cluster.executor(resources, hosts if cluster.retry.other_host else frozenset())
-
-    display = Display(console, int(plan.complete.sum()), len(plan.todo))
-    budget = replace(terms.budget, core_seconds=terms.budget.core_seconds - spent)
-    try:
-        progress = Sweep(
-            plan, store, cluster.executor(resources), lambda: cluster.workers(resources), display.show, None, ends.end_of,
-            cluster.retry.attempts, elsewhere, budget,
-        ).run()  # fmt: skip
-    finally:
-        display.close()
-    if progress.stopped:
-        console.print(f"Stopped: {progress.stopped}.", highlight=False, soft_wrap=True)
-    return progress.core_seconds
-
-
-def publish_derived(asked: Asked, store: Store, terms: Terms, console: Console) -> str:
-    """Publish cube, surfaces and report of the derived study from its file; return the path of the report."""
-    from flows.execute import execute
-    from flows.run import Run
-    from pipeline.layout import refined_study
-
-    run = Run(str(store.path(refined_study(asked.derived))), store.location())
-    if run.stale():
-        execute(run, terms, console)
-    return str(run.report_file)
+def derived_file(asked: Asked, store: Store) -> str:
+    """Return the path of the file of the derived study."""
+    return str(store.path(refined_study(asked.derived)))

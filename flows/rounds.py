@@ -30,7 +30,9 @@ SweepRound = Callable[[Plan, Budget], float]
 
 @contextmanager
 def rounds(store: Store, study: str, terms: Terms, console: Console) -> Iterator[SweepRound]:
-    """Give a function that sweeps the missing cells of a plan; while the context is open, the study is locked.
+    """Give a function that sweeps the missing cells of a plan, to a command: a signal ends all processes in order.
+
+    While the context is open, the study is locked.
 
     Raises
     ------
@@ -40,21 +42,46 @@ def rounds(store: Store, study: str, terms: Terms, console: Console) -> Iterator
         If disk, network or scheduler failed, or another run holds the study's lock.
     """
     choose_profile(terms.cluster)  # a wrong name raises before anything starts
+
+    def heed_signals() -> None:
+        lifecycle.end_on_signals(_FAREWELL)
+
+    with study_lock(store, study, force=terms.force) as release, lifecycle.at_the_end(release):
+        heed_signals()
+        try:
+            # A library of a cluster may set handlers of its own when the cluster opens.
+            with sweeps(store, terms, console, heed_signals) as sweep:
+                yield sweep
+        finally:
+            lifecycle.end_children()
+
+
+@contextmanager
+def sweeps(
+    store: Store, terms: Terms, console: Console, when_open: Callable[[], None] = lambda: None
+) -> Iterator[SweepRound]:  # fmt: skip
+    """Give a function that sweeps the missing cells of a plan; its first call opens the cluster for all later ones.
+
+    Nothing here touches signals or locks.
+
+    Raises
+    ------
+    UsageError
+        If the cluster does not exist, or no cluster answers at the address.
+    SurroundingsError
+        If disk, network or scheduler failed.
+    """
+    choose_profile(terms.cluster)
     opened: list[tuple[Cluster, WorkerEnds]] = []
 
     def sweep(plan: Plan, budget: Budget) -> float:
         if not opened:
             opened.append(_open(terms, console, stack))
+            when_open()
         return _sweep(plan, store, *opened[0], budget, console)
 
-    with study_lock(store, study, force=terms.force) as release, lifecycle.at_the_end(release):
-        lifecycle.end_on_signals(_FAREWELL)
-        try:
-            with ExitStack() as stack:
-                yield sweep
-        finally:
-            if opened:
-                lifecycle.end_children()
+    with ExitStack() as stack:
+        yield sweep
 
 
 def _open(terms: Terms, console: Console, stack: ExitStack) -> tuple[Cluster, WorkerEnds]:
@@ -63,7 +90,6 @@ def _open(terms: Terms, console: Console, stack: ExitStack) -> tuple[Cluster, Wo
     from flows.worker_ends import WorkerEnds
 
     cluster = stack.enter_context(connect(terms.cluster, terms.workers, insecure=terms.insecure))
-    lifecycle.end_on_signals(_FAREWELL)  # a library of a cluster may have set handlers of its own
     ends = stack.enter_context(WorkerEnds(cluster.client))
     console.print(f"Dask dashboard: {cluster.dashboard}", highlight=False, soft_wrap=True)
     return cluster, ends

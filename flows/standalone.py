@@ -14,12 +14,16 @@ from rich.console import Console
 
 from flows.comparison import Comparison, comparison_of, fresh_comparison
 from flows.limits import budget_of
+from flows.refined_words import sentences, summary_of
+from flows.refining import Wish, asked_for, derived_file, refined
+from flows.rounds import sweeps
 from flows.run import Run
 from flows.steps import Steps, Work
 from flows.sweeping import compute_missing
 from flows.terms import Terms
 from flows.up_to_date import fresh_report, fresh_surfaces
 from pipeline.lock import study_lock
+from pipeline.refining import Refinement
 from pipeline.store import open_store_backend
 
 PUBLISHED = "disac.cube.published"
@@ -79,6 +83,29 @@ def comparing(
     """Publish a comparison with its surfaces and report."""
     comparison = Comparison(sources, store, name, over=over, edge=edge)
     yield Work(comparison.name, Steps(comparison.steps).do, comparison.words)
+
+
+@contextmanager
+def refining(
+    wish: Wish, store: str, cluster: str | None, workers: int | None, max_core_hours: float | None, deadline: str | None
+) -> Iterator[Work]:  # fmt: skip
+    """Refine a study under the lock of its derived study, and publish cube, surfaces and report of that one."""
+    asked, backend = asked_for(wish), open_store_backend(store)
+    terms = Terms(cluster, workers, budget=budget_of(max_core_hours, deadline))
+    found: list[Refinement] = []
+
+    def refine() -> str:
+        found.append(refined(asked, backend, sweep, terms.budget, Console()))
+        return derived_file(asked, backend)
+
+    def report() -> str:
+        return fresh_report(Run(derived_file(asked, backend), store))
+
+    def words() -> str:
+        return "\n\n".join(sentences(summary_of(asked, found[0])))
+
+    with study_lock(backend, asked.derived), sweeps(backend, terms, Console()) as sweep:
+        yield Work(asked.derived, Steps({"refine": refine, "report": report}).do, words)
 
 
 def _sweep(run: Run, terms: Terms) -> dict[str, Callable[[], Any]]:

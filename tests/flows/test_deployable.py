@@ -30,7 +30,7 @@ from pipeline.sweep import Sweep
 ROOT = Path(__file__).resolve().parents[2]
 Write = Callable[..., Path]
 FLOWS: dict[str, Flow[..., Any]] = {
-    name: getattr(deployable, name) for name in ("sweep", "aggregate", "report", "compare", "study")
+    name: getattr(deployable, name) for name in ("sweep", "aggregate", "report", "compare", "study", "refine")
 }
 
 
@@ -91,6 +91,9 @@ def test_an_automation_aggregates_what_a_sweep_publishes(stored: tuple[Path, Pat
         ("sweep", {"study": ""}, "study"),
         ("aggregate", {"study": "quick", "overrides": ["axes.level"]}, "overrides"),
         ("report", {"study": 3}, "study"),
+        ("refine", {"study": "quick"}, "on"),
+        ("refine", {"study": "quick", "on": "rcrb_m", "budget": 0}, "budget"),
+        ("refine", {"study": "quick", "on": "rcrb_m", "axes": "sinr_db"}, "axes"),
         ("compare", {"sources": ["quick"]}, "sources"),
         ("compare", {"sources": ["quick", "joint"], "name": "../x"}, "name"),
     ],

@@ -17,12 +17,18 @@ from typing import Any
 import pytest
 import toy
 import xarray as xr
+from rich.console import Console
 from without_prefect import WithoutPrefect, command
 
+from flows import standalone
 from flows.cli import main
-from flows.refining import tolerance_of
-from pipeline.errors import UsageError
+from flows.refining import Wish, asked_for, refined, tolerance_of
+from flows.rounds import SweepRound
+from flows.run import Run
+from pipeline.budget import Budget
+from pipeline.errors import SurroundingsError, UsageError
 from pipeline.layout import cube_folder
+from pipeline.lock import StudyLockedError
 from pipeline.plan import Plan, make_plan
 from pipeline.refining import Tolerance, open_refined
 from pipeline.results import open_store
@@ -39,12 +45,13 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the rounds run on threads, and the publication without Prefect."""
 
     @contextmanager
-    def sweeps(store: Store, *_: Any) -> Iterator[Callable[[Plan], None]]:
+    def sweeps(store: Store, *_: Any) -> Iterator[SweepRound]:
         with ThreadPoolExecutor(1) as pool:
-            yield lambda plan: Sweep(plan, store, pool, lambda: 1).run() and None
+            yield lambda plan, budget: Sweep(plan, store, pool, lambda: 1, budget=budget).run().core_seconds
 
     WithoutPrefect(monkeypatch)
-    monkeypatch.setattr("flows.refining._sweeps", sweeps)
+    for module in ("rounds", "standalone"):
+        monkeypatch.setattr(f"flows.{module}.sweeps", sweeps)
     for name in ("end_on_signals", "end_children"):
         monkeypatch.setattr(f"flows.lifecycle.{name}", lambda *_: None)
 
@@ -106,6 +113,52 @@ def test_a_tolerance_below_the_noise_is_refused_with_the_realisations_it_takes(
     assert re.search(r"it takes \d+ values of 'realisation' in place of 3, such as --set axes.realisation=\.\.\.", said)
 
 
+@pytest.mark.usefixtures("threads")
+def test_the_flow_publishes_what_the_command_publishes(study_file: Write, tmp_path: Path) -> None:
+    file, one, other = study_file(), tmp_path / "results", tmp_path / "other"
+    assert refine(file, one, "--tolerance", "20%")[0] == 0
+    wish = Wish(str(file), "error_m", "20%", ["level"], ["1/32"])
+    with (
+        standalone.refining(wish, str(other), None, None, None, None) as work,
+        pytest.raises(StudyLockedError, match="'toy-study-refined' is being run by"),
+        standalone.refining(wish, str(other), None, None, None, None),
+    ):
+        pass
+    with standalone.refining(wish, str(other), None, None, None, None) as work:
+        derived = Path(work.do("refine"))
+        work.do("report")
+    assert work.name == "toy-study-refined"
+    assert "error_m within 20 % from" in work.words()
+    assert Run(derived, str(other)).stale() == []
+    for first, second in (
+        [open_refined(LocalStore(store), "toy-study") for store in (one, other)],
+        [open_store(store)["toy-study-refined/cube"].to_dataset() for store in (one, other)],
+    ):
+        xr.testing.assert_equal(first, second)
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_budget_of_worker_time_is_that_of_all_rounds(study_file: Write, tmp_path: Path) -> None:
+    file, store, given = study_file(), tmp_path / "results", []
+
+    def sweep(plan: Plan, budget: Budget) -> float:
+        given.append(budget.core_seconds)
+        with ThreadPoolExecutor(1) as pool:
+            Sweep(plan, LocalStore(store), pool, lambda: 1).run()
+        return 2.5
+
+    asked = asked_for(Wish(str(file), "error_m", "20%", ["level"], ["1/32"]))
+    refined(asked, LocalStore(store), sweep, Budget(core_seconds=100.0), Console(quiet=True))
+    assert len(given) > 2
+    assert given == [100.0 - 2.5 * number for number in range(len(given))]
+
+
+@pytest.mark.usefixtures("threads")
+def test_limits_that_leave_no_time_for_a_cell_are_said(study_file: Write, tmp_path: Path) -> None:
+    with pytest.raises(SurroundingsError, match="no cell was computed within the limits: give more worker time"):
+        refine(study_file(), tmp_path / "results", "--max-core-hours", "0")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -148,13 +201,13 @@ def test_the_example_of_the_page_says_what_the_page_says(
     assert python
     assert told
     assert words
-    monkeypatch.setattr("flows.refining.publish_derived", lambda *_: "index.html")  # tested above
+    monkeypatch.setattr("flows.execute.execute", lambda *_: None)  # tested above
     monkeypatch.chdir(tmp_path)
     Path(words[1]).write_text(study[1], encoding="utf-8")
     code, said = command("refine", Path(words[1]), Path("results"), *words[2].split())
     assert code == 0, said
     for line in told[1].splitlines():
-        assert line in said
+        assert line in said, said
     exec(compile(python[1], "docs/refine.md", "exec"), {})
     assert re.search(r"\d+% computed, feasible up to [\d.]+ dB", capsys.readouterr().out)
 
