@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.refining.boxes import Float, Whole
-from pipeline.refining.known import UNKNOWN, USABLE, Kinds
+from pipeline.refining.known import UNKNOWN, USABLE, Kinds, back, forth
 from pipeline.refining.noise import statistic
 from pipeline.refining.tree import Tree
 
@@ -26,7 +26,7 @@ class DenseGrid:
 def coarsest_dense(trees: Sequence[Tree]) -> DenseGrid | None:
     """Return the dense grid with the fewest cells whose multilinear interpolant is as accurate as the refinement.
 
-    Logarithms are interpolated where the boxes interpolate them. The kind of every lattice point must follow from the grid:
+    Logarithms are interpolated if the boxes may interpolate them. The kind of every lattice point must follow from the grid:
     all grid points around it are of its own kind.
 
     Parameters
@@ -61,7 +61,7 @@ def _suffices(values: Float, kinds: Kinds, strides: tuple[int, ...], tree: Tree)
     low: list[Whole] = [np.minimum(np.arange(n) // s * s, n - 1 - s) for n, s in zip(shape, strides, strict=True)]
     share = [(np.arange(n) - at) / s for n, at, s in zip(shape, low, strides, strict=True)]
     told, same = np.zeros(values.shape), np.ones(kinds.shape, dtype=bool)
-    whole = np.where(kinds == USABLE, tree.forth(values), 0.0)
+    whole = np.where(kinds == USABLE, forth(values, tree.geometric), 0.0)
     for corner in itertools.product((0, 1), repeat=len(shape)):
         place = np.ix_(*[at + s * up for at, s, up in zip(low, strides, corner, strict=True)])
         weight = np.ones((1,) * len(shape))
@@ -72,6 +72,6 @@ def _suffices(values: Float, kinds: Kinds, strides: tuple[int, ...], tree: Tree)
         same &= (kinds[place] == kinds) | (weight == 0.0)[..., np.newaxis]
     if not same.all():
         return False
-    now, before = statistic(values, kinds), statistic(tree.back(told), kinds)
+    now, before = statistic(values, kinds), statistic(back(told, tree.geometric), kinds)
     usable = (kinds == USABLE).any(axis=-1)
     return bool((np.abs(before - now)[usable] <= tree.tolerance.allowed(now)[usable]).all())

@@ -66,7 +66,7 @@ class Known:
         self.kinds: Kinds = np.full((*shape, draws), UNKNOWN, dtype=np.uint8)
         self.values: Float = np.full((*shape, draws), np.nan)
         self.geometric = tolerance.relative
-        """Whether logarithms are interpolated: if the tolerance is a share, until a value is not above zero."""
+        """Whether logarithms may be interpolated: if the tolerance is a share, until a value is not above zero."""
 
     def put(self, cells: Whole, kinds: Kinds, values: Float) -> None:
         """Take the outcome of computed cells [cells, axes + 1]."""
@@ -76,17 +76,14 @@ class Known:
         if (values[kinds == USABLE] <= 0.0).any():
             self.geometric = False
 
-    def forth(self, values: Float) -> Float:
-        """Return values as they are interpolated: their logarithms, or the values themselves."""
-        return np.log(values) if self.geometric else values
+    @property
+    def scales(self) -> tuple[bool, ...]:
+        """Return the scales on which boxes may be interpolated, the preferred one first: whether logarithms are."""
+        return (True, False) if self.geometric else (False,)
 
-    def back(self, interpolated: Float) -> Float:
-        """Return the values of what was interpolated."""
-        return np.exp(interpolated) if self.geometric else interpolated
-
-    def shares(self, values: Float) -> Float:
+    def shares(self, values: Float, logs: bool) -> Float:
         """Return the weights [points, draws] with which residuals of the draws make that of the mean, in allowed errors."""
-        if self.geometric:
+        if logs:
             return values / values.sum(axis=1, keepdims=True) / np.log1p(self.tolerance.size)
         allowed = self.tolerance.allowed(values.mean(axis=1, keepdims=True))
         return np.divide(1.0 / values.shape[1], allowed, out=np.full(values.shape, np.inf), where=allowed > 0.0)
@@ -105,3 +102,13 @@ def weighted(residual: Float, shares: Float) -> Float:
     """Return the weighted sum over draws, [...] of [..., draws]; no residual counts as none, whatever its weight."""
     found: Float = np.where(residual == 0.0, 0.0, residual * shares).sum(axis=-1)
     return found
+
+
+def forth(values: Float, logs: bool) -> Float:
+    """Return values as they are interpolated: their logarithms, or the values themselves."""
+    return np.log(values) if logs else values
+
+
+def back(interpolated: Float, logs: bool) -> Float:
+    """Return the values of what was interpolated."""
+    return np.exp(interpolated) if logs else interpolated

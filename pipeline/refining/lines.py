@@ -22,10 +22,6 @@ BEYOND = 2
 """Points that a line needs beyond the samples of its box, on each side."""
 _GAIN = float(np.sqrt(20.0))
 """Factor by which independent noise of the values enters ``h near`` on equally spaced points."""
-_PARABOLA, _CUBIC = 1.0 / 8.0, 0.065
-"""What the parabola adds to the error beside a kink, as a share of ``h near``; what it misses of a cubic function, as a share
-of ``h**2`` times the change of the curvature over ``h``: 1 / (9 root 3)."""
-
 Band = Callable[[float], float]
 """Gives the half width of the noise of a sum of values from the root of the sum of its squared weights."""
 
@@ -74,14 +70,17 @@ def half_error(lines: Lines, band: Band) -> Float:
         kinks = jumps[:, at - 1 : at + 1] - np.stack([middle, end], axis=1) * reach[:, at - 1 : at + 1]
         kinks *= gaps[:, at, np.newaxis]
         kinks[np.abs(kinks) <= band(_GAIN)] = 0.0
-        found = np.fmin(found, _of_kink(kinks) + _CUBIC * gaps[:, at] ** 2 * np.abs(end - middle))
+        # The parabola bows beside a kink; of a cubic function it misses its third derivative times a product of distances.
+        arms, length = gaps[:, at - 1] + gaps[:, at], gaps[:, at]
+        bow = 0.25 * length / arms * np.abs(kinks[:, 0])
+        found = np.fmin(found, _of_kink(kinks) + bow + arms * length * np.abs(end - middle) / 24.0)
     return found
 
 
 def _of_kink(kinks: Float) -> Float:
-    """Return the error that kinks make [lines], from what they add to the jumps at the two samples, times the length."""
+    """Return by how much a straight line misses kinks [lines], from what they add to both jumps, times the length."""
     near, far = np.abs(kinks).T
     both = near + far
     one = np.divide(near * far, both, out=np.zeros(len(both)), where=both > 0.0)
     between = np.where(kinks[:, 0] * kinks[:, 1] >= 0.0, one, 0.5 * np.maximum(near, far))
-    return np.where(np.isnan(far), near, between) + _PARABOLA * near
+    return np.where(np.isnan(far), near, between)

@@ -20,7 +20,7 @@ import numpy as np
 
 from pipeline.refining.boxes import Box, Float, Whole, pattern
 from pipeline.refining.estimate import bends, centre_error
-from pipeline.refining.known import FAILED, INFEASIBLE, UNKNOWN, USABLE, VALUELESS, Kinds, Known, Tolerance
+from pipeline.refining.known import FAILED, INFEASIBLE, UNKNOWN, USABLE, VALUELESS, Kinds, Known, Tolerance, back, forth
 
 
 @dataclass
@@ -37,6 +37,8 @@ class Leaf:
         Whether the box needs no more cells.
     known
         Number of known cells inside when it was settled.
+    logs
+        Whether logarithms are interpolated in a settled box.
     behind
         For an open box the box that was split: its interpolant stands in if the budget ends.
     urgency
@@ -55,6 +57,7 @@ class Leaf:
     kind: int = UNKNOWN
     settled: bool = False
     known: int = 0
+    logs: bool = False
     wanted: Whole = field(default_factory=lambda: np.empty((0, 0), dtype=np.int64))
 
 
@@ -154,34 +157,36 @@ class Tree(Known):
         lacks = self._lacking(leaf, draws, len(own.offsets))
         if len(lacks):
             return [_part(leaf, draws, wanted=lacks)]
-        off = self._off(box, draws)
-        if off is not None:
-            axis, urgency = off
-            return [Leaf(half, draws, behind=box, urgency=urgency) for half in box.halves(axis)]
-        done = _part(leaf, draws, kind=USABLE, settled=True, wanted=lacks)
-        done.known = self._count(done)
-        return [done]
+        tried = []
+        for logs in self.scales:
+            tried.append(self._off(box, draws, logs))
+            if tried[-1][1] <= 1.0:
+                done = _part(leaf, draws, kind=USABLE, settled=True, wanted=lacks, logs=logs)
+                done.known = self._count(done)
+                return [done]
+        axis = tried[0][0]
+        urgency = min(off for _, off in tried)
+        return [Leaf(half, draws, behind=box, urgency=urgency) for half in box.halves(axis)]
 
-    def _off(self, box: Box, draws: Whole) -> tuple[int, float] | None:
-        """Return the axis along which the mean over draws bends too much, and by how many allowed errors; None if none does."""
+    def _off(self, box: Box, draws: Whole, logs: bool) -> tuple[int, float]:
+        """Return the axis along which the mean over draws bends most on a scale, and how far the box may be off in all."""
         if not box.divisible:
-            return None
+            return -1, 0.0
         sampled = self._sampled(box, draws)
-        bent = bends(self, box, draws)
+        bent = bends(self, box, draws, logs)
         longest = {axis: box.lengths[axis] / (self.shape[axis] - 1) for axis in box.divisible}
         most = max(box.divisible, key=lambda axis: (bent[axis], longest[axis]))
-        worst = sum(bent.values()) + centre_error(self, box, sampled)
-        if worst <= 1.0:
-            worst = self._test(box, draws, sampled)
-        return (most, worst) if worst > 1.0 else None
+        worst = sum(bent.values()) + centre_error(self, box, sampled, logs)
+        return most, max(worst, self._test(box, draws, logs))
 
-    def _test(self, box: Box, draws: Whole, sampled: Float) -> float:
+    def _test(self, box: Box, draws: Whole, logs: bool) -> float:
         """Return by how many allowed errors the interpolant misses a computed cell: a neighbour or a check asked for it."""
         own = pattern(box.lengths)
         inside = self.values[box.block].reshape(-1, self.draws)[:, draws]
         known = np.isfinite(inside).all(axis=1)
         now = inside[known].mean(axis=1)
-        error = np.abs(self.back(own.block[known] @ self.forth(sampled)).mean(axis=1) - now)
+        told = back(own.block[known] @ forth(self._sampled(box, draws), logs), logs)
+        error = np.abs(told.mean(axis=1) - now)
         ratio = np.divide(error, self.tolerance.allowed(now), out=np.where(error > 0, np.inf, 0.0), where=now != 0.0)
         gain = np.sqrt(1.0 + (own.block[known] ** 2).sum(axis=1))
         return float((ratio / np.maximum(1.0, self.band(draws, gain))).max())
@@ -199,13 +204,13 @@ class Tree(Known):
         A cell on the boundary of several boxes has what the smallest of them says.
         """
         values, kinds = np.full(self.values.shape, np.nan), np.full(self.kinds.shape, UNKNOWN, dtype=np.uint8)
-        for box, draws, kind in self._spoken():
+        for box, draws, kind, logs in self._spoken():
             place = (*box.block, slice(None))
             inside_kinds, inside_values = kinds[place].copy(), values[place].copy()
             inside_kinds[..., draws] = kind
             inside_values[..., draws] = np.nan
             if kind == USABLE:
-                told = self.back(pattern(box.lengths).block @ self.forth(self._sampled(box, draws)))
+                told = back(pattern(box.lengths).block @ forth(self._sampled(box, draws), logs), logs)
                 inside_values[..., draws] = told.reshape(*(n + 1 for n in box.lengths), len(draws))
             kinds[place], values[place] = inside_kinds, inside_values
         known = self.kinds != UNKNOWN
@@ -218,7 +223,7 @@ class Tree(Known):
         """
         values = np.full((len(positions), self.draws), np.nan)
         kinds = np.full((len(positions), self.draws), UNKNOWN, dtype=np.uint8)
-        for box, draws, kind in self._spoken():
+        for box, draws, kind, logs in self._spoken():
             low, high = np.array(box.low), np.array(box.high)
             here = np.flatnonzero(((positions >= low) & (positions <= high)).all(axis=1))
             if len(here):
@@ -226,7 +231,7 @@ class Tree(Known):
                 kinds[cells], values[cells] = kind, np.nan
                 if kind == USABLE:
                     weights = pattern(box.lengths).weights(positions[here] - low)
-                    values[cells] = self.back(weights @ self.forth(self._sampled(box, draws)))
+                    values[cells] = back(weights @ forth(self._sampled(box, draws), logs), logs)
         whole = np.rint(positions).astype(np.int64)
         on = np.flatnonzero((whole == positions).all(axis=1))
         place = tuple(whole[on].T)
@@ -238,14 +243,17 @@ class Tree(Known):
     def _sampled(self, box: Box, draws: Whole) -> Float:
         return self.at(pattern(box.lengths).offsets + np.array(box.low), draws)
 
-    def _spoken(self) -> Iterator[tuple[Box, Whole, int]]:
-        """Yield box, draws and kind of all leaves, the largest first; an open leaf speaks through the box that was split."""
+    def _spoken(self) -> Iterator[tuple[Box, Whole, int, bool]]:
+        """Yield box, draws, kind and scale of all leaves, the largest first.
+
+        An open leaf speaks through the box that was split.
+        """
         found = []
         for leaf in self.leaves:
             if leaf.settled:
-                found.append((leaf.box, leaf.draws, leaf.kind))
+                found.append((leaf.box, leaf.draws, leaf.kind, leaf.logs))
             elif leaf.behind is not None:
-                found.append((leaf.behind, leaf.draws, USABLE))
+                found.append((leaf.behind, leaf.draws, USABLE, self.geometric))
         return iter(sorted(found, key=lambda one: -int(np.prod(one[0].lengths))))
 
 

@@ -120,11 +120,27 @@ def test_a_tolerance_below_three_times_the_noise_is_refused_with_the_draws_it_ta
     assert _draws(2 * error.value.needed, noise=0.05).refine(0.02).end == "agreed"
 
 
+def test_a_kink_at_every_early_probe_is_not_taken_for_noise() -> None:
+    # Both probes of this small lattice meet the kink, and their noise would hide it.
+    dense = lattice(lambda x, y: 1 + 1.036 * np.abs(0.876 * x - 0.81 * y - 0.005), (33, 17))
+    refined = dense.refine(0.05)
+    assert refined.trees[0].noise.deviation < 1e-3
+    assert judged(dense, refined).worst <= 0.05
+
+
 def test_an_absolute_tolerance_goes_through_zero() -> None:
     dense = lattice(lambda x, y: 8 * (x - 0.5) ** 3 + y - 0.5, (65, 33))
     refined = dense.refine(0.05, relative=False)
     assert judged(dense, refined, relative=False).worst <= 0.05
     assert refined.cells < 0.15 * refined.lattice_cells
+
+
+def test_each_box_is_interpolated_on_the_scale_that_fits() -> None:
+    # Exponential on the left, towards zero on a straight line on the right: one scale alone takes many more cells.
+    dense = lattice(lambda x, y: np.where(x < 0.5, np.exp(6 * (0.5 - x)), 2.0 * (1.0 - 0.99 * x)) + 0.0 * y, (65, 33))
+    refined = dense.refine(0.02)
+    assert judged(dense, refined).worst <= 0.02
+    assert {leaf.logs for leaf in refined.trees[0].leaves} == {True, False}
 
 
 def test_a_share_of_values_that_are_not_above_zero_is_kept_without_logarithms() -> None:
