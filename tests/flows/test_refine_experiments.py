@@ -72,10 +72,11 @@ axes:
     [
         ("ofdm-tradeoff", "rcrb_m", {"sinr_db": Step(64), "bandwidth_hz": Step(32)}, 0.15),
         # Edges that slant, and values that fall to zero at the edge, cost more: see docs/refine.md.
-        ("robust-tradeoff", "kld", {"sinr_db": Step(64), "delta_rad": Step(32)}, 0.35),
+        ("robust-tradeoff", "kld", {"sinr_db": Step(64), "delta_rad": Step(32)}, 0.32),
         # 33 x 17 for the time that the dense lattices take: the start and the checks alone are a tenth of it.
         ("cross-table", "rcrb_nc_m", {"sinr_db": Step(32), "total_power_w": Step(16)}, 0.33),
-        ("ofdm-echoes", "rmse_m", {"sinr_db": Step(16), "amplitude_db": Step(32)}, 0.5),
+        # Errors of a hundred trials jump from step to step where outliers begin.
+        ("ofdm-echoes", "rmse_m", {"sinr_db": Step(16), "amplitude_db": Step(32)}, 0.52),
     ],
 )
 def test_no_cell_of_the_dense_lattice_is_off(
