@@ -87,10 +87,15 @@ def analysis_key(surface_key: str, report: Mapping[str, Any], code: str) -> str:
     return digest_of(surface_key, asked, code, words_file().read_text(encoding="utf-8"))
 
 
-def report_key(analysis_key: str, report: Mapping[str, Any], code: str) -> str:
-    """Return the digest of all that a report depends on: surfaces and answers, the choices, the code, and the words."""
+def report_key(analysis_key: str, report: Mapping[str, Any], code: str, lattice: str | None = None) -> str:
+    """Return the digest of all that a report depends on: surfaces and answers, the choices, the code, and the words.
+
+    ``lattice`` is the version of the lattice that a refinement has filled.
+    """
     files = (file.read_text(encoding="utf-8") for file in (_TEMPLATE, papers_file(), words_file()))
-    return digest_of(analysis_key, json.dumps(dict(report), sort_keys=True, default=str), code, *files)
+    return digest_of(
+        analysis_key, json.dumps(dict(report), sort_keys=True, default=str), code, *files, *filter(None, [lattice])
+    )
 
 
 def digest_of(*parts: str) -> str:

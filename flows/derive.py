@@ -26,10 +26,12 @@ from pipeline.files import check_plain
 from pipeline.layout import (
     ANALYSES,
     CUBES,
+    REFINED,
     SURFACES,
     analysis_folder,
     cube_folder,
     latest_of,
+    refined_folder,
     report_folder,
     report_page,
     surface_folder,
@@ -87,7 +89,23 @@ class _SurfaceAttributes(BaseModel):
     claims: Json[list[_Claim]]
 
 
-_ATTRIBUTES: dict[str, type[BaseModel]] = {CUBES: _CubeAttributes, SURFACES: _SurfaceAttributes, ANALYSES: _AnalysisAttributes}
+class _RefinedAttributes(BaseModel):
+    """The attributes of a filled lattice that the page reads."""
+
+    refined_variable: str
+    tolerance: float
+    tolerance_is_relative: bool
+    cells: int
+    lattice_cells: int
+    axes: Json[dict[str, Any]]
+
+
+_ATTRIBUTES: dict[str, type[BaseModel]] = {
+    CUBES: _CubeAttributes,
+    SURFACES: _SurfaceAttributes,
+    ANALYSES: _AnalysisAttributes,
+    REFINED: _RefinedAttributes,
+}
 
 
 def load_published(store: Store, folder: str, names: frozenset[str] | None = None) -> xr.Dataset:
@@ -293,8 +311,10 @@ def write_report(derivation: Derivation) -> str:
     answers = load_published(store, analysis_folder(name))
     place = None if derivation.network is None else DrawnPlace.model_validate(derivation.network)
     network = None if place is None else (place, drawn_scenes(store, place))
+    lattice = published_version(store, refined_folder(name))
+    filled = None if lattice is None else read_version(store, lattice)
     html = build_report(
-        cube, surfaces, claims, report_spec=dict(derivation.report), answers=answers, network=network
+        cube, surfaces, claims, report_spec=dict(derivation.report), answers=answers, network=network, filled=filled
     )  # fmt: skip
     store.put_if_absent(version, html.encode(), durable=False)
     store.publish_pointer(report_page(name), version)

@@ -29,7 +29,16 @@ from pipeline.cube import (
 )
 from pipeline.inputs import put_inputs
 from pipeline.key_index import write_index
-from pipeline.layout import analysis_folder, cube_folder, latest_of, report_folder, report_page, surface_folder, versions_of
+from pipeline.layout import (
+    analysis_folder,
+    cube_folder,
+    latest_of,
+    refined_folder,
+    report_folder,
+    report_page,
+    surface_folder,
+    versions_of,
+)
 from pipeline.named_axes import report_axes, surface_axes
 from pipeline.plan import Plan, make_plan, refreshed, write_record
 from pipeline.scene_cells import drawn_place
@@ -99,7 +108,8 @@ class Run:
     @property
     def report_key(self) -> str:
         """Return the digest of all that the report depends on."""
-        return report_key(self.analysis_key, self.report_spec, self._report_code)
+        lattice = published_version(self.store, refined_folder(self.study.name))
+        return report_key(self.analysis_key, self.report_spec, self._report_code, lattice)
 
     @property
     def report_file(self) -> Path:

@@ -25,6 +25,7 @@ from flows.report.words import colours, label, lighter, short, with_unit, within
 LONG = 8
 """Fewest values of an axis that a map is drawn along."""
 EDGE = "#D7263D"
+DOT = "#10151C"
 _NONE = "#E9ECF0"
 """Colour of places without a feasible cell."""
 _MARGIN = 0.05
@@ -86,8 +87,14 @@ def borders_of(values: Float, *, log: bool) -> Float:
     return np.exp(found) if log else found
 
 
-def map_plot(measured: Measured, shared: Ground) -> hv.Overlay:
-    """Draw a variable [x, y] as a map with lines of equal value and the edge of what is feasible in every realisation."""
+def map_plot(measured: Measured, shared: Ground, dotted: NDArray[np.bool_] | None = None) -> hv.Overlay:
+    """Draw a variable [x, y] as a map with lines of equal value and the edge of what is feasible in every realisation.
+
+    Parameters
+    ----------
+    dotted
+        Places [x, y] that get a dot.
+    """
     mean = np.where(measured.mean > 0, measured.mean, np.nan) if shared.log else measured.mean
     told = {
         "words": [amount_of(v, measured.unit) for v in mean.ravel()],
@@ -100,6 +107,8 @@ def map_plot(measured: Measured, shared: Ground) -> hv.Overlay:
     layers += _lines(measured, mean, shared)
     if not measured.own:
         layers += _edge(measured, shared)
+    if dotted is not None:
+        layers.append(_dots(measured, dotted))
     return panel(layers, shared.x, shared.y, 360, narrow=True, show_grid=False)
 
 
@@ -238,6 +247,12 @@ def _empty(measured: Measured, shared: Ground) -> Any:
     xs, ys = (borders.astype(np.float32) for borders in shared.borders)
     corners = {"x0": xs[rows], "y0": ys[columns], "x1": xs[rows + 1], "y1": ys[columns + 1]}
     return layer(hv.Rectangles(corners, list(corners)), color=_NONE, line_color=_NONE, line_width=0.5)
+
+
+def _dots(measured: Measured, dotted: NDArray[np.bool_]) -> Any:
+    values = [np.asarray(measured.values_of(axis), dtype=np.float32) for axis in measured.axes]
+    points = {name: one[at] for name, one, at in zip(("x", "y"), values, np.nonzero(dotted), strict=True)}
+    return layer(hv.Points(points, ["x", "y"]), color=DOT, size=2.5)
 
 
 def _lines(measured: Measured, mean: Float, shared: Ground) -> list[Any]:

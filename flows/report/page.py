@@ -18,6 +18,7 @@ from bokeh.resources import Resources
 from flows.papers import Paper, read_papers, split_at_papers
 from flows.report.choice import EXPORT, MOST_PANELS, MOST_PLOTS, MOST_POINTS
 from flows.report.drawing import rendered
+from flows.report.filled import filled_section
 from flows.report.fronts import front_section
 from flows.report.geometry import network_section
 from flows.report.legends import sign
@@ -38,7 +39,7 @@ from pipeline.statistics import has_statistic, statistic
 def build_report(
     cube: xr.Dataset, surfaces: xr.Dataset, claims: list[dict[str, Any]], *, report_spec: dict[str, Any],
     answers: xr.Dataset | None = None,
-    network: tuple[DrawnPlace, list[DrawnScene]] | None = None,
+    network: tuple[DrawnPlace, list[DrawnScene]] | None = None, filled: xr.Dataset | None = None,
 ) -> str:  # fmt: skip
     """Draw a study's report.
 
@@ -55,6 +56,8 @@ def build_report(
         Answers to the standing questions (:func:`flows.analyses.analyses_of`); None: the page has none.
     network
         The place whose network is drawn, and the scenes of its designs; None if the experiment has none.
+    filled
+        The lattice that a refinement has filled; None if the study is no refined one.
 
     Returns
     -------
@@ -68,6 +71,10 @@ def build_report(
     status, folded = status_map(cube, axis_of_cells(cube, surfaces, spec), surfaces.attrs.get("over"))
     shown = [y for y in dict.fromkeys([spec["y"], *(spec.get("also") or ())]) if is_measured(surfaces, y)]
     sections = _sections(cube, surfaces, spec, shown, answers)
+    lattice = None if filled is None else filled_section(filled, log=bool(spec.get("log_y")), panels=MOST_PANELS)
+    if lattice is not None:
+        # The computed cells alone make a map with few places; the filled one holds them all.
+        sections = [lattice, *(section for section in sections if section.key != lattice.key)]
     at_one_cell = None if network is None else network_section(cube, spec, *network)
     every = [*sections, *([at_one_cell] if at_one_cell else [])]
     drawn = {"status": status} | {panel.key: panel.plot for section in every for panel in section.panels}

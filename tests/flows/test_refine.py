@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import holoviews as hv
+import numpy as np
 import pytest
 import toy
 import xarray as xr
@@ -23,6 +25,7 @@ from without_prefect import WithoutPrefect, command
 from flows import standalone
 from flows.cli import main
 from flows.refining import Wish, asked_for, refined, tolerance_of
+from flows.report.filled import filled_section
 from flows.rounds import SweepRound
 from flows.run import Run
 from pipeline.budget import Budget
@@ -79,6 +82,32 @@ def test_it_publishes_a_study_of_its_own_and_has_nothing_to_do_again(study_file:
     assert Path(summary["report"]).is_file()
     assert toy.COUNTED == []
     assert command("status", store / summary["study_file"], store)[0] == 0
+
+
+@pytest.mark.usefixtures("threads")
+def test_the_page_draws_the_filled_lattice_with_a_dot_on_each_computed_place(study_file: Write, tmp_path: Path) -> None:
+    file, store = study_file(("[1, 2]", "[1, 17]"), ("0:40:10", "14:40:26")), tmp_path / "results"
+    words = ("--on", "error_m", "--step", "level=1/16", "--tolerance", "20%", "--axes", "level,count", "--json")
+    code, said = command("refine", file, store, *words)
+    assert code == 0, said
+    summary = json.loads(said[said.index("{") :])
+    page = Path(summary["report"]).read_text(encoding="utf-8")
+    assert page.count("<h3>Error, filled by interpolation</h3>") == 1, re.findall("<h3>.*?</h3>", page)
+    assert f"{summary['cells']:,} of {17 * 17 * 3:,} cells are computed" in page
+    filled = open_refined(LocalStore(store), "toy-study").load()
+    section = filled_section(filled, log=True, panels=1)
+    assert section is not None
+    (dots,) = section.panels[0].plot.traverse(specs=[hv.Points])
+    drawn = set(zip(dots["x"].tolist(), dots["y"].tolist(), strict=True))
+    computed = filled["computed"].max("realisation").transpose("level", "count")
+    places = np.argwhere(computed.values == 1)
+    assert len(places) < 17 * 17
+    at = [(np.float32(filled["level"].values[i]).item(), float(filled["count"].values[j])) for i, j in places]
+    assert drawn == set(at)
+    # Another filled lattice of the same cells makes the page stale.
+    assert Run(store / summary["study_file"], str(store)).stale() == []
+    (store / "refined" / "toy-study-refined" / "latest").unlink()
+    assert Run(store / summary["study_file"], str(store)).stale() == ["report"]
 
 
 @pytest.mark.usefixtures("threads")
