@@ -21,13 +21,13 @@ def main() -> None:
     prepare_environment()
     sys.path.insert(0, _PLUGIN)
     os.environ["PYTHONPATH"] = os.pathsep.join([_PLUGIN, *filter(None, [os.environ.get("PYTHONPATH")])])
-    from benchmarks import asking, common, designs, engine, peers, report, robust, surfaces
+    from benchmarks import asking, common, designs, engine, peers, position_bounds, report, robust, surfaces
     from pipeline.environment import environment
 
     pattern = sys.argv[1] if len(sys.argv) > 1 else ""
     rows = []
     benchmarks = engine.BENCHMARKS | peers.BENCHMARKS | report.BENCHMARKS | designs.BENCHMARKS | robust.BENCHMARKS
-    benchmarks |= common.BENCHMARKS | surfaces.BENCHMARKS | asking.BENCHMARKS
+    benchmarks |= common.BENCHMARKS | surfaces.BENCHMARKS | asking.BENCHMARKS | position_bounds.BENCHMARKS
     for name, benchmark in benchmarks.items():
         if pattern in name:
             for row in benchmark():

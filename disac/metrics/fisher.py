@@ -204,11 +204,27 @@ def location_jacobian(model: SensingModel, localization: Localization = "hybrid"
     return np.concatenate([jacobian[: 2 * targets], unknown, jacobian[2 * targets :]])
 
 
+def node_position_jacobian(model: SensingModel, localization: Localization = "hybrid") -> Float:
+    """Rows of :func:`location_jacobian` for the positions of the nodes, x of all, then y of all: shape [2N, 2KN + 2KN_rN_t].
+
+    A node that moves one way sees every target move the other way. Its array keeps its direction.
+    """
+    nodes, targets = len(model.nodes_m), len(model.targets_m)
+    jacobian = np.zeros((2 * nodes, 2 * nodes * targets + 2 * model.links))
+    gradients = (angle_gradient(model.nodes_m, model.targets_m), delay_gradient(model.nodes_m, model.targets_m))
+    for kind, (name, gradient) in enumerate(zip(("aoa", "tof"), gradients, strict=True)):
+        if localization not in ("hybrid", name, name + "_nui"):
+            continue
+        for node, target in np.ndindex(nodes, targets):
+            jacobian[[node, nodes + node], (kind * nodes + node) * targets + target] = -gradient[node, target]
+    return jacobian
+
+
 def location_derivatives(model: SensingModel, localization: Localization = "hybrid") -> Complex:
     """Derivatives of ``H_{n,l}`` with respect to Theta: shape [P, N_r, L, M_r, N_t M_t].
 
-    With a synchronisation, Theta has the clocks before the amplitudes, if they are uncertain; and phases and magnitudes in
-    place of the amplitudes, if the links' phases are known.
+    With a synchronisation, Theta has the positions of the nodes and then the clocks before the amplitudes, if they are
+    uncertain; and phases and magnitudes in place of the amplitudes, if the links' phases are known.
     """
     pieces = list(receiver_derivatives(model, localization, compact=False))
     parameters = 1 + max(int(touched[-1]) for touched, _ in pieces)
@@ -238,6 +254,9 @@ def receiver_derivatives(
         one = replace(model, receivers=(receiver,), amplitudes=model.amplitudes[number : number + 1])
         derivative = mean_derivatives(one, compact=compact)[:, 0]
         parts, amplitudes = [np.tensordot(jacobian[:dense, :mean], derivative[:mean], axes=1)], derivative[mean:]
+        if known is not None and known.node_position_std_m > 0:
+            moved = node_position_jacobian(one, localization)[:, :mean]
+            parts.append(np.tensordot(moved, derivative[:mean], axes=1))
         if known is not None and known.clock_std_s > 0:
             parts.append(clock_derivatives(one, compact=compact)[:, 0])
         first, links = sum(map(len, parts)), slice(number * own, (number + 1) * own)

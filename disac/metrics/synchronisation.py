@@ -42,7 +42,8 @@ class Synchronisation:
     """Standard deviations of the uncertain quantities: zero for known exactly, infinity for unknown.
 
     ``clock_std_s`` (node clock), ``phase_std_rad`` (node oscillator), ``link_phase_std_rad`` (reflection and calibration of
-    each link), ``log_amplitude_std`` (ln of each amplitude's magnitude), ``position_std_m`` (each coordinate of a target).
+    each link), ``log_amplitude_std`` (ln of each amplitude's magnitude), ``position_std_m`` (each coordinate of a target),
+    ``node_position_std_m`` (each coordinate of a node about the place that it is taken to have).
     ``carrier_hz`` sets how well known phases tell delays. ``clocks_turn_subcarriers``: whether the mean information counts that
     unknown clocks also turn the subcarriers of two transmitters against each other, ``exp(-(2 pi nu_l clock_std)^2)``.
     ``phase_law`` is the law of oscillators' and links' phases.
@@ -56,9 +57,11 @@ class Synchronisation:
     carrier_hz: float = 0.0
     clocks_turn_subcarriers: bool = True
     phase_law: PhaseLaw = "normal"
+    node_position_std_m: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("clock_std_s", "phase_std_rad", "link_phase_std_rad", "log_amplitude_std", "position_std_m"):
+        names = ("clock_std_s", "phase_std_rad", "link_phase_std_rad", "log_amplitude_std", "position_std_m")
+        for name in (*names, "node_position_std_m"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; a standard deviation is at least 0")
             if self.phase_law == "von-mises" and name.endswith("_rad") and getattr(self, name) >= UNIFORM_RAD:
@@ -135,18 +138,19 @@ class Synchronisation:
     def prior(
         self, receivers: tuple[int, ...], transmitters: tuple[int, ...], nodes: int, amplitudes: Complex, dense: int
     ) -> Float:  # fmt: skip
-        """``J`` over (location and unknown angles or delays, clocks, Re b, Im b), shape [P, P].
+        """``J`` over (location and unknown angles or delays, positions of nodes, clocks, Re b, Im b), shape [P, P].
 
         Parameters
         ----------
         amplitudes
             Shape [N_r, N_t, K]; a phase turns and a magnitude stretches them.
         dense
-            Number of parameters before the clocks; the first 2K are positions.
+            Number of parameters before the positions of nodes and the clocks; the first 2K are positions of targets.
         """
         targets, b = amplitudes.shape[-1], amplitudes.reshape(-1)
         clocks = nodes - 1 if self.clock_std_s > 0 else 0
-        location, first = 2 * targets, dense + clocks
+        moved = 2 * nodes if self.node_position_std_m > 0 else 0
+        location, first = 2 * targets, dense + moved + clocks
         if self.link_phase_std_rad == 0:
             _, precision = self.phase_directions(receivers, transmitters, nodes, targets)
             prior = np.zeros((first + len(precision) + len(b),) * 2)
@@ -165,7 +169,9 @@ class Synchronisation:
             prior[first:, first:] = to_polar.T @ polar @ to_polar
         at = np.arange(location)
         prior[at, at] = self.position_std_m**-2.0
-        at = np.arange(dense, first)
+        at = np.arange(dense, dense + moved)
+        prior[at, at] = 0.0 if moved == 0 else self.node_position_std_m**-2.0
+        at = np.arange(dense + moved, first)
         prior[at, at] = 0.0 if clocks == 0 else self.clock_std_s**-2.0
         return prior
 
