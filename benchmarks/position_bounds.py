@@ -14,7 +14,7 @@ from disac.metrics.position_error_map import AccessPoints, position_error_map_m,
 Float = NDArray[np.float64]
 
 SIDE_M = 1000.0
-REPEATS = 5
+REPEATS, TURNS = 5, 12
 
 
 def network(access_points: int) -> AccessPoints:
@@ -58,19 +58,27 @@ def _best(work: Callable[[], object], repeats: int = REPEATS) -> float:
 
 
 def error_map() -> Iterator[Row]:
-    """A map of 250 000 points; the stacked form goes through them in pieces of the size that suits it best."""
-    net, points = network(12), np.random.default_rng(2).uniform(0.0, SIDE_M, (250_000, 2))
+    """A map of 65 536 points; the stacked form goes through them in pieces of the size that suits it best.
+
+    Both take turns, so that other programs of the machine disturb both alike; each counts with its fastest turn.
+    """
+    net, points = network(12), np.random.default_rng(2).uniform(0.0, SIDE_M, (65_536, 2))
     sending, hearing = list(range(6)), list(range(6, 12))
 
     def pieces(size: int) -> Float:
         parts = np.array_split(points, len(points) // size)
         return np.concatenate([stacked(net, part, sending, hearing, 1e6) for part in parts])
 
-    ours = _best(lambda: position_error_map_m(net, points, tuple(sending), tuple(hearing), 1e6))
-    plain = min(_best(lambda size=size: pieces(size), 3) for size in (500, 1000, 2500, 10_000, 50_000))  # type: ignore[misc]
-    worst = float(np.abs(position_error_map_m(net, points, tuple(sending), tuple(hearing), 1e6) / pieces(1000) - 1.0).max())
+    def ours() -> Float:
+        return position_error_map_m(net, points, tuple(sending), tuple(hearing), 1e6)
+
+    fast = plain = float("inf")
+    for _ in range(TURNS):
+        fast = min(fast, _best(ours, 2))
+        plain = min(plain, *(_best(lambda size=size: pieces(size), 1) for size in (1000, 2000, 4096, 8192)))  # type: ignore[misc]
+    worst = float(np.abs(ours() / pieces(1000) - 1.0).max())
     scale = 1e9 / len(points)
-    yield Row("position error map", ours * scale, plain * scale, "ns CPU a point", f"stacked features, equal to {worst:.0e}")
+    yield Row("position error map", fast * scale, plain * scale, "ns CPU a point", f"stacked features, equal to {worst:.0e}")
 
 
 def all_splits() -> Iterator[Row]:

@@ -77,6 +77,7 @@ class Terms:
         """Rows before that."""
         return self.kept + (2 if self.coherent else 0)
 
+    @np.errstate(divide="ignore", invalid="ignore")  # A point at an access point is refused by its sums.
     def of(self, points_m: Float, members: NDArray[np.intp], work: Float) -> Float:
         """Rows of some access points at points [2, n]: [F, members, n], in ``work`` [ARRAYS, members or more, n or more].
 
@@ -120,6 +121,7 @@ class Terms:
             np.multiply(x, y, out=rows[5])
         return rows
 
+    @np.errstate(invalid="ignore")
     def merge(self, rows: Float) -> None:
         """Add the scatter of ``grad kappa`` over the antennas, which is across ``grad d``, to the second moments, in place."""
         # (N^2-1)/12 over the square of (N-1)/2, with which the turn was scaled. A single antenna has none.

@@ -17,6 +17,7 @@ the identity; :class:`disac.metrics.fisher.SensingModel` has no such condition.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,8 +33,8 @@ UNSEEN = 1e-12
 _CELLS = 8192
 """Numbers of an array that a step for many divisions works on: a dozen such arrays fit into a core's cache."""
 
-_RUN, _TOGETHER = 8192, 6
-"""Points and access points that a map of one division works on at a time."""
+_RUN, _STEP, _TOGETHER = 16384, 8192, 6
+"""Points of which a map of one division has the sums at a time; points and access points of which it has the terms."""
 
 
 def pair_snr_m4(energy: ArrayLike, wavelength_m: float, antennas: int, cross_section_m2: float, noise_power: float) -> Float:
@@ -187,20 +188,16 @@ def _one_division(terms: Terms, points_m: Float, roles: tuple[Float, Float], num
     """Each access point has one role: its terms are added at once, for long runs of points."""
     members = [np.flatnonzero(role[numbers[0]]) for role in roles]
     width = min(points_m.shape[1], _RUN)
-    work = np.empty((ARRAYS, _TOGETHER, width))
+    step = min(width, _STEP)
+    work = np.empty((ARRAYS, _TOGETHER, step))
     space = np.empty((2, terms.rows, width))
     for start in range(0, points_m.shape[1], width):
         points = points_m[:, start : start + width]
         sums = space[:, :, : points.shape[1]]
         for total, own, role in zip(sums, members, roles, strict=True):
-            weight = role[numbers[0]]
-            for first in range(0, len(own), _TOGETHER):
-                part = own[first : first + _TOGETHER]
-                rows = terms.of(points, part, work)
-                if first == 0:
-                    np.matmul(weight[part], rows, out=total)
-                else:
-                    total += weight[part] @ rows
+            for first, begin in product(range(0, len(own), _TOGETHER), range(0, points.shape[1], step)):
+                part, run = own[first : first + _TOGETHER], slice(begin, begin + step)
+                _add_rows(role[numbers[0], part], terms.of(points[:, run], part, work), total[:, run], more=first > 0)
             terms.merge(total)
         yield numbers, slice(start, start + points.shape[1]), sums[0][:, np.newaxis], sums[1][:, np.newaxis]
 
@@ -219,5 +216,15 @@ def _many_divisions(terms: Terms, points_m: Float, roles: tuple[Float, Float], n
         for first in range(0, len(numbers), height):
             part = numbers[first : first + height]
             room = space[:, :, : len(part), : points.shape[1]]
-            sent, heard = (np.matmul(role[part], of_all[: terms.kept], out=out) for role, out in zip(roles, room, strict=True))
-            yield part, slice(start, start + points.shape[1]), sent, heard
+            for role, out in zip(roles, room, strict=True):
+                _add_rows(role[part], of_all[: terms.kept], out)
+            yield part, slice(start, start + points.shape[1]), room[0], room[1]
+
+
+@np.errstate(invalid="ignore")  # A point at an access point is refused by its sums.
+def _add_rows(weights: Float, rows: Float, out: Float, *, more: bool = False) -> None:
+    """Sum of rows over access points, put into ``out`` or, if there is ``more``, added to it."""
+    if more:
+        out += weights @ rows
+    else:
+        np.matmul(weights, rows, out=out)

@@ -100,6 +100,10 @@ def test_all_divisions_are_the_maps_of_each(phases: Any, amplitudes: Any) -> Non
         roles = tuple(np.flatnonzero(mask)), tuple(np.flatnonzero(~mask))
         alone = position_error_map_m(network, points, *roles, snr, phases=phases, amplitudes=amplitudes)
         np.testing.assert_allclose(found, alone, rtol=1e-9)
+    in_total = split_position_error_m(
+        network, points, masks, snr / masks.sum(axis=1, keepdims=True), phases=phases, amplitudes=amplitudes
+    )  # fmt: skip
+    np.testing.assert_allclose(in_total, every * np.sqrt(masks.sum(axis=1, keepdims=True)), rtol=1e-9)
     matrices = split_information(network, points, masks, snr, phases=phases, amplitudes=amplitudes)
     np.testing.assert_array_equal(position_error_m(matrices), every)
 
@@ -141,7 +145,9 @@ def test_one_antenna_tells_nothing_without_phases() -> None:
 
 def test_a_point_at_an_access_point_and_an_empty_role_are_refused() -> None:
     network = reference_network()
-    with np.errstate(all="ignore"), pytest.raises(ValueError, match="at an access point"):
+    with pytest.raises(ValueError, match="at an access point"):
         position_error_map_m(network, network.positions_m[:3], *HALF, 1e8)
+    with pytest.raises(ValueError, match="at an access point"):
+        split_position_error_m(network, network.positions_m[:3], np.eye(12, dtype=bool), 1e8)
     with pytest.raises(ValueError, match="a transmitter and a receiver"):
         position_error_map_m(network, TARGETS_M, (0, 1), (), 1e8)
