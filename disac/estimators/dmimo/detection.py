@@ -1,0 +1,117 @@
+"""Targets found one after the other on the noncoherent map, positions refined jointly after each: the first stage of 004.
+
+A further target counts when it explains so much more of the echoes that an empty map would do so with the probability of a
+false alarm (``false_alarm.threshold``). Where the noise power is not known, the mean square of what is left stands for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from disac.estimators.dmimo.echoes import Complex, EchoModel, Float
+from disac.estimators.dmimo.false_alarm import roughness, threshold
+from disac.estimators.dmimo.fit import Fit, fit, fitted_echoes
+from disac.estimators.dmimo.maps import Area, TableMap, peaks
+
+_PEAKS = 5
+_BELOW = 12.0
+"""Peaks of the map so much below the threshold are refined too: between its points a map is higher."""
+_MERGED_M = 1.0
+_COARSE_STEPS = 12
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What the detection in one geometry needs, prepared once.
+
+    Attributes
+    ----------
+    level
+        Energy that a target must explain, in units of the noise power.
+    noise_known
+        Whether the statistics have unit noise; otherwise their noise is estimated.
+    """
+
+    model: EchoModel
+    area: Area
+    table: TableMap
+    level: float
+    noise_known: bool = True
+    most_targets: int = 8
+
+
+def detector(
+    model: EchoModel, area: Area, false_alarm: float = 0.01, *, noise_known: bool = True, most_targets: int = 8
+) -> Detector:
+    """Detector of an area with a probability of a false alarm on an empty map."""
+    points = area.points()
+    pairs = len(model.transmitters) * len(model.receivers)
+    level = threshold(pairs, roughness(model, points, area.cell_m2), false_alarm)
+    return Detector(model, area, TableMap(model, points), level, noise_known, most_targets)
+
+
+@dataclass(frozen=True)
+class Detected:
+    """Targets on the noncoherent map.
+
+    Attributes
+    ----------
+    fit
+        Joint fit with free gains of all targets (one start); None where there is no target.
+    explained
+        What each target added when it was found, in units of the noise power, float64 [S].
+    noise_power
+        Of the statistics: 1 where it is known.
+    """
+
+    fit: Fit | None
+    explained: Float
+    noise_power: float
+
+    @property
+    def positions_m(self) -> Float:
+        """Coarse positions, shape [S, 2], m."""
+        return np.empty((0, 2)) if self.fit is None else self.fit.positions_m[0]
+
+
+def detect(search: Detector, samples: Complex) -> Detected:
+    """Targets of one trial's statistics [Q, M_r, N, W]."""
+    model, left = search.model, samples
+    energy = float(np.sum(samples.real**2 + samples.imag**2))
+    now: Fit | None = None
+    explained: list[float] = []
+    noise = _noise_power(search, energy, 0)
+    while len(explained) < search.most_targets:
+        value = search.table(left)
+        tops = peaks(value, search.area.shape, noise * (search.level - _BELOW), _PEAKS)
+        if not tops.size:
+            break
+        alone = fit(model, left, search.table.points_m[tops][:, np.newaxis], "free", most_steps=_COARSE_STEPS)
+        place = alone.positions_m[np.argmin(alone.cost)]
+        start = place if now is None else np.concatenate([now.positions_m[0], place])
+        joint = fit(model, samples, start[np.newaxis], "free")
+        gain = (energy if now is None else float(now.cost[0])) - float(joint.cost[0])
+        # The noise without the new target: the ratio has the law that the threshold is for only under an empty rest.
+        if gain < search.level * noise or _closest(joint.positions_m[0]) < _MERGED_M:
+            break
+        now = joint
+        explained.append(gain / noise)
+        left = samples - fitted_echoes(model, now, "free").sum(axis=0)
+        noise = _noise_power(search, float(now.cost[0]), len(explained))
+    return Detected(now, np.array(explained), noise)
+
+
+def _noise_power(search: Detector, residual: float, targets: int) -> float:
+    if search.noise_known:
+        return 1.0
+    pairs = len(search.model.transmitters) * len(search.model.receivers)
+    return residual / (float(np.prod(search.model.shape)) - targets * (pairs + 1.0))
+
+
+def _closest(positions: Float) -> float:
+    if len(positions) < 2:
+        return np.inf
+    away = np.linalg.norm(positions[:, np.newaxis] - positions, axis=2)
+    return float(away[np.triu_indices(len(positions), 1)].min())
