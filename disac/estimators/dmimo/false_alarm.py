@@ -11,7 +11,10 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import gammaincc, gammaln
 
-from disac.estimators.dmimo.echoes import EchoModel, Float, seen_gradients
+from disac.estimators.dmimo.echoes import EchoModel, Float, distances_m, seen_gradients
+
+NEAREST_M = 5.0
+"""Places so near to a node are no part of the map: the gradients grow without limit there, and waves are not plane."""
 
 
 def roughness(model: EchoModel, points_m: Float, cell_m2: float) -> float:
@@ -27,6 +30,7 @@ def roughness(model: EchoModel, points_m: Float, cell_m2: float) -> float:
     cell_m2
         Area of a cell, m^2.
     """
+    points_m = points_m[distances_m(model, points_m).min(axis=1) > NEAREST_M]
     _, turn = seen_gradients(model, points_m)
     share = (model.antennas**2 - 1) / 12.0
     gram = np.zeros((len(points_m), 2, 2))

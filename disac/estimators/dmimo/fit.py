@@ -73,7 +73,7 @@ def fit(
     starts_m
         Positions, shape [B, S, 2], m.
     phases_rad
-        Phases to start from, [B, S]; by default those of the squared images of each target alone. Only for real gains.
+        Phases to start from, [B, S]; by default those that complex gains of all targets suggest. Only for real gains.
     """
     work = _Work(model, samples, amplitudes)
     real = amplitudes in ("nonnegative", "sign-free")
@@ -143,9 +143,9 @@ class _Work:
         self._samples = samples
 
     def phases(self, positions: Float) -> Float:
-        """Half the angle of the sum of squared images of each target alone, [B, S]; corrected (14) of 004."""
+        """Phases from complex gains of all targets together, [B, S]; the corrected (14) of 004, with its sign resolved."""
         gram, _, image, _ = self._products(positions, slice(None))
-        z = image[..., 0] / np.sqrt(np.maximum(np.einsum("...aa->...a", gram).real, 1e-300))
+        z = _solved(gram, image[..., 0]) * np.sqrt(np.maximum(np.einsum("...aa->...a", gram).real, 1e-300))
         split = z.reshape(*z.shape[:3], -1, positions.shape[1])
         phase = 0.5 * np.angle(np.sum(split**2, axis=(1, 2, 3)))
         turned = np.sum((split * np.exp(-1j * phase)[:, np.newaxis, np.newaxis, np.newaxis]).real, axis=(1, 2, 3))

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from disac.estimators.dmimo.echoes import Complex, EchoModel, Float, distances_m, seen_gradients, unit_images
+from disac.estimators.dmimo.echoes import Complex, EchoModel, Float, distances_m, factors, seen_gradients, unit_images
 from disac.estimators.dmimo.fit import Amplitudes, fit
-from disac.estimators.dmimo.maps import peaks
+from disac.estimators.dmimo.maps import exact_map, peaks
 
 _TILE_M = 2.0
 _BEND_RAD = 0.35
@@ -27,6 +27,7 @@ _KEPT = 0.75
 """Share of the highest score from which on peaks of the lattice are refined."""
 _REFINED = 96
 _REFINE_STEPS = 4
+_LEAST_ENERGY = 0.1
 _PLAUSIBLE = 12.0
 """Tiles whose coarse likelihood is so much below the best one are left out, beyond what their size explains."""
 
@@ -84,19 +85,23 @@ def search_lobes(model: EchoModel, samples: Complex, region: Region, amplitudes:
     """
     centres, halves = _tiles(model, region, doubled=amplitudes == "sign-free")
     z, norms = unit_images(model, samples, centres)
-    likelihood = np.sum(z.real**2 + z.imag**2, axis=(1, 2, 3))
+    overlap = model.groups[1] > 1
+    likelihood = exact_map(model, samples, centres) if overlap else np.sum(z.real**2 + z.imag**2, axis=(1, 2, 3))
     margin = (np.sqrt(_PLAUSIBLE) + np.hypot(*halves) * np.sqrt(0.5 * region.steepness)) ** 2
     order = np.argsort(-likelihood, kind="stable")
     order = order[likelihood[order] >= likelihood[order[0]] - margin]
     weights, turns = _waves(model, centres[order], z[order], norms[order], amplitudes)
+    cross = _cross_energy(model, centres[order], region.axes) if overlap and amplitudes == "structured" else None
     found, scores, points, best = [], [], 0, 0.0
-    for tile, weight, turn, power in zip(order, weights, turns @ region.axes, likelihood[order], strict=True):
+    for number, tile in enumerate(order):
+        weight, turn = weights[number], turns[number] @ region.axes
         axes = _lattice(weight, turn, halves)
-        left = np.exp(-1j * axes[0][:, np.newaxis] * turn[:, 0]).astype(np.complex64) * weight.astype(np.complex64)
-        field = left @ np.exp(-1j * turn[:, 1][:, np.newaxis] * axes[1]).astype(np.complex64)
+        field = _field(weight, turn, axes)
         score = field.real**2 + field.imag**2
         if amplitudes == "sign-free":
-            score = 0.5 * (np.float32(power) + np.sqrt(score))
+            score = 0.5 * (np.float32(likelihood[tile]) + np.sqrt(score))
+        if cross is not None:
+            score /= np.maximum(1.0 + _field(cross[0][number], cross[1][number], axes).real, _LEAST_ENERGY)
         points += score.size
         best = max(best, float(score.max()))
         top = peaks(score.ravel(), score.shape, _KEPT * best, _REFINED)
@@ -154,6 +159,34 @@ def _waves(model: EchoModel, centres: Float, z: Complex, norms: Float, amplitude
         law = 1.0 / (away[:, list(model.transmitters), np.newaxis] * away[:, np.newaxis, list(model.receivers)])
         weight = (law * norms.reshape(len(centres), -1, 1)).reshape(len(centres), -1)
     return weight / np.linalg.norm(weight, axis=1, keepdims=True) * flat, pairs
+
+
+def _field(weight: Complex, turn: Float, axes: list[Float]) -> NDArray[np.complex64]:
+    """Sum of plane waves at all points of a lattice: one product of two matrices."""
+    left = np.exp(-1j * axes[0][:, np.newaxis] * turn[:, 0]).astype(np.complex64) * weight.astype(np.complex64)
+    return left @ np.exp(-1j * turn[:, 1][:, np.newaxis] * axes[1]).astype(np.complex64)
+
+
+def _cross_energy(model: EchoModel, centres: Float, axes: Float) -> tuple[Complex, Float]:
+    """How the energy of all transmitters' echoes together departs from the sum of their energies, as waves about each centre.
+
+    Returns
+    -------
+    weights, turns
+        complex128 [C, waves] and float64 [C, waves, 2] along the axes; the real part of their sum is the relative excess.
+    """
+    _, transmit = factors(model, centres[:, np.newaxis], carrier=True, weighted=True)
+    sent = transmit[..., 0, 0, :]  # [C, Q, J, W]
+    gram = sent.conj() @ sent.swapaxes(-1, -2)
+    first, second = np.triu_indices(gram.shape[-1], 1)
+    total = np.einsum("cqjj->c", gram).real
+    slope, turn = seen_gradients(model, centres)
+    each = (-model.wavenumber * slope + 0.5 * (model.antennas - 1) * turn)[:, list(model.transmitters)] @ axes
+    each = each.reshape(len(centres), *model.groups, 2)
+    weights = 2.0 * gram[..., first, second] / total[:, np.newaxis, np.newaxis]
+    # The inner product of two responses turns by the difference of their phases; images turn the other way.
+    turns = each[:, :, first] - each[:, :, second]
+    return weights.reshape(len(centres), -1), turns.reshape(len(centres), -1, 2)
 
 
 def _lattice(weight: Complex, turn: Float, halves: Float) -> list[Float]:
