@@ -24,12 +24,10 @@ _NARROWEST_M, _WIDEST_M = 0.25, 60.0
 _LATTICE_LOSS = 0.12
 """Share of a peak that may be lost midway between points of the lattice."""
 _KEPT = 0.75
-"""Share of the highest score from which on peaks of the lattice are refined."""
 _REFINED = 96
 _REFINE_STEPS = 4
 _LEAST_ENERGY = 0.1
 _PLAUSIBLE = 12.0
-"""Tiles whose coarse likelihood is so much below the best one are left out, beyond what their size explains."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,16 @@ class Lobes:
     points: int
 
 
-def search_lobes(model: EchoModel, samples: Complex, region: Region, amplitudes: Amplitudes, most: int = 8) -> Lobes:
+def search_lobes(
+    model: EchoModel,
+    samples: Complex,
+    region: Region,
+    amplitudes: Amplitudes,
+    most: int = 8,
+    *,
+    kept: float = _KEPT,
+    plausible: float = _PLAUSIBLE,
+) -> Lobes:
     """The likeliest lobes of one target in a region.
 
     Parameters
@@ -82,12 +89,17 @@ def search_lobes(model: EchoModel, samples: Complex, region: Region, amplitudes:
         What is known of the gains: ``structured``, ``nonnegative`` or ``sign-free``.
     most
         Number of lobes to return.
+    kept
+        Share of the highest score from which on peaks of the lattice are refined.
+    plausible
+        Tiles whose coarse likelihood is so much below the best one are left out, beyond what their size explains; infinite
+        where the echoes of more than one target are left.
     """
     centres, halves = _tiles(model, region, doubled=amplitudes == "sign-free")
     z, norms = unit_images(model, samples, centres)
     overlap = model.groups[1] > 1
     likelihood = exact_map(model, samples, centres) if overlap else np.sum(z.real**2 + z.imag**2, axis=(1, 2, 3))
-    margin = (np.sqrt(_PLAUSIBLE) + np.hypot(*halves) * np.sqrt(0.5 * region.steepness)) ** 2
+    margin = (np.sqrt(plausible) + np.hypot(*halves) * np.sqrt(0.5 * region.steepness)) ** 2
     order = np.argsort(-likelihood, kind="stable")
     order = order[likelihood[order] >= likelihood[order[0]] - margin]
     weights, turns = _waves(model, centres[order], z[order], norms[order], amplitudes)
@@ -104,17 +116,17 @@ def search_lobes(model: EchoModel, samples: Complex, region: Region, amplitudes:
             score /= np.maximum(1.0 + _field(cross[0][number], cross[1][number], axes).real, _LEAST_ENERGY)
         points += score.size
         best = max(best, float(score.max()))
-        top = peaks(score.ravel(), score.shape, _KEPT * best, _REFINED)
+        top = peaks(score.ravel(), score.shape, kept * best, _REFINED)
         if top.size:
             x, y = np.divmod(top, score.shape[1])
             found.append(centres[tile] + np.stack([axes[0][x], axes[1][y]], axis=1) @ region.axes.T)
             scores.append(score.ravel()[top])
     places, heights = np.concatenate(found), np.concatenate(scores)
     order = np.argsort(-heights, kind="stable")
-    order = order[heights[order] >= _KEPT * best][:_REFINED]
+    order = order[heights[order] >= kept * best][:_REFINED]
     refined = fit(model, samples, places[order][:, np.newaxis], amplitudes, most_steps=_REFINE_STEPS)
-    kept = distinct(refined.positions_m[:, 0], refined.cost, 0.05 * model.wavelength_m, most)
-    return Lobes(refined.positions_m[kept, 0], refined.cost[kept], points)
+    chosen = distinct(refined.positions_m[:, 0], refined.cost, 0.05 * model.wavelength_m, most)
+    return Lobes(refined.positions_m[chosen, 0], refined.cost[chosen], points)
 
 
 def distinct(positions_m: Float, cost: Float, apart_m: float, most: int) -> NDArray[np.intp]:
