@@ -97,8 +97,8 @@ def empty_maps(maps: int, probability: float, *, noise_known: bool = True) -> in
 
 @pytest.mark.parametrize("noise_known", [True, False])
 def test_false_alarms_of_few_maps(noise_known: bool) -> None:
-    # 250 maps at 10 %: both 99.9 % limits of the binomial law about the target are between 9 and 45.
-    assert 9 <= empty_maps(250, 0.1, noise_known=noise_known) <= 45
+    # 150 maps at 10 %: from the half of the target to it, the binomial law leaves 1 to 28 with 99.9 %.
+    assert 1 <= empty_maps(150, 0.1, noise_known=noise_known) <= 28
 
 
 @pytest.mark.slow
@@ -147,7 +147,7 @@ def chain(power_dbm: float, trials: int, amplitudes: Amplitudes, seed: int) -> t
     return np.array(errors), np.array(bounds), np.array(excess)
 
 
-@pytest.mark.parametrize(("amplitudes", "trials"), [("structured", 20), ("nonnegative", 6), ("sign-free", 6)])
+@pytest.mark.parametrize(("amplitudes", "trials"), [("structured", 10), ("nonnegative", 5), ("sign-free", 5)])
 def test_whole_estimate_finds_the_right_lobes(amplitudes: Amplitudes, trials: int) -> None:
     errors, bounds, excess = chain(30.0, trials, amplitudes, 3)
     assert np.all(errors < 5.0 * np.sqrt(bounds))

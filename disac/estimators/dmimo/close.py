@@ -28,7 +28,7 @@ _POOL = 48
 _POOL_SHARE = 0.2
 _PAIRS = 12
 _TRIAL_STEPS = 12
-_ROUNDS = 12
+_ROUNDS = 24
 _MOST = 8
 
 
@@ -75,7 +75,7 @@ class _Search:
     def run(self) -> Resolved:
         for _ in range(_ROUNDS):
             # A further target only when those there are stand well: it would explain what a wrong lobe leaves.
-            if not (self._shift() or self._together() or self._drop() or self._more()):
+            if not (self._drop() or self._shift() or self._together() or self._merge() or self._more()):
                 break
         return Resolved(self._now, self._priced(self._now), tuple(self._moves))
 
@@ -148,15 +148,20 @@ class _Search:
         return self._best(starts)
 
     def _drop(self) -> bool:
-        """One or two targets less, the others moved."""
+        """One or two targets less."""
         places = self._now.positions_m[0]
         for size in (2, 1):
             for gone in combinations(range(len(places)), size) if len(places) > size else ():
                 if self._kept(self._best(np.delete(places, gone, axis=0)[np.newaxis]), "drop"):
                     return True
-        for s in range(len(places) if len(places) > 1 else 0):
+        return False
+
+    def _merge(self) -> bool:
+        """One target less, its two neighbours moved together."""
+        places = self._now.positions_m[0]
+        for s in range(len(places) if len(places) > 2 else 0):
             fewer = self._best(np.delete(places, s, axis=0)[np.newaxis])
-            if fewer is None or len(places) < 3:
+            if fewer is None:
                 continue
             near = np.argsort(np.hypot(*(fewer.positions_m[0] - places[s]).T), kind="stable")[:2]
             if self._kept(self._two_of(fewer, (int(near[0]), int(near[1]))), "merge"):

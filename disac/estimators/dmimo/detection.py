@@ -13,6 +13,7 @@ import numpy as np
 from disac.estimators.dmimo.echoes import Complex, EchoModel, Float
 from disac.estimators.dmimo.false_alarm import roughness, threshold
 from disac.estimators.dmimo.fit import Fit, fit, fitted_echoes
+from disac.estimators.dmimo.lobes import distinct
 from disac.estimators.dmimo.maps import Area, TableMap, peaks
 
 _PEAKS = 5
@@ -20,6 +21,7 @@ _BELOW = 12.0
 """Peaks of the map so much below the threshold are refined too: between its points a map is higher."""
 _MERGED_M = 1.0
 _COARSE_STEPS = 12
+_SWEEPS = 2
 
 
 @dataclass(frozen=True)
@@ -78,29 +80,66 @@ class Detected:
 
 def detect(search: Detector, samples: Complex) -> Detected:
     """Targets of one trial's statistics [Q, M_r, N, W]."""
-    model, left = search.model, samples
     energy = float(np.sum(samples.real**2 + samples.imag**2))
     now: Fit | None = None
     explained: list[float] = []
     noise = _noise_power(search, energy, 0)
     while len(explained) < search.most_targets:
-        value = search.table(left)
-        tops = peaks(value, search.area.shape, noise * (search.level - _BELOW), _PEAKS)
-        if not tops.size:
+        held = np.empty((0, 2)) if now is None else now.positions_m[0]
+        joint = _joined(search, samples, now, held, len(held), noise)
+        if joint is not None and len(held):
+            joint = _relaxed(search, samples, joint, noise)
+        if joint is None:
             break
-        alone = fit(model, left, search.table.points_m[tops][:, np.newaxis], "free", most_steps=_COARSE_STEPS)
-        place = alone.positions_m[np.argmin(alone.cost)]
-        start = place if now is None else np.concatenate([now.positions_m[0], place])
-        joint = fit(model, samples, start[np.newaxis], "free")
         gain = (energy if now is None else float(now.cost[0])) - float(joint.cost[0])
         # The noise without the new target: the ratio has the law that the threshold is for only under an empty rest.
-        if gain < search.level * noise or _closest(joint.positions_m[0]) < _MERGED_M:
+        if gain < search.level * noise:
             break
         now = joint
         explained.append(gain / noise)
-        left = samples - fitted_echoes(model, now, "free").sum(axis=0)
         noise = _noise_power(search, float(now.cost[0]), len(explained))
     return Detected(now, np.array(explained), noise)
+
+
+def _joined(search: Detector, samples: Complex, among: Fit | None, held: Float, number: int, noise: float) -> Fit | None:
+    """Held positions [S, 2] with one more as their ``number``, refined together from each peak of what they leave.
+
+    Parameters
+    ----------
+    among
+        Joint fit whose other targets are taken away before peaks are looked for; None where there are none.
+    """
+    model, area, left = search.model, search.area, samples
+    if among is not None:
+        parts = fitted_echoes(model, among, "free")
+        left = samples - (parts if len(parts) == len(held) else np.delete(parts, number, axis=0)).sum(axis=0)
+    tops = peaks(search.table(left), area.shape, noise * (search.level - _BELOW), _PEAKS)
+    if not tops.size:
+        return None
+    alone = fit(model, left, search.table.points_m[tops][:, np.newaxis], "free", most_steps=_COARSE_STEPS)
+    places = alone.positions_m[distinct(alone.positions_m[:, 0], alone.cost, _MERGED_M, _PEAKS), 0]
+    starts = np.insert(np.repeat(held[np.newaxis], len(places), axis=0), number, places, axis=1)
+    tried = fit(model, samples, starts, "free")
+    low, high = np.array(area.low_m) - area.spacing_m, np.array(area.high_m) + area.spacing_m
+    allowed = np.array([_closest(row) >= _MERGED_M and bool(np.all((row >= low) & (row <= high))) for row in tried.positions_m])
+    if not allowed.any():
+        return None
+    best = int(np.argmin(np.where(allowed, tried.cost, np.inf)))
+    return fit(model, samples, tried.positions_m[best : best + 1], "free", most_steps=0)
+
+
+def _relaxed(search: Detector, samples: Complex, now: Fit, noise: float) -> Fit:
+    """Each target looked for again with the others taken away, until none fits better elsewhere."""
+    for _ in range(_SWEEPS):
+        before = float(now.cost[0])
+        for number in range(now.positions_m.shape[1]):
+            held = np.delete(now.positions_m[0], number, axis=0)
+            again = _joined(search, samples, now, held, number, noise)
+            if again is not None and again.cost[0] < now.cost[0]:
+                now = again
+        if now.cost[0] > before - 0.1 * noise:
+            break
+    return now
 
 
 def _noise_power(search: Detector, residual: float, targets: int) -> float:
