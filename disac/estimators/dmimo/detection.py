@@ -42,6 +42,8 @@ class Detector:
     level: float
     noise_known: bool = True
     most_targets: int = 8
+    weighted: bool = False
+    """Whether the map is weighted by the radar law: then its highest value is tested, not what a refined place explains."""
 
 
 def detector(
@@ -52,6 +54,39 @@ def detector(
     pairs = len(model.transmitters) * len(model.receivers)
     level = threshold(pairs, roughness(model, points, area.cell_m2), false_alarm)
     return Detector(model, area, TableMap(model, points), level, noise_known, most_targets)
+
+
+def weighted_detector(
+    model: EchoModel,
+    area: Area,
+    strength_m2: float,
+    rng: np.random.Generator,
+    false_alarm: float = 0.01,
+    *,
+    maps: int = 999,
+    most_targets: int = 8,
+) -> Detector:
+    """Detector by a map that is weighted by the radar law; its level is that of simulated empty maps.
+
+    A map that is one more draw exceeds the k-th highest of so many with probability ``k / (maps + 1)``, exactly.
+
+    Parameters
+    ----------
+    strength_m2
+        Root mean square of the strengths ``A`` of the radar law that targets are expected to have, m^2.
+
+    Raises
+    ------
+    ValueError
+        If so few maps hold no such level.
+    """
+    rank = int(false_alarm * (maps + 1) + 1e-9)
+    if rank < 1:
+        raise ValueError(f"{maps} maps hold no level for a false alarm probability of {false_alarm}; give more.")
+    table = TableMap(model, area.points(), strength_m2=strength_m2)
+    parts = (rng.standard_normal((2, *model.shape)) * np.sqrt(0.5) for _ in range(maps))
+    highest = np.sort([float(table(real + 1j * imaginary).max()) for real, imaginary in parts])
+    return Detector(model, area, table, float(highest[-rank]), True, most_targets, weighted=True)
 
 
 @dataclass(frozen=True)
@@ -86,6 +121,10 @@ def detect(search: Detector, samples: Complex) -> Detected:
     noise = _noise_power(search, energy, 0)
     while len(explained) < search.most_targets:
         held = np.empty((0, 2)) if now is None else now.positions_m[0]
+        if search.weighted:
+            rest = samples if now is None else samples - fitted_echoes(search.model, now, "free").sum(axis=0)
+            if float(search.table(rest).max()) <= search.level:
+                break
         joint = _joined(search, samples, now, held, len(held), noise)
         if joint is not None and len(held):
             joint = _relaxed(search, samples, joint, noise)
@@ -93,7 +132,7 @@ def detect(search: Detector, samples: Complex) -> Detected:
             break
         gain = (energy if now is None else float(now.cost[0])) - float(joint.cost[0])
         # The noise without the new target: the ratio has the law that the threshold is for only under an empty rest.
-        if gain < search.level * noise:
+        if not search.weighted and gain < search.level * noise:
             break
         now = joint
         explained.append(gain / noise)

@@ -89,9 +89,20 @@ def exact_map(model: EchoModel, samples: Complex, points_m: Float, *, narrow: bo
 
 
 class TableMap:
-    """Maps of one geometry by tables."""
+    """Maps of one geometry by tables.
 
-    def __init__(self, model: EchoModel, points_m: Float, bins: int = 128) -> None:
+    With a mean ``strength_m2`` of the targets, pairs count by the radar law: for gains of that mean square ``s`` in units of
+    the noise (Swerling's), the logarithm of the likelihood ratio is ``sum [v |z|^2 + ln(1 - v)]`` with ``v = s / (1 + s)``.
+
+    Raises
+    ------
+    ValueError
+        If a strength is given and echoes of transmitters overlap.
+    """
+
+    def __init__(self, model: EchoModel, points_m: Float, bins: int = 128, strength_m2: float | None = None) -> None:
+        if strength_m2 is not None and model.groups[1] > 1:
+            raise ValueError("A map weighted by the radar law needs transmitters in slots of their own.")
         self._model, self._bins, self.points_m = model, bins, points_m
         _, kappa = seen(model, points_m)
         index = np.rint((kappa.T + np.pi) * (bins / (2.0 * np.pi))).astype(np.intp) % bins
@@ -102,6 +113,7 @@ class TableMap:
         norm = np.sqrt(np.maximum(np.sum(np.abs(sent) ** 2, axis=2, keepdims=True) * model.antennas, 1e-300))
         self._sent = (sent / norm).conj().swapaxes(-1, -2).astype(np.complex64)
         self._received = grid.conj().astype(np.complex64)
+        self._law = None if strength_m2 is None else _law_weights(model, points_m, strength_m2)
         self._whitener = _whitener(model, points_m).astype(np.complex64) if model.groups[1] > 1 else None
 
     def __call__(self, samples: Complex) -> NDArray[np.float32]:
@@ -124,8 +136,10 @@ class TableMap:
                 for r, get in enumerate(self._get):
                     np.add(send[part], get[part], out=at)
                     np.take(squared[t, r], at, out=seen_there, mode="clip")
+                    if self._law is not None:
+                        seen_there *= self._law[0][t, r, part]
                     into += seen_there
-        return value
+        return value if self._law is None else value + self._law[1]
 
     def _whitened(self, tables: NDArray[np.complex64]) -> NDArray[np.float32]:
         assert self._whitener is not None
@@ -151,6 +165,16 @@ def peaks(value: NDArray[np.floating], shape: tuple[int, int], least: float, mos
             top &= value[candidates] >= padded[row + i, column + j]
     found = candidates[top]
     return found[np.argsort(-value[found], kind="stable")][:most]
+
+
+def _law_weights(model: EchoModel, points_m: Float, strength_m2: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """``v`` of each pair [M_t, M_r, P] and ``sum ln(1 - v)`` [P] for the radar law."""
+    distance, kappa = seen(model, points_m)
+    response = np.exp(1j * np.arange(model.antennas) * kappa[:, list(model.transmitters), np.newaxis])
+    sent = np.einsum("ptn,twn->ptw", response, model.roots[:, 0], optimize=True)
+    send = np.sum(np.abs(sent) ** 2, axis=-1) * model.antennas / distance[:, list(model.transmitters)] ** 2
+    power = strength_m2**2 * send.T[:, np.newaxis] / distance[:, list(model.receivers)].T ** 2
+    return (power / (1.0 + power)).astype(np.float32), -np.log1p(power).sum(axis=(0, 1)).astype(np.float32)
 
 
 def _whitener(model: EchoModel, points_m: Float) -> Complex:
