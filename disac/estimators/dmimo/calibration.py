@@ -1,8 +1,9 @@
 """Residual phases of the nodes from a reflector at a known place, and statistics freed from them.
 
 With phases ``psi`` the image of a pair at the reflector is ``A w_tr e^{j (psi_t + psi_r)}`` plus noise, with the radar law
-``w``. The likeliest phases align all images: ``max |sum w z e^{-j (psi_t + psi_r)}|``, one side in closed form given the other. The
-reflection phase of the reflector is not known, so that one phase of each side stays open; a common phase moves no target.
+``w``. The likeliest phases align all images: ``max |sum w z e^{-j (psi_t + psi_r)}|``, one side in closed form given the
+other. The reflection phase of the reflector is not known, so that one phase of each side stays open; a common phase moves no
+target.
 """
 
 from __future__ import annotations
