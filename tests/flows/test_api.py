@@ -37,7 +37,7 @@ def test_a_study_is_planned_reported_exported_and_verified(done: tuple[Path, Pat
     table, *_, figure = api.export(file, tmp_path / "cells.csv", tmp_path / "curves.svg", store=store)
     assert len(table.read_text().splitlines()) == 1 + 3 * 2 * 3
     assert figure.read_text().startswith("<?xml")
-    assert [check.wrong for check in api.verify(file, store=store)] == [()] * 5
+    assert [check.wrong for check in api.verify(file, store=store)] == [()] * 6
     assert api.diff(file, "latest", store=store).equal
     assert len(api.claims(file, store=store)) == 0
     assert api.studies().loc["quick", "cells"] == 12 * 2 * 4 * 4
