@@ -21,9 +21,9 @@ from toy_study import TOY_STUDY
 from flows.prefect_server import run_server
 from flows.settings import prepare_environment
 
-# The gate tries the same thirty examples each time; `make test-all` draws a hundred new ones.
+# The gate tries the same hundred examples each time; `make test-all` draws new ones.
 # A busy machine makes examples slow; that is no failure.
-hypothesis.settings.register_profile("gate", max_examples=30, derandomize=True, deadline=None)
+hypothesis.settings.register_profile("gate", derandomize=True, deadline=None)
 
 # Making the commands from the program takes 30 ms, each time that a test runs one of them in its own process.
 typer.testing._get_command = functools.cache(typer.main.get_command)

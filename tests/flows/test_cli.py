@@ -129,6 +129,7 @@ def test_exit_codes_and_json(disac: Callable[..., subprocess.Popen[str]], study_
         assert "Traceback" not in err
 
 
+@pytest.mark.usefixtures("prefect")
 def test_failed_cells_are_shown_and_make_exit_code_1(
     disac: Callable[..., subprocess.Popen[str]], study_file: Write, tmp_path: Path
 ) -> None:

@@ -23,7 +23,9 @@ PART = [
 ]  # fmt: skip
 
 
-def test_every_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The part of the study, computed and published in a store of the working folder."""
     monkeypatch.chdir(tmp_path)
     run = Run("quick", "results", PART)
     with ThreadPoolExecutor(1) as pool:
@@ -31,6 +33,10 @@ def test_every_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monk
     run.publish()
     run.aggregate()
     run.report()
+
+
+@pytest.mark.usefixtures("published")
+def test_every_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # All cells are there; test_api.py starts runs as processes.
     monkeypatch.setattr("flows.run_process.run_process", lambda arguments, quiet: {"study": "quick"})
     known: dict[str, object] = {}
