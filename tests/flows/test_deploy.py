@@ -72,7 +72,7 @@ def test_a_deployed_sweep_publishes_its_cube_and_the_automation_its_surfaces(
     _wait("the work pool", lambda: _answers(f"{server}/api/work_pools/disac"), worker)
     code, out, err = finished(disac("prefect", "--no-prompt", "deploy", "--all"))
     assert code == 0, out + err
-    assert out.count("successfully created") == 5
+    assert out.count("successfully created") == 6
     study_file()
     begun = disac(
         "prefect", "deployment", "run", "disac-sweep/sweep", "-p", "study=study.yaml", "-p", "workers=1", "--watch"
